@@ -1,0 +1,3 @@
+"""gistchat: dialogue models that answer from the gist of a conversation."""
+
+__version__ = "0.1.0"

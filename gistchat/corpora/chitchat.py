@@ -1,0 +1,47 @@
+"""The Chit Chat Challenge corpus (MIT): conversations of students, from the package `chitchat-dataset`."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gistchat.dialogue import Dialogue, Malformed, Turn
+from gistchat.errors import UserError
+from gistchat.storage import read_json
+
+
+def files(source: Path | None) -> list[Path]:
+    """The corpus file: `source`, or the one the installed package carries."""
+    if source is not None:
+        path = source / "dataset.json" if source.is_dir() else source
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        return [path]
+    # Found without importing: the package opens its 40 MB at import.
+    spec = importlib.util.find_spec("chitchat_dataset")
+    if spec is None or spec.origin is None:
+        raise UserError("the chitchat conversations are not installed: pip install chitchat-dataset")
+    return [Path(spec.origin).with_name("dataset.json")]
+
+
+def read(source: Path | None) -> Iterator[Dialogue | Malformed]:
+    [path] = files(source)
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected an object of conversations by id")
+    for name, conversation in data.items():
+        try:
+            yield _dialogue(name, conversation)
+        except (KeyError, TypeError, AttributeError) as error:
+            yield Malformed(f"{path}: conversation {name}", f"unexpected layout ({error!r})")
+
+
+def _dialogue(name: str, conversation: dict[str, Any]) -> Dialogue:
+    # A message is a list of utterances of one sender: everything typed before the other one answered.
+    turns = []
+    for message in conversation["messages"]:
+        text = " ".join(utterance["text"] for utterance in message if utterance["text"].strip())
+        if text:
+            turns.append(Turn(message[0]["sender"][:8], text))
+    meta = {"prompt": conversation["prompt"]} if conversation.get("prompt") else {}
+    return Dialogue(id=name, corpus="chitchat", turns=tuple(turns), meta=meta)

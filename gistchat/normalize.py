@@ -1,0 +1,38 @@
+"""Text clean-up, the same for training, test and live text."""
+
+import re
+import unicodedata
+
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+_URL = re.compile(r"(?:https?://|www\.)\S+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io)\b(?:/\S*)?", re.I)
+# Ten digits in the American grouping, with or without a country code, or seven as 555-1234. Plain numbers,
+# years and scores keep their digits.
+_PHONE = re.compile(
+    r"(?<![\w.])(?:\+?\d{1,3}[\s.-]?)?(?:\(\d{3}\)\s?|\d{3}[\s.-])\d{3}[\s.-]?\d{4}(?!\w)"
+    r"|(?<![\w.-])\d{3}-\d{4}(?![\w-])"
+    r"|(?<![\w.])\+\d[\d\s.-]{7,14}\d(?!\w)"
+)
+
+
+def clean_text(text: str) -> str:
+    """Drop control characters and collapse white space. Idempotent; letters and punctuation are left alone."""
+    kept = (" " if char.isspace() else char for char in text if char.isspace() or not _is_control(char))
+    return " ".join("".join(kept).split())
+
+
+def _is_control(char: str) -> bool:
+    # Cc: terminal escapes and NULs. Cs: lone surrogates, which no file can hold. Joiners and marks (Cf) are part
+    # of words and emoji in many scripts, so they stay.
+    return unicodedata.category(char) in ("Cc", "Cs")
+
+
+def scrub(text: str) -> tuple[str, int]:
+    """Replace e-mail addresses, web addresses and phone numbers by [email], [link] and [phone].
+
+    Returns the text and how many were replaced.
+    """
+    total = 0
+    for pattern, name in ((_EMAIL, "[email]"), (_URL, "[link]"), (_PHONE, "[phone]")):
+        text, count = pattern.subn(name, text)
+        total += count
+    return text, total
