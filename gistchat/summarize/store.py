@@ -1,0 +1,115 @@
+"""Stage 2: summaries of every prefix of every dialogue, on disk, keyed by content, summarizer and settings."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gistchat.context import Sentence
+from gistchat.dialogue import Dialogue
+from gistchat.errors import UserError
+from gistchat.progress import progress
+from gistchat.storage import fingerprint
+from gistchat.summarize.extractive import Summaries, summarize_prefixes
+
+VERSION = 1  # raise it when a summarizer's output changes
+CHUNK = 50  # dialogues written, and so at most lost, at a time
+
+Count = Callable[[list[str]], list[int]]
+
+
+class SummaryStore:
+    """One JSONL file per summarizer and settings; a line holds all summaries of one dialogue.
+
+    Lines are only ever appended. A line torn by a kill is cut off at the next opening; everything before it stays.
+    """
+
+    def __init__(self, folder: Path, method: str, budget: int, tokenizer_key: str) -> None:
+        key = fingerprint([VERSION, method, budget, tokenizer_key])
+        self.method, self.budget = method, budget
+        self.path = folder / f"{method}-{budget}-{key}.jsonl"
+        self._cut_torn_line()
+        self._lines: dict[str, tuple[int, int]] = {}  # content hash -> (offset, length) of its line
+        self._index(0)
+
+    def _cut_torn_line(self) -> None:
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return
+        with self.path.open("rb+") as file:
+            data = file.read()
+            if not data.endswith(b"\n"):
+                file.truncate(data.rfind(b"\n") + 1)
+
+    def _index(self, start: int) -> None:
+        """Remember where each dialogue's line is; the texts stay on disk."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(start)
+            offset = start
+            for number, line in enumerate(file, 1):
+                # A line begins {"key": "<12 hex digits>"; reading just that keeps opening fast.
+                if not line.startswith(b'{"key": "'):
+                    raise UserError(f"{self.path}:{number}: not a summary line; delete the file to make it again")
+                self._lines[line[9:21].decode()] = (offset, len(line))
+                offset += len(line)
+
+    def __contains__(self, dialogue: Dialogue) -> bool:
+        return dialogue.content_hash in self._lines
+
+    def get(self, dialogue: Dialogue) -> Summaries:
+        """The stored summaries of a dialogue. Raises UserError when there are none or the line is damaged."""
+        try:
+            offset, length = self._lines[dialogue.content_hash]
+        except KeyError:
+            raise UserError(f"no {self.method} summaries of dialogue {dialogue.id}: run gistchat summarize") from None
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            line = file.read(length)
+        try:
+            value = json.loads(line)
+            sentences = tuple(Sentence(turn, dialogue.turns[turn].speaker, text) for turn, text in value["sentences"])
+            return Summaries(sentences, tuple(tuple(pick) for pick in value["picks"]))
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise UserError(f"{self.path}: damaged summary of {dialogue.id}; delete the file to make it again") from None
+
+    def add(self, dialogues: Sequence[Dialogue], count: Count) -> int:
+        """Summarise what is not stored yet; returns how many dialogues that was."""
+        missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
+        if not missing:
+            return 0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            progress(f"summarize ({self.method})", len(dialogues), len(dialogues) - len(missing)) as advance,
+            self.path.open("ab") as file,
+        ):
+            for start in range(0, len(missing), CHUNK):
+                chunk = missing[start : start + CHUNK]
+                offset = file.tell()
+                file.write("".join(self._line(dialogue, count) for dialogue in chunk).encode())
+                file.flush()
+                os.fsync(file.fileno())
+                self._index(offset)
+                advance(len(chunk))
+        return len(missing)
+
+    def _line(self, dialogue: Dialogue, count: Count) -> str:
+        made = summarize_prefixes(dialogue.turns, self.method, self.budget, count)
+        value = {
+            "key": dialogue.content_hash,
+            "sentences": [[sentence.turn, sentence.text] for sentence in made.sentences],
+            "picks": made.picks,
+        }
+        return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def token_counter(tokenizer: Callable[..., dict[str, list[list[int]]]]) -> Count:
+    """Counts tokens of many texts at once, control tokens spelled out as in a prompt."""
+
+    def count(texts: list[str]) -> list[int]:
+        if not texts:
+            return []
+        ids = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [len(item) for item in ids]
+
+    return count
