@@ -83,7 +83,7 @@ def build_context(
         strategy: last | recent | full | summary | hybrid | shuffled. For `shuffled`, `summarize` must give another
             dialogue's summary; everything else is as in `summary`.
         budget: tokens for all before the last turn. `full` may use `full_limit` instead.
-        summary_share: share of the budget that `hybrid` keeps for the summary when the history does not fit.
+        summary_share: share of the budget that `hybrid` keeps for the summary, at least, when the history does not fit.
     Raises:
         UserError: an unknown strategy.
     """
@@ -126,10 +126,10 @@ def _hybrid(
     kept, cost = _latest(older, budget, costs)
     if len(kept) == len(older):  # everything fits: nothing to summarise
         return Context("hybrid", (), kept, last, 0, cost)
-    for_summary = int(budget * share)
-    kept, cost = _latest(older, budget - for_summary, costs)
+    kept, cost = _latest(older, budget - int(budget * share), costs)
     boundary = _boundary(kept, last)
-    lines, gist_cost = _fit(summarize(boundary), answerer, for_summary, costs)
+    # Turns are kept whole, so some of their share is left over; the summary gets it.
+    lines, gist_cost = _fit(summarize(boundary), answerer, budget - cost, costs)
     return Context("hybrid", lines, kept, last, boundary, cost + gist_cost)
 
 

@@ -199,5 +199,3 @@ def model_limit(model_config: object) -> int:
         if limit:
             return int(limit)
     return 2048
-
-

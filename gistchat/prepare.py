@@ -30,7 +30,9 @@ class DataConfig:
     max_turn_chars: int = field(
         default=0, metadata={"help": "dialogues with a longer turn are dropped, in characters; 0: the corpus's default"}
     )
-    scrub: str = field(default="auto", metadata={"help": "replace phone numbers, e-mail and web addresses: auto|yes|no"})
+    scrub: str = field(
+        default="auto", metadata={"help": "replace phone numbers, e-mail and web addresses: auto|yes|no"}
+    )
     split_by: str = field(default="auto", metadata={"help": "what may not straddle splits: auto|speaker|dialogue"})
     test_share: float = field(default=0.10, metadata={"help": "share of speakers (or dialogues) held out for test"})
     validation_share: float = field(default=0.05, metadata={"help": "the same, for validation"})
@@ -64,7 +66,9 @@ class Report:
         if self.merged_turns:
             lines.append(f"  merged {self.merged_turns:,} turns with the turn before, by the same speaker")
         for split, counts in self.splits.items():
-            words = f"{counts['dialogues']:,} dialogues, {counts['turns']:,} turns, {counts['replies']:,} scored replies"
+            words = (
+                f"{counts['dialogues']:,} dialogues, {counts['turns']:,} turns, {counts['replies']:,} scored replies"
+            )
             lines.append(f"  {split}: {words}")
         return lines
 
@@ -234,6 +238,4 @@ def _split_by_dialogue(dialogues: list[Dialogue], config: DataConfig) -> list[Di
 
     ordered = sorted(dialogues, key=rank)
     held_out = _held_out([dialogue.content_hash for dialogue in ordered], config)
-    return [
-        dataclasses.replace(dialogue, split=held_out.get(dialogue.content_hash, "train")) for dialogue in dialogues
-    ]
+    return [dataclasses.replace(dialogue, split=held_out.get(dialogue.content_hash, "train")) for dialogue in dialogues]

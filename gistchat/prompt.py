@@ -81,9 +81,7 @@ class SpeakerTokens(PromptFormat):
         super().__init__(tokenizer)
         missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
         if missing:
-            tokenizer.add_special_tokens(
-                {"extra_special_tokens": missing}, replace_extra_special_tokens=False
-            )
+            tokenizer.add_special_tokens({"extra_special_tokens": missing}, replace_extra_special_tokens=False)
         self.bos, self.sum, self.own, self.other = tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))
         if tokenizer.eos_token_id is None:
             raise UserError("this tokenizer has no end token, so replies could not end")

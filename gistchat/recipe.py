@@ -51,7 +51,7 @@ class SummaryConfig:
 class TrainConfig:
     """Fine-tuning; the loss is on the reply only."""
 
-    method: str = field(default="lora", metadata={"help": "lora | full"})
+    method: str = field(default="auto", metadata={"help": "lora | full | auto: full for scratch models, else lora"})
     strategies: list[str] = field(
         default_factory=lambda: ["summary", "hybrid", "recent", "last"],
         metadata={"help": "context strategies of the training examples, in equal parts"},
@@ -60,7 +60,9 @@ class TrainConfig:
     epochs: int = field(default=1, metadata={"help": "passes over all replies, where steps is 0"})
     batch_size: int = field(default=8, metadata={"help": "examples per forward pass"})
     accumulation: int = field(default=1, metadata={"help": "forward passes per optimizer step"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "peak; 1e-3 suits LoRA, 5e-5 full fine-tuning"})
+    learning_rate: float = field(
+        default=0.0, metadata={"help": "peak; 0: 1e-3 for lora, 5e-5 for full, 5e-4 from scratch"}
+    )
     schedule: str = field(default="linear", metadata={"help": "a transformers schedule: linear, cosine, constant, ..."})
     warmup_steps: int = field(default=2, metadata={"help": "steps of rising learning rate"})
     weight_decay: float = field(default=0.01, metadata={"help": "of AdamW"})
@@ -120,7 +122,7 @@ CHOICES = {
     "model.init": ("pretrained", "scratch"),
     "model.format": ("auto", "speaker-tokens", "chat-template"),
     "summary.method": ("textrank", "lead"),
-    "train.method": ("lora", "full"),
+    "train.method": ("auto", "lora", "full"),
     "train.strategies": STRATEGIES,
     "evaluate.strategies": STRATEGIES,
     "evaluate.baseline": STRATEGIES,
@@ -148,7 +150,12 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     values.setdefault("name", path.stem)
     recipe = _fill(Recipe, values, "", str(path))
-    for override in overrides or []:
+    return apply_overrides(recipe, overrides or [])
+
+
+def apply_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
+    """Set `section.field=value` in place and check the result. Raises UserError as `load_recipe` does."""
+    for override in overrides:
         _override(recipe, override)
     check(recipe)
     return recipe

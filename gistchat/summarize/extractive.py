@@ -7,6 +7,7 @@ budget takes the best of the same ranking, so one stored summary serves every bu
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from nupunkt import sent_tokenize
@@ -22,15 +23,7 @@ LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, in the to
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 # Function words and chat filler: sentences of nothing else carry no gist, so they never connect to others.
-STOP_WORDS = frozenset(
-    "a about after again all also am an and any are as at be because been before being both but by can could did do does "
-    "doing don't down during each few for from further had has have having he her here hers him his how i i'd i'll i'm "
-    "i've if im in into is isn't it it's its itself just me more most my no nor not now of off on once one only or "
-    "other our out over own same she should so some such than that that's thats the their them then there these they "
-    "they're this those through to too under until up us very was wasn't we we're were what when where which while who "
-    "why will with would yeah yes yep you you're your yours oh ok okay lol haha hahaha ha hmm um uh well like really "
-    "hi hey hello bye thanks cool nice good great sure right got get go going know think mean maybe actually".split()
-)
+STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="utf-8").split())
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,9 @@ def split_sentences(turns: Sequence[Turn], first: int = 0) -> list[Sentence]:
     ]
 
 
-def summarize_prefixes(turns: Sequence[Turn], method: str, budget: int, count: Callable[[list[str]], list[int]]) -> Summaries:
+def summarize_prefixes(
+    turns: Sequence[Turn], method: str, budget: int, count: Callable[[list[str]], list[int]]
+) -> Summaries:
     """Summaries of the prefixes of 0, 1, ... len(turns) - 1 turns (the last turn is never summarised).
 
     Args:
@@ -103,7 +98,9 @@ def _overlaps(sentences: Sequence[Sentence]) -> np.ndarray:
     Words are counted with repetition and a sentence is compared with itself too, as `sumy` does, so that rankings
     can be compared with it. Shape (n, n), symmetric.
     """
-    words = [[word for word in _WORD.findall(sentence.text.lower()) if word not in STOP_WORDS] for sentence in sentences]
+    words = [
+        [word for word in _WORD.findall(sentence.text.lower()) if word not in STOP_WORDS] for sentence in sentences
+    ]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(word for sentence in words for word in sentence))}
     counts = np.zeros((len(words), len(vocabulary)), dtype=np.float32)
     for i, sentence in enumerate(words):
@@ -144,12 +141,16 @@ def _prefix_scores(similarity: np.ndarray, ends: np.ndarray) -> np.ndarray:
     sizes = np.maximum(ends, 1)
     # Row sums of every leading block at once: cumulative sums along the row, read at the block's end.
     sums = np.cumsum(matrix, axis=1)[:, np.maximum(ends - 1, 0)] + 1e-7
+    # Outside a block all of these are zero, so its scores never leave it.
+    spread = np.where(inside, DAMPING / sums, 0.0)
+    jump = np.where(inside, (1 - DAMPING) / sizes, 0.0)
     scores = inside / sizes
     for _ in range(MAX_ITERATIONS):
-        spread = np.where(inside, scores / sums, 0.0)
-        updated = np.where(inside, (1 - DAMPING) * scores.sum(axis=0) / sizes + DAMPING * (matrix @ spread), 0.0)
-        change = np.abs(updated - scores).max(initial=0.0)
+        updated = matrix @ (scores * spread)
+        updated *= inside
+        updated += jump * scores.sum(axis=0)
+        converged = np.abs(np.subtract(updated, scores, out=scores), out=scores).max(initial=0.0) < TOLERANCE
         scores = updated
-        if change < TOLERANCE:
+        if converged:
             break
     return scores

@@ -71,7 +71,9 @@ class SummaryStore:
             sentences = tuple(Sentence(turn, dialogue.turns[turn].speaker, text) for turn, text in value["sentences"])
             return Summaries(sentences, tuple(tuple(pick) for pick in value["picks"]))
         except (ValueError, KeyError, IndexError, TypeError):
-            raise UserError(f"{self.path}: damaged summary of {dialogue.id}; delete the file to make it again") from None
+            raise UserError(
+                f"{self.path}: damaged summary of {dialogue.id}; delete the file to make it again"
+            ) from None
 
     def add(self, dialogues: Sequence[Dialogue], count: Count) -> int:
         """Summarise what is not stored yet; returns how many dialogues that was."""

@@ -1,0 +1,135 @@
+"""What is in a checkpoint folder.
+
+The folder loads with plain transformers (full) or peft (LoRA) and holds the tokenizer; `gistchat.json` beside the
+weights says which prompt format, recipe, data, versions and seed it was made with.
+"""
+
+import dataclasses
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from gistchat.errors import UserError
+from gistchat.models import load_model, resolve_base
+from gistchat.prompt import PromptFormat, make_format
+from gistchat.recipe import Recipe, recipe_from_dict
+from gistchat.storage import atomic_folder, file_hash, read_json, recover_folder, write_json
+
+METADATA = "gistchat.json"
+PACKAGES = ("gistchat", "torch", "transformers", "peft", "tokenizers", "numpy", "nupunkt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model, ready to answer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    format: PromptFormat
+    recipe: Recipe
+    metadata: dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def save_checkpoint(
+    folder: Path, model: Any, prompt_format: PromptFormat, recipe: Recipe, details: dict[str, Any]
+) -> None:
+    """Write weights (adapter only for LoRA), tokenizer and metadata; the folder appears whole or not at all."""
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
+        prompt_format.tokenizer.save_pretrained(temporary)
+        weights = sorted(temporary.glob("*.safetensors"))
+        write_json(
+            temporary / METADATA,
+            {
+                "format": prompt_format.name,
+                "recipe": dataclasses.asdict(recipe),
+                "versions": versions(),
+                "weights": {path.name: file_hash(path) for path in weights},
+                **details,
+            },
+        )
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Load a checkpoint folder, or the one inside a run folder; LoRA weights are merged into the base.
+
+    Raises:
+        UserError: not a checkpoint, damaged weights, or a base model that cannot be had.
+    """
+    folder = find_checkpoint(folder)
+    metadata = read_json(folder / METADATA)
+    try:
+        recipe = recipe_from_dict(metadata["recipe"], str(folder / METADATA))
+        hashes = metadata["weights"]
+    except (KeyError, TypeError):
+        raise UserError(f"{folder / METADATA}: not written by gistchat") from None
+    for name, expected in hashes.items():
+        if not (folder / name).is_file() or file_hash(folder / name) != expected:
+            raise UserError(f"{folder / name}: missing or damaged (its hash differs); train again or copy it again")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        prompt_format = make_format(metadata["format"], tokenizer)
+        model = _load_weights(folder, recipe, len(tokenizer))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder}: cannot load the checkpoint ({str(error).splitlines()[0]})") from None
+    return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """`folder`, or its subfolder `checkpoint` when it is a run. Raises UserError when there is none."""
+    for candidate in (folder, folder / "checkpoint"):
+        recover_folder(candidate)
+        if (candidate / METADATA).is_file():
+            return candidate
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder")
+    raise UserError(f"{folder}: holds no checkpoint yet; train one with gistchat run RECIPE.toml")
+
+
+def _load_weights(folder: Path, recipe: Recipe, vocabulary: int) -> PreTrainedModel:
+    if not (folder / "adapter_config.json").is_file():
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    # The base is found again by the recipe, not by the path in adapter_config.json, which is of the machine that
+    # trained.
+    base = load_model(resolve_base(recipe.model, recipe.seed))
+    fit_embeddings(base, vocabulary)
+    return peft.PeftModel.from_pretrained(base, folder).merge_and_unload()
+
+
+def fit_embeddings(model: PreTrainedModel, vocabulary: int) -> list[int]:
+    """Give the model a row for every token; returns the ids of the new rows.
+
+    New rows start at the mean of the old ones plus noise of their spread: left at the mean alone they would start
+    (and, with few steps, stay) almost identical. The noise has a seed of its own, so a LoRA checkpoint finds the
+    same base rows again.
+    """
+    old = model.get_input_embeddings().weight.shape[0]
+    if vocabulary <= old:
+        return []
+    with torch.random.fork_rng(devices=[]):
+        model.resize_token_embeddings(vocabulary, mean_resizing=False)
+        weight = model.get_input_embeddings().weight
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            mean, spread = weight[:old].mean(0), weight[:old].std(0)
+            noise = torch.randn((vocabulary - old, weight.shape[1]), generator=generator)
+            weight[old:] = mean + spread * noise.to(weight)
+    return list(range(old, vocabulary))

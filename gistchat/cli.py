@@ -1,0 +1,267 @@
+"""The command line: one command per stage. Heavy imports stay inside the commands, so that --help is instant."""
+
+import errno
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gistchat import __version__
+from gistchat.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train, evaluate and run dialogue models that answer from the gist of a conversation.\n\n"
+    "Start with: gistchat run recipes/demo.toml",
+)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe (fields: gistchat fields).")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/demo.")]
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run's folder. Default: runs/NAME of the recipe.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override any recipe field, e.g. train.steps=50. Repeatable."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Base model: smollm2 (packaged), a hub id such as gpt2, or a folder. Overrides model.name."),
+]
+Init = Annotated[str | None, typer.Option(help="pretrained | scratch (random GPT-2). Overrides model.init.")]
+Size = Annotated[str | None, typer.Option(help="Of a scratch model: tiny | mini | small. Overrides model.size.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of examples, weights and data order. Overrides seed.")]
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    model: Model = None,
+    init: Init = None,
+    size: Size = None,
+    seed: Seed = None,
+    out: Out = None,
+    set_: Set = None,
+) -> None:
+    """Go the whole way: prepare, summarize, train, evaluate, report.
+
+    Stages whose output is current are skipped; an interrupted run goes on where it was.
+    """
+    from gistchat.report import print_table
+    from gistchat.run import run as run_recipe
+
+    loaded, folder = _load(recipe, model, init, size, seed, out, set_)
+    metrics = run_recipe(loaded, folder)
+    print_table(metrics)
+    print(f"\nreport:    {folder / 'report.html'}")
+    print(f"talk to it: gistchat chat {folder}")
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[str, typer.Argument(help="chitchat (installed package) or jsonl (docs/formats.md).")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where train, validation and test .jsonl go.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE_OR_FOLDER", help="What to read. Default: the package.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Fixes which speakers or dialogues are held out.")] = 0,
+    min_turns: Annotated[int, typer.Option(help="Drop shorter dialogues, in turns. 0: the corpus's default.")] = 0,
+    max_turn_chars: Annotated[
+        int, typer.Option(help="Drop dialogues with a longer turn, in characters. 0: the corpus's default.")
+    ] = 0,
+    scrub: Annotated[str, typer.Option(help="Replace phone numbers, e-mail, web addresses: auto | yes | no.")] = "auto",
+    split_by: Annotated[str, typer.Option(help="What may not straddle splits: auto | speaker | dialogue.")] = "auto",
+    on_error: Annotated[str, typer.Option(help="At malformed input: stop | skip (and list it).")] = "stop",
+) -> None:
+    """Turn a corpus into train.jsonl, validation.jsonl, test.jsonl and report.json."""
+    from gistchat.prepare import prepare as prepare_corpus
+    from gistchat.prepare import report_lines
+    from gistchat.recipe import Recipe, check
+
+    recipe = Recipe()
+    recipe.data.corpus, recipe.data.source, recipe.data.seed = corpus, str(from_ or ""), seed
+    recipe.data.min_turns, recipe.data.max_turn_chars = min_turns, max_turn_chars
+    recipe.data.scrub, recipe.data.split_by, recipe.data.on_error = scrub, split_by, on_error
+    check(recipe)
+    report, new = prepare_corpus(recipe.data, out)
+    for line in report_lines(report):
+        print(line)
+    malformed = report["dropped"].get("malformed", 0)
+    for problem in report["skipped"] if malformed else []:
+        print(f"  skipped {problem}")
+    print(f"-> {out}" + ("" if new else " (done before, skipped)"))
+
+
+@app.command()
+def summarize(
+    data: Annotated[Path, typer.Argument(metavar="FOLDER", help="A prepared folder.")],
+    method: Annotated[str, typer.Option(help="textrank | lead.")] = "textrank",
+    tokens: Annotated[int, typer.Option(help="Longest summary, in tokens of the model's tokenizer.")] = 96,
+    model: Annotated[str, typer.Option(help="Whose tokenizer counts: smollm2, a hub id or a folder.")] = "smollm2",
+) -> None:
+    """Summarise every prefix of every dialogue of a prepared folder, for all strategies up to this budget."""
+    from gistchat.dialogue import SPLITS, load_dialogues
+    from gistchat.models import load_tokenizer, resolve_base, tokenizer_fingerprint
+    from gistchat.recipe import Recipe, check
+    from gistchat.summarize.store import SummaryStore, token_counter
+
+    recipe = Recipe()
+    recipe.summary.method, recipe.model.name = method, model
+    check(recipe)
+    dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
+    tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))
+    store = SummaryStore(data / "summaries", method, tokens, tokenizer_fingerprint(tokenizer))
+    made = store.add(dialogues, token_counter(tokenizer))
+    print(f"{made:,} dialogues summarised, {len(dialogues) - made:,} stored before -> {store.path}")
+
+
+@app.command()
+def train(
+    recipe: RecipePath,
+    model: Model = None,
+    init: Init = None,
+    size: Size = None,
+    seed: Seed = None,
+    out: Out = None,
+    set_: Set = None,
+) -> None:
+    """Prepare, summarize and train, without evaluation."""
+    from gistchat.run import open_workspace, run_train
+
+    loaded, folder = _load(recipe, model, init, size, seed, out, set_)
+    run_train(open_workspace(loaded, folder))
+    print(f"checkpoint: {folder / 'checkpoint'}\nnext: gistchat evaluate {folder}")
+
+
+@app.command()
+def evaluate(run_folder: RunFolder, set_: Set = None) -> None:
+    """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html."""
+    from gistchat.recipe import apply_overrides
+    from gistchat.report import print_table
+    from gistchat.run import open_run, run_evaluate
+
+    workspace = open_run(run_folder, lambda recipe: apply_overrides(recipe, set_ or []))
+    print_table(run_evaluate(workspace))
+    print(f"\nreport: {run_folder / 'report.html'}")
+
+
+@app.command()
+def chat(
+    run_folder: RunFolder,
+    strategy: Annotated[
+        str | None, typer.Option(help="last | recent | full | summary | hybrid. Default: the recipe's (hybrid).")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="Tokens before the last turn. Default: the recipe's.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 always says the likeliest. Default: the recipe's.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Probability mass kept when sampling. Default: the recipe's.")
+    ] = None,
+    max_reply_tokens: Annotated[int | None, typer.Option(help="Longest reply, in tokens.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable. Default: random.")] = None,
+    end_command: Annotated[str | None, typer.Option(help="A line that ends the chat, besides /quit.")] = None,
+) -> None:
+    """Talk to a trained model. /help in the chat lists its commands.
+
+    When standard input is not a terminal, each line of it is a turn and each line of output a reply.
+    """
+    from gistchat.terminal import chat_in_terminal
+
+    chosen = {
+        "strategy": strategy,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_reply_tokens": max_reply_tokens,
+        "end_command": end_command,
+    }
+    overrides = [f"chat.{name}={value}" for name, value in chosen.items() if value is not None]
+    if budget is not None:
+        overrides.append(f"context.budget={budget}")
+    chat_in_terminal(run_folder, overrides, seed)
+
+
+@app.command()
+def fields() -> None:
+    """List every recipe field with its type, default and meaning."""
+    from gistchat.recipe import fields as recipe_fields
+
+    for name, kind, default, text in recipe_fields():
+        print(f"{name} ({kind}, default {default!r})\n    {text}")
+
+
+@app.command()
+def env() -> None:
+    """Print versions, threads, devices and cache folders."""
+    import platform
+
+    import torch
+
+    from gistchat.checkpoint import versions
+    from gistchat.models import cache_dir
+
+    for name, value in versions().items():
+        print(f"{name:14} {value}")
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    print(f"{'platform':14} {platform.platform()}, {os.cpu_count()} cores")
+    print(f"{'threads':14} {torch.get_num_threads()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})")
+    print(f"{'cpu features':14} {torch.backends.cpu.get_cpu_capability()}")
+    print(f"{'devices':14} {', '.join(devices) or 'cpu'}")
+    print(f"{'model cache':14} {cache_dir() / 'models'}")
+    print(f"{'hub cache':14} {os.environ.get('HF_HOME', Path.home() / '.cache' / 'huggingface')}")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"gistchat {__version__}")
+        raise typer.Exit
+
+
+def _load(
+    path: Path,
+    model: str | None,
+    init: str | None,
+    size: str | None,
+    seed: int | None,
+    out: Path | None,
+    overrides: list[str] | None,
+) -> tuple[Any, Path]:
+    from gistchat.recipe import load_recipe
+
+    chosen = {"model.name": model, "model.init": init, "model.size": size, "seed": seed}
+    named = [f"{name}={value}" for name, value in chosen.items() if value is not None]
+    recipe = load_recipe(path, [*named, *(overrides or [])])
+    return recipe, out or Path("runs") / recipe.name
+
+
+def main() -> None:
+    """Entry point. Mistakes of the user become one line on standard error; anything else is a defect and shows whole."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|peft\.|torch\.")
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from what is finished", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            _fail(f"disk full while writing {error.filename or 'a file'}; make room, and the same command goes on")
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            _fail(f"{error.filename}: no permission to read or write")
+        raise
+
+
+def _fail(message: str, code: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,149 @@
+"""Examples: a reply to be learned or scored, with the prompt that a strategy makes of what came before it."""
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gistchat.context import Context, Sentence, build_context
+from gistchat.dialogue import Dialogue
+from gistchat.errors import UserError
+from gistchat.prompt import PromptFormat
+from gistchat.recipe import ContextConfig
+from gistchat.summarize.store import SummaryStore
+
+
+@dataclass(frozen=True)
+class Target:
+    """The turn of a dialogue that is to be answered with."""
+
+    dialogue: Dialogue
+    turn: int
+
+    @property
+    def gold(self) -> str:
+        return self.dialogue.turns[self.turn].text
+
+    @property
+    def id(self) -> str:
+        return f"{self.dialogue.id}#{self.turn}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids of prompt and reply (end token included), and the context that they were made of."""
+
+    target: Target
+    context: Context
+    prompt: list[int]
+    reply: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.reply)
+
+
+class TooLong(UserError):
+    """Last turn and reply alone exceed the limit, so no context strategy can help."""
+
+
+def sample_targets(
+    dialogues: Sequence[Dialogue], count: int, seed: int, min_history: int = 1, one_per_dialogue: bool = False
+) -> list[Target]:
+    """Up to `count` replies, drawn without replacement, the same for the same seed and dialogues.
+
+    Args:
+        min_history: turns before the reply, at least.
+        one_per_dialogue: draw dialogues, then a reply of each, so that items are independent.
+    """
+    rng = random.Random(seed)
+    if one_per_dialogue:
+        pool = []
+        for dialogue in dialogues:
+            turns = [turn for turn in dialogue.reply_indices() if turn >= min_history]
+            if turns:
+                pool.append(Target(dialogue, rng.choice(turns)))
+    else:
+        pool = [
+            Target(dialogue, turn) for dialogue in dialogues for turn in dialogue.reply_indices() if turn >= min_history
+        ]
+    rng.shuffle(pool)
+    return pool[:count]
+
+
+class ExampleBuilder:
+    """Makes examples of targets: one place for training, validation and evaluation."""
+
+    def __init__(
+        self,
+        prompt_format: PromptFormat,
+        config: ContextConfig,
+        store: SummaryStore,
+        limit: int,
+        donors: Sequence[Dialogue] = (),
+    ) -> None:
+        """`limit` is the longest prompt and reply together, in tokens; `donors` lend summaries to `shuffled`."""
+        self.format, self.config, self.store, self.limit = prompt_format, config, store, limit
+        self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
+
+    def build(self, target: Target, strategy: str) -> Example:
+        """The example of one target.
+
+        The context gives way where prompt and reply would exceed the limit; the last turn and the reply never do.
+
+        Raises:
+            TooLong: last turn and reply alone exceed the limit.
+        """
+        reply = self.format.encode_reply(target.gold)
+        full_limit = self.config.full_limit or self.limit
+        budget = full_limit if strategy == "full" else self.config.budget
+        while True:
+            context = self._context(target, strategy, budget)
+            prompt = self.format.encode(context)
+            excess = len(prompt) + len(reply) - self.limit
+            if excess <= 0:
+                return Example(target, context, prompt, reply)
+            if context.tokens == 0:
+                raise TooLong(
+                    f"{target.id}: last turn and reply take {len(prompt) + len(reply)} tokens, "
+                    f"{self.limit} is the limit"
+                )
+            budget = max(0, context.tokens - excess)
+
+    def _context(self, target: Target, strategy: str, budget: int) -> Context:
+        dialogue = target.dialogue
+        answerer = dialogue.turns[target.turn].speaker
+
+        def own(turns: int) -> Sequence[Sentence]:
+            return self.store.get(dialogue).of_prefix(turns)
+
+        def borrowed(turns: int) -> Sequence[Sentence]:
+            return self._borrowed(target, answerer, turns)
+
+        return build_context(
+            dialogue.turns[: target.turn],
+            answerer,
+            strategy,
+            budget,
+            self.format,
+            borrowed if strategy == "shuffled" else own,
+            self.config.summary_share,
+            full_limit=budget,
+        )
+
+    def donor(self, target: Target) -> Dialogue:
+        """The other dialogue whose summary `shuffled` shows; one at least as long where there is one."""
+        others = [dialogue for dialogue in self.donors if dialogue.id != target.dialogue.id]
+        if not others:
+            raise UserError("the strategy 'shuffled' needs a second dialogue in the split")
+        long_enough = [dialogue for dialogue in others if len(dialogue.turns) > target.turn]
+        return random.Random(target.id).choice(long_enough or others)
+
+    def _borrowed(self, target: Target, answerer: str, turns: int) -> list[Sentence]:
+        donor = self.donor(target)
+        length = min(turns, len(donor.turns) - 1)
+        # The donor's summary takes the same roles: whoever spoke last in the prefix is the one who answers.
+        speaker = donor.turns[max(length - 1, 0)].speaker
+        return [
+            dataclasses.replace(sentence, speaker=answerer if sentence.speaker == speaker else "another")
+            for sentence in self.store.get(donor).of_prefix(length)
+        ]

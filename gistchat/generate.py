@@ -1,0 +1,118 @@
+"""Replies from a model: many at once for evaluation, token by token for chat."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from gistchat.likelihood import length_batches
+from gistchat.prompt import PromptFormat
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. Temperature 0 takes the likeliest; a seed makes draws repeatable."""
+
+    max_tokens: int = 60
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A generated reply, its length in tokens, and its share of the batch's wall time in seconds."""
+
+    text: str
+    tokens: int
+    seconds: float
+
+
+def generate_replies(
+    model: PreTrainedModel,
+    prompt_format: PromptFormat,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    batch_tokens: int = 4096,
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[Reply]:
+    """One reply for each prompt (a list of token ids), in left-padded batches of similar length."""
+    replies: list[Reply] = [Reply("", 0, 0.0)] * len(prompts)
+    for batch in length_batches([len(prompt) + sampling.max_tokens for prompt in prompts], batch_tokens):
+        start = time.perf_counter()
+        rows = _generate(model, prompt_format, [prompts[i] for i in batch], sampling)
+        seconds = (time.perf_counter() - start) / len(batch)
+        for i, ids in zip(batch, rows, strict=True):
+            replies[i] = Reply(prompt_format.decode_reply(ids), len(ids), seconds)
+        advance(len(batch))
+    return replies
+
+
+@torch.inference_mode()
+def _generate(
+    model: PreTrainedModel, prompt_format: PromptFormat, prompts: Sequence[list[int]], sampling: Sampling
+) -> list[list[int]]:
+    longest = max(len(prompt) for prompt in prompts)
+    pad = prompt_format.stop_ids[0]
+    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    if sampling.seed is not None:
+        torch.manual_seed(sampling.seed)
+    config = _config(prompt_format, sampling)
+    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+    return [_until_stop(row, prompt_format.stop_ids) for row in output[:, longest:].tolist()]
+
+
+def _config(prompt_format: PromptFormat, sampling: Sampling) -> GenerationConfig:
+    choose = {"do_sample": False}
+    if sampling.temperature > 0:
+        choose = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+    return GenerationConfig(
+        max_new_tokens=sampling.max_tokens,
+        eos_token_id=prompt_format.stop_ids,
+        pad_token_id=prompt_format.stop_ids[0],
+        **choose,
+    )
+
+
+def _until_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
+    end = next((i for i, token in enumerate(ids) if token in stop_ids), len(ids))
+    return ids[:end]
+
+
+@torch.inference_mode()
+def stream_reply(
+    model: PreTrainedModel, prompt_format: PromptFormat, prompt: list[int], sampling: Sampling
+) -> Iterator[str]:
+    """Yield a reply piece by piece. A piece ends at a whole character, never inside one."""
+    if sampling.seed is not None:
+        torch.manual_seed(sampling.seed)
+    cache = None
+    ids = torch.tensor([prompt], device=model.device)
+    reply: list[int] = []
+    shown = ""
+    for _ in range(sampling.max_tokens):
+        output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = output.past_key_values
+        token = _choose(output.logits[0, -1].float(), sampling)
+        if token in prompt_format.stop_ids:
+            break
+        reply.append(token)
+        text = prompt_format.decode_reply(reply)
+        # An unfinished character decodes to the replacement character; wait for its other bytes.
+        if len(text) > len(shown) and not text.endswith("\ufffd"):
+            yield text[len(shown) :]
+            shown = text
+        ids = torch.tensor([[token]], device=model.device)
+
+
+def _choose(logits: torch.Tensor, sampling: Sampling) -> int:
+    """Nucleus sampling (Holtzman et al. 2020), or the likeliest token at temperature 0."""
+    if sampling.temperature <= 0:
+        return int(logits.argmax())
+    probabilities, order = torch.softmax(logits / sampling.temperature, -1).sort(descending=True)
+    outside = probabilities.cumsum(-1) - probabilities >= sampling.top_p
+    probabilities[outside] = 0.0
+    return int(order[torch.multinomial(probabilities, 1)])

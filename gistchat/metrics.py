@@ -1,0 +1,136 @@
+"""Metrics as pure functions, and bootstrap intervals over them.
+
+A metric is a list of per-item statistics and a function from their (weighted) sums to a value, so a bootstrap
+resample is a row of weights: one matrix product serves all resamples.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gistchat.errors import require
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`values(weights)` gives the metric for every row of item weights, shape (resamples, items) -> (resamples,)."""
+
+    name: str
+    unit: str
+    better: str  # lower | higher | "" where neither is better as such
+    values: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its 95 % percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio_of_sums(numerator: Sequence[float], denominator: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
+    top, bottom = np.asarray(numerator, float), np.asarray(denominator, float)
+    return lambda weights: (weights @ top) / np.maximum(weights @ bottom, 1e-12)
+
+
+def mean(values: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
+    return ratio_of_sums(values, np.ones(len(values)))
+
+
+def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> Metric:
+    """exp of the mean negative log-likelihood per token, all tokens of all replies weighing the same."""
+    per_token = ratio_of_sums(nats, tokens)
+    return Metric("perplexity", "per token", "lower", lambda weights: np.exp(np.minimum(per_token(weights), 700.0)))
+
+
+def rouge(replies: Sequence[str], golds: Sequence[str]) -> list[Metric]:
+    """ROUGE-1, -2 and -L F-measures in percent (Lin 2004), by `rouge-score` with stemming."""
+    scorer = require("rouge_score.rouge_scorer", "evaluate").RougeScorer(
+        ["rouge1", "rouge2", "rougeL"], use_stemmer=True
+    )
+    scores = [scorer.score(gold, reply) for gold, reply in zip(golds, replies, strict=True)]
+    return [
+        Metric(name, "%", "higher", mean([100 * score[key].fmeasure for score in scores]))
+        for name, key in (("rouge1", "rouge1"), ("rouge2", "rouge2"), ("rougeL", "rougeL"))
+    ]
+
+
+def bleu(replies: Sequence[str], golds: Sequence[str]) -> Metric:
+    """Corpus BLEU in percent (Papineni et al. 2002), by `sacrebleu` with its default tokenisation and smoothing."""
+    BLEU = require("sacrebleu.metrics", "evaluate").BLEU
+    scorer = BLEU(effective_order=False)
+    rows = []
+    for reply, gold in zip(replies, golds, strict=True):
+        score = scorer.corpus_score([reply], [[gold]])
+        rows.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
+    statistics = np.asarray(rows, float)
+
+    def values(weights: np.ndarray) -> np.ndarray:
+        sums = weights @ statistics
+        return np.asarray(
+            [
+                BLEU.compute_bleu(
+                    correct=row[:4],
+                    total=row[4:8],
+                    sys_len=row[8],
+                    ref_len=row[9],
+                    smooth_method="exp",
+                ).score
+                for row in sums.astype(int).tolist()
+            ]
+        )
+
+    return Metric("bleu", "%", "higher", values)
+
+
+def distinct(replies: Sequence[str], n: int) -> Metric:
+    """Different n-grams over all n-grams of all replies, in percent (Li et al. 2016); words by white space, lower case.
+
+    A bootstrap resample repeats items, which lowers the value; intervals of single values are therefore shifted
+    down, intervals of differences are not.
+    """
+    grams = [_ngrams(reply.lower().split(), n) for reply in replies]
+    vocabulary = {gram: i for i, gram in enumerate({gram: None for item in grams for gram in item})}
+    present = np.zeros((len(grams), max(len(vocabulary), 1)), dtype=np.float32)
+    for row, item in enumerate(grams):
+        present[row, [vocabulary[gram] for gram in item]] = 1
+    totals = np.asarray([len(item) for item in grams], float)
+
+    def values(weights: np.ndarray) -> np.ndarray:
+        different = ((weights > 0).astype(np.float32) @ present > 0).sum(1)
+        return 100 * different / np.maximum(weights @ totals, 1)
+
+    return Metric(f"distinct{n}", "%", "higher", values)
+
+
+def _ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+
+
+def resample_weights(items: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each item is drawn in each bootstrap resample (Efron 1979); shape (resamples, items)."""
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(items, np.full(items, 1 / items), size=resamples).astype(float)
+
+
+def interval(metric: Metric, items: int, weights: np.ndarray) -> Interval:
+    """The metric over all items, with its bootstrap interval."""
+    value = float(metric.values(np.ones((1, items)))[0])
+    return Interval(value, *_bounds(metric.values(weights)))
+
+
+def paired_difference(metric: Metric, other: Metric, items: int, weights: np.ndarray) -> Interval:
+    """metric - other over the same items, with its paired bootstrap interval (the same resamples for both)."""
+    ones = np.ones((1, items))
+    value = float(metric.values(ones)[0] - other.values(ones)[0])
+    return Interval(value, *_bounds(metric.values(weights) - other.values(weights)))
+
+
+def _bounds(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

@@ -1,0 +1,150 @@
+"""The whole way: prepare, summarize, train, evaluate, report. A stage whose output is current is skipped."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from gistchat.checkpoint import METADATA, find_checkpoint, fit_embeddings, load_checkpoint
+from gistchat.dialogue import Dialogue, load_dialogues
+from gistchat.evaluate import Subject, build_items, choose_items, evaluate, evaluation_key
+from gistchat.examples import ExampleBuilder
+from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base, tokenizer_fingerprint
+from gistchat.prepare import default_folder, prepare, report_lines
+from gistchat.progress import say
+from gistchat.prompt import PromptFormat, make_format
+from gistchat.recipe import Recipe, recipe_from_dict
+from gistchat.report import write_report
+from gistchat.storage import fingerprint, is_current, mark_done, read_json
+from gistchat.summarize.store import SummaryStore, token_counter
+from gistchat.train import choose_targets, describe, train
+
+VERSION = 1  # raise it when the same recipe would train another model
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What every stage after `prepare` works with."""
+
+    recipe: Recipe
+    folder: Path
+    data: Path
+    data_key: str
+    base: Base
+    tokenizer: PreTrainedTokenizerBase
+    format: PromptFormat
+    store: SummaryStore
+
+    def split(self, name: str) -> list[Dialogue]:
+        return load_dialogues(self.data / f"{name}.jsonl")
+
+    def summarize(self, dialogues: Sequence[Dialogue]) -> None:
+        """Make the summaries of these dialogues that are not stored yet."""
+        made = self.store.add(dialogues, token_counter(self.tokenizer))
+        kept = len({dialogue.content_hash for dialogue in dialogues}) - made
+        say(f"summarize: {made:,} dialogues summarised, {kept:,} stored before")
+
+
+def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
+    """Stage 1, and the model's tokenizer and prompt format."""
+    data = default_folder(recipe.data)
+    report, new = prepare(recipe.data, data)
+    say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
+    if new:
+        for line in report_lines(report):
+            say(f"  {line}")
+    base = resolve_base(recipe.model, recipe.seed)
+    tokenizer = load_tokenizer(base)
+    key = tokenizer_fingerprint(tokenizer)
+    store = SummaryStore(data / "summaries", recipe.summary.method, recipe.context.budget, key)
+    return Workspace(
+        recipe,
+        folder,
+        data,
+        read_json(data / "prepared.json")["key"],
+        base,
+        tokenizer,
+        make_format(recipe.model.format, tokenizer),
+        store,
+    )
+
+
+def run(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Everything a recipe asks for, into the run `folder`; returns the metrics."""
+    workspace = open_workspace(recipe, folder)
+    run_train(workspace)
+    return run_evaluate(workspace)
+
+
+def run_train(workspace: Workspace) -> None:
+    """Stages 2 and 3: summaries of the dialogues that are learned from, and the checkpoint."""
+    recipe, folder = workspace.recipe, workspace.folder
+    key = fingerprint([VERSION, describe(recipe), workspace.base.identity, workspace.data_key])
+    marker = folder / "trained.json"
+    if is_current(marker, key):
+        say(f"train: {folder / 'checkpoint'} (done before, skipped)")
+        return
+    _forget_other_training(folder, key)
+    targets = choose_targets(recipe, workspace.split("train"), workspace.split("validation"))
+    workspace.summarize([target.dialogue for target in targets.train + targets.validation])
+    details = {
+        "data": {"corpus": recipe.data.corpus, "key": workspace.data_key},
+        "base": {"source": recipe.model.name, "identity": workspace.base.identity},
+        "seed": recipe.seed,
+    }
+    history = train(recipe, workspace.base, workspace.format, targets, workspace.store, folder, details)
+    checkpoint = folder / "checkpoint"
+    mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
+    say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
+
+
+def _forget_other_training(folder: Path, key: str) -> None:
+    """A half-finished training of another recipe must not be resumed: its states go, and this one's key stays."""
+    unfinished = folder / "train" / key
+    if not unfinished.exists():
+        shutil.rmtree(folder / "train", ignore_errors=True)
+        unfinished.parent.mkdir(parents=True)
+        unfinished.touch()
+
+
+def run_evaluate(workspace: Workspace) -> dict[str, Any]:
+    """Stages 4 and 5: predictions.jsonl, metrics.json and report.html."""
+    recipe, folder = workspace.recipe, workspace.folder
+    checkpoint = folder / "checkpoint"
+    weights = read_json(checkpoint / METADATA)["weights"]
+    key = evaluation_key(recipe, [weights, workspace.base.identity], workspace.data_key)
+    marker = folder / "evaluated.json"
+    if is_current(marker, key):
+        say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")
+        return read_json(folder / "metrics.json")
+    items = choose_items(recipe, workspace.split("test"))
+    dialogues = [item.dialogue for item in items]
+    workspace.summarize(dialogues)
+    tuned = load_checkpoint(checkpoint)
+    limit = model_limit(tuned.model.config)
+    builder = ExampleBuilder(workspace.format, recipe.context, workspace.store, limit, dialogues)
+    built, left_out = build_items(items, recipe.evaluate.strategies, builder)
+    subjects = [Subject("tuned", lambda: tuned.model)]
+    if recipe.evaluate.base:
+        subjects.insert(0, Subject("base", lambda: untuned(workspace)))
+    values = evaluate(recipe, subjects, workspace.format, built, left_out, folder, key)
+    report = write_report(folder, recipe, values)
+    mark_done(marker, key, [folder / "predictions.jsonl", folder / "metrics.json", report])
+    return values
+
+
+def untuned(workspace: Workspace) -> PreTrainedModel:
+    """The base model, with rows for the format's own tokens as training started from."""
+    model = load_model(workspace.base)
+    fit_embeddings(model, len(workspace.tokenizer))
+    return model
+
+
+def open_run(folder: Path, change: Callable[[Recipe], Recipe]) -> Workspace:
+    """The workspace of a trained run, by the recipe that its checkpoint keeps and what `change` makes of it."""
+    checkpoint = find_checkpoint(folder)
+    metadata = read_json(checkpoint / METADATA)
+    return open_workspace(change(recipe_from_dict(metadata["recipe"], str(checkpoint))), checkpoint.parent)

@@ -1,0 +1,111 @@
+"""The chat in a terminal: reads lines, streams replies, obeys commands that begin with a slash."""
+
+import contextlib
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from gistchat.chat import PERSON, ChatSession
+from gistchat.errors import UserError
+from gistchat.prompt import render_gist
+
+HELP = """\
+/gist             the summary and the verbatim turns that the model saw before its last reply
+/gist edit TEXT   replace the summary (without TEXT: type it on the next line)
+/save [FILE]      save the conversation as JSONL (default: chat-DATE.jsonl)
+/reset            start over
+/help             this list
+/quit             leave (also Ctrl-D, or {end!r})"""
+
+
+def chat_in_terminal(folder: Path, overrides: list[str], seed: int | None) -> None:
+    """Talk until /quit, the end command or the end of input."""
+    interactive = sys.stdin.isatty()
+    session = ChatSession.open(folder, overrides, seed)
+    end = session.checkpoint.recipe.chat.end_command
+    if interactive:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  line editing and history for input()
+        print(f"Talking to {folder}, context {session.checkpoint.recipe.chat.strategy}. /help lists commands.")
+    while True:
+        line = _read("you> " if interactive else "")
+        if line is None or line.strip() in ("/quit", end):
+            break
+        line = line.strip()
+        if not line:
+            continue
+        try:
+            if line.startswith("/"):
+                _command(session, line, interactive)
+            else:
+                _answer(session, line, interactive)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+    if interactive:
+        print("bye")
+
+
+def _read(prompt: str) -> str | None:
+    try:
+        return input(prompt)
+    except EOFError:
+        return None
+    except KeyboardInterrupt:
+        print()
+        return None
+    except UnicodeDecodeError:
+        raise UserError("the input is not UTF-8 text") from None
+
+
+def _answer(session: ChatSession, line: str, interactive: bool) -> None:
+    if interactive:
+        print("bot> ", end="", flush=True)
+    try:
+        for piece in session.reply(line):
+            # Control characters that a model makes up must not drive the terminal.
+            print("".join(char if char.isprintable() else " " for char in piece), end="", flush=True)
+    except KeyboardInterrupt:
+        print(" ...", end="")
+    print(flush=True)
+    if session.notice:
+        print(f"({session.notice})", file=sys.stderr)
+
+
+def _command(session: ChatSession, line: str, interactive: bool) -> None:
+    name, _, rest = line.partition(" ")
+    if name == "/gist" and rest.split(" ")[0] == "edit":
+        text = rest.removeprefix("edit").strip() or (_read("new gist> " if interactive else "") or "").strip()
+        session.edit_gist(text)
+        print(f"gist set: {text}")
+    elif name == "/gist":
+        print(describe_gist(session))
+    elif name == "/save":
+        path = Path(rest.strip() or f"chat-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+        session.save(path)
+        print(f"saved {path}")
+    elif name == "/reset":
+        session.reset()
+        print("started over")
+    elif name == "/help":
+        print(HELP.format(end=session.checkpoint.recipe.chat.end_command))
+    else:
+        print(f"unknown command {name}; /help lists them")
+
+
+def describe_gist(session: ChatSession) -> str:
+    """What the model saw before its last reply: gist, boundary and verbatim turns."""
+    context = session.context
+    if context is None:
+        return "nothing said yet"
+    lines = []
+    if context.lines:
+        lines += [f"gist of the turns before turn {context.boundary + 1}:"]
+        lines += [f"  {line}" for line in render_gist(context.lines).splitlines()]
+    else:
+        lines.append("no gist: nothing has left the verbatim window" if not context.boundary else "no gist")
+    if session.edited:
+        lines.append(f"  (edited: stands for the turns before turn {session.edited.boundary + 1})")
+    lines.append("verbatim:")
+    lines += [f"  {'User' if turn.role == PERSON else 'You'}: {turn.text}" for turn in (*context.turns, context.last)]
+    lines.append(f"{context.tokens} of {session.checkpoint.recipe.context.budget} tokens used before the last turn")
+    return "\n".join(lines)
