@@ -240,7 +240,7 @@ def _load(
 
 
 def main() -> None:
-    """Entry point. Mistakes of the user become one line on standard error; anything else is a defect and shows whole."""
+    """Entry point. A mistake of the user becomes one line on standard error; anything else is a defect and shows."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

@@ -30,7 +30,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]
 
 
 def reply_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Negative log-likelihood (natural log) of every labelled token, zero elsewhere; shape (examples, longest reply)."""
+    """Negative log-likelihood in nats of every labelled token, zero elsewhere; shape (examples, longest reply)."""
     labels = batch["labels"]
     width = labels.shape[1]
     longest_reply = int((labels != IGNORED).any(0).sum())

@@ -73,7 +73,7 @@ def render_gist(lines: Sequence[Line]) -> str:
 
 
 class SpeakerTokens(PromptFormat):
-    """`<bos> [<sum> gist] (<sp1> own turn | <sp2> other's turn)* <sp2> last turn <sp1>`, for bases without a template."""
+    """`<bos> [<sum> gist] (<sp1> own turn | <sp2> other's turn)* <sp2> last turn <sp1>`, where there is no template."""
 
     name = "speaker-tokens"
 

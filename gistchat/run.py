@@ -22,7 +22,7 @@ from gistchat.storage import fingerprint, is_current, mark_done, read_json
 from gistchat.summarize.store import SummaryStore, token_counter
 from gistchat.train import choose_targets, describe, train
 
-VERSION = 1  # raise it when the same recipe would train another model
+VERSION = 1  # raise it when the same recipe would give another result
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def run_evaluate(workspace: Workspace) -> dict[str, Any]:
     recipe, folder = workspace.recipe, workspace.folder
     checkpoint = folder / "checkpoint"
     weights = read_json(checkpoint / METADATA)["weights"]
-    key = evaluation_key(recipe, [weights, workspace.base.identity], workspace.data_key)
+    key = evaluation_key(recipe, [VERSION, weights, workspace.base.identity], workspace.data_key)
     marker = folder / "evaluated.json"
     if is_current(marker, key):
         say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")

@@ -12,7 +12,7 @@ from typing import Any
 
 import peft
 import torch
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from gistchat.checkpoint import fit_embeddings, recover_folder, save_checkpoint
 from gistchat.dialogue import Dialogue
@@ -158,6 +158,7 @@ def train(
         ),
         callbacks=[_MarkComplete()],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     history = {
         "method": method_of(recipe),

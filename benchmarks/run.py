@@ -1,0 +1,130 @@
+"""Measure ours against the plain way, written out beside it: benchmarks/results.json and docs/benchmarks.md.
+
+    make bench                                   all of them
+    .venv/bin/python benchmarks/run.py NAME...   some of them
+
+Each pair runs interleaved in one process, several times; the ratio is the median of the pairs' ratios. Peak memory
+is of a fresh process that does one side once. Absolute figures are of the machine they were made on.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gistchat.progress import say
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+
+@dataclass
+class Pair:
+    """One comparison: both sides do the same `work` items and return them, so that what they return can be checked."""
+
+    name: str
+    unit: str
+    explanation: str
+    setup: Callable[[], object]
+    baseline: Callable[[object], int]
+    ours: Callable[[object], int]
+    repeats: int = 5
+    bound: float | None = None
+
+
+def rate(side: Callable[[object], int], state: object) -> float:
+    """Items per second of one call."""
+    start = time.perf_counter()
+    items = side(state)
+    return items / (time.perf_counter() - start)
+
+
+def peak_mb(pair: Pair, side: str) -> float:
+    """Peak memory in MB of a fresh process that sets up and does one side once, less that of the setup alone."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        before, after = pool.apply(_peak, (pair.name, side))
+    return (after - before) / 1024
+
+
+def _peak(name: str, side: str) -> tuple[int, int]:
+    pair = next(pair for pair in all_pairs() if pair.name == name)
+    state = pair.setup()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    getattr(pair, side)(state)
+    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def measure(pair: Pair) -> dict:
+    state = pair.setup()
+    rates = []
+    for number in range(pair.repeats):
+        rates.append((rate(pair.baseline, state), rate(pair.ours, state)))
+        say(f"{pair.name} {number + 1}/{pair.repeats}: {rates[-1][0]:.1f} | {rates[-1][1]:.1f} {pair.unit}")
+    return {
+        "name": pair.name,
+        "unit": pair.unit,
+        "baseline": statistics.median(first for first, _ in rates),
+        "ours": statistics.median(second for _, second in rates),
+        "ratio": statistics.median(second / first for first, second in rates),
+        "bound": pair.bound,
+        "baseline_peak_mb": peak_mb(pair, "baseline"),
+        "ours_peak_mb": peak_mb(pair, "ours"),
+        "repeats": pair.repeats,
+        "explanation": pair.explanation,
+    }
+
+
+def all_pairs() -> list[Pair]:
+    import evaluate_items
+    import textrank_prefixes
+
+    return [textrank_prefixes.PAIR, evaluate_items.PAIR]
+
+
+def page(results: list[dict]) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        "Generated from `benchmarks/results.json` by `make bench`. Each pair ran interleaved; `ratio` is the median of",
+        "the pairs' ratios (ours over baseline). Memory is the peak above the setup, in a fresh process.",
+        "",
+        "| name | unit | baseline | ours | ratio | bound | baseline peak MB | ours peak MB |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for found in results:
+        bound = "" if found["bound"] is None else f"{found['bound']:.1f}"
+        lines.append(
+            f"| `{found['name']}` | {found['unit']} | {found['baseline']:.1f} | {found['ours']:.1f} | "
+            f"{found['ratio']:.1f} | {bound} | {found['baseline_peak_mb']:.0f} | {found['ours_peak_mb']:.0f} |"
+        )
+    lines.append("")
+    for found in results:
+        lines.append(f"- `{found['name']}` ({found['repeats']} pairs): {found['explanation']}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    pairs = all_pairs()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=", ".join(pair.name for pair in pairs))
+    names = parser.parse_args().names or [pair.name for pair in pairs]
+    unknown = set(names) - {pair.name for pair in pairs}
+    if unknown:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}")
+    kept = {found["name"]: found for found in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
+    kept |= {pair.name: measure(pair) for pair in pairs if pair.name in names}
+    results = [kept[pair.name] for pair in pairs if pair.name in kept]
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(page(results))
+    print(page(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Small parts shared by the tests: dialogues, a tiny random GPT-2 with the genuine GPT-2 tokenizer, a run of it."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
+
+from gistchat.dialogue import Dialogue, Turn
+from gistchat.models import resolve_base
+from gistchat.recipe import ModelConfig, Recipe
+
+THINGS = ["dog", "cat", "river", "garden", "violin", "bicycle", "teacher", "mountain", "kitchen", "library", "engine"]
+DEEDS = ["bought", "painted", "lost", "repaired", "visited", "remembered", "sold", "cleaned", "described"]
+
+
+def make_dialogue(number: int, turns: int = 12, **changes) -> Dialogue:
+    """A dialogue of two speakers with sentences of its own."""
+    rng = random.Random(number)
+    said = [
+        Turn(
+            f"speaker{(number + i) % 2}",
+            f"I {rng.choice(DEEDS)} a {rng.choice(THINGS)} near the {rng.choice(THINGS)}. "
+            f"Did you see the {rng.choice(THINGS)} number {rng.randrange(1000)}?",
+        )
+        for i in range(turns)
+    ]
+    return Dialogue(id=f"d{number}", turns=tuple(said), **changes)
+
+
+@pytest.fixture
+def dialogues() -> list[Dialogue]:
+    return [make_dialogue(i) for i in range(20)]
+
+
+@pytest.fixture
+def dialogue_file(tmp_path: Path, dialogues: list[Dialogue]) -> Path:
+    path = tmp_path / "talks.jsonl"
+    path.write_text("".join(json.dumps(dialogue.to_json()) + "\n" for dialogue in dialogues))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_base():
+    """A random two-layer GPT-2 in the model cache."""
+    return resolve_base(ModelConfig(name="gpt2", init="scratch", size="tiny"), seed=0)
+
+
+@pytest.fixture
+def tiny_recipe(dialogue_file: Path, tmp_path: Path) -> Recipe:
+    """A recipe that runs in seconds: tiny GPT-2, twenty dialogues."""
+    recipe = Recipe(name="tiny")
+    recipe.data.corpus, recipe.data.source = "jsonl", str(dialogue_file)
+    recipe.data.folder = str(tmp_path / "data")
+    recipe.data.test_share, recipe.data.validation_share = 0.3, 0.15
+    recipe.model.name, recipe.model.init, recipe.model.size = "gpt2", "scratch", "tiny"
+    recipe.context.budget = 48
+    recipe.train.steps, recipe.train.batch_size = 6, 2
+    recipe.train.evaluate_every, recipe.train.save_every = 3, 2
+    recipe.train.validation_items = 3
+    recipe.evaluate.items, recipe.evaluate.reply_items, recipe.evaluate.max_reply_tokens = 4, 3, 6
+    recipe.evaluate.resamples = 200
+    return recipe
+
+
+TINY_TOML = """
+[data]
+corpus = "jsonl"
+source = "talks.jsonl"
+folder = "data"
+test_share = 0.3
+validation_share = 0.15
+
+[model]
+name = "gpt2"
+init = "scratch"
+size = "tiny"
+
+[context]
+budget = 48
+
+[train]
+steps = 6
+batch_size = 2
+evaluate_every = 3
+save_every = 2
+validation_items = 3
+
+[evaluate]
+items = 4
+reply_items = 3
+max_reply_tokens = 6
+resamples = 200
+"""
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path, dialogue_file: Path) -> Path:
+    """A working folder with talks.jsonl and tiny.toml."""
+    (tmp_path / "tiny.toml").write_text(TINY_TOML)
+    return tmp_path
+
+
+def gistchat(*words: str, cwd: Path, stdin: str | None = None, **changes) -> subprocess.CompletedProcess:
+    """Run the real command line."""
+    command = [sys.executable, "-c", "from gistchat.cli import main; main()", *words]
+    environment = {**os.environ, "COLUMNS": "120", **changes.pop("env", {})}
+    return subprocess.run(
+        command, cwd=cwd, input=stdin, capture_output=True, text=True, env=environment, timeout=300, **changes
+    )

@@ -1,0 +1,270 @@
+"""Likelihood, generation, training and checkpoints, on the tiny GPT-2; and the packaged base's conversion."""
+
+import dataclasses
+import json
+import shutil
+
+import peft
+import pytest
+import torch
+from conftest import make_dialogue
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gistchat import models
+from gistchat.checkpoint import fit_embeddings, load_checkpoint
+from gistchat.errors import UserError
+from gistchat.examples import Example, ExampleBuilder, Target, TooLong, sample_targets
+from gistchat.generate import Sampling, generate_replies, stream_reply
+from gistchat.likelihood import IGNORED, collate, length_batches, reply_loss, score_replies
+from gistchat.models import ModelConfig, load_model, load_tokenizer, resolve_base
+from gistchat.prompt import make_format
+from gistchat.recipe import STRATEGIES, ContextConfig
+from gistchat.run import open_workspace, run_train
+from gistchat.summarize.store import SummaryStore, token_counter
+from gistchat.train import order_examples
+
+
+@pytest.fixture(scope="module")
+def parts(tiny_base, tmp_path_factory):
+    """(model, format, examples of every strategy)"""
+    tokenizer = load_tokenizer(tiny_base)
+    prompt_format = make_format("auto", tokenizer)
+    model = load_model(tiny_base)
+    fit_embeddings(model, len(tokenizer))
+    dialogues = [make_dialogue(i) for i in range(8)]
+    store = SummaryStore(tmp_path_factory.mktemp("s"), "textrank", 48, "t")
+    store.add(dialogues, token_counter(tokenizer))
+    builder = ExampleBuilder(prompt_format, ContextConfig(budget=48), store, 512, dialogues)
+    targets = sample_targets(dialogues, 8, 0, 4, one_per_dialogue=True)
+    examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in targets]
+    return model, prompt_format, examples, builder
+
+
+def plain_nats(model, example: Example) -> float:
+    """The textbook way: one item, logits everywhere, the library's own loss over the labelled tokens."""
+    ids = torch.tensor([example.prompt + example.reply])
+    labels = ids.clone()
+    labels[:, : len(example.prompt)] = -100
+    with torch.no_grad():
+        return model(input_ids=ids, labels=labels).loss.item() * len(example.reply)
+
+
+def test_batched_likelihood_is_that_of_single_items(parts):
+    model, prompt_format, examples, _ = parts
+    scores = score_replies(model, examples, prompt_format.stop_ids[0], batch_tokens=700)
+    for example, score in zip(examples, scores, strict=True):
+        assert score == pytest.approx(plain_nats(model, example), rel=1e-5)
+
+
+def test_labels_are_the_reply_and_its_end_only(parts):
+    _, prompt_format, examples, _ = parts
+    batch = collate(examples[:5], 0)
+    for row, example in zip(batch["labels"], examples[:5], strict=True):
+        assert row[row != IGNORED].tolist() == example.reply
+        assert example.reply[-1] == prompt_format.stop_ids[0]
+        assert example.target.gold == prompt_format.decode_reply(example.reply)
+
+
+def test_length_batches_cover_all_within_the_limit():
+    lengths = [5, 90, 30, 31, 8, 200, 7]
+    batches = length_batches(lengths, 100)
+    assert sorted(i for batch in batches for i in batch) == list(range(7))
+    assert all(len(batch) == 1 or max(lengths[i] for i in batch) * len(batch) <= 100 for batch in batches)
+
+
+def test_shuffled_shows_another_dialogues_summary_of_like_size(parts):
+    _, _, examples, builder = parts
+    by_strategy = {}
+    for example in examples:
+        by_strategy.setdefault(example.context.strategy, []).append(example)
+    for own, other in zip(by_strategy["summary"], by_strategy["shuffled"], strict=True):
+        assert builder.donor(own.target).id != own.target.dialogue.id
+        text = " ".join(turn.text for turn in own.target.dialogue.turns)
+        assert all(line.text in text for line in own.context.lines)
+        assert not any(line.text in text for line in other.context.lines)
+        assert {line.role for line in other.context.lines} <= {"user", "assistant"}
+        assert other.context.last == own.context.last
+
+
+def test_context_gives_way_to_the_limit_but_last_turn_and_reply_never(parts):
+    _, prompt_format, examples, builder = parts
+    target = examples[0].target
+    bare = len(builder.build(target, "last"))
+    tight = ExampleBuilder(prompt_format, builder.config, builder.store, bare + 20, builder.donors)
+    for strategy in STRATEGIES:
+        example = tight.build(target, strategy)
+        assert len(example) <= bare + 20
+        assert example.context.last.text == target.dialogue.turns[target.turn - 1].text
+    with pytest.raises(TooLong, match="last turn and reply take"):
+        ExampleBuilder(prompt_format, builder.config, builder.store, bare - 1, builder.donors).build(target, "hybrid")
+
+
+def test_greedy_replies_batched_single_streamed_and_without_cache_agree(parts):
+    model, prompt_format, examples, _ = parts
+    prompts = [example.prompt for example in examples[::5]]
+    batched = generate_replies(model, prompt_format, prompts, Sampling(max_tokens=8), batch_tokens=600)
+    for prompt, reply in zip(prompts, batched, strict=True):
+        [single] = generate_replies(model, prompt_format, [prompt], Sampling(max_tokens=8))
+        streamed = "".join(stream_reply(model, prompt_format, prompt, Sampling(max_tokens=8)))
+        ids = list(prompt)
+        for _ in range(8):
+            with torch.no_grad():
+                token = int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+            if token in prompt_format.stop_ids:
+                break
+            ids.append(token)
+        plain = prompt_format.decode_reply(ids[len(prompt) :])
+        assert reply.text == single.text == streamed.strip() == plain
+
+
+def test_sampling_repeats_with_its_seed_only(parts):
+    model, prompt_format, examples, _ = parts
+
+    def draw(seed):
+        sampling = Sampling(max_tokens=8, temperature=1.0, top_p=0.95, seed=seed)
+        return "".join(stream_reply(model, prompt_format, examples[0].prompt, sampling))
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_order_is_a_permutation_in_full_batches_of_like_length(parts):
+    _, _, examples, _ = parts
+    ordered = order_examples(examples[:43], 4, seed=1)
+    assert sorted(map(id, ordered)) == sorted(map(id, examples[:43]))
+    assert ordered == order_examples(examples[:43], 4, seed=1) != order_examples(examples[:43], 4, seed=2)
+    padding = sum(max(map(len, ordered[i : i + 4])) * 4 - sum(map(len, ordered[i : i + 4])) for i in range(0, 40, 4))
+    shuffled = sum(max(map(len, examples[i : i + 4])) * 4 - sum(map(len, examples[i : i + 4])) for i in range(0, 40, 4))
+    assert padding < shuffled
+
+
+def train_tiny(recipe, folder):
+    workspace = open_workspace(recipe, folder)
+    run_train(workspace)
+    return workspace
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_checkpoint_loads_with_plain_library_calls(tiny_recipe, tmp_path, method, parts):
+    tiny_recipe.train.method = method
+    train_tiny(tiny_recipe, tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoint"
+    ours = load_checkpoint(tmp_path / "run")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if method == "lora":
+        assert not (folder / "model.safetensors").exists()
+        base = AutoModelForCausalLM.from_pretrained(resolve_base(tiny_recipe.model, 0).source)
+        fit_embeddings(base, len(tokenizer))
+        plain = peft.PeftModel.from_pretrained(base, folder)
+    else:
+        plain = AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([parts[2][0].prompt])
+    with torch.no_grad():
+        torch.testing.assert_close(plain.eval()(ids).logits, ours.model(ids).logits, rtol=1e-4, atol=1e-4)
+        base_logits = load_model(resolve_base(tiny_recipe.model, 0))(ids.clamp(max=50256)).logits
+    assert not torch.allclose(base_logits[..., :50257], ours.model(ids).logits[..., :50257], atol=1e-3)
+    metadata = json.loads((folder / "gistchat.json").read_text())
+    assert metadata["format"] == "speaker-tokens"
+    assert metadata["recipe"] == dataclasses.asdict(tiny_recipe)
+    assert metadata["versions"]["torch"] == torch.__version__
+    assert {"data", "base", "seed", "validation_loss", "step"} <= metadata.keys()
+
+
+def test_training_learns_and_keeps_the_best_by_token_weighted_loss(tiny_recipe, tmp_path):
+    tiny_recipe.train.steps, tiny_recipe.train.evaluate_every = 30, 10
+    workspace = train_tiny(tiny_recipe, tmp_path / "run")
+    history = json.loads((tmp_path / "run" / "train" / "history.json").read_text())
+    losses = [entry["eval_loss"] for entry in history["log"] if "eval_loss" in entry]
+    assert len(losses) == 3
+    assert history["best_validation_loss"] == min(losses) < 10
+    # The kept weights have that loss, counted token by token.
+    checkpoint = load_checkpoint(tmp_path / "run")
+    builder = ExampleBuilder(workspace.format, tiny_recipe.context, workspace.store, tiny_recipe.train.max_tokens)
+    targets = sample_targets(workspace.split("validation"), 3, 0, one_per_dialogue=True)
+    strategies = tiny_recipe.train.strategies
+    examples = [builder.build(target, strategies[i % len(strategies)]) for i, target in enumerate(targets)]
+    nats = sum(plain_nats(checkpoint.model, example) for example in examples)
+    assert nats / sum(len(e.reply) for e in examples) == pytest.approx(min(losses), rel=1e-4)
+    assert list((tmp_path / "run" / "train").rglob("events.out.tfevents*"))
+
+
+def test_accumulation_weighs_tokens(tiny_recipe, tmp_path):
+    def last_loss(name, **changes):
+        recipe = dataclasses.replace(tiny_recipe, train=dataclasses.replace(tiny_recipe.train, steps=3, **changes))
+        train_tiny(recipe, tmp_path / name)
+        history = json.loads((tmp_path / name / "train" / "history.json").read_text())
+        return [entry["loss"] for entry in history["log"] if "loss" in entry]
+
+    whole = last_loss("a", batch_size=4, accumulation=1)
+    parts = last_loss("b", batch_size=1, accumulation=4)
+    assert [float(x) for x in whole] == pytest.approx([float(x) for x in parts], abs=2e-3)
+
+
+def test_a_diverging_run_stops_and_says_where(tiny_recipe, tmp_path):
+    tiny_recipe.train.learning_rate = 1e30
+    with pytest.raises(UserError, match=r"the loss is not a number at step \d+; lower train.learning_rate"):
+        train_tiny(tiny_recipe, tmp_path / "run")
+
+
+def test_damaged_checkpoints_are_refused(tiny_recipe, tmp_path):
+    train_tiny(tiny_recipe, tmp_path / "run")
+    weights = tmp_path / "run" / "checkpoint" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match=r"model\.safetensors: missing or damaged"):
+        load_checkpoint(tmp_path / "run")
+    with pytest.raises(UserError, match="holds no checkpoint yet"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        load_checkpoint(tmp_path / "nowhere")
+
+
+def test_gguf_is_converted_once_and_again_when_damaged(tmp_path, monkeypatch):
+    base = resolve_base(ModelConfig(), 0)
+    shutil.copytree(base.source, tmp_path / "models" / base.source.rsplit("/", 1)[1])
+    monkeypatch.setattr(models, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(models, "_load_gguf", lambda path: pytest.fail("converted again"))
+    copied = resolve_base(ModelConfig(), 0)
+    assert copied.identity == base.identity
+    weights = tmp_path / "models" / base.source.rsplit("/", 1)[1] / "model.safetensors"
+    with weights.open("r+b") as file:
+        file.seek(-9, 2)
+        file.write(b"\x55")
+    monkeypatch.setattr(models, "_load_gguf", lambda path: (_ for _ in ()).throw(ValueError("came here")))
+    with pytest.raises(UserError, match="came here"):
+        resolve_base(ModelConfig(), 0)
+
+
+def test_a_corrupt_gguf_is_one_clear_error(tmp_path):
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF" + b"\x00" * 2000)
+    with pytest.raises(UserError, match=r"bad\.gguf: cannot be read as GGUF"):
+        models.convert_gguf(bad, tmp_path / "models")
+    assert not list((tmp_path / "models").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (ModelConfig(name="./nowhere"), r"\./nowhere: no such folder"),
+        (ModelConfig(name="gpt2", init="scratch", size="huge"), "'huge' is not one of tiny, mini, small"),
+        (ModelConfig(name="smollm2", init="scratch"), "write --model gpt2"),
+    ],
+)
+def test_models_that_cannot_be(config, message):
+    with pytest.raises(UserError, match=message):
+        resolve_base(config, 0)
+
+
+def test_a_hub_model_without_network_says_what_to_do():
+    with pytest.raises(UserError, match=r"cannot get model 'gpt2'.*--model smollm2.*--init scratch"):
+        load_tokenizer(resolve_base(ModelConfig(name="gpt2"), 0))
+
+
+def test_reply_loss_is_zero_where_there_is_no_label(parts):
+    model, _, examples, _ = parts
+    pair = sorted(examples, key=lambda e: len(e.reply))
+    batch = collate([pair[0], pair[-1]], 0)
+    loss = reply_loss(model, batch)
+    assert (loss[0] != 0).sum() == len(pair[0].reply)
+    assert isinstance(pair[0].target, Target)

@@ -1,0 +1,128 @@
+import random
+
+import numpy as np
+import pytest
+from conftest import make_dialogue
+from sumy.summarizers.text_rank import TextRankSummarizer
+
+from gistchat.dialogue import Turn
+from gistchat.errors import UserError
+from gistchat.models import gpt2_tokenizer
+from gistchat.summarize import extractive
+from gistchat.summarize.extractive import _WORD, STOP_WORDS, _overlaps, rank_prefixes, summarize_prefixes
+from gistchat.summarize.store import SummaryStore, token_counter
+
+
+@pytest.fixture(scope="module")
+def count():
+    return token_counter(gpt2_tokenizer())
+
+
+def test_every_prefix_ranks_as_when_rebuilt_alone():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 2, (60, 25)).astype(float)
+    counts[7] = 0  # a sentence that shares nothing
+    similarity = counts @ counts.T
+    ends = [0, 1, 2, 5, 17, 40, 60]
+    together = rank_prefixes(similarity, ends)
+    for end, order in zip(ends, together, strict=True):
+        [alone] = rank_prefixes(similarity[:end, :end], [end])
+        assert order.tolist() == alone.tolist()
+
+
+def test_scores_are_pageranks_fixed_point():
+    similarity = np.array([[2.0, 1, 0], [1, 3, 1], [0, 1, 1]])
+    scores = extractive._prefix_scores(similarity, np.array([3]))[:, 0]
+    walk = similarity / similarity.sum(0)
+    assert scores == pytest.approx(0.05 + 0.85 * walk @ scores, abs=1e-5)
+
+
+def test_textrank_scores_agree_with_sumy():
+    sentences = extractive.split_sentences(make_dialogue(3, turns=20).turns)
+    words = [[w for w in _WORD.findall(s.text.lower()) if w not in STOP_WORDS] for s in sentences]
+    reference = TextRankSummarizer()
+    n = len(words)
+    weights = np.array([[reference._rate_sentences_edge(a, b) for b in words] for a in words])
+    assert _overlaps(sentences) == pytest.approx(weights)
+    weights /= weights.sum(1, keepdims=True) + 1e-7
+    expected = reference.power_method(np.full((n, n), 0.15 / n) + 0.85 * weights, 1e-9)
+    assert extractive._prefix_scores(_overlaps(sentences), np.array([n]))[:, 0] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["textrank", "lead"])
+def test_summaries_hold_their_budget_and_cover_only_their_prefix(method, count):
+    turns = make_dialogue(1, turns=30).turns
+    summaries = summarize_prefixes(turns, method, 60, count)
+    assert len(summaries.picks) == len(turns)
+    assert summaries.of_prefix(0) == []
+    for k in range(1, len(turns)):
+        picked = summaries.of_prefix(k)
+        assert picked
+        assert all(sentence.turn < k for sentence in picked)
+        assert all(sentence.speaker == turns[sentence.turn].speaker for sentence in picked)
+        assert sum(count([f"User: {sentence.text}\n" for sentence in picked])) <= 60
+
+
+def test_lead_takes_the_first_sentences(count):
+    turns = make_dialogue(1, turns=30).turns
+    picked = summarize_prefixes(turns, "lead", 60, count).of_prefix(20)
+    assert [sentence.turn for sentence in picked] == sorted(sentence.turn for sentence in picked)
+    assert picked[0].turn == 0
+
+
+def test_filler_loses(count):
+    turns = [Turn("a", "My sister plays the violin in an orchestra."), Turn("b", "Oh ok haha yeah.")] * 3
+    turns += [Turn("a", "The orchestra with the violin travels to Vienna."), Turn("b", "Cool!"), Turn("a", "Yes")]
+    texts = [s.text for s in summarize_prefixes(turns, "textrank", 24, count).of_prefix(len(turns) - 1)]
+    assert "Oh ok haha yeah." not in texts
+    assert any("violin" in text for text in texts)
+
+
+@pytest.mark.parametrize("text", ["...", "👋👋", "你好。再见。", "x" * 5000, "<|im_start|>system"])
+def test_odd_text_gives_a_valid_summary(text, count):
+    turns = [Turn("a", text), Turn("b", "What?"), Turn("a", "Nothing.")]
+    made = summarize_prefixes(turns, "textrank", 50, count)
+    assert len(made.picks) == 3
+
+
+def test_store_computes_once_and_survives_a_torn_line(tmp_path, count):
+    dialogues = [make_dialogue(i) for i in range(3)]
+    store = SummaryStore(tmp_path, "textrank", 60, "t")
+    assert store.add(dialogues[:2], count) == 2
+    assert store.add([*dialogues, dialogues[2]], count) == 1
+    expected = summarize_prefixes(dialogues[1].turns, "textrank", 60, count)
+    assert store.get(dialogues[1]) == expected
+    whole = store.path.read_bytes()
+    store.path.write_bytes(whole[:-40])  # what a kill while writing the third line leaves
+    again = SummaryStore(tmp_path, "textrank", 60, "t")
+    assert again.add(dialogues, count) == 1
+    assert again.path.read_bytes() == whole
+    assert SummaryStore(tmp_path, "textrank", 60, "t").add(dialogues, None) == 0
+
+
+def test_store_is_keyed_by_method_budget_and_tokenizer(tmp_path, count):
+    dialogue = make_dialogue(0)
+    SummaryStore(tmp_path, "textrank", 60, "t").add([dialogue], count)
+    for other in (("lead", 60, "t"), ("textrank", 61, "t"), ("textrank", 60, "u")):
+        assert dialogue not in SummaryStore(tmp_path, *other)
+
+
+def test_missing_and_damaged_summaries_are_named(tmp_path, count):
+    store = SummaryStore(tmp_path, "textrank", 60, "t")
+    with pytest.raises(UserError, match="run gistchat summarize"):
+        store.get(make_dialogue(0))
+    store.add([make_dialogue(0)], count)
+    text = store.path.read_text()
+    store.path.write_text(text.replace('"picks"', '"pocks"'))
+    with pytest.raises(UserError, match="damaged summary of d0"):
+        SummaryStore(tmp_path, "textrank", 60, "t").get(make_dialogue(0))
+    store.path.write_text("rubbish\n" + text)
+    with pytest.raises(UserError, match=r"jsonl:1: not a summary line"):
+        SummaryStore(tmp_path, "textrank", 60, "t")
+
+
+def test_random_long_dialogue_is_cut_into_blocks_of_prefixes(monkeypatch, count):
+    turns = make_dialogue(5, turns=40).turns
+    whole = summarize_prefixes(turns, "textrank", 40, count)
+    monkeypatch.setattr(extractive, "PREFIXES_AT_ONCE", random.Random(1).randrange(3, 9))
+    assert summarize_prefixes(turns, "textrank", 40, count) == whole
