@@ -52,7 +52,9 @@ def save_checkpoint(
 ) -> None:
     """Write weights (adapter only for LoRA), tokenizer and metadata; the folder appears whole or not at all."""
     with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
+        # New tokens' rows are part of the adapter; peft would add a copy of the whole embedding.
+        options = {"save_embedding_layers": False} if isinstance(model, peft.PeftModel) else {}
+        model.save_pretrained(temporary, **options)
         (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
         prompt_format.tokenizer.save_pretrained(temporary)
         weights = sorted(temporary.glob("*.safetensors"))

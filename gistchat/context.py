@@ -55,7 +55,7 @@ Summarize = Callable[[int], Sequence[Sentence]]
 class Costs:
     """The part of a prompt format that a context strategy needs: what a piece costs in tokens."""
 
-    def turn_cost(self, text: str) -> int:
+    def turn_cost(self, turn: RoleTurn) -> int:
         raise NotImplementedError
 
     def line_cost(self, line: Line) -> int:
@@ -142,7 +142,7 @@ def _latest(older: Sequence[RoleTurn], budget: int, costs: Costs) -> tuple[tuple
     total = 0
     start = len(older)
     while start:
-        cost = costs.turn_cost(older[start - 1].text)
+        cost = costs.turn_cost(older[start - 1])
         if total + cost > budget:
             break
         total += cost

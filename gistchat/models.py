@@ -16,11 +16,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as hf_logging
 
 from gistchat.errors import UserError, require
 from gistchat.progress import say
 from gistchat.recipe import ModelConfig
 from gistchat.storage import atomic_folder, file_hash, fingerprint, write_json
+
+hf_logging.disable_progress_bar()  # its bars for reading and writing files run into ours
 
 SMOLLM2 = "smollm2"
 SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -6,7 +6,7 @@ from functools import lru_cache
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.context import MODEL, USER, Context, Costs, Line
+from gistchat.context import MODEL, USER, Context, Costs, Line, RoleTurn
 from gistchat.errors import UserError
 
 LABELS = {USER: "User: ", MODEL: "You: ", "": ""}
@@ -95,8 +95,8 @@ class SpeakerTokens(PromptFormat):
             ids += [self.own if turn.role == MODEL else self.other, *self.encode_text(turn.text)]
         return [*ids, self.own]
 
-    def turn_cost(self, text: str) -> int:
-        return self._count(text) + 1
+    def turn_cost(self, turn: RoleTurn) -> int:
+        return self._count(turn.text) + 1
 
     def gist_cost(self) -> int:
         return 1
@@ -124,9 +124,12 @@ class ChatTemplate(PromptFormat):
         self.stop_ids = [next((i for i in closed if i in special), tokenizer.eos_token_id)]
         if tokenizer.eos_token_id not in self.stop_ids:
             self.stop_ids.append(tokenizer.eos_token_id)
-        # One turn's wrapping, measured where a turn follows another.
-        pair = self._render([*short, answer, short[1]], False)
-        self._turn_extra = len(pair) - len(self._render([*short, answer], False)) - self._count("x")
+        # What a message costs beyond its text, measured where one follows the other.
+        lengths = [len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4)]
+        self._wrapping = {
+            MODEL: lengths[1] - lengths[0] - self._count("x"),
+            USER: lengths[2] - lengths[1] - self._count("x"),
+        }
         self._gist_extra = self._count(GIST_HEADER)
 
     def _render(self, messages: list[dict[str, str]], ask: bool) -> list[int]:
@@ -140,8 +143,8 @@ class ChatTemplate(PromptFormat):
         messages += [{"role": turn.role, "content": turn.text} for turn in (*context.turns, context.last)]
         return self._render(messages, True)
 
-    def turn_cost(self, text: str) -> int:
-        return self._count(text) + self._turn_extra
+    def turn_cost(self, turn: RoleTurn) -> int:
+        return self._count(turn.text) + self._wrapping[turn.role]
 
     def gist_cost(self) -> int:
         return self._gist_extra

@@ -93,7 +93,8 @@ def build_examples(
 def order_examples(examples: Sequence[Example], batch_size: int, seed: int) -> list[Example]:
     """Batches of similar length in random order: less padding, and the order is fixed by the seed.
 
-    Examples are sorted by length within runs of `MEGABATCH` batches, and the batches of a run are shuffled.
+    Examples are sorted by length within runs of `MEGABATCH` batches, and the batches of a run are shuffled. A batch
+    here is what one optimizer step sees, so that accumulation does not change the steps.
     """
     rng = random.Random(seed)
     ordered: list[Example] = []
@@ -136,7 +137,7 @@ def train(
         say(f"left out {left_out} train and {validation_left_out} validation replies: longer than {limit} tokens")
     if not examples or not validation:
         raise UserError(f"no reply fits into {limit} tokens; raise train.max_tokens")
-    examples = order_examples(examples, config.batch_size, recipe.seed)
+    examples = order_examples(examples, config.batch_size * config.accumulation, recipe.seed)
     model = prepare_model(model, recipe, len(prompt_format.tokenizer))
     state_folder = folder / "train"
     resume = last_complete_state(state_folder)

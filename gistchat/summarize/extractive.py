@@ -136,6 +136,8 @@ def rank_prefixes(similarity: np.ndarray, ends: Sequence[int]) -> list[np.ndarra
 def _prefix_scores(similarity: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """PageRank scores: column j holds those of the leading block of size ends[j], zeros below it."""
     n = int(ends.max(initial=0))
+    if n == 0:
+        return np.zeros((0, len(ends)))
     matrix = similarity[:n, :n]
     inside = np.arange(n)[:, None] < ends[None, :]
     sizes = np.maximum(ends, 1)
