@@ -97,8 +97,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 def find_checkpoint(folder: Path) -> Path:
     """`folder`, or its subfolder `checkpoint` when it is a run. Raises UserError when there is none."""
+    recover_folder(folder / "checkpoint")
     for candidate in (folder, folder / "checkpoint"):
-        recover_folder(candidate)
         if (candidate / METADATA).is_file():
             return candidate
     if not folder.exists():

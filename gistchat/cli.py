@@ -12,6 +12,9 @@ import typer
 from gistchat import __version__
 from gistchat.errors import UserError
 
+INTERRUPTED = 130  # exit code after Ctrl-C, by the shell's convention
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -249,17 +252,25 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from what is finished", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            _fail(f"disk full while writing {error.filename or 'a file'}; make room, and the same command goes on")
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            _fail(f"{error.filename}: no permission to read or write")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _fail("interrupted; the same command goes on from what is finished", INTERRUPTED)
         raise
+    except Exception as error:
+        if isinstance(error, PermissionError):
+            _fail(f"{error.filename}: no permission to read or write")
+        if _is_full_disk(error):
+            _fail(f"disk full ({error}); make room, and the same command goes on from what is finished")
+        raise
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Also where a library wraps the system's error in one of its own: the writers of weights do."""
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return True
+    if any(f"os error {number}" in str(error) for number in FULL_DISK) or "PytorchStreamWriter failed" in str(error):
+        return True
+    return error.__cause__ is not None and _is_full_disk(error.__cause__)
 
 
 def _fail(message: str, code: int = 1) -> None:

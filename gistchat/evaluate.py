@@ -51,7 +51,7 @@ def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
 def build_items(
     items: Sequence[Target], strategies: Sequence[str], builder: ExampleBuilder
 ) -> tuple[dict[str, list[Example]], int]:
-    """Examples by strategy, aligned by position, and how many items no strategy has because the model cannot hold them."""
+    """Examples by strategy, aligned by position, and how many items were left out: the model cannot hold them."""
     built: dict[str, list[Example]] = {strategy: [] for strategy in strategies}
     left_out = 0
     for item in items:

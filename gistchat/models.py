@@ -1,12 +1,15 @@
 """Base models: the packaged one, hub ids, local folders, and GPT-2 from scratch."""
 
+import contextlib
 import importlib.util
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 import torch
+from filelock import FileLock
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -116,16 +119,25 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
     """
     checksum = file_hash(gguf)
     folder = models / f"{gguf.stem}-{checksum[:12]}"
-    record = folder / "source.json"
-    try:
-        if _weights_intact(folder, json.loads(record.read_text())):
-            return Base(str(folder), checksum[:12])
-        say(f"{folder}: damaged, converting again")
-    except (OSError, ValueError, KeyError):
-        pass
-    require("gguf", "demo")
-    require("accelerate", "demo")
-    say(f"converting {gguf.name} to safetensors, once (about half a minute)")
+    base = Base(str(folder), checksum[:12])
+    with _only_one(folder):
+        if not _is_intact(folder):
+            say(f"converting {gguf.name} to safetensors, once (about half a minute)")
+            require("gguf", "demo")
+            require("accelerate", "demo")
+            _convert(gguf, checksum, folder)
+    return base
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Of several processes that want to make this folder, one does and the others wait for it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        yield
+
+
+def _convert(gguf: Path, checksum: str, folder: Path) -> None:
     try:
         model, tokenizer = _load_gguf(gguf)
     except Exception as error:
@@ -136,16 +148,18 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        weights = temporary / "model.safetensors"
-        write_json(
-            temporary / "source.json",
-            {"gguf": gguf.name, "sha256": checksum, "weights_sha256": file_hash(weights)},
-        )
-    return Base(str(folder), checksum[:12])
+        weights_hash = file_hash(temporary / "model.safetensors")
+        record = {"gguf": gguf.name, "sha256": checksum, "weights_sha256": weights_hash}
+        write_json(temporary / "source.json", record)
 
 
-def _weights_intact(folder: Path, record: dict[str, str]) -> bool:
-    return file_hash(folder / "model.safetensors") == record["weights_sha256"]
+def _is_intact(folder: Path) -> bool:
+    """Whether a conversion is there with the weights that it recorded."""
+    try:
+        record = json.loads((folder / "source.json").read_text())
+        return file_hash(folder / "model.safetensors") == record["weights_sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _load_gguf(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -166,15 +180,16 @@ def _scratch_base(config: ModelConfig, seed: int) -> Base:
     layers, width, heads = SCRATCH_SIZES[config.size]
     identity = f"gpt2-scratch-{config.size}-seed{seed}"
     folder = cache_dir() / "models" / identity
-    if not (folder / "model.safetensors").is_file():
-        tokenizer = gpt2_tokenizer()
-        torch.manual_seed(seed)
-        model = GPT2LMHeadModel(
-            GPT2Config(vocab_size=len(tokenizer), n_layer=layers, n_embd=width, n_head=heads, n_positions=1024)
-        )
-        with atomic_folder(folder) as temporary:
-            model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
+    with _only_one(folder):
+        if not (folder / "model.safetensors").is_file():
+            tokenizer = gpt2_tokenizer()
+            torch.manual_seed(seed)
+            model = GPT2LMHeadModel(
+                GPT2Config(vocab_size=len(tokenizer), n_layer=layers, n_embd=width, n_head=heads, n_positions=1024)
+            )
+            with atomic_folder(folder) as temporary:
+                model.save_pretrained(temporary)
+                tokenizer.save_pretrained(temporary)
     return Base(str(folder), identity)
 
 

@@ -144,7 +144,6 @@ def train(
     checkpoint = folder / "checkpoint"
     recover_folder(checkpoint)
     if resume is None:
-        shutil.rmtree(state_folder, ignore_errors=True)
         shutil.rmtree(checkpoint, ignore_errors=True)
     else:
         say(f"resuming from {resume}")

@@ -16,6 +16,13 @@ from gistchat.dialogue import Dialogue, Turn
 from gistchat.models import resolve_base
 from gistchat.recipe import ModelConfig, Recipe
 
+
+def pytest_configure(config):
+    """Convert the packaged base once, before the workers all want it."""
+    if not hasattr(config, "workerinput"):
+        resolve_base(ModelConfig(), seed=0)
+
+
 THINGS = ["dog", "cat", "river", "garden", "violin", "bicycle", "teacher", "mountain", "kitchen", "library", "engine"]
 DEEDS = ["bought", "painted", "lost", "repaired", "visited", "remembered", "sold", "cleaned", "described"]
 

@@ -123,7 +123,10 @@ MISTAKES = {
     "wrong encoding": (["prepare", "jsonl", "--from", "latin.jsonl", "--out", "o"], "latin.jsonl:1: not UTF-8"),
     "no input": (["prepare", "jsonl", "--out", "o"], "say where the dialogues are"),
     "unknown corpus": (["prepare", "chitchatt", "--out", "o"], "unknown corpus 'chitchatt'"),
-    "missing model": (["run", "tiny.toml", "--model", "./nowhere"], "./nowhere: no such folder"),
+    "missing model": (
+        ["run", "tiny.toml", "--init", "pretrained", "--model", "./nowhere"],
+        "./nowhere: no such folder",
+    ),
     "no network": (["run", "tiny.toml", "--init", "pretrained"], "cannot get model 'gpt2'"),
     "no run": (["chat", "nowhere"], "nowhere: no such folder"),
     "run without checkpoint": (["evaluate", "."], "holds no checkpoint yet"),

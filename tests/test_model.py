@@ -250,7 +250,7 @@ def test_a_corrupt_gguf_is_one_clear_error(tmp_path):
     bad.write_bytes(b"GGUF" + b"\x00" * 2000)
     with pytest.raises(UserError, match=r"bad\.gguf: cannot be read as GGUF"):
         models.convert_gguf(bad, tmp_path / "models")
-    assert not list((tmp_path / "models").glob("*"))
+    assert not list((tmp_path / "models").glob("*/*"))
 
 
 @pytest.mark.parametrize(
