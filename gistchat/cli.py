@@ -26,7 +26,13 @@ app = typer.Typer(
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe (fields: gistchat fields).")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/demo.")]
-Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The run's folder. Default: runs/NAME of the recipe.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="The run's folder. Default: runs/NAME, or runs/NAME-MODEL with --model, --init or --size.",
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Override any recipe field, e.g. train.steps=50. Repeatable."),
@@ -239,7 +245,9 @@ def _load(
     chosen = {"model.name": model, "model.init": init, "model.size": size, "seed": seed}
     named = [f"{name}={value}" for name, value in chosen.items() if value is not None]
     recipe = load_recipe(path, [*named, *(overrides or [])])
-    return recipe, out or Path("runs") / recipe.name
+    # Another model gets a folder of its own, so that it does not replace the recipe's run.
+    parts = [recipe.name, *(Path(value).name for value in (model, init, size) if value)]
+    return recipe, out or Path("runs") / "-".join(parts)
 
 
 def main() -> None:

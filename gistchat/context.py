@@ -48,7 +48,7 @@ class Context:
     tokens: int  # cost of lines and turns, at most the budget
 
 
-# Gives the sentences that stand for turns 0..k-1, best first. Extractive summaries are cut by dropping the last ones.
+# Gives sentences that may stand for turns 0..k-1, best first, more than fit: the context takes the best that do.
 Summarize = Callable[[int], Sequence[Sentence]]
 
 

@@ -105,6 +105,8 @@ def _forget_other_training(folder: Path, key: str) -> None:
     """A half-finished training of another recipe must not be resumed: its states go, and this one's key stays."""
     unfinished = folder / "train" / key
     if not unfinished.exists():
+        if (folder / "train").exists():
+            say(f"train: {folder} holds a run of another recipe or other data; training again")
         shutil.rmtree(folder / "train", ignore_errors=True)
         unfinished.parent.mkdir(parents=True)
         unfinished.touch()

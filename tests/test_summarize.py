@@ -9,7 +9,7 @@ from gistchat.dialogue import Turn
 from gistchat.errors import UserError
 from gistchat.models import gpt2_tokenizer
 from gistchat.summarize import extractive
-from gistchat.summarize.extractive import _WORD, STOP_WORDS, _overlaps, rank_prefixes, summarize_prefixes
+from gistchat.summarize.extractive import content_words, overlaps, rank_prefixes, summarize_prefixes
 from gistchat.summarize.store import SummaryStore, token_counter
 
 
@@ -39,18 +39,18 @@ def test_scores_are_pageranks_fixed_point():
 
 def test_textrank_scores_agree_with_sumy():
     sentences = extractive.split_sentences(make_dialogue(3, turns=20).turns)
-    words = [[w for w in _WORD.findall(s.text.lower()) if w not in STOP_WORDS] for s in sentences]
+    words = [content_words(sentence.text) for sentence in sentences]
     reference = TextRankSummarizer()
     n = len(words)
     weights = np.array([[reference._rate_sentences_edge(a, b) for b in words] for a in words])
-    assert _overlaps(sentences) == pytest.approx(weights)
+    assert overlaps(words) == pytest.approx(weights)
     weights /= weights.sum(1, keepdims=True) + 1e-7
     expected = reference.power_method(np.full((n, n), 0.15 / n) + 0.85 * weights, 1e-9)
-    assert extractive._prefix_scores(_overlaps(sentences), np.array([n]))[:, 0] == pytest.approx(expected, abs=1e-5)
+    assert extractive._prefix_scores(overlaps(words), np.array([n]))[:, 0] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["textrank", "lead"])
-def test_summaries_hold_their_budget_and_cover_only_their_prefix(method, count):
+def test_rankings_cover_only_their_prefix_and_serve_smaller_budgets(method, count):
     turns = make_dialogue(1, turns=30).turns
     summaries = summarize_prefixes(turns, method, 60, count)
     assert len(summaries.picks) == len(turns)
@@ -60,7 +60,18 @@ def test_summaries_hold_their_budget_and_cover_only_their_prefix(method, count):
         assert picked
         assert all(sentence.turn < k for sentence in picked)
         assert all(sentence.speaker == turns[sentence.turn].speaker for sentence in picked)
-        assert sum(count([f"User: {sentence.text}\n" for sentence in picked])) <= 60
+        costs = count([f"User: {sentence.text}\n" for sentence in picked])
+        assert max(costs) <= 60
+        assert sum(costs) <= extractive.RESERVE * 60 + max(costs)
+        assert sum(costs) > 120 or len(picked) == len(set(s.text for s in extractive.split_sentences(turns[:k])))
+
+
+def test_a_long_best_sentence_leaves_others_for_a_smaller_budget(count):
+    river = "The river near my house floods every spring and the garden by the river is under water for weeks and weeks"
+    turns = [Turn("a", river), Turn("b", "My garden floods too."), Turn("a", "A river is wild."), Turn("b", "Yes")]
+    picked = summarize_prefixes(turns, "textrank", 30, count).of_prefix(3)
+    assert picked[0].text == river
+    assert len(picked) == 3
 
 
 def test_lead_takes_the_first_sentences(count):

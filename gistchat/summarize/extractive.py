@@ -1,7 +1,8 @@
 """Extractive summaries of every prefix of a dialogue: `lead` and `textrank`.
 
-A prefix is the first k turns. A summary is a ranking of the prefix's sentences, cut at a token budget: a smaller
-budget takes the best of the same ranking, so one stored summary serves every budget up to its own.
+A prefix is the first k turns. What is stored is the best part of a ranking of its sentences, longer than the budget:
+a context takes the best that fit (`context.build_context`), so one ranking serves every budget up to its own, and a
+long sentence at its top leaves something for a smaller one.
 """
 
 import re
@@ -20,9 +21,10 @@ TOLERANCE = 1e-6
 MAX_ITERATIONS = 200
 PREFIXES_AT_ONCE = 256
 LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, in the tokenizers looked at
+RESERVE = 3  # how many times the budget a ranking holds
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-# Function words and chat filler: sentences of nothing else carry no gist, so they never connect to others.
+# Function words and chat filler. Sentences of nothing else carry no gist, so textrank leaves them out.
 STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="utf-8").split())
 
 
@@ -32,14 +34,14 @@ class Summaries:
 
     Attributes:
         sentences: all sentences of the dialogue, in order.
-        picks: `picks[k]` are the indices of the sentences that stand for turns 0..k-1, best first.
+        picks: `picks[k]` are the indices of the sentences that may stand for turns 0..k-1, best first.
     """
 
     sentences: tuple[Sentence, ...]
     picks: tuple[tuple[int, ...], ...]
 
     def of_prefix(self, turns: int) -> list[Sentence]:
-        """The summary of the first `turns` turns, best sentence first."""
+        """The best sentences of the first `turns` turns, best first, of about `RESERVE` times the budget."""
         return [self.sentences[i] for i in self.picks[turns]]
 
 
@@ -60,47 +62,55 @@ def summarize_prefixes(
 
     Args:
         method: "textrank" or "lead".
-        budget: tokens of a summary, at most, speaker labels included.
+        budget: the largest budget in tokens that the rankings are to serve, speaker labels included.
         count: token counts of texts, by the model's own tokenizer.
     """
     sentences = split_sentences(turns[:-1])
     costs = [tokens + LABEL_TOKENS for tokens in count([sentence.text for sentence in sentences])]
     # ends[k]: how many sentences the first k turns hold.
     ends = np.searchsorted([sentence.turn for sentence in sentences], np.arange(len(turns)))
-    picks: list[tuple[int, ...]] = [()] * len(turns)
     if method == "lead":
         orders = [np.arange(end) for end in ends]
     else:
-        orders = rank_prefixes(_overlaps(sentences), ends)
-    for k, order in enumerate(orders):
-        picks[k] = _take(order, costs, sentences, budget)
-    return Summaries(tuple(sentences), tuple(picks))
+        words = [content_words(sentence.text) for sentence in sentences]
+        says_something = np.array([bool(found) for found in words], dtype=bool)
+        orders = [order[says_something[order]] for order in rank_prefixes(overlaps(words), ends)]
+    picks = tuple(_take(order, costs, sentences, budget) for order in orders)
+    return Summaries(tuple(sentences), picks)
 
 
 def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
-    """The best sentences that fit; one that says the same words as a better one is left out."""
+    """The best sentences, each within the budget; one that says the same words as a better one is left out."""
+    left = RESERVE * budget
     chosen: list[int] = []
     texts: set[str] = set()
     for i in order.tolist():
-        if budget < LABEL_TOKENS + 1:
+        if left <= 0:
             break
         text = sentences[i].text.lower()
         if costs[i] <= budget and text not in texts:
             chosen.append(i)
             texts.add(text)
-            budget -= costs[i]
+            left -= costs[i]
     return tuple(chosen)
 
 
-def _overlaps(sentences: Sequence[Sentence]) -> np.ndarray:
+def content_words(text: str) -> list[str]:
+    """Lower-case words without function words and chat filler."""
+    return [word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]
+
+
+def overlaps(words: Sequence[Sequence[str]]) -> np.ndarray:
     """TextRank's similarity (Mihalcea and Tarau 2004): shared words over the sum of the logarithms of the lengths.
 
     Words are counted with repetition and a sentence is compared with itself too, as `sumy` does, so that rankings
-    can be compared with it. Shape (n, n), symmetric.
+    can be compared with it.
+
+    Args:
+        words: the words of each sentence.
+    Returns:
+        Shape (n, n), symmetric.
     """
-    words = [
-        [word for word in _WORD.findall(sentence.text.lower()) if word not in STOP_WORDS] for sentence in sentences
-    ]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(word for sentence in words for word in sentence))}
     counts = np.zeros((len(words), len(vocabulary)), dtype=np.float32)
     for i, sentence in enumerate(words):

@@ -12,7 +12,7 @@ from gistchat.progress import progress
 from gistchat.storage import fingerprint
 from gistchat.summarize.extractive import Summaries, summarize_prefixes
 
-VERSION = 1  # raise it when a summarizer's output changes
+VERSION = 2  # raise it when a summarizer's output changes
 CHUNK = 50  # dialogues written, and so at most lost, at a time
 
 Count = Callable[[list[str]], list[int]]
