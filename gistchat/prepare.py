@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from gistchat.corpora import CORPORA, Corpus
 from gistchat.dialogue import SPLITS, Dialogue, Malformed, Turn, write_jsonl
 from gistchat.errors import UserError
 from gistchat.normalize import clean_text, scrub
+from gistchat.progress import progress
 from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json, write_json
 
 VERSION = 1  # raise it when the same input would give other output, so that prepared folders are made again
@@ -92,7 +93,8 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
         return read_json(out / "report.json"), False
     corpus = _corpus(config)
     report = Report(config.corpus)
-    kept = list(_keep(corpus, config, report))
+    with progress(f"prepare {config.corpus}", _count(corpus, config)) as advance:
+        kept = list(_keep(corpus, config, report, advance))
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in _most_first(report.dropped))
         raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
@@ -138,7 +140,12 @@ def _key(config: DataConfig) -> str:
     return fingerprint([VERSION, settings, hashes])
 
 
-def _keep(corpus: Corpus, config: DataConfig, report: Report) -> Iterator[Dialogue]:
+def _count(corpus: Corpus, config: DataConfig) -> int:
+    """About how many dialogues there are to read."""
+    return sum(path.read_bytes().count(corpus.item_mark) for path in corpus.files(_source(config)))
+
+
+def _keep(corpus: Corpus, config: DataConfig, report: Report, advance: Callable[[int], None]) -> Iterator[Dialogue]:
     """The dialogues that pass the rules, cleaned; all others are counted in the report by the first reason."""
     seen: set[tuple[str, ...]] = set()
     min_turns = config.min_turns or corpus.min_turns
@@ -146,6 +153,7 @@ def _keep(corpus: Corpus, config: DataConfig, report: Report) -> Iterator[Dialog
     do_scrub = corpus.scrub if config.scrub == "auto" else config.scrub == "yes"
     for item in corpus.read(_source(config)):
         report.read += 1
+        advance(1)
         if isinstance(item, Malformed):
             if config.on_error != "skip":
                 raise UserError(f"{item} (--on-error skip leaves such lines out and lists them)")

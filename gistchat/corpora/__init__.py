@@ -16,6 +16,7 @@ class Corpus:
 
     read: Reader
     files: Callable[[Path | None], list[Path]]
+    item_mark: bytes  # occurs once per dialogue in a file, so that progress knows its total without parsing
     min_turns: int = 2
     max_turn_chars: int = 0
     scrub: bool = False
@@ -23,6 +24,6 @@ class Corpus:
 
 
 CORPORA = {
-    "chitchat": Corpus(chitchat.read, chitchat.files, 6, 1000, True, "speaker"),
-    "jsonl": Corpus(jsonl.read, jsonl.files),
+    "chitchat": Corpus(chitchat.read, chitchat.files, b'"messages"', 6, 1000, True, "speaker"),
+    "jsonl": Corpus(jsonl.read, jsonl.files, b"\n"),
 }
