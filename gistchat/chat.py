@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gistchat.checkpoint import Checkpoint, load_checkpoint
-from gistchat.context import Context, Sentence, build_context
+from gistchat.context import Context, Sentence, build_context, fit_limit
 from gistchat.dialogue import Dialogue, Turn, write_jsonl
 from gistchat.errors import UserError
 from gistchat.generate import Sampling, stream_reply
@@ -60,6 +60,12 @@ class ChatSession:
         text = self._shorten(clean_text(text))
         self.turns.append(Turn(PERSON, text))
         self.context, prompt = self._prompt()
+        if self.edited and not any(line.turn < 0 for line in self.context.lines):
+            self.notice = "the edited gist was not read: " + (
+                "it is too long for its share of the budget; shorten it"
+                if self.checkpoint.recipe.chat.strategy in ("summary", "hybrid")
+                else f"the strategy {self.checkpoint.recipe.chat.strategy!r} has no gist"
+            )
         chat = self.checkpoint.recipe.chat
         # A seed of its own for every turn: repeatable, yet not the same draw each time.
         seed = None if self.seed is None else int(fingerprint([self.seed, len(self.turns)])[:8], 16)
@@ -96,28 +102,20 @@ class ChatSession:
         return clean_text(prompt_format.tokenizer.decode(ids[len(ids) - room + 8 :]))
 
     def _prompt(self) -> tuple[Context, list[int]]:
-        config = self.checkpoint.recipe.context
-        full = self.checkpoint.recipe.chat.strategy == "full"
-        budget = (config.full_limit or self._limit()) if full else config.budget
-        while True:
-            context, prompt = self._encode(self.turns, budget)
-            excess = len(prompt) - self._limit()
-            if excess <= 0 or context.tokens == 0:
-                return context, prompt
-            budget = max(0, context.tokens - excess)
+        return fit_limit(lambda budget: self._encode(self.turns, budget), self.budget, self._limit())
+
+    @property
+    def budget(self) -> int:
+        """Tokens for everything before the last turn."""
+        recipe = self.checkpoint.recipe
+        if recipe.chat.strategy == "full":
+            return recipe.context.full_limit or self._limit()
+        return recipe.context.budget
 
     def _encode(self, turns: list[Turn], budget: int) -> tuple[Context, list[int]]:
         recipe, prompt_format = self.checkpoint.recipe, self.checkpoint.format
-        context = build_context(
-            turns,
-            MODEL,
-            recipe.chat.strategy,
-            budget,
-            prompt_format,
-            self._summary,
-            recipe.context.summary_share,
-            full_limit=budget,
-        )
+        strategy, share = recipe.chat.strategy, recipe.context.summary_share
+        context = build_context(turns, MODEL, strategy, budget, prompt_format, self._summary, share)
         return context, prompt_format.encode(context)
 
     def _summary(self, turns: int) -> list[Sentence]:
@@ -135,9 +133,12 @@ class ChatSession:
         return sentences
 
     def edit_gist(self, text: str) -> None:
-        """Replace the gist of the turns that it covers now."""
+        """Replace the gist of the turns that it covers now. Raises UserError when the text is empty."""
+        text = clean_text(text)
+        if not text:
+            raise UserError("an empty gist says nothing; /reset starts over")
         boundary = self.context.boundary if self.context else 0
-        self.edited = EditedGist(clean_text(text), boundary)
+        self.edited = EditedGist(text, boundary)
 
     def reset(self) -> None:
         """Forget everything that was said."""

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError
-from gistchat.models import load_model, resolve_base
+from gistchat.models import device, load_model, resolve_base
 from gistchat.prompt import PromptFormat, make_format
 from gistchat.recipe import Recipe, recipe_from_dict
 from gistchat.storage import atomic_folder, file_hash, read_json, recover_folder, write_json
@@ -83,9 +83,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         hashes = metadata["weights"]
     except (KeyError, TypeError):
         raise UserError(f"{folder / METADATA}: not written by gistchat") from None
-    for name, expected in hashes.items():
-        if not (folder / name).is_file() or file_hash(folder / name) != expected:
-            raise UserError(f"{folder / name}: missing or damaged (its hash differs); train again or copy it again")
+    if damaged := damaged_weights(folder, hashes):
+        raise UserError(f"{folder / damaged}: missing or damaged (its hash differs); train again or copy it again")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         prompt_format = make_format(metadata["format"], tokenizer)
@@ -93,6 +92,14 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: cannot load the checkpoint ({str(error).splitlines()[0]})") from None
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
+
+
+def damaged_weights(folder: Path, hashes: dict[str, str]) -> str:
+    """The first file of weights that is missing or not as it was written; empty when all are well."""
+    for name, expected in hashes.items():
+        if not (folder / name).is_file() or file_hash(folder / name) != expected:
+            return name
+    return ""
 
 
 def find_checkpoint(folder: Path) -> Path:
@@ -108,7 +115,7 @@ def find_checkpoint(folder: Path) -> Path:
 
 def _load_weights(folder: Path, recipe: Recipe, vocabulary: int) -> PreTrainedModel:
     if not (folder / "adapter_config.json").is_file():
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device())
     # The base is found again by the recipe, not by the path in adapter_config.json, which is of the machine that
     # trained.
     base = load_model(resolve_base(recipe.model, recipe.seed))

@@ -39,11 +39,11 @@ Set = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="Base model: smollm2 (packaged), a hub id such as gpt2, or a folder. Overrides model.name."),
+    typer.Option(help="Base model: smollm2 (packaged), a hub id such as gpt2, or a folder. Default: the recipe's."),
 ]
-Init = Annotated[str | None, typer.Option(help="pretrained | scratch (random GPT-2). Overrides model.init.")]
-Size = Annotated[str | None, typer.Option(help="Of a scratch model: tiny | mini | small. Overrides model.size.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of examples, weights and data order. Overrides seed.")]
+Init = Annotated[str | None, typer.Option(help="pretrained | scratch (random GPT-2). Default: the recipe's.")]
+Size = Annotated[str | None, typer.Option(help="Of a scratch model: tiny | mini | small. Default: the recipe's.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of examples, weights and data order. Default: the recipe's (0).")]
 
 
 @app.command()
@@ -99,9 +99,6 @@ def prepare(
     report, new = prepare_corpus(recipe.data, out)
     for line in report_lines(report):
         print(line)
-    malformed = report["dropped"].get("malformed", 0)
-    for problem in report["skipped"] if malformed else []:
-        print(f"  skipped {problem}")
     print(f"-> {out}" + ("" if new else " (done before, skipped)"))
 
 
@@ -148,14 +145,16 @@ def train(
 
 @app.command()
 def evaluate(run_folder: RunFolder, set_: Set = None) -> None:
-    """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html."""
-    from gistchat.recipe import apply_overrides
+    """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html.
+
+    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's.
+    """
     from gistchat.report import print_table
     from gistchat.run import open_run, run_evaluate
 
-    workspace = open_run(run_folder, lambda recipe: apply_overrides(recipe, set_ or []))
+    workspace = open_run(run_folder, set_ or [])
     print_table(run_evaluate(workspace))
-    print(f"\nreport: {run_folder / 'report.html'}")
+    print(f"\nreport: {workspace.folder / 'report.html'}")
 
 
 @app.command()
@@ -164,16 +163,20 @@ def chat(
     strategy: Annotated[
         str | None, typer.Option(help="last | recent | full | summary | hybrid. Default: the recipe's (hybrid).")
     ] = None,
-    budget: Annotated[int | None, typer.Option(help="Tokens before the last turn. Default: the recipe's.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="0 always says the likeliest. Default: the recipe's.")
+        float | None, typer.Option(help="0 always says the likeliest. Default: the recipe's (0.8).")
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Probability mass kept when sampling. Default: the recipe's.")
+        float | None, typer.Option(help="Probability mass kept when sampling. Default: the recipe's (0.9).")
     ] = None,
-    max_reply_tokens: Annotated[int | None, typer.Option(help="Longest reply, in tokens.")] = None,
+    max_reply_tokens: Annotated[
+        int | None, typer.Option(help="Longest reply, in tokens. Default: the recipe's.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable. Default: random.")] = None,
-    end_command: Annotated[str | None, typer.Option(help="A line that ends the chat, besides /quit.")] = None,
+    end_command: Annotated[
+        str | None, typer.Option(help="Ends the chat, besides /quit. Default: the recipe's (Abort!).")
+    ] = None,
 ) -> None:
     """Talk to a trained model. /help in the chat lists its commands.
 
@@ -265,10 +268,10 @@ def main() -> None:
             _fail("interrupted; the same command goes on from what is finished", INTERRUPTED)
         raise
     except Exception as error:
-        if isinstance(error, PermissionError):
-            _fail(f"{error.filename}: no permission to read or write")
         if _is_full_disk(error):
             _fail(f"disk full ({error}); make room, and the same command goes on from what is finished")
+        if isinstance(error, OSError) and error.filename:
+            _fail(f"{error.filename}: {error.strerror}")
         raise
 
 

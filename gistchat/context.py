@@ -49,6 +49,7 @@ class Context:
 
 
 # Gives sentences that may stand for turns 0..k-1, best first, more than fit: the context takes the best that do.
+# For k = 0 there is nothing to say, unless somebody wrote a gist by hand.
 Summarize = Callable[[int], Sequence[Sentence]]
 
 
@@ -74,7 +75,6 @@ def build_context(
     costs: Costs,
     summarize: Summarize,
     summary_share: float = 0.34,
-    full_limit: int = 10**9,
 ) -> Context:
     """The context in which `answerer` answers `turns[-1]`.
 
@@ -82,7 +82,7 @@ def build_context(
         turns: all turns so far; the last is by another speaker.
         strategy: last | recent | full | summary | hybrid | shuffled. For `shuffled`, `summarize` must give another
             dialogue's summary; everything else is as in `summary`.
-        budget: tokens for all before the last turn. `full` may use `full_limit` instead.
+        budget: tokens for all before the last turn; `full` is `recent` with a budget up to the model's limit.
         summary_share: share of the budget that `hybrid` keeps for the summary, at least, when the history does not fit.
     Raises:
         UserError: an unknown strategy.
@@ -92,7 +92,7 @@ def build_context(
     if strategy == "last":
         return Context(strategy, (), (), last, 0, 0)
     if strategy in ("recent", "full"):
-        kept, cost = _latest(older, full_limit if strategy == "full" else budget, costs)
+        kept, cost = _latest(older, budget, costs)
         return Context(strategy, (), kept, last, _boundary(kept, last), cost)
     if strategy in ("summary", "shuffled"):
         lines, cost = _fit(summarize(last.first), answerer, budget, costs)
@@ -100,6 +100,19 @@ def build_context(
     if strategy == "hybrid":
         return _hybrid(older, last, answerer, budget, costs, summarize, summary_share)
     raise UserError(f"unknown context strategy {strategy!r}")
+
+
+def fit_limit(encode: Callable[[int], tuple[Context, list[int]]], budget: int, limit: int) -> tuple[Context, list[int]]:
+    """The context and prompt of `encode(budget)`, the budget lowered until the prompt has at most `limit` tokens.
+
+    The last turn never gives way: where it alone exceeds the limit, so does the prompt that comes back.
+    """
+    while True:
+        context, prompt = encode(budget)
+        excess = len(prompt) - limit
+        if excess <= 0 or context.tokens == 0:
+            return context, prompt
+        budget = max(0, context.tokens - excess)
 
 
 def as_roles(turns: Sequence[Turn], answerer: str) -> list[RoleTurn]:
@@ -124,7 +137,7 @@ def _hybrid(
     share: float,
 ) -> Context:
     kept, cost = _latest(older, budget, costs)
-    if len(kept) == len(older):  # everything fits: nothing to summarise
+    if len(kept) == len(older) and not summarize(0):  # everything fits, and nothing was written by hand
         return Context("hybrid", (), kept, last, 0, cost)
     kept, cost = _latest(older, budget - int(budget * share), costs)
     boundary = _boundary(kept, last)

@@ -94,6 +94,10 @@ def parse_dialogue(value: Any, default_id: str) -> Dialogue:
     meta = value.get("meta") or {}
     if not isinstance(meta, dict):
         raise ValueError("'meta' must be an object")
+    try:
+        json.dumps([value.get("id"), meta, [turn.speaker for turn in turns]], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half a character (a lone surrogate) in 'id', 'meta' or a speaker") from None
     return Dialogue(
         id=str(value.get("id") or default_id),
         corpus=str(value.get("corpus") or ""),

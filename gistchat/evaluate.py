@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from gistchat.metrics import Interval, Metric
 from gistchat.progress import progress, say
 from gistchat.prompt import PromptFormat, render_gist
 from gistchat.recipe import EvaluateConfig, Recipe
-from gistchat.storage import atomic_text, fingerprint, write_json
+from gistchat.storage import atomic_text, read_json_lines, write_json
 
 Row = dict[str, Any]
 
@@ -44,6 +44,11 @@ def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
     if not items:
         raise UserError(
             f"no test reply has {config.min_history} turns before it; lower evaluate.min_history or give more dialogues"
+        )
+    if len({item.dialogue.id for item in items}) < 2 and "shuffled" in config.strategies:
+        raise UserError(
+            "the control 'shuffled' needs two test dialogues with enough history: give more dialogues, lower "
+            "evaluate.min_history, raise data.test_share, or leave 'shuffled' out of evaluate.strategies"
         )
     return items
 
@@ -76,13 +81,13 @@ def predict(
     Where strategies come to the same prompt (a short history fits whole), it is computed once, for the first.
     """
     rows: list[Row] = []
-    known: dict[tuple[int, ...], Row] = {}
+    known: dict[Hashable, Row] = {}
     model = None
     for strategy, examples in built.items():
         path = folder / f"{subject.name}-{strategy}.jsonl"
         if path.exists():
             say(f"evaluate {subject.name}, {strategy}: done before, skipped")
-            strategy_rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            strategy_rows = read_json_lines(path)
         else:
             model = model or subject.load()
             strategy_rows = [_row(subject.name, strategy, example, prompt_format) for example in examples]
@@ -90,9 +95,14 @@ def predict(
             with atomic_text(path) as file:
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in strategy_rows)
         for example, row in zip(examples, strategy_rows, strict=True):
-            known.setdefault(tuple(example.prompt), row)
+            known.setdefault(_identity(example), row)
         rows += strategy_rows
     return rows
+
+
+def _identity(example: Example) -> Hashable:
+    """Equal for strategies that come to the same prompt for the same reply."""
+    return example.target.id, tuple(example.prompt)
 
 
 def _fill_rows(
@@ -100,13 +110,13 @@ def _fill_rows(
     model: PreTrainedModel,
     prompt_format: PromptFormat,
     examples: Sequence[Example],
-    known: dict[tuple[int, ...], Row],
+    known: dict[Hashable, Row],
     config: EvaluateConfig,
 ) -> None:
     """Add likelihoods and replies to the rows of one strategy."""
     new = []
     for i, example in enumerate(examples):
-        same = known.get(tuple(example.prompt))
+        same = known.get(_identity(example))
         if same is None:
             new.append(i)
         else:
@@ -269,7 +279,3 @@ def describe(recipe: Recipe) -> Row:
         "summary": dataclasses.asdict(recipe.summary),
         "evaluate": dataclasses.asdict(recipe.evaluate),
     }
-
-
-def evaluation_key(recipe: Recipe, weights: Any, data: Any) -> str:
-    return fingerprint([describe(recipe), weights, data])

@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gistchat.context import Context, Sentence, build_context
+from gistchat.context import Context, Sentence, Summarize, build_context, fit_limit
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
 from gistchat.prompt import PromptFormat
@@ -80,9 +80,16 @@ class ExampleBuilder:
         store: SummaryStore,
         limit: int,
         donors: Sequence[Dialogue] = (),
+        reserve: int = 0,
     ) -> None:
-        """`limit` is the longest prompt and reply together, in tokens; `donors` lend summaries to `shuffled`."""
+        """`donors` lend summaries to `shuffled`.
+
+        Args:
+            limit: tokens of prompt and reply together, at most.
+            reserve: tokens kept free after the prompt, where a generated reply may be longer than the gold one.
+        """
         self.format, self.config, self.store, self.limit = prompt_format, config, store, limit
+        self.reserve = reserve
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
 
     def build(self, target: Target, strategy: str) -> Example:
@@ -94,41 +101,29 @@ class ExampleBuilder:
             TooLong: last turn and reply alone exceed the limit.
         """
         reply = self.format.encode_reply(target.gold)
-        full_limit = self.config.full_limit or self.limit
-        budget = full_limit if strategy == "full" else self.config.budget
-        while True:
-            context = self._context(target, strategy, budget)
-            prompt = self.format.encode(context)
-            excess = len(prompt) + len(reply) - self.limit
-            if excess <= 0:
-                return Example(target, context, prompt, reply)
-            if context.tokens == 0:
-                raise TooLong(
-                    f"{target.id}: last turn and reply take {len(prompt) + len(reply)} tokens, "
-                    f"{self.limit} is the limit"
-                )
-            budget = max(0, context.tokens - excess)
-
-    def _context(self, target: Target, strategy: str, budget: int) -> Context:
         dialogue = target.dialogue
         answerer = dialogue.turns[target.turn].speaker
+        borrowed = self._borrowed(target, answerer) if strategy == "shuffled" else None
 
-        def own(turns: int) -> Sequence[Sentence]:
-            return self.store.get(dialogue).of_prefix(turns)
+        def encode(budget: int) -> tuple[Context, list[int]]:
+            context = build_context(
+                dialogue.turns[: target.turn],
+                answerer,
+                strategy,
+                budget,
+                self.format,
+                borrowed or self.store.get(dialogue).of_prefix,
+                self.config.summary_share,
+            )
+            return context, self.format.encode(context)
 
-        def borrowed(turns: int) -> Sequence[Sentence]:
-            return self._borrowed(target, answerer, turns)
-
-        return build_context(
-            dialogue.turns[: target.turn],
-            answerer,
-            strategy,
-            budget,
-            self.format,
-            borrowed if strategy == "shuffled" else own,
-            self.config.summary_share,
-            full_limit=budget,
-        )
+        budget = (self.config.full_limit or self.limit) if strategy == "full" else self.config.budget
+        room = self.limit - max(len(reply), self.reserve)
+        context, prompt = fit_limit(encode, budget, room)
+        if len(prompt) > room:
+            needed = len(prompt) + self.limit - room
+            raise TooLong(f"{target.id}: last turn and reply take {needed} tokens, {self.limit} is the limit")
+        return Example(target, context, prompt, reply)
 
     def donor(self, target: Target) -> Dialogue:
         """The other dialogue whose summary `shuffled` shows; one at least as long where there is one."""
@@ -138,12 +133,16 @@ class ExampleBuilder:
         long_enough = [dialogue for dialogue in others if len(dialogue.turns) > target.turn]
         return random.Random(target.id).choice(long_enough or others)
 
-    def _borrowed(self, target: Target, answerer: str, turns: int) -> list[Sentence]:
+    def _borrowed(self, target: Target, answerer: str) -> Summarize:
+        """The donor's summaries, in the target's roles: whoever spoke last in the prefix is the one who answers."""
         donor = self.donor(target)
-        length = min(turns, len(donor.turns) - 1)
-        # The donor's summary takes the same roles: whoever spoke last in the prefix is the one who answers.
-        speaker = donor.turns[max(length - 1, 0)].speaker
-        return [
-            dataclasses.replace(sentence, speaker=answerer if sentence.speaker == speaker else "another")
-            for sentence in self.store.get(donor).of_prefix(length)
-        ]
+
+        def of_prefix(turns: int) -> list[Sentence]:
+            length = min(turns, len(donor.turns) - 1)
+            speaker = donor.turns[max(length - 1, 0)].speaker
+            return [
+                dataclasses.replace(sentence, speaker=answerer if sentence.speaker == speaker else "another")
+                for sentence in self.store.get(donor).of_prefix(length)
+            ]
+
+        return of_prefix

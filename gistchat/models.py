@@ -53,6 +53,11 @@ def cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("gistchat"))
 
 
+def device() -> str:
+    """Where models run."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def resolve_base(config: ModelConfig, seed: int) -> Base:
     """Find or make the base model's folder, without loading its weights into memory where they exist already.
 
@@ -77,17 +82,21 @@ def resolve_base(config: ModelConfig, seed: int) -> Base:
 
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
-    """The base model's tokenizer."""
+    """The base model's tokenizer. Raises UserError when there is none."""
     try:
-        return AutoTokenizer.from_pretrained(base.source)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(base.source)
+    except Exception as error:
+        # Damaged files raise whatever the parser stumbled over.
         raise _load_error(base, error) from None
+    if not tokenizer("hello", add_special_tokens=False)["input_ids"]:
+        raise UserError(f"{base.source}: no tokenizer in this folder (tokenizer.json, or vocab.json and merges.txt)")
+    return tokenizer
 
 
 def load_model(base: Base) -> PreTrainedModel:
-    """The base model's weights in 32-bit floats, in evaluation mode."""
+    """The base model's weights in 32-bit floats, in evaluation mode, on the GPU where there is one."""
     try:
-        return AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32).eval()
+        return AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32).eval().to(device())
     except Exception as error:
         # safetensors and the hub client raise types of their own; all mean that these weights cannot be had.
         raise _load_error(base, error) from None

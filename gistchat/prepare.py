@@ -15,8 +15,8 @@ from gistchat.normalize import clean_text, scrub
 from gistchat.progress import progress
 from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json, write_json
 
-VERSION = 1  # raise it when the same input would give other output, so that prepared folders are made again
-EXAMPLES_KEPT = 20
+SKIP = "--on-error skip, in a run --set data.on_error=skip"
+VERSION = 2  # raise it when the same input would give other output, so that prepared folders are made again
 
 
 @dataclass
@@ -53,15 +53,14 @@ class Report:
     skipped: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def drop(self, reason: str, where: str) -> None:
+    def drop(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        if reason == "malformed" or len(self.skipped) < EXAMPLES_KEPT:
-            self.skipped.append(f"{where}: {reason}" if reason != "malformed" else where)
 
     def lines(self) -> list[str]:
         """The report in words, a line each."""
         lines = [f"read {self.read:,} dialogues, kept {self.kept:,}"]
         lines += [f"  dropped {count:,}: {reason}" for reason, count in _most_first(self.dropped)]
+        lines += [f"  skipped {problem}" for problem in self.skipped]
         if self.scrubbed:
             lines.append(f"  replaced {self.scrubbed:,} phone numbers, e-mail and web addresses")
         if self.merged_turns:
@@ -92,6 +91,8 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
     if is_current(marker, key):
         return read_json(out / "report.json"), False
     corpus = _corpus(config)
+    if out.resolve() in {path.resolve().parent for path in corpus.files(_source(config))}:
+        raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
     report = Report(config.corpus)
     with progress(f"prepare {config.corpus}", _count(corpus, config)) as advance:
         kept = list(_keep(corpus, config, report, advance))
@@ -99,6 +100,7 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in _most_first(report.dropped))
         raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
     split_dialogues = _split(kept, config, corpus)
+    marker.unlink(missing_ok=True)
     for split in SPLITS:
         dialogues = [dialogue for dialogue in split_dialogues if dialogue.split == split]
         write_jsonl(out / f"{split}.jsonl", dialogues)
@@ -136,7 +138,7 @@ def _key(config: DataConfig) -> str:
     settings = dataclasses.asdict(config)
     for name in ("folder", "source"):
         settings.pop(name)
-    hashes = [file_hash(path) for path in _corpus(config).files(_source(config))]
+    hashes = [(path.name, file_hash(path)) for path in _corpus(config).files(_source(config))]
     return fingerprint([VERSION, settings, hashes])
 
 
@@ -156,13 +158,14 @@ def _keep(corpus: Corpus, config: DataConfig, report: Report, advance: Callable[
         advance(1)
         if isinstance(item, Malformed):
             if config.on_error != "skip":
-                raise UserError(f"{item} (--on-error skip leaves such lines out and lists them)")
-            report.drop("malformed", str(item))
+                raise UserError(f"{item} (to leave such lines out and list them: {SKIP})")
+            report.drop("malformed")
+            report.skipped.append(str(item))
             continue
         turns, merged = _merge([Turn(turn.speaker, clean_text(turn.text)) for turn in item.turns])
         texts = tuple(turn.text for turn in turns)
         if reason := _unfit(turns, min_turns, max_chars) or (texts in seen and "duplicate"):
-            report.drop(reason, item.id)
+            report.drop(reason)
             continue
         seen.add(texts)
         if do_scrub:
@@ -215,9 +218,10 @@ def _split(dialogues: list[Dialogue], config: DataConfig, corpus: Corpus) -> lis
 
 
 def _held_out(names: list[str], config: DataConfig) -> dict[str, str]:
-    """The split of each held-out name; the first shares of the list are held out."""
-    test = round(config.test_share * len(names))
-    validation = round(config.validation_share * len(names))
+    """The split of each held-out name: the first of the list, and at least one of each where there are three."""
+    least = 1 if len(names) >= len(SPLITS) else 0
+    test = max(round(config.test_share * len(names)), least if config.test_share else 0)
+    validation = max(round(config.validation_share * len(names)), least if config.validation_share else 0)
     return {name: "test" if i < test else "validation" for i, name in enumerate(names[: test + validation])}
 
 

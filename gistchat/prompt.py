@@ -115,9 +115,11 @@ class ChatTemplate(PromptFormat):
         answer = {"role": MODEL, "content": "x"}
         try:
             prompt = self._render(short, True)
+            self._render([short[0], answer, short[1]], True)  # the latest turns may begin with one's own
         except jinja2.TemplateError as error:
             raise UserError(
-                f"this chat template takes no system message ({error}); use model.format = 'speaker-tokens'"
+                "this chat template wants no system message, or the user's turn first "
+                f"({error}); use model.format = 'speaker-tokens'"
             ) from None
         closed = self._render([*short, answer], False)[len(prompt) :]
         special = set(tokenizer.all_special_ids)

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -63,7 +64,9 @@ class TrainConfig:
     learning_rate: float = field(
         default=0.0, metadata={"help": "peak; 0: 1e-3 for lora, 5e-5 for full, 5e-4 from scratch"}
     )
-    schedule: str = field(default="linear", metadata={"help": "a transformers schedule: linear, cosine, constant, ..."})
+    schedule: str = field(
+        default="linear", metadata={"help": "linear | cosine | constant | constant_with_warmup | polynomial"}
+    )
     warmup_steps: int = field(default=2, metadata={"help": "steps of rising learning rate"})
     weight_decay: float = field(default=0.01, metadata={"help": "of AdamW"})
     max_tokens: int = field(default=512, metadata={"help": "longest example in tokens; context is trimmed to fit"})
@@ -119,6 +122,7 @@ class Recipe:
 
 
 CHOICES = {
+    "train.schedule": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
     "model.init": ("pretrained", "scratch"),
     "model.format": ("auto", "speaker-tokens", "chat-template"),
     "summary.method": ("textrank", "lead"),
@@ -131,7 +135,41 @@ CHOICES = {
     "data.scrub": ("auto", "yes", "no"),
     "data.split_by": ("auto", "speaker", "dialogue"),
 }
-AT_LEAST_ONE = ("train.batch_size", "train.accumulation", "train.evaluate_every", "train.save_every", "train.epochs")
+# (least, most) of numbers; None: no bound
+RANGES: dict[str, tuple[float, float | None]] = {
+    "seed": (0, 2**32 - 1),
+    "data.seed": (0, None),
+    "data.min_turns": (0, None),
+    "data.max_turn_chars": (0, None),
+    "data.test_share": (0, 0.9),
+    "data.validation_share": (0, 0.9),
+    "context.budget": (0, None),
+    "context.summary_share": (0, 1),
+    "context.full_limit": (0, None),
+    "train.steps": (0, None),
+    "train.epochs": (1, None),
+    "train.batch_size": (1, None),
+    "train.accumulation": (1, None),
+    "train.learning_rate": (0, None),
+    "train.warmup_steps": (0, None),
+    "train.weight_decay": (0, None),
+    "train.max_tokens": (1, None),
+    "train.lora_rank": (1, None),
+    "train.lora_alpha": (1, None),
+    "train.lora_dropout": (0, 0.99),
+    "train.validation_items": (1, None),
+    "train.evaluate_every": (1, None),
+    "train.save_every": (1, None),
+    "evaluate.items": (1, None),
+    "evaluate.reply_items": (0, None),
+    "evaluate.min_history": (1, None),
+    "evaluate.max_reply_tokens": (1, None),
+    "evaluate.batch_tokens": (1, None),
+    "evaluate.resamples": (1, None),
+    "chat.max_reply_tokens": (1, None),
+    "chat.temperature": (0, None),
+    "chat.top_p": (0.01, 1),
+}
 
 
 def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
@@ -186,16 +224,16 @@ def check(recipe: Recipe) -> None:
     """Refuse values that no stage can work with."""
     for name, allowed in CHOICES.items():
         value = _get(recipe, name)
+        if value == []:
+            raise UserError(f"{name} must name at least one of {', '.join(allowed)}")
         for item in value if isinstance(value, list) else [value]:
             if item not in allowed:
                 raise UserError(f"{name}: {item!r} is not one of {', '.join(allowed)}{_nearest(item, allowed)}")
-    for name in AT_LEAST_ONE:
-        if _get(recipe, name) < 1:
-            raise UserError(f"{name} must be at least 1")
-    if recipe.context.budget < 0:
-        raise UserError("context.budget must not be negative")
-    if not 0 <= recipe.context.summary_share <= 1:
-        raise UserError("context.summary_share must lie between 0 and 1")
+    for name, (least, most) in RANGES.items():
+        value = _get(recipe, name)
+        if not (math.isfinite(value) and least <= value <= (math.inf if most is None else most)):
+            bounds = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
+            raise UserError(f"{name} must be {bounds}, not {value}")
     if recipe.evaluate.baseline not in recipe.evaluate.strategies:
         raise UserError(f"evaluate.baseline: {recipe.evaluate.baseline!r} is not among evaluate.strategies")
 

@@ -1,7 +1,6 @@
 """Stage 5: the result table, and one self-contained HTML report with plots and sample dialogues."""
 
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from gistchat.errors import require
 from gistchat.recipe import Recipe
-from gistchat.storage import atomic_text
+from gistchat.storage import atomic_text, read_json, read_json_lines
 
 SAMPLES = 10
 COLUMNS = {
@@ -29,7 +28,14 @@ COLUMNS = {
     "prompt_tokens": "prompt tokens",
     "seconds": "s/reply",
 }
-MAIN_COLUMNS = ("perplexity", "rougeL", "distinct2", "reply_tokens", "prompt_tokens", "seconds")
+# What fits a terminal of eighty columns; the report has all of them.
+MAIN_COLUMNS = {
+    "perplexity": "perplexity",
+    "rougeL": "ROUGE-L",
+    "distinct2": "distinct-2",
+    "reply_tokens": "reply\ntokens",
+    "prompt_tokens": "prompt\ntokens",
+}
 COLOURS = {"base": "#9aa5b1", "tuned": "#2f6fb2"}
 
 
@@ -76,28 +82,26 @@ def sentences(metrics: dict[str, Any]) -> list[str]:
 
 def print_table(metrics: dict[str, Any]) -> None:
     """The main columns on standard output; the report has all of them."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("model")
-    table.add_column("context")
-    for name in MAIN_COLUMNS:
-        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
+    table.add_column("context", no_wrap=True)
+    for title in MAIN_COLUMNS.values():
+        table.add_column(title, justify="right", no_wrap=True)
     models = [result["model"] for result in metrics["results"]]
     for result, following in zip(metrics["results"], [*models[1:], ""], strict=True):
         cells = [cell(result["metrics"], name) for name in MAIN_COLUMNS]
         table.add_row(result["model"], result["strategy"], *cells, end_section=result["model"] != following)
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
     console.print(table)
     for line in [explanation(metrics), "", *sentences(metrics)]:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def write_report(folder: Path, recipe: Recipe, metrics: dict[str, Any]) -> Path:
     """Write report.html from the metrics, predictions.jsonl and the training history in the run's folder."""
-    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_json_lines(folder / "predictions.jsonl")
     history_path = folder / "train" / "history.json"
-    history = json.loads(history_path.read_text(encoding="utf-8")) if history_path.exists() else {"log": []}
+    history = read_json(history_path) if history_path.exists() else {"log": []}
     environment = jinja2.Environment(loader=jinja2.PackageLoader("gistchat", "."), autoescape=True, trim_blocks=True)
     html = environment.get_template("report.html.j2").render(
         recipe=recipe,

@@ -1,7 +1,7 @@
 """The whole way: prepare, summarize, train, evaluate, report. A stage whose output is current is skipped."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,23 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.checkpoint import METADATA, find_checkpoint, fit_embeddings, load_checkpoint
 from gistchat.dialogue import Dialogue, load_dialogues
-from gistchat.evaluate import Subject, build_items, choose_items, evaluate, evaluation_key
+from gistchat.errors import UserError
+from gistchat.evaluate import Subject, build_items, choose_items, evaluate
+from gistchat.evaluate import describe as describe_evaluation
 from gistchat.examples import ExampleBuilder
 from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base, tokenizer_fingerprint
 from gistchat.prepare import default_folder, prepare, report_lines
 from gistchat.progress import say
 from gistchat.prompt import PromptFormat, make_format
-from gistchat.recipe import Recipe, recipe_from_dict
+from gistchat.recipe import Recipe, apply_overrides, recipe_from_dict
 from gistchat.report import write_report
-from gistchat.storage import fingerprint, is_current, mark_done, read_json
+from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json
 from gistchat.summarize.store import SummaryStore, token_counter
-from gistchat.train import choose_targets, describe, train
+from gistchat.train import choose_targets, train
+from gistchat.train import describe as describe_training
 
-VERSION = 1  # raise it when the same recipe would give another result
+SETTINGS_OF_EVALUATION = ("evaluate", "context", "summary")
+VERSION = 2  # raise it when the same recipe would give another result
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,10 @@ class Workspace:
     tokenizer: PreTrainedTokenizerBase
     format: PromptFormat
     store: SummaryStore
+
+    def key(self, *parts: Any) -> str:
+        """The fingerprint of a stage that reads these data and summaries."""
+        return fingerprint([VERSION, self.data_key, self.store.path.name, *parts])
 
     def split(self, name: str) -> list[Dialogue]:
         return load_dialogues(self.data / f"{name}.jsonl")
@@ -75,6 +83,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
 def run(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Everything a recipe asks for, into the run `folder`; returns the metrics."""
     workspace = open_workspace(recipe, folder)
+    choose_items(recipe, workspace.split("test"))  # what cannot be evaluated should fail before training, not after
     run_train(workspace)
     return run_evaluate(workspace)
 
@@ -82,22 +91,29 @@ def run(recipe: Recipe, folder: Path) -> dict[str, Any]:
 def run_train(workspace: Workspace) -> None:
     """Stages 2 and 3: summaries of the dialogues that are learned from, and the checkpoint."""
     recipe, folder = workspace.recipe, workspace.folder
-    key = fingerprint([VERSION, describe(recipe), workspace.base.identity, workspace.data_key])
+    key = workspace.key(describe_training(recipe), workspace.base.identity)
     marker = folder / "trained.json"
     if is_current(marker, key):
         say(f"train: {folder / 'checkpoint'} (done before, skipped)")
         return
+    marker.unlink(missing_ok=True)
     _forget_other_training(folder, key)
     targets = choose_targets(recipe, workspace.split("train"), workspace.split("validation"))
     workspace.summarize([target.dialogue for target in targets.train + targets.validation])
     details = {
-        "data": {"corpus": recipe.data.corpus, "key": workspace.data_key},
+        "data": {
+            "corpus": recipe.data.corpus,
+            "key": workspace.data_key,
+            "sha256": {path.name: file_hash(path) for path in sorted(workspace.data.glob("*.jsonl"))},
+        },
         "base": {"source": recipe.model.name, "identity": workspace.base.identity},
         "seed": recipe.seed,
     }
     history = train(recipe, workspace.base, workspace.format, targets, workspace.store, folder, details)
     checkpoint = folder / "checkpoint"
     mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
+    for state in (folder / "train").glob("checkpoint-*"):
+        shutil.rmtree(state)  # of use only to a run that was stopped; optimizer states are large
     say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
 
 
@@ -117,17 +133,24 @@ def run_evaluate(workspace: Workspace) -> dict[str, Any]:
     recipe, folder = workspace.recipe, workspace.folder
     checkpoint = folder / "checkpoint"
     weights = read_json(checkpoint / METADATA)["weights"]
-    key = evaluation_key(recipe, [VERSION, weights, workspace.base.identity], workspace.data_key)
+    key = workspace.key(describe_evaluation(recipe), workspace.base.identity, weights)
     marker = folder / "evaluated.json"
     if is_current(marker, key):
         say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")
         return read_json(folder / "metrics.json")
+    marker.unlink(missing_ok=True)
     items = choose_items(recipe, workspace.split("test"))
     dialogues = [item.dialogue for item in items]
     workspace.summarize(dialogues)
     tuned = load_checkpoint(checkpoint)
-    limit = model_limit(tuned.model.config)
-    builder = ExampleBuilder(workspace.format, recipe.context, workspace.store, limit, dialogues)
+    builder = ExampleBuilder(
+        workspace.format,
+        recipe.context,
+        workspace.store,
+        model_limit(tuned.model.config),
+        dialogues,
+        reserve=recipe.evaluate.max_reply_tokens,
+    )
     built, left_out = build_items(items, recipe.evaluate.strategies, builder)
     subjects = [Subject("tuned", lambda: tuned.model)]
     if recipe.evaluate.base:
@@ -145,8 +168,26 @@ def untuned(workspace: Workspace) -> PreTrainedModel:
     return model
 
 
-def open_run(folder: Path, change: Callable[[Recipe], Recipe]) -> Workspace:
-    """The workspace of a trained run, by the recipe that its checkpoint keeps and what `change` makes of it."""
+def open_run(folder: Path, overrides: Sequence[str]) -> Workspace:
+    """The workspace of a trained run, to evaluate it with other settings.
+
+    Raises:
+        UserError: an override of what the checkpoint was made with, or data that are no longer those it was made
+            with: their split may hold training dialogues.
+    """
+    for override in overrides:
+        if override.split(".")[0] not in SETTINGS_OF_EVALUATION:
+            raise UserError(
+                f"--set {override}: evaluate takes settings of {', '.join(SETTINGS_OF_EVALUATION)}; "
+                "for another model or other data, run a recipe"
+            )
     checkpoint = find_checkpoint(folder)
     metadata = read_json(checkpoint / METADATA)
-    return open_workspace(change(recipe_from_dict(metadata["recipe"], str(checkpoint))), checkpoint.parent)
+    recipe = apply_overrides(recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA)), list(overrides))
+    workspace = open_workspace(recipe, checkpoint.parent)
+    if workspace.data_key != metadata["data"]["key"]:
+        raise UserError(
+            f"the {recipe.data.corpus} data have changed since {folder} was trained, so its test split may hold "
+            "training dialogues; train again with gistchat run"
+        )
+    return workspace

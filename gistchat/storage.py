@@ -1,6 +1,7 @@
 """Files written whole or not at all, and the fingerprints by which a stage knows that its output is current."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from gistchat.errors import UserError
 @contextlib.contextmanager
 def atomic_text(path: Path) -> Iterator[TextIO]:
     """Open a UTF-8 text file that appears under its name only when it is complete and on disk."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     try:
@@ -71,6 +74,12 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """All lines of a JSONL file that a stage here wrote; only line feeds end a line."""
+    with path.open(encoding="utf-8", newline="\n") as file:
+        return [json.loads(line) for line in file]
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
@@ -84,17 +93,20 @@ def fingerprint(value: Any) -> str:
 
 
 def is_current(marker: Path, key: str) -> bool:
-    """Whether a stage left `marker` with this key, and every file it names is still there with its size."""
+    """Whether a stage left `marker` with this key, and every file it names is still there as it was."""
     try:
         done = json.loads(marker.read_text(encoding="utf-8"))
         return done["key"] == key and all(
-            (marker.parent / name).stat().st_size == size for name, size in done["files"].items()
+            file_hash(marker.parent / name) == expected for name, expected in done["files"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 def mark_done(marker: Path, key: str, files: list[Path]) -> None:
-    """The last act of a stage: record what it was made from and what it left."""
-    sizes = {os.path.relpath(file, marker.parent): file.stat().st_size for file in files}
-    write_json(marker, {"key": key, "files": sizes})
+    """The last act of a stage: record what it was made from and what it left.
+
+    A stage removes its marker before it writes anything, so that a kill never leaves the marker of another's output.
+    """
+    hashes = {os.path.relpath(file, marker.parent): file_hash(file) for file in files}
+    write_json(marker, {"key": key, "files": hashes})

@@ -21,6 +21,8 @@ HELP = """\
 def chat_in_terminal(folder: Path, overrides: list[str], seed: int | None) -> None:
     """Talk until /quit, the end command or the end of input."""
     interactive = sys.stdin.isatty()
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="replace")
     session = ChatSession.open(folder, overrides, seed)
     end = session.checkpoint.recipe.chat.end_command
     if interactive:
@@ -39,7 +41,7 @@ def chat_in_terminal(folder: Path, overrides: list[str], seed: int | None) -> No
                 _command(session, line, interactive)
             else:
                 _answer(session, line, interactive)
-        except UserError as error:
+        except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             print(f"error: {error}", file=sys.stderr)
     if interactive:
         print("bye")
@@ -53,8 +55,6 @@ def _read(prompt: str) -> str | None:
     except KeyboardInterrupt:
         print()
         return None
-    except UnicodeDecodeError:
-        raise UserError("the input is not UTF-8 text") from None
 
 
 def _answer(session: ChatSession, line: str, interactive: bool) -> None:
@@ -65,6 +65,8 @@ def _answer(session: ChatSession, line: str, interactive: bool) -> None:
             # Control characters that a model makes up must not drive the terminal.
             print("".join(char if char.isprintable() else " " for char in piece), end="", flush=True)
     except KeyboardInterrupt:
+        if not interactive:
+            raise
         print(" ...", end="")
     print(flush=True)
     if session.notice:
@@ -104,8 +106,9 @@ def describe_gist(session: ChatSession) -> str:
     else:
         lines.append("no gist: nothing has left the verbatim window" if not context.boundary else "no gist")
     if session.edited:
-        lines.append(f"  (edited: stands for the turns before turn {session.edited.boundary + 1})")
+        seen = any(line.turn < 0 for line in context.lines)
+        lines.append("  (edited by hand)" if seen else f"edited since: {session.edited.text}")
     lines.append("verbatim:")
     lines += [f"  {'User' if turn.role == PERSON else 'You'}: {turn.text}" for turn in (*context.turns, context.last)]
-    lines.append(f"{context.tokens} of {session.checkpoint.recipe.context.budget} tokens used before the last turn")
+    lines.append(f"{context.tokens} of {session.budget} tokens used before the last turn")
     return "\n".join(lines)

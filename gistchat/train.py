@@ -14,7 +14,7 @@ import peft
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from gistchat.checkpoint import fit_embeddings, recover_folder, save_checkpoint
+from gistchat.checkpoint import METADATA, damaged_weights, fit_embeddings, recover_folder, save_checkpoint
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError, require
 from gistchat.examples import Example, ExampleBuilder, Target, TooLong, sample_targets
@@ -71,7 +71,9 @@ def choose_targets(recipe: Recipe, train: Sequence[Dialogue], validation: Sequen
         drawn = drawn * config.epochs
     held_out = sample_targets(validation, config.validation_items, recipe.seed, one_per_dialogue=True)
     if not held_out:
-        raise UserError("the validation split holds no reply, so no best checkpoint can be chosen")
+        raise UserError(
+            "the validation split holds no reply to choose the best checkpoint by; raise data.validation_share"
+        )
     return TrainingSet(drawn, held_out)
 
 
@@ -143,6 +145,11 @@ def train(
     resume = last_complete_state(state_folder)
     checkpoint = folder / "checkpoint"
     recover_folder(checkpoint)
+    if resume and not _has_its_best(resume, checkpoint):
+        say(f"{checkpoint} is missing or damaged; training from the start")
+        for state in state_folder.glob("checkpoint-*"):
+            shutil.rmtree(state)
+        resume = None
     if resume is None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     else:
@@ -165,7 +172,7 @@ def train(
         "steps": trainer.state.global_step,
         "examples": len(examples),
         "left_out": left_out,
-        "best_validation_loss": read_json(checkpoint / "gistchat.json")["validation_loss"],
+        "best_validation_loss": read_json(checkpoint / METADATA)["validation_loss"],
         "log": trainer.state.log_history,
     }
     write_json(state_folder / "history.json", history)
@@ -203,6 +210,17 @@ def last_complete_state(folder: Path) -> Path | None:
             shutil.rmtree(state)
             states.remove(state)
     return states[-1] if states else None
+
+
+def _has_its_best(state: Path, checkpoint: Path) -> bool:
+    """Whether the best checkpoint that a saved state knows of is there and whole."""
+    log = read_json(state / "trainer_state.json")["log_history"]
+    if not any("eval_loss" in entry for entry in log):
+        return True  # none was due yet
+    try:
+        return not damaged_weights(checkpoint, read_json(checkpoint / METADATA)["weights"])
+    except (UserError, KeyError, TypeError):
+        return False
 
 
 def _arguments(recipe: Recipe, folder: Path, examples: int) -> TrainingArguments:
@@ -293,12 +311,7 @@ class ReplyTrainer(Trainer):
         done = int(resumed.rsplit("-", 1)[1]) if resumed else 0
         per_step = self.args.gradient_accumulation_steps
         with progress("train (batches)", self.args.max_steps * per_step, done * per_step) as self._advance:
-            result = super().train(**kwargs)
-        if not any(
-            "eval_loss" in entry and entry["step"] == self.state.global_step for entry in self.state.log_history
-        ):
-            self.evaluate()
-        return result
+            return super().train(**kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Token-weighted validation loss; saves the model when it is the best so far."""

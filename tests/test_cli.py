@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -34,7 +35,7 @@ def test_the_whole_way_with_real_conversations_and_real_weights(tmp_path):
         words += ["--set", setting]
     done = gistchat(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "tuned   summary" in done.stdout
+    assert re.search(r"^ *tuned +summary +\d", done.stdout, re.M)
     assert done.stdout.splitlines()[-1].strip() == "talk to it: gistchat chat runs/demo"
     run = tmp_path / "runs" / "demo"
     report = (run / "report.html").read_text()
@@ -78,8 +79,9 @@ def run_until(folder: Path, appeared, words: list[str]) -> bool:
     return False
 
 
-def test_a_run_killed_in_every_stage_ends_with_the_same_metrics(tiny_folder):
-    words = ["run", "tiny.toml", "--out"]
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_killed_in_every_stage_ends_with_the_same_metrics(tiny_folder, method):
+    words = ["run", "tiny.toml", "--set", f"train.method={method}", "--out"]
     undisturbed = gistchat(*words, "calm", "--set", "data.folder=calm-data", cwd=tiny_folder)
     assert undisturbed.returncode == 0, undisturbed.stderr
     run, data = tiny_folder / "hurried", tiny_folder / "data"
@@ -133,7 +135,8 @@ MISTAKES = {
     "not prepared": (["summarize", "."], "train.jsonl: no such file"),
     "too little history": (["run", "tiny.toml", "--set", "evaluate.min_history=99"], "lower evaluate.min_history"),
     "too long for the model": (["run", "tiny.toml", "--set", "train.max_tokens=10"], "raise train.max_tokens"),
-    "negative budget": (["run", "tiny.toml", "--set", "context.budget=-1"], "must not be negative"),
+    "negative budget": (["run", "tiny.toml", "--set", "context.budget=-1"], "context.budget must be at least 0"),
+    "file as folder": (["run", "tiny.toml", "--out", "talks.jsonl"], "talks.jsonl"),
 }
 
 
@@ -203,6 +206,23 @@ def test_gpt2_from_a_local_folder_and_evaluate_with_other_settings(tiny_folder, 
     values = json.loads((tiny_folder / "r" / "metrics.json").read_text())
     assert values["items"] == 2
     assert {result["model"] for result in values["results"]} == {"tuned"}
+    refused = gistchat("evaluate", "r", "--set", "data.seed=1", cwd=tiny_folder)
+    assert "evaluate takes settings of evaluate, context, summary" in refused.stderr
+    (tiny_folder / "talks.jsonl").write_text((tiny_folder / "talks.jsonl").read_text().replace("garden", "orchard"))
+    refused = gistchat("evaluate", "r", cwd=tiny_folder)
+    assert "the jsonl data have changed since r was trained" in refused.stderr
+
+
+def test_another_recipes_half_trained_weights_are_not_taken_for_finished(tiny_folder):
+    words = ["run", "tiny.toml", "--out", "r", "--set", "evaluate.base=false"]
+    assert gistchat(*words, cwd=tiny_folder).returncode == 0
+    first = final(tiny_folder / "r")
+    state = tiny_folder / "r" / "train" / "checkpoint-4" / "complete"
+    assert run_until(tiny_folder, state.exists, [*words, "--seed", "5"])
+    again = gistchat(*words, cwd=tiny_folder)
+    assert again.returncode == 0, again.stderr
+    assert "holds a run of another recipe" in again.stderr
+    assert final(tiny_folder / "r") == first
 
 
 def test_summarize_computes_once(tiny_folder):

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gistchat import models
 from gistchat.checkpoint import fit_embeddings, load_checkpoint
 from gistchat.errors import UserError
+from gistchat.evaluate import Subject, build_items, predict
 from gistchat.examples import Example, ExampleBuilder, Target, TooLong, sample_targets
 from gistchat.generate import Sampling, generate_replies, stream_reply
 from gistchat.likelihood import IGNORED, collate, length_batches, reply_loss, score_replies
@@ -80,6 +81,8 @@ def test_shuffled_shows_another_dialogues_summary_of_like_size(parts):
     for own, other in zip(by_strategy["summary"], by_strategy["shuffled"], strict=True):
         assert builder.donor(own.target).id != own.target.dialogue.id
         text = " ".join(turn.text for turn in own.target.dialogue.turns)
+        assert own.context.lines
+        assert other.context.lines
         assert all(line.text in text for line in own.context.lines)
         assert not any(line.text in text for line in other.context.lines)
         assert {line.role for line in other.context.lines} <= {"user", "assistant"}
@@ -215,6 +218,35 @@ def test_a_diverging_run_stops_and_says_where(tiny_recipe, tmp_path):
         train_tiny(tiny_recipe, tmp_path / "run")
 
 
+def test_an_item_is_never_scored_with_anothers_reply(tiny_recipe, tmp_path, parts):
+    """Two dialogues end in the same turn, so `last` gives both the same prompt; their gold replies differ."""
+    model, prompt_format, _, builder = parts
+    one, other = make_dialogue(0), make_dialogue(1)
+    turns = [list(d.turns) for d in (one, other)]
+    turns[1][6] = dataclasses.replace(turns[1][6], text=turns[0][6].text)
+    pair = [dataclasses.replace(d, turns=tuple(t)) for d, t in zip((one, other), turns, strict=True)]
+    builder.store.add(pair, token_counter(prompt_format.tokenizer))
+    targets = [Target(pair[0], 7), Target(pair[1], 7)]
+    built, _ = build_items(targets, ["last", "recent"], builder)
+    assert built["last"][0].prompt == built["last"][1].prompt
+    config = dataclasses.replace(tiny_recipe.evaluate, reply_items=1)
+    rows = predict(Subject("tuned", lambda: model), prompt_format, built, config, tmp_path)
+    for row, example in zip(rows, built["last"] + built["recent"], strict=True):
+        assert row["nats"] == pytest.approx(plain_nats(model, example), rel=1e-5)
+        assert (row["reply"] is not None) == (row["id"] == targets[0].id)
+
+
+def test_a_prompt_leaves_room_for_the_reply_within_the_model(parts):
+    model, prompt_format, _, builder = parts
+    long = make_dialogue(2, turns=90)
+    builder.store.add([long], token_counter(prompt_format.tokenizer))
+    wide = ExampleBuilder(prompt_format, builder.config, builder.store, 1024, reserve=40)
+    example = wide.build(Target(long, 89), "full")
+    assert 960 < len(example.prompt) <= 984
+    [reply] = generate_replies(model, prompt_format, [example.prompt], Sampling(max_tokens=40))
+    assert reply.tokens <= 40
+
+
 def test_damaged_checkpoints_are_refused(tiny_recipe, tmp_path):
     train_tiny(tiny_recipe, tmp_path / "run")
     weights = tmp_path / "run" / "checkpoint" / "model.safetensors"
@@ -223,6 +255,11 @@ def test_damaged_checkpoints_are_refused(tiny_recipe, tmp_path):
     weights.write_bytes(data)
     with pytest.raises(UserError, match=r"model\.safetensors: missing or damaged"):
         load_checkpoint(tmp_path / "run")
+    train_tiny(tiny_recipe, tmp_path / "run")  # the message says "train again", and that helps
+    load_checkpoint(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoint")
+    train_tiny(tiny_recipe, tmp_path / "run")
+    load_checkpoint(tmp_path / "run")
     with pytest.raises(UserError, match="holds no checkpoint yet"):
         load_checkpoint(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
@@ -266,6 +303,17 @@ def test_models_that_cannot_be(config, message):
         resolve_base(config, 0)
 
 
+def test_a_folder_without_a_tokenizer_is_refused(tiny_base, tmp_path):
+    shutil.copytree(tiny_base.source, tmp_path / "bare")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "bare" / name).unlink()
+    with pytest.raises(UserError, match="bare: no tokenizer in this folder"):
+        load_tokenizer(resolve_base(ModelConfig(name=str(tmp_path / "bare")), 0))
+    (tmp_path / "bare" / "tokenizer.json").write_text('{"version": "1.0"}')
+    with pytest.raises(UserError, match="bare: cannot load the model"):
+        load_tokenizer(resolve_base(ModelConfig(name=str(tmp_path / "bare")), 0))
+
+
 def test_a_hub_model_without_network_says_what_to_do():
     with pytest.raises(UserError, match=r"cannot get model 'gpt2'.*--model smollm2.*--init scratch"):
         load_tokenizer(resolve_base(ModelConfig(name="gpt2"), 0))
@@ -277,4 +325,3 @@ def test_reply_loss_is_zero_where_there_is_no_label(parts):
     batch = collate([pair[0], pair[-1]], 0)
     loss = reply_loss(model, batch)
     assert (loss[0] != 0).sum() == len(pair[0].reply)
-    assert isinstance(pair[0].target, Target)

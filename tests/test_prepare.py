@@ -96,3 +96,31 @@ def test_changed_input_is_prepared_again(tmp_path, dialogue_file):
     report, new = prepare(config(dialogue_file), tmp_path / "out")
     assert new
     assert report["kept"] == 10
+
+
+def test_a_file_named_after_a_split_is_not_a_split_by_itself(tmp_path, dialogue_file):
+    (tmp_path / "train.jsonl").write_text(dialogue_file.read_text())
+    report, _ = prepare(config(tmp_path / "train.jsonl"), tmp_path / "out")
+    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [17, 1, 2]
+
+
+def test_a_folder_with_files_it_would_pass_over_is_refused(tmp_path, dialogue_file):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for name in ("train", "valid"):
+        (folder / f"{name}.jsonl").write_text(dialogue_file.read_text())
+    with pytest.raises(UserError, match=r"valid\.jsonl beside train\.jsonl"):
+        prepare(config(folder), tmp_path / "out")
+
+
+def test_input_is_never_overwritten(tmp_path, dialogue_file):
+    before = dialogue_file.read_bytes()
+    with pytest.raises(UserError, match="holds the input"):
+        prepare(config(dialogue_file), tmp_path)
+    assert dialogue_file.read_bytes() == before
+
+
+def test_few_dialogues_still_fill_every_split(tmp_path, dialogue_file):
+    dialogue_file.write_text("\n".join(dialogue_file.read_text().splitlines()[:4]) + "\n")
+    report, _ = prepare(config(dialogue_file), tmp_path / "out")
+    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [2, 1, 1]

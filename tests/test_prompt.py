@@ -82,7 +82,7 @@ def summarize_all(turns):
 def test_budget_holds_in_real_tokens_and_the_last_turn_is_whole(prompt_format, strategy, budget):
     turns = make_dialogue(0, turns=21).turns
     answerer = turns[-2].speaker
-    context = build_context(turns, answerer, strategy, budget, prompt_format, summarize_all(turns), full_limit=budget)
+    context = build_context(turns, answerer, strategy, budget, prompt_format, summarize_all(turns))
     bare = build_context(turns, answerer, "last", budget, prompt_format, summarize_all(turns))
     used = len(prompt_format.encode(context)) - len(prompt_format.encode(bare))
     assert used <= context.tokens <= budget

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gistchat.errors import UserError
-from gistchat.recipe import fields, load_recipe
+from gistchat.recipe import RANGES, fields, load_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
@@ -54,7 +54,11 @@ def test_overrides_have_the_fields_type(tmp_path):
         ("", ["train.steps"], r"expected section\.field=value"),
         ("", ["train.steps=x"], r"--set: train\.steps must be of type int, not 'x'"),
         ("", ["chat.strategy=hybird"], r"'hybird' is not one of .*did you mean hybrid"),
-        ("", ["train.batch_size=0"], r"train\.batch_size must be at least 1"),
+        ("", ["train.batch_size=0"], r"train\.batch_size must be at least 1, not 0"),
+        ("", ["train.learning_rate=NaN"], r"train\.learning_rate must be at least 0"),
+        ("", ["chat.top_p=2"], r"chat\.top_p must be between 0\.01 and 1"),
+        ("", ["train.strategies="], r"train\.strategies must name at least one"),
+        ("", ["train.schedule=liner"], r"did you mean linear"),
         ("", ["evaluate.strategies=last"], r"'recent' is not among evaluate\.strategies"),
     ],
 )
@@ -65,3 +69,7 @@ def test_mistakes_are_named(tmp_path, text, overrides, message):
 
 def test_every_field_is_explained():
     assert all(text for _, _, _, text in fields())
+
+
+def test_every_number_has_a_range():
+    assert {name for name, kind, _, _ in fields() if kind in ("int", "float")} == set(RANGES)

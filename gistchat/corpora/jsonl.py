@@ -15,17 +15,24 @@ def files(source: Path | None) -> list[Path]:
         if not source.is_file():
             raise UserError(f"{source}: no such file or folder")
         return [source]
-    found = [source / f"{split}.jsonl" for split in SPLITS if (source / f"{split}.jsonl").is_file()]
-    found = found or sorted(source.glob("*.jsonl"))
+    found = sorted(source.glob("*.jsonl"))
     if not found:
         raise UserError(f"{source}: no .jsonl file in this folder")
+    splits = [path for path in found if path.stem in SPLITS]
+    others = [path.name for path in found if path not in splits]
+    if splits and others:
+        raise UserError(
+            f"{source}: {', '.join(others)} beside {splits[0].name}; name the files {', '.join(SPLITS)} .jsonl, "
+            "or give one file"
+        )
     return found
 
 
 def read(source: Path | None) -> Iterator[Dialogue | Malformed]:
+    by_name = source is not None and source.is_dir()
     for path in files(source):
         for item in read_jsonl(path):
             if isinstance(item, Dialogue):
-                split = item.split or (path.stem if path.stem in SPLITS else "")
+                split = item.split or (path.stem if by_name and path.stem in SPLITS else "")
                 item = dataclasses.replace(item, corpus=item.corpus or path.stem, split=split)
             yield item

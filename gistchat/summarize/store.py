@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from gistchat.context import Sentence
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
@@ -21,38 +23,32 @@ Count = Callable[[list[str]], list[int]]
 class SummaryStore:
     """One JSONL file per summarizer and settings; a line holds all summaries of one dialogue.
 
-    Lines are only ever appended. A line torn by a kill is cut off at the next opening; everything before it stays.
+    Lines are only ever appended. A line torn by a kill does not count; the next one is written over it.
     """
 
     def __init__(self, folder: Path, method: str, budget: int, tokenizer_key: str) -> None:
         key = fingerprint([VERSION, method, budget, tokenizer_key])
         self.method, self.budget = method, budget
         self.path = folder / f"{method}-{budget}-{key}.jsonl"
-        self._cut_torn_line()
         self._lines: dict[str, tuple[int, int]] = {}  # content hash -> (offset, length) of its line
-        self._index(0)
+        self._end = 0  # where the last whole line that was seen ends
+        self._index()
 
-    def _cut_torn_line(self) -> None:
-        if not self.path.exists() or self.path.stat().st_size == 0:
-            return
-        with self.path.open("rb+") as file:
-            data = file.read()
-            if not data.endswith(b"\n"):
-                file.truncate(data.rfind(b"\n") + 1)
-
-    def _index(self, start: int) -> None:
-        """Remember where each dialogue's line is; the texts stay on disk."""
+    def _index(self) -> None:
+        """Remember where each line is that was added since the last look; the texts stay on disk."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
-            file.seek(start)
-            offset = start
-            for number, line in enumerate(file, 1):
+            file.seek(self._end)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
                 # A line begins {"key": "<12 hex digits>"; reading just that keeps opening fast.
                 if not line.startswith(b'{"key": "'):
+                    number = len(self._lines) + 1
                     raise UserError(f"{self.path}:{number}: not a summary line; delete the file to make it again")
-                self._lines[line[9:21].decode()] = (offset, len(line))
-                offset += len(line)
+                self._lines[line[9:21].decode()] = (self._end, len(line))
+                self._end += len(line)
 
     def __contains__(self, dialogue: Dialogue) -> bool:
         return dialogue.content_hash in self._lines
@@ -77,22 +73,25 @@ class SummaryStore:
 
     def add(self, dialogues: Sequence[Dialogue], count: Count) -> int:
         """Summarise what is not stored yet; returns how many dialogues that was."""
-        missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
-        if not missing:
+        if all(dialogue in self for dialogue in dialogues):
             return 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            progress(f"summarize ({self.method})", len(dialogues), len(dialogues) - len(missing)) as advance,
-            self.path.open("ab") as file,
-        ):
-            for start in range(0, len(missing), CHUNK):
-                chunk = missing[start : start + CHUNK]
-                offset = file.tell()
-                file.write("".join(self._line(dialogue, count) for dialogue in chunk).encode())
-                file.flush()
-                os.fsync(file.fileno())
-                self._index(offset)
-                advance(len(chunk))
+        with FileLock(self.path.with_suffix(".lock")):  # another run may be adding to the same file
+            self._index()
+            missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
+            title = f"summarize ({self.method})"
+            with (
+                progress(title, len(dialogues), len(dialogues) - len(missing)) as advance,
+                self.path.open("ab") as file,
+            ):
+                file.truncate(self._end)
+                for start in range(0, len(missing), CHUNK):
+                    chunk = missing[start : start + CHUNK]
+                    file.write("".join(self._line(dialogue, count) for dialogue in chunk).encode())
+                    file.flush()
+                    os.fsync(file.fileno())
+                    self._index()
+                    advance(len(chunk))
         return len(missing)
 
     def _line(self, dialogue: Dialogue, count: Count) -> str:
