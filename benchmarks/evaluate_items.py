@@ -15,7 +15,7 @@ from gistchat.prompt import make_format
 from gistchat.recipe import ContextConfig, ModelConfig
 from gistchat.summarize.store import SummaryStore, token_counter
 
-ITEMS = 12
+ITEMS = 6
 STRATEGIES = ("last", "recent", "summary", "hybrid", "shuffled")
 
 
@@ -62,4 +62,5 @@ PAIR = Pair(
     setup,
     baseline,
     ours,
+    repeats=3,
 )

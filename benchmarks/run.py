@@ -10,7 +10,6 @@ is of a fresh process that does one side once. Absolute figures are of the machi
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -45,20 +44,29 @@ def rate(side: Callable[[object], int], state: object) -> float:
     return items / (time.perf_counter() - start)
 
 
-def peak_mb(pair: Pair, side: str) -> float:
-    """Peak memory in MB of a fresh process that sets up and does one side once, less that of the setup alone."""
+def peak_mb(pair: Pair, side: str) -> float | None:
+    """Peak memory in MB of one side above its setup, in a fresh process; None where the system does not tell."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        before, after = pool.apply(_peak, (pair.name, side))
-    return (after - before) / 1024
+        return pool.apply(_peak, (pair.name, side))
 
 
-def _peak(name: str, side: str) -> tuple[int, int]:
+def _peak(name: str, side: str) -> float | None:
     pair = next(pair for pair in all_pairs() if pair.name == name)
     state = pair.setup()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    getattr(pair, side)(state)
-    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak of the setup
+        before = _status_mb("VmRSS")
+        getattr(pair, side)(state)
+        return _status_mb("VmHWM") - before
+    except OSError:
+        return None
+
+
+def _status_mb(field: str) -> float:
+    """A line of the process's status in MB."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
+    return int(line.split()[1]) / 1024
 
 
 def measure(pair: Pair) -> dict:
@@ -102,12 +110,16 @@ def page(results: list[dict]) -> str:
         bound = "" if found["bound"] is None else f"{found['bound']:.1f}"
         lines.append(
             f"| `{found['name']}` | {found['unit']} | {found['baseline']:.1f} | {found['ours']:.1f} | "
-            f"{found['ratio']:.1f} | {bound} | {found['baseline_peak_mb']:.0f} | {found['ours_peak_mb']:.0f} |"
+            f"{found['ratio']:.1f} | {bound} | {_shown(found['baseline_peak_mb'])} | {_shown(found['ours_peak_mb'])} |"
         )
     lines.append("")
     for found in results:
         lines.append(f"- `{found['name']}` ({found['repeats']} pairs): {found['explanation']}")
     return "\n".join(lines) + "\n"
+
+
+def _shown(megabytes: float | None) -> str:
+    return "" if megabytes is None else f"{megabytes:.0f}"
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def run(
 
 @app.command()
 def prepare(
-    corpus: Annotated[str, typer.Argument(help="chitchat (installed package) or jsonl (docs/formats.md).")],
+    corpus: Annotated[str, typer.Argument(help="One that gistchat corpora lists.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where train, validation and test .jsonl go.")],
     from_: Annotated[
         Path | None, typer.Option("--from", metavar="FILE_OR_FOLDER", help="What to read. Default: the package.")
@@ -195,6 +195,16 @@ def chat(
     if budget is not None:
         overrides.append(f"context.budget={budget}")
     chat_in_terminal(run_folder, overrides, seed)
+
+
+@app.command()
+def corpora() -> None:
+    """List the corpora that prepare reads, with size, licence and source."""
+    from gistchat.corpora import CORPORA
+
+    for name, corpus in CORPORA.items():
+        print(f"{name}\n    {corpus.what}")
+        print(f"    licence: {corpus.licence}" + (f"; {corpus.link}" if corpus.link else ""))
 
 
 @app.command()

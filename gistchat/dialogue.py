@@ -121,8 +121,11 @@ def _parse_turn(value: Any, number: int) -> Turn:
     return Turn(value["speaker"].strip(), value["text"])
 
 
-def read_jsonl(path: Path) -> Iterator[Dialogue | Malformed]:
-    """Read dialogues line by line; a bad line comes out as `Malformed` with its file:line, and reading goes on."""
+def text_lines(path: Path) -> Iterator[tuple[str, str | Malformed]]:
+    """Lines of a UTF-8 text file with their file:line, white space at the ends stripped; empty lines are passed over.
+
+    A line that is not UTF-8 comes out as `Malformed`, and reading goes on. A byte order mark is dropped.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with path.open("rb") as file:
@@ -130,14 +133,36 @@ def read_jsonl(path: Path) -> Iterator[Dialogue | Malformed]:
             where = f"{path}:{number}"
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if line:
-                    yield parse_dialogue(json.loads(line), f"{path.stem}-{number}")
             except UnicodeDecodeError as error:
-                yield Malformed(where, f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})")
-            except json.JSONDecodeError as error:
-                yield Malformed(where, f"not valid JSON at column {error.colno} ({error.msg})")
-            except ValueError as error:
-                yield Malformed(where, str(error))
+                problem = f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})"
+                yield where, Malformed(where, problem)
+                continue
+            if line:
+                yield where, line
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
+    """Decoded lines of a JSONL file with their file:line; a bad line comes out as `Malformed`."""
+    for where, line in text_lines(path):
+        if isinstance(line, Malformed):
+            yield where, line
+            continue
+        try:
+            yield where, json.loads(line)
+        except json.JSONDecodeError as error:
+            yield where, Malformed(where, f"not valid JSON at column {error.colno} ({error.msg})")
+
+
+def read_jsonl(path: Path) -> Iterator[Dialogue | Malformed]:
+    """Read dialogues line by line; a bad line comes out as `Malformed` with its file:line, and reading goes on."""
+    for where, value in json_lines(path):
+        if isinstance(value, Malformed):
+            yield value
+            continue
+        try:
+            yield parse_dialogue(value, f"{path.stem}-{where.rsplit(':', 1)[1]}")
+        except ValueError as error:
+            yield Malformed(where, str(error))
 
 
 def load_dialogues(path: Path) -> list[Dialogue]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora import CORPORA, Corpus
+from gistchat.corpora.sources import split_of_name
 from gistchat.dialogue import SPLITS, Dialogue, Malformed, Turn, write_jsonl
 from gistchat.errors import UserError
 from gistchat.normalize import clean_text, scrub
@@ -153,7 +154,10 @@ def _keep(corpus: Corpus, config: DataConfig, report: Report, advance: Callable[
     min_turns = config.min_turns or corpus.min_turns
     max_chars = config.max_turn_chars or corpus.max_turn_chars
     do_scrub = corpus.scrub if config.scrub == "auto" else config.scrub == "yes"
-    for item in corpus.read(_source(config)):
+    source = _source(config)
+    # Names of files tell the official splits where there are several; a single file is cut by the shares.
+    by_name = source is not None and source.is_dir()
+    for path, item in ((file, item) for file in corpus.files(source) for item in corpus.read(file)):
         report.read += 1
         advance(1)
         if isinstance(item, Malformed):
@@ -174,7 +178,8 @@ def _keep(corpus: Corpus, config: DataConfig, report: Report, advance: Callable[
             report.scrubbed += sum(count for _, count in pairs)
         report.merged_turns += merged
         report.kept += 1
-        yield dataclasses.replace(item, turns=tuple(turns))
+        split = item.split or (split_of_name(path) if by_name else "")
+        yield dataclasses.replace(item, turns=tuple(turns), split=split)
 
 
 def _merge(turns: list[Turn]) -> tuple[list[Turn], int]:
@@ -208,7 +213,10 @@ def _split(dialogues: list[Dialogue], config: DataConfig, corpus: Corpus) -> lis
     if official == len(dialogues):
         return dialogues
     if official:
-        raise UserError(f"{official} of {len(dialogues)} dialogues have a 'split'; give it to all or to none")
+        raise UserError(
+            f"{official} of {len(dialogues)} dialogues have a split, by their field 'split' or their file's name; "
+            "give it to all or to none"
+        )
     if not 0 <= config.test_share + config.validation_share < 1:
         raise UserError("test_share + validation_share must be below 1")
     by = corpus.split_by if config.split_by == "auto" else config.split_by
@@ -244,10 +252,12 @@ def _split_by_speaker(dialogues: list[Dialogue], config: DataConfig) -> list[Dia
 
 
 def _split_by_dialogue(dialogues: list[Dialogue], config: DataConfig) -> list[Dialogue]:
-    # Ordered by a hash of the content, so the order of the file does not matter.
-    def rank(dialogue: Dialogue) -> str:
-        return hashlib.sha256(f"{config.seed} {dialogue.content_hash}".encode()).hexdigest()
+    # Ordered by a hash of the content, so the order of the file does not matter; groups stay together.
+    def unit(dialogue: Dialogue) -> str:
+        return str(dialogue.meta.get("group") or dialogue.content_hash)
 
-    ordered = sorted(dialogues, key=rank)
-    held_out = _held_out([dialogue.content_hash for dialogue in ordered], config)
-    return [dataclasses.replace(dialogue, split=held_out.get(dialogue.content_hash, "train")) for dialogue in dialogues]
+    def rank(name: str) -> str:
+        return hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest()
+
+    held_out = _held_out(sorted({unit(dialogue) for dialogue in dialogues}, key=rank), config)
+    return [dataclasses.replace(dialogue, split=held_out.get(unit(dialogue), "train")) for dialogue in dialogues]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from conftest import make_dialogue
 
-from gistchat.dialogue import SPLITS, load_dialogues
+from gistchat.dialogue import SPLITS, load_dialogues, write_jsonl
 from gistchat.errors import UserError
 from gistchat.prepare import DataConfig, prepare
 
@@ -104,12 +104,15 @@ def test_a_file_named_after_a_split_is_not_a_split_by_itself(tmp_path, dialogue_
     assert [report["splits"][split]["dialogues"] for split in SPLITS] == [17, 1, 2]
 
 
-def test_a_folder_with_files_it_would_pass_over_is_refused(tmp_path, dialogue_file):
+def test_names_of_files_tell_the_splits_of_all_or_of_none(tmp_path, dialogues):
     folder = tmp_path / "f"
     folder.mkdir()
-    for name in ("train", "valid"):
-        (folder / f"{name}.jsonl").write_text(dialogue_file.read_text())
-    with pytest.raises(UserError, match=r"valid\.jsonl beside train\.jsonl"):
+    for i, name in enumerate(("train", "dev", "test-00")):
+        write_jsonl(folder / f"{name}.jsonl", dialogues[i * 5 : i * 5 + 5])
+    report, _ = prepare(config(folder), tmp_path / "out")
+    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [5, 5, 5]
+    write_jsonl(folder / "more.jsonl", dialogues[15:])
+    with pytest.raises(UserError, match="15 of 20 dialogues have a split, by their field 'split' or their file's name"):
         prepare(config(folder), tmp_path / "out")
 
 

@@ -24,8 +24,7 @@ def files(source: Path | None) -> list[Path]:
     return [Path(spec.origin).with_name("dataset.json")]
 
 
-def read(source: Path | None) -> Iterator[Dialogue | Malformed]:
-    [path] = files(source)
+def read(path: Path) -> Iterator[Dialogue | Malformed]:
     data = read_json(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected an object of conversations by id")

@@ -1,0 +1,80 @@
+"""The paper's own files: nested lists of [summary, user turn, reply], and its prepared `{train,valid}_utters` files.
+
+A triple becomes a dialogue of two turns with the summary in `meta["gold"]`; triples of one subject share
+`meta["group"]`, which no split may cut apart. `.pickle` files are read by an unpickler that knows lists, strings and
+numbers only, so a file from a stranger cannot run code.
+"""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gistchat.dialogue import Dialogue, Malformed, Turn
+from gistchat.errors import UserError
+from gistchat.storage import read_json
+
+PATTERNS = ("*summarized*.json", "*_utters.json", "*_utters.pickle")
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Lists, strings and numbers need no class; whatever asks for one is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it wants {module}.{name}; only lists, strings and numbers are read")
+
+    def persistent_load(self, identity: Any) -> Any:
+        raise pickle.UnpicklingError("it refers to objects outside the file")
+
+
+def read(path: Path) -> Iterator[Dialogue | Malformed]:
+    data = _load_pickle(path) if path.suffix in (".pickle", ".pkl") else read_json(path)
+    if not isinstance(data, list):
+        raise UserError(f"{path}: expected a list")
+    for number, entry in enumerate(data):
+        yield from _entry(path, number, entry)
+
+
+def _load_pickle(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            return _PlainUnpickler(file).load()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:
+        # A damaged pickle raises almost anything.
+        raise UserError(f"{path}: refused as a pickle of plain lists ({error})") from None
+
+
+def _entry(path: Path, number: int, entry: Any) -> Iterator[Dialogue | Malformed]:
+    where = f"{path}: entry {number}"
+    if _is_texts(entry) and "utters" in path.name:
+        turns = tuple(Turn("AB"[i % 2], text) for i, text in enumerate(entry))
+        yield Dialogue(f"{path.stem}-{number}", turns, corpus="triples")
+    elif _is_triple(entry):
+        yield _triple(entry, f"{path.stem}-{number}", f"{path.stem}-{number}")
+    elif isinstance(entry, list) and entry:
+        for i, triple in enumerate(entry):
+            if _is_triple(triple):
+                yield _triple(triple, f"{path.stem}-{number}-{i}", f"{path.stem}-{number}")
+            else:
+                yield Malformed(f"{where}, triple {i}", "expected [summary, user turn, reply]")
+    else:
+        yield Malformed(where, "expected a list of [summary, user turn, reply]")
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
+
+
+def _is_triple(value: Any) -> bool:
+    return _is_texts(value) and len(value) == 3
+
+
+def _triple(triple: list[str], name: str, group: str) -> Dialogue:
+    summary, user, reply = triple
+    meta: dict[str, Any] = {"group": group}
+    if summary.strip():
+        meta["gold"] = [{"speaker": "", "text": summary.strip()}]
+    turns = (Turn("user", user), Turn("model", reply))
+    return Dialogue(name, turns, corpus="triples", targets=("model",), meta=meta)
