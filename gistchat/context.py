@@ -80,8 +80,8 @@ def build_context(
 
     Args:
         turns: all turns so far; the last is by another speaker.
-        strategy: last | recent | full | summary | hybrid | shuffled. For `shuffled`, `summarize` must give another
-            dialogue's summary; everything else is as in `summary`.
+        strategy: last | recent | full | summary | hybrid | shuffled | gold. For `shuffled`, `summarize` must give
+            another dialogue's summary, for `gold` the corpus's own; everything else is as in `summary`.
         budget: tokens for all before the last turn; `full` is `recent` with a budget up to the model's limit.
         summary_share: share of the budget that `hybrid` keeps for the summary, at least, when the history does not fit.
     Raises:
@@ -94,7 +94,7 @@ def build_context(
     if strategy in ("recent", "full"):
         kept, cost = _latest(older, budget, costs)
         return Context(strategy, (), kept, last, _boundary(kept, last), cost)
-    if strategy in ("summary", "shuffled"):
+    if strategy in ("summary", "shuffled", "gold"):
         lines, cost = _fit(summarize(last.first), answerer, budget, costs)
         return Context(strategy, lines, (), last, last.first, cost)
     if strategy == "hybrid":

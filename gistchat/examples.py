@@ -103,7 +103,7 @@ class ExampleBuilder:
         reply = self.format.encode_reply(target.gold)
         dialogue = target.dialogue
         answerer = dialogue.turns[target.turn].speaker
-        borrowed = self._borrowed(target, answerer) if strategy == "shuffled" else None
+        summarize = self._summarize(target, answerer, strategy)
 
         def encode(budget: int) -> tuple[Context, list[int]]:
             context = build_context(
@@ -112,7 +112,7 @@ class ExampleBuilder:
                 strategy,
                 budget,
                 self.format,
-                borrowed or self.store.get(dialogue).of_prefix,
+                summarize,
                 self.config.summary_share,
             )
             return context, self.format.encode(context)
@@ -124,6 +124,15 @@ class ExampleBuilder:
             needed = len(prompt) + self.limit - room
             raise TooLong(f"{target.id}: last turn and reply take {needed} tokens, {self.limit} is the limit")
         return Example(target, context, prompt, reply)
+
+    def _summarize(self, target: Target, answerer: str, strategy: str) -> Summarize:
+        if strategy == "shuffled":
+            return self._borrowed(target, answerer)
+        if strategy == "gold":
+            return _gold(target.dialogue)
+        if strategy in ("summary", "hybrid"):
+            return self.store.get(target.dialogue).of_prefix
+        return lambda turns: []
 
     def donor(self, target: Target) -> Dialogue:
         """The other dialogue whose summary `shuffled` shows; one at least as long where there is one."""
@@ -146,3 +155,15 @@ class ExampleBuilder:
             ]
 
         return of_prefix
+
+
+def _gold(dialogue: Dialogue) -> Summarize:
+    """The corpus's own summary or personas, whatever the prefix.
+
+    A reference summary covers the whole dialogue, the reply included: with it, `gold` is a bound, not a competitor.
+    """
+    lines = dialogue.meta.get("gold")
+    if not lines:
+        raise UserError(f"the strategy 'gold' needs a summary or personas, and dialogue {dialogue.id} has none")
+    sentences = [Sentence(-1, line["speaker"], line["text"]) for line in lines]
+    return lambda turns: sentences

@@ -3,6 +3,9 @@
 import re
 import unicodedata
 
+import ftfy
+from sacremoses import MosesDetokenizer
+
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _URL = re.compile(
     r"(?:https?://|www\.)\S+"
@@ -19,10 +22,48 @@ _PHONE = re.compile(
 )
 
 
+# Signs of text that was cut into tokens: a mark that stands alone, a contraction that fell apart, LaTeX quotes.
+_TOKENISED = re.compile(
+    r"(?<=\S)\s[.,!?;:](?=\s|$)|(?<=\w)\s?['’]\s(?:s|t|re|ve|m|ll|d)\b|\s(?:n't|'(?:s|re|ve|m|ll|d))\b|``|''", re.I
+)
+_SPLIT_CONTRACTION = re.compile(r"(?<=\w)\s?['’]\s(?=(?:s|t|re|ve|m|ll|d)\b)", re.I)
+_SPLIT_NOT = re.compile(r"(?<=\w)\s(?=n't\b)", re.I)
+_LATEX_QUOTE = re.compile(r"``|''")
+_MISSING_SPACE = re.compile(r"(?<=[a-z])([.?!])(?=[A-Z][a-z' ])")
+_DETOKENIZER = MosesDetokenizer("en")
+_MOST_PASSES = 10
+
+
 def clean_text(text: str) -> str:
-    """Drop control characters and collapse white space. Idempotent; letters and punctuation are left alone."""
+    """Repair text and leave good text alone; the same for training, test and live text.
+
+    Control characters are dropped, white space collapsed, broken encodings and typographic quotes made plain (`ftfy`),
+    and text that shows signs of tokenisation is put together again (`sacremoses`). Letters keep their case.
+    Idempotent: the repairs are repeated until nothing changes.
+    """
+    for _ in range(_MOST_PASSES):
+        repaired = _repair(text)
+        if repaired == text:
+            break
+        text = repaired
+    return text
+
+
+def _repair(text: str) -> str:
     kept = (" " if char.isspace() else char for char in text if char.isspace() or not _is_control(char))
-    return " ".join("".join(kept).split())
+    text = "".join(kept)
+    if not text.isascii():
+        text = ftfy.fix_text(text, unescape_html=False, remove_terminal_escapes=False)
+    text = " ".join(text.split())
+    if _TOKENISED.search(text):
+        text = _SPLIT_CONTRACTION.sub("'", _SPLIT_NOT.sub("", _LATEX_QUOTE.sub('"', text)))
+        text = _DETOKENIZER.detokenize(text.split(" "), unescape=False)
+    return text
+
+
+def separate_sentences(text: str) -> str:
+    """Put the space back that DailyDialog lost after a sentence: "too far.Can you" becomes "too far. Can you"."""
+    return _MISSING_SPACE.sub(r"\1 ", text)
 
 
 def _is_control(char: str) -> bool:

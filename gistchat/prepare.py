@@ -17,7 +17,7 @@ from gistchat.progress import progress
 from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json, write_json
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 2  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 3  # raise it when the same input would give other output, so that prepared folders are made again
 
 
 @dataclass

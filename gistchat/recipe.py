@@ -83,7 +83,7 @@ class EvaluateConfig:
     """What is measured, on how many replies."""
 
     strategies: list[str] = field(
-        default_factory=lambda: list(STRATEGIES), metadata={"help": f"of: {', '.join(STRATEGIES)}"}
+        default_factory=lambda: list(STRATEGIES), metadata={"help": f"of: {', '.join(STRATEGIES)}, gold"}
     )
     baseline: str = field(default="recent", metadata={"help": "strategy that the others are compared with"})
     items: int = field(default=200, metadata={"help": "test replies scored by perplexity, at most one per dialogue"})
@@ -127,9 +127,9 @@ CHOICES = {
     "model.format": ("auto", "speaker-tokens", "chat-template"),
     "summary.method": ("textrank", "lead"),
     "train.method": ("auto", "lora", "full"),
-    "train.strategies": STRATEGIES,
-    "evaluate.strategies": STRATEGIES,
-    "evaluate.baseline": STRATEGIES,
+    "train.strategies": (*STRATEGIES, "gold"),
+    "evaluate.strategies": (*STRATEGIES, "gold"),
+    "evaluate.baseline": (*STRATEGIES, "gold"),
     "chat.strategy": tuple(name for name in STRATEGIES if name != "shuffled"),
     "data.on_error": ("stop", "skip"),
     "data.scrub": ("auto", "yes", "no"),

@@ -51,6 +51,19 @@ def cell(values: dict[str, Any], name: str) -> str:
     return text + mark(metric)
 
 
+def hint(values: dict[str, Any], name: str) -> str:
+    """The interval of a metric and its difference to the baseline, in words."""
+    if name not in values:
+        return ""
+    metric = values[name]
+    text = f"{metric['items']} items, 95 %: {metric['low']:.2f} to {metric['high']:.2f} {metric['unit']}"
+    if difference := metric.get("difference"):
+        text += (
+            f"; minus the baseline: {difference['value']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+        )
+    return text
+
+
 def mark(metric: dict[str, Any]) -> str:
     """+ better, - worse than the baseline with an interval that excludes zero; nothing otherwise."""
     difference = metric.get("difference")
@@ -108,6 +121,7 @@ def write_report(folder: Path, recipe: Recipe, metrics: dict[str, Any]) -> Path:
         metrics=metrics,
         columns=COLUMNS,
         cell=cell,
+        hint=hint,
         explanation=explanation(metrics),
         sentences=sentences(metrics),
         plots=_plots(metrics, history["log"]),

@@ -89,6 +89,16 @@ def test_shuffled_shows_another_dialogues_summary_of_like_size(parts):
         assert other.context.last == own.context.last
 
 
+def test_gold_shows_the_corpus_own_lines_with_their_speakers(parts):
+    _, prompt_format, _, builder = parts
+    plain = make_dialogue(0)
+    gold = [{"speaker": plain.turns[7].speaker, "text": "I ski."}, {"speaker": "", "text": "They talk."}]
+    example = builder.build(Target(dataclasses.replace(plain, meta={"gold": gold}), 7), "gold")
+    assert "<sum>You: I ski.\nThey talk.<sp2>" in prompt_format.tokenizer.decode(example.prompt)
+    with pytest.raises(UserError, match="'gold' needs a summary or personas, and dialogue d0 has none"):
+        builder.build(Target(plain, 7), "gold")
+
+
 def test_context_gives_way_to_the_limit_but_last_turn_and_reply_never(parts):
     _, prompt_format, examples, builder = parts
     target = examples[0].target

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gistchat.dialogue import Dialogue, Malformed, Turn, text_lines
+from gistchat.normalize import separate_sentences
 
 PATTERNS = ("dialogues_*.txt", "dailydialog_*.txt")
 END_OF_TURN = "__eou__"
@@ -18,6 +19,6 @@ def read(path: Path) -> Iterator[Dialogue | Malformed]:
         if rest.strip():
             yield Malformed(where, f"the last turn does not end in {END_OF_TURN}: a truncated line?")
             continue
-        turns = tuple(Turn("AB"[i % 2], text) for i, text in enumerate(texts))
+        turns = tuple(Turn("AB"[i % 2], separate_sentences(text)) for i, text in enumerate(texts))
         number = where.rsplit(":", 1)[1]
         yield Dialogue(f"{path.stem}-{number}", turns, corpus="dailydialog")
