@@ -84,6 +84,8 @@ def prepare(
     ] = 0,
     scrub: Annotated[str, typer.Option(help="Replace phone numbers, e-mail, web addresses: auto | yes | no.")] = "auto",
     split_by: Annotated[str, typer.Option(help="What may not straddle splits: auto | speaker | dialogue.")] = "auto",
+    audit: Annotated[bool, typer.Option("--audit", help="Report near duplicates across splits.")] = False,
+    drop_twins: Annotated[bool, typer.Option("--drop-twins", help="Audit, and drop those in train.")] = False,
     on_error: Annotated[str, typer.Option(help="At malformed input: stop | skip (and list it).")] = "stop",
 ) -> None:
     """Turn a corpus into train.jsonl, validation.jsonl, test.jsonl and report.json."""
@@ -95,6 +97,7 @@ def prepare(
     recipe.data.corpus, recipe.data.source, recipe.data.seed = corpus, str(from_ or ""), seed
     recipe.data.min_turns, recipe.data.max_turn_chars = min_turns, max_turn_chars
     recipe.data.scrub, recipe.data.split_by, recipe.data.on_error = scrub, split_by, on_error
+    recipe.data.audit = "drop" if drop_twins else "report" if audit else "no"
     check(recipe)
     report, new = prepare_corpus(recipe.data, out)
     for line in report_lines(report):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gistchat.audit import drop_from_train, find_twins
 from gistchat.corpora import CORPORA, Corpus
 from gistchat.corpora.sources import split_of_name
 from gistchat.dialogue import SPLITS, Dialogue, Malformed, Turn, write_jsonl
@@ -38,6 +39,7 @@ class DataConfig:
     split_by: str = field(default="auto", metadata={"help": "what may not straddle splits: auto|speaker|dialogue"})
     test_share: float = field(default=0.10, metadata={"help": "share of speakers (or dialogues) held out for test"})
     validation_share: float = field(default=0.05, metadata={"help": "the same, for validation"})
+    audit: str = field(default="no", metadata={"help": "near duplicates across splits: no|report|drop (from train)"})
     on_error: str = field(default="stop", metadata={"help": "at malformed input: stop|skip (skipped ones are listed)"})
 
 
@@ -53,6 +55,7 @@ class Report:
     merged_turns: int = 0
     skipped: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
+    twins: list[dict[str, Any]] = field(default_factory=list)
 
     def drop(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
@@ -66,6 +69,11 @@ class Report:
             lines.append(f"  replaced {self.scrubbed:,} phone numbers, e-mail and web addresses")
         if self.merged_turns:
             lines.append(f"  merged {self.merged_turns:,} turns with the turn before, by the same speaker")
+        lines += [
+            f"  {pair['first']} ({pair['first_split']}) and {pair['second']} ({pair['second_split']}) share "
+            f"{pair['similarity']:.0%} of their word pairs"
+            for pair in self.twins
+        ]
         for split, counts in self.splits.items():
             words = (
                 f"{counts['dialogues']:,} dialogues, {counts['turns']:,} turns, {counts['replies']:,} scored replies"
@@ -101,6 +109,8 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in _most_first(report.dropped))
         raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
     split_dialogues = _split(kept, config, corpus)
+    if config.audit != "no":
+        split_dialogues = _audit(split_dialogues, config, report)
     marker.unlink(missing_ok=True)
     for split in SPLITS:
         dialogues = [dialogue for dialogue in split_dialogues if dialogue.split == split]
@@ -114,6 +124,18 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
     write_json(out / "report.json", values)
     mark_done(marker, key, [out / f"{split}.jsonl" for split in SPLITS] + [out / "report.json"])
     return values, True
+
+
+def _audit(dialogues: list[Dialogue], config: DataConfig, report: Report) -> list[Dialogue]:
+    twins = find_twins(dialogues)
+    report.twins = [dataclasses.asdict(pair) for pair in twins]
+    if config.audit != "drop":
+        return dialogues
+    kept = drop_from_train(dialogues, twins)
+    if len(kept) < len(dialogues):
+        report.dropped["near duplicate of a held-out dialogue"] = len(dialogues) - len(kept)
+        report.kept = len(kept)
+    return kept
 
 
 def report_lines(values: dict[str, Any]) -> list[str]:

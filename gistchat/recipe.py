@@ -132,6 +132,7 @@ CHOICES = {
     "evaluate.baseline": (*STRATEGIES, "gold"),
     "chat.strategy": tuple(name for name in STRATEGIES if name != "shuffled"),
     "data.on_error": ("stop", "skip"),
+    "data.audit": ("no", "report", "drop"),
     "data.scrub": ("auto", "yes", "no"),
     "data.split_by": ("auto", "speaker", "dialogue"),
 }

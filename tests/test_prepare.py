@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -127,3 +128,24 @@ def test_few_dialogues_still_fill_every_split(tmp_path, dialogue_file):
     dialogue_file.write_text("\n".join(dialogue_file.read_text().splitlines()[:4]) + "\n")
     report, _ = prepare(config(dialogue_file), tmp_path / "out")
     assert [report["splits"][split]["dialogues"] for split in SPLITS] == [2, 1, 1]
+
+
+def test_audit_finds_near_duplicates_across_splits_and_drops_them_from_train(tmp_path, dialogues):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    twin = dialogues[0]
+    changed = dataclasses.replace(twin.turns[3], text=twin.turns[3].text + " Well.")
+    twin = dataclasses.replace(twin, id="twin", turns=(*twin.turns[:3], changed, *twin.turns[4:]))
+    within = dataclasses.replace(twin, id="within", turns=(*twin.turns[:-1], dialogues[1].turns[-1]))
+    write_jsonl(folder / "train.jsonl", dialogues[:10])
+    write_jsonl(folder / "validation.jsonl", dialogues[10:12])
+    write_jsonl(folder / "test.jsonl", [*dialogues[12:], twin, within])
+    report, _ = prepare(config(folder, audit="report"), tmp_path / "a")
+    assert [{pair["first"], pair["second"]} for pair in report["twins"]] == [{"d0", "twin"}, {"d0", "within"}]
+    assert all(0.8 <= pair["similarity"] < 1 for pair in report["twins"])
+    assert report["splits"]["train"]["dialogues"] == 10
+    report, _ = prepare(config(folder, audit="drop"), tmp_path / "b")
+    assert report["splits"]["train"]["dialogues"] == 9
+    assert report["dropped"] == {"near duplicate of a held-out dialogue": 1}
+    assert report["read"] == report["kept"] + 1 == 22
+    assert "d0" not in {dialogue.id for dialogue in load_dialogues(tmp_path / "b" / "train.jsonl")}
