@@ -44,6 +44,7 @@ class ChatSession:
     context: Context | None = None
     edited: EditedGist | None = None
     notice: str = ""
+    saved: Path | None = None
 
     @classmethod
     def open(cls, folder: Path, overrides: list[str] | None = None, seed: int | None = None) -> "ChatSession":
@@ -148,6 +149,11 @@ class ChatSession:
         """Write the conversation as one dialogue that `gistchat prepare jsonl` reads."""
         if len(self.turns) < 2:
             raise UserError("nothing to save yet")
+        if path.exists() and path != self.saved:
+            raise UserError(f"{path} exists; give another name")
+        if not path.parent.is_dir():
+            raise UserError(f"{path.parent}: no such folder")
         name = fingerprint([[turn.speaker, turn.text] for turn in self.turns])
         meta = {"gist": self.edited.text} if self.edited else {}
         write_jsonl(path, [Dialogue(f"chat-{name}", tuple(self.turns), corpus="chat", meta=meta)])
+        self.saved = path

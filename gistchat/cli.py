@@ -120,6 +120,8 @@ def summarize(
 
     recipe = Recipe()
     recipe.summary.method, recipe.model.name = method, model
+    if tokens < 1:
+        raise UserError("--tokens must be at least 1")
     check(recipe)
     dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
     tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))

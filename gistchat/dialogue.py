@@ -91,6 +91,8 @@ def parse_dialogue(value: Any, default_id: str) -> Dialogue:
     targets = value.get("targets")
     if targets is not None and not (isinstance(targets, list) and all(isinstance(name, str) for name in targets)):
         raise ValueError("'targets' must be a list of speakers")
+    if strangers := set(targets or ()) - {turn.speaker for turn in turns}:
+        raise ValueError(f"'targets' names {', '.join(sorted(strangers))}, who does not speak")
     meta = value.get("meta") or {}
     if not isinstance(meta, dict):
         raise ValueError("'meta' must be an object")
@@ -151,6 +153,8 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
             yield where, json.loads(line)
         except json.JSONDecodeError as error:
             yield where, Malformed(where, f"not valid JSON at column {error.colno} ({error.msg})")
+        except RecursionError:
+            yield where, Malformed(where, "not valid JSON (nested too deeply)")
 
 
 def read_jsonl(path: Path) -> Iterator[Dialogue | Malformed]:

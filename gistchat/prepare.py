@@ -239,8 +239,6 @@ def _split(dialogues: list[Dialogue], config: DataConfig, corpus: Corpus) -> lis
             f"{official} of {len(dialogues)} dialogues have a split, by their field 'split' or their file's name; "
             "give it to all or to none"
         )
-    if not 0 <= config.test_share + config.validation_share < 1:
-        raise UserError("test_share + validation_share must be below 1")
     by = corpus.split_by if config.split_by == "auto" else config.split_by
     if by == "speaker":
         return _split_by_speaker(dialogues, config)

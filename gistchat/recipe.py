@@ -180,7 +180,7 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
         UserError: no such file, not TOML, an unknown field (the nearest right one is named) or a wrong type.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -235,6 +235,10 @@ def check(recipe: Recipe) -> None:
         if not (math.isfinite(value) and least <= value <= (math.inf if most is None else most)):
             bounds = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
             raise UserError(f"{name} must be {bounds}, not {value}")
+    if recipe.data.test_share + recipe.data.validation_share >= 1:
+        raise UserError("data.test_share + data.validation_share must be below 1")
+    if Path(recipe.name).name != recipe.name:
+        raise UserError(f"name: {recipe.name!r} must be a plain name; --out takes a folder")
     if recipe.evaluate.baseline not in recipe.evaluate.strategies:
         raise UserError(f"evaluate.baseline: {recipe.evaluate.baseline!r} is not among evaluate.strategies")
 

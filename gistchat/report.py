@@ -47,7 +47,8 @@ def cell(values: dict[str, Any], name: str) -> str:
     digits = 2 if name == "seconds" else 1
     text = f"{metric['value']:.{digits}f}"
     if name == "perplexity":
-        text += f" [{metric['low']:.1f}, {metric['high']:.1f}]"
+        digits = 1 if metric["high"] < 1000 else 0
+        text = f"{metric['value']:.{digits}f} [{metric['low']:.{digits}f}, {metric['high']:.{digits}f}]"
     return text + mark(metric)
 
 

@@ -1,11 +1,13 @@
 """The whole way: prepare, summarize, train, evaluate, report. A stage whose output is current is skipped."""
 
+import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.checkpoint import METADATA, find_checkpoint, fit_embeddings, load_checkpoint
@@ -56,6 +58,17 @@ class Workspace:
         say(f"summarize: {made:,} dialogues summarised, {kept:,} stored before")
 
 
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Hold a run's folder. Raises UserError when another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"another process is writing to {folder}; wait for it, or give another --out") from None
+
+
 def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     """Stage 1, and the model's tokenizer and prompt format."""
     data = default_folder(recipe.data)
@@ -90,6 +103,11 @@ def run(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def run_train(workspace: Workspace) -> None:
     """Stages 2 and 3: summaries of the dialogues that are learned from, and the checkpoint."""
+    with only_run(workspace.folder):
+        _train(workspace)
+
+
+def _train(workspace: Workspace) -> None:
     recipe, folder = workspace.recipe, workspace.folder
     key = workspace.key(describe_training(recipe), workspace.base.identity)
     marker = folder / "trained.json"
@@ -130,6 +148,11 @@ def _forget_other_training(folder: Path, key: str) -> None:
 
 def run_evaluate(workspace: Workspace) -> dict[str, Any]:
     """Stages 4 and 5: predictions.jsonl, metrics.json and report.html."""
+    with only_run(workspace.folder):
+        return _evaluate(workspace)
+
+
+def _evaluate(workspace: Workspace) -> dict[str, Any]:
     recipe, folder = workspace.recipe, workspace.folder
     checkpoint = folder / "checkpoint"
     weights = read_json(checkpoint / METADATA)["weights"]

@@ -113,6 +113,10 @@ def test_a_saved_chat_is_a_dialogue_that_prepare_reads(session, tmp_path):
     while not session.turns:
         say(session, "Hello 👋")
     session.save(tmp_path / "c.jsonl")
+    session.save(tmp_path / "c.jsonl")  # its own file, again
+    session.saved = None
+    with pytest.raises(UserError, match="exists; give another name"):
+        session.save(tmp_path / "c.jsonl")
     report, _ = prepare(DataConfig(corpus="jsonl", source=str(tmp_path / "c.jsonl")), tmp_path / "out")
     assert report["kept"] == 1
     [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
@@ -148,6 +152,6 @@ def test_terminal_answers_line_by_line_and_obeys_commands(run_folder, tmp_path):
     assert "unknown command /nonsense; /help lists them" in out
     assert "saved talk.jsonl" in out
     assert out[-1] == "nothing said yet"
-    assert "Is a directory" in done.stderr
+    assert "error: . exists; give another name" in done.stderr
     assert done.stderr.splitlines()[-1] == "error: nothing to save yet"
     assert json.loads((tmp_path / "talk.jsonl").read_text())["turns"][0]["text"] == "hello <sp1> you"

@@ -182,6 +182,15 @@ def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_later(tiny_folder):
     assert "prepare: jsonl -> data (done before, skipped)" in again.stderr
 
 
+def test_two_runs_of_one_folder_do_not_meet(tiny_folder):
+    from gistchat.run import only_run
+
+    with only_run(tiny_folder / "r"):
+        done = gistchat("run", "tiny.toml", "--out", "r", cwd=tiny_folder)
+    assert done.returncode == 1
+    assert "error: another process is writing to r" in done.stderr
+
+
 def test_control_c_is_one_line(tiny_folder):
     command = [sys.executable, "-c", "from gistchat.cli import main; main()", "run", "tiny.toml", "--out", "r"]
     with subprocess.Popen(command, cwd=tiny_folder, stderr=subprocess.PIPE, text=True) as process:

@@ -129,26 +129,31 @@ def test_dialogsum_and_samsum_keep_their_summaries(tmp_path):
 WHATSAPP = """\ufeff12/31/23, 9:15 PM - Messages are end-to-end encrypted.
 12/31/23, 9:15 PM - Ann: Happy new year!
 12/31/23, 9:16 PM - Ben: You too :)
-and to your family
-[01.01.24, 08:02:11] Ann: Note: thanks
 
-Ann: Next day
-Ben: Indeed
----
-no name here
+Remember: the cake
+12/31/23, 9:17 PM - Ann added Carl
+1/1/24, 8:02 AM - Ann: Note: thanks
+1/1/24, 8:03 AM - Ben: Sure
 """
 
 
-def test_transcripts_and_messenger_exports(tmp_path):
-    path = tmp_path / "chat.txt"
-    first, second, bad = read("transcript", path, WHATSAPP)
+def test_messenger_exports(tmp_path):
+    first, second = read("transcript", tmp_path / "chat.txt", WHATSAPP)
     assert [(turn.speaker, turn.text) for turn in first.turns] == [
         ("Ann", "Happy new year!"),
-        ("Ben", "You too :) and to your family"),
-        ("Ann", "Note: thanks"),
+        ("Ben", "You too :) Remember: the cake"),
     ]
-    assert texts(second) == ["Next day", "Indeed"]
-    assert str(bad) == f"{path}:10: expected 'Name: words'"
+    assert [(turn.speaker, turn.text) for turn in second.turns] == [("Ann", "Note: thanks"), ("Ben", "Sure")]
+
+
+def test_transcripts(tmp_path):
+    path = tmp_path / "chat.txt"
+    first, second, bad = read(
+        "transcript", path, "Ann: Next day\nBen: Indeed\nit is\n\nA: b\nB: c\n---\nno name here\n"
+    )
+    assert texts(first) == ["Next day", "Indeed it is"]
+    assert texts(second) == ["b", "c"]
+    assert str(bad) == f"{path}:8: expected 'Name: words'"
 
 
 def test_tables_by_the_names_of_their_columns(tmp_path):
@@ -159,6 +164,8 @@ def test_tables_by_the_names_of_their_columns(tmp_path):
     assert texts(one) == ['hi, "you"\nthere', "yo"]
     assert str(two) == f"{path}:5: expected 4 columns, found 3"
     assert str(three) == f"{path}:7: empty text"
+    apart = read("table", tmp_path / "s.csv", "dialogue;speaker;text\n1;a;x\n2;a;p\n1;b;y\n2;b;q\n")
+    assert [texts(dialogue) for dialogue in apart] == [["x", "y"], ["p", "q"]]
     [dialogue] = read("table", tmp_path / "t.tsv", "dialogue\tspeaker\ttext\n1\ta\thi, you\n1\tb\tyo\n")
     assert texts(dialogue) == ["hi, you", "yo"]
     with pytest.raises(UserError, match=r"t\.csv:1: no column for the speaker .*found: id, text, dialogue"):
@@ -175,6 +182,14 @@ def test_chat_exports(tmp_path):
     assert [turn.speaker for turn in one.turns] == ["user", "assistant"]
     assert one.meta == {"system": "be kind"}
     assert str(bad).endswith("c.jsonl:3: no 'messages' with role and content, nor 'conversations' with from and value")
+    openai["messages"] += [
+        {"role": "assistant", "content": None},
+        {"role": "tool", "content": "42"},
+        {"role": "user", "content": [{"type": "text", "text": "and?"}, {"type": "image_url"}]},
+    ]
+    [four] = read("chat", tmp_path / "c.jsonl", json.dumps(openai))
+    assert texts(four) == ["hi", "hello", "and?"]
+    openai["messages"] = openai["messages"][:3]
     assert read("chat", tmp_path / "c.json", json.dumps([openai]))[0].turns == one.turns
 
 

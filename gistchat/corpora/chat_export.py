@@ -1,6 +1,7 @@
 """Chat exports: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and `value`.
 
-JSONL, or one JSON list. System messages are not turns; they are kept as `meta["system"]`.
+JSONL, or one JSON list. System messages are not turns; they are kept as `meta["system"]`. Calls of tools and what they
+return are left out.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from gistchat.storage import read_json
 PATTERNS = ("*.jsonl", "*.json")
 # layout: (list of turns, speaker, text)
 LAYOUTS = (("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content"))
+NOT_SPEAKERS = ("tool", "function")  # what they return is not said to anybody
 SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
 
 
@@ -47,13 +49,20 @@ def _dialogue(value: Any, name: str, corpus: str) -> Dialogue:
             break
     else:
         raise ValueError("no 'messages' with role and content, nor 'conversations' with from and value")
-    if not all(isinstance(item[text], str) for item in items):
-        raise ValueError(f"a '{text}' is not a string")
-    system = [item[text] for item in items if item[speaker] == "system"]
-    turns = tuple(
-        Turn(SPEAKERS.get(str(item[speaker]), str(item[speaker])), item[text])
-        for item in items
-        if item[speaker] != "system"
-    )
+    said = [(str(item[speaker]), _plain(item[text], text)) for item in items if item[speaker] not in NOT_SPEAKERS]
+    system = [words for role, words in said if role == "system"]
+    turns = tuple(Turn(SPEAKERS.get(role, role), words) for role, words in said if role != "system" and words.strip())
     meta = {"system": "\n".join(system)} if system else {}
     return Dialogue(str(value.get("id") or name), turns, corpus=corpus, meta=meta)
+
+
+def _plain(content: Any, name: str) -> str:
+    """The text of a message: a string, or a list with parts of type text. Calls of tools have none."""
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
+        content = "\n".join(part for part in parts if isinstance(part, str))
+    if not isinstance(content, str):
+        raise ValueError(f"a '{name}' is not a text")
+    return content

@@ -30,6 +30,6 @@ def find_files(corpus: str, source: Path | None, patterns: Sequence[str]) -> lis
         raise UserError(f"{source}: no such file or folder")
     # Folders of a distribution are nested; a prepared folder's own subfolders are not meant.
     for search in (source.glob, source.rglob):
-        if found := sorted({path for pattern in patterns for path in search(pattern)}):
+        if found := sorted({path for pattern in patterns for path in search(pattern) if path.is_file()}):
             return found
     raise UserError(f"{source}: no {corpus} file in this folder ({' or '.join(patterns)})")

@@ -18,30 +18,26 @@ COLUMNS = {
 
 
 def read(path: Path) -> Iterator[Dialogue | Malformed]:
-    """Rows of one dialogue stand together. A bad row spoils its dialogue, which comes out as `Malformed`."""
+    """Rows are gathered by dialogue, in their order. A bad row spoils its dialogue, which comes out as `Malformed`."""
     rows = _rows(path)
     where, header = next(rows, (f"{path}:1", []))
     places = _places(where, header)
-    turns: list[Turn] = []
-    problem: Malformed | None = None
-    current: str | None = None
+    dialogues: dict[str, list[Turn]] = {}
+    problems: dict[str, Malformed] = {}
     for where, row in rows:
         # A row with missing columns still tells its dialogue, if it is long enough.
-        name = row[places["dialogue"]].strip() if len(row) > places["dialogue"] else current
-        if current is not None and name != current:
-            yield problem or _dialogue(path, current, turns)
-            turns, problem = [], None
-        current = name
+        name = row[places["dialogue"]].strip() if len(row) > places["dialogue"] else ""
+        turns = dialogues.setdefault(name, [])
         if len(row) != len(header):
-            problem = problem or Malformed(where, f"expected {len(header)} columns, found {len(row)}")
+            problems.setdefault(name, Malformed(where, f"expected {len(header)} columns, found {len(row)}"))
             continue
         speaker, text = row[places["speaker"]].strip(), row[places["text"]].strip()
         empty = [part for part, value in (("dialogue", name), ("speaker", speaker), ("text", text)) if not value]
         if empty:
-            problem = problem or Malformed(where, f"empty {empty[0]}")
+            problems.setdefault(name, Malformed(where, f"empty {empty[0]}"))
         turns.append(Turn(speaker, text))
-    if current is not None or problem:
-        yield problem or _dialogue(path, current or "", turns)
+    for name, turns in dialogues.items():
+        yield problems.get(name) or Dialogue(name, tuple(turns), corpus=path.stem)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -51,7 +47,10 @@ def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         raise UserError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
-    reader = csv.reader(io.StringIO(text.replace("\0", "")), delimiter="\t" if path.suffix == ".tsv" else ",")
+    first = text.split("\n", 1)[0]
+    # Spreadsheets write semicolons where the comma is the decimal mark.
+    delimiter = "\t" if path.suffix == ".tsv" else ";" if ";" in first and "," not in first else ","
+    reader = csv.reader(io.StringIO(text.replace("\0", "")), delimiter=delimiter)
     try:
         for row in reader:
             if row:
@@ -70,7 +69,3 @@ def _places(where: str, header: list[str]) -> dict[str, int]:
             raise UserError(f"{where}: no column for the {part} (one of: {', '.join(known)}); found: {there}")
         places[part] = names.index(found)
     return places
-
-
-def _dialogue(path: Path, name: str, turns: list[Turn]) -> Dialogue:
-    return Dialogue(name, tuple(turns), corpus=path.stem)
