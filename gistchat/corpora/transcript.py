@@ -1,6 +1,6 @@
 """Plain text, a turn a line as "Name: words"; an empty line, or a line of dashes, ends a dialogue.
 
-Exports of messengers are known by the stamp before the name: "12/31/23, 9:15 PM - Ann: Hi", "[31.12.23, 21:15] Ann: Hi"
+Messenger exports are known by the stamp before the name: "12/31/23, 9:15 PM - Ann: Hi", "[31.12.23, 21:15] Ann: Hi".
 There a new day begins a new dialogue, a line without a stamp goes on with the message before, and the messenger's own
 notices ("Ann added Ben") are left out.
 """
