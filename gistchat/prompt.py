@@ -1,12 +1,13 @@
 """THE prompt formats: Context -> token ids. Training, evaluation and chat all come through here."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.context import MODEL, USER, Context, Costs, Line, RoleTurn
+from gistchat.context import MODEL, USER, Context, Line, RoleTurn
 from gistchat.errors import UserError
 
 LABELS = {USER: "User: ", MODEL: "You: ", "": ""}
@@ -31,7 +32,7 @@ def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> "PromptFormat"
     return SpeakerTokens(tokenizer)
 
 
-class PromptFormat(Costs):
+class PromptFormat(ABC):
     """Turns a context into the ids that the model reads, and a reply into the ids that it should write.
 
     Text is always encoded apart from the control tokens, so nothing that a person types becomes one.
@@ -59,8 +60,17 @@ class PromptFormat(Costs):
     def line_cost(self, line: Line) -> int:
         return self._count(render_line(line)) + 1  # and a line break
 
+    @abstractmethod
     def encode(self, context: Context) -> list[int]:
-        raise NotImplementedError
+        """Ids of the prompt, up to where the reply begins."""
+
+    @abstractmethod
+    def turn_cost(self, turn: RoleTurn) -> int:
+        """Tokens of a verbatim turn, its wrapping included."""
+
+    @abstractmethod
+    def gist_cost(self) -> int:
+        """Tokens around the lines of a gist."""
 
 
 def render_line(line: Line) -> str:
