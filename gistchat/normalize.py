@@ -50,8 +50,9 @@ def clean_text(text: str) -> str:
 
 
 def _repair(text: str) -> str:
-    kept = (" " if char.isspace() else char for char in text if char.isspace() or not _is_control(char))
-    text = "".join(kept)
+    if not text.isprintable():  # printable text holds neither control characters nor odd white space
+        kept = (" " if char.isspace() else char for char in text if char.isspace() or not _is_control(char))
+        text = "".join(kept)
     if not text.isascii():
         text = ftfy.fix_text(text, unescape_html=False, remove_terminal_escapes=False)
     text = " ".join(text.split())

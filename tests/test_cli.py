@@ -95,8 +95,10 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_metrics(tiny_folder, met
         lambda: any((run / "evaluation").glob("tuned-*.jsonl")),
         lambda: (run / "metrics.json").exists(),
     ]
+    if method == "full":  # the stages before and after training are the same for both
+        moments = moments[2:5]
     killed = [run_until(tiny_folder, moment, [*words, "hurried"]) for moment in moments]
-    assert sum(killed) >= 6, killed
+    assert sum(killed) >= len(moments) - 2, killed
     resumed = gistchat(*words, "hurried", cwd=tiny_folder)
     assert resumed.returncode == 0, resumed.stderr
     assert final(run) == final(tiny_folder / "calm")
@@ -123,7 +125,7 @@ MISTAKES = {
     "folder as recipe": (["run", "."], "is a folder"),
     "malformed JSONL": (["prepare", "jsonl", "--from", "bad.jsonl", "--out", "o"], "bad.jsonl:2: not valid JSON"),
     "wrong encoding": (["prepare", "jsonl", "--from", "latin.jsonl", "--out", "o"], "latin.jsonl:1: not UTF-8"),
-    "no input": (["prepare", "jsonl", "--out", "o"], "say where the dialogues are"),
+    "no input": (["prepare", "jsonl", "--out", "o"], "say where the jsonl files are"),
     "unknown corpus": (["prepare", "chitchatt", "--out", "o"], "unknown corpus 'chitchatt'"),
     "missing model": (
         ["run", "tiny.toml", "--init", "pretrained", "--model", "./nowhere"],
