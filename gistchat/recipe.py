@@ -216,7 +216,11 @@ def fields(config: type = Recipe, prefix: str = "") -> list[tuple[str, str, Any,
         else:
             default = item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
             kind = item.type.__name__ if isinstance(item.type, type) and item.type is not list else str(item.type)
-            kind = "list of str" if isinstance(item.type, types.GenericAlias) else kind
+            if isinstance(item.type, types.GenericAlias):
+                [inner] = typing.get_args(item.type)
+                kind = f"list of {'tables' if dataclasses.is_dataclass(inner) else inner.__name__}"
+                if dataclasses.is_dataclass(inner):
+                    rows += fields(inner, f"{prefix}{item.name}[].")
             rows.append((f"{prefix}{item.name}", kind, default, item.metadata.get("help", "")))
     return rows
 
@@ -237,10 +241,19 @@ def check(recipe: Recipe) -> None:
             raise UserError(f"{name} must be {bounds}, not {value}")
     if recipe.data.test_share + recipe.data.validation_share >= 1:
         raise UserError("data.test_share + data.validation_share must be below 1")
+    _check_mix(recipe.data)
     if Path(recipe.name).name != recipe.name:
         raise UserError(f"name: {recipe.name!r} must be a plain name; --out takes a folder")
     if recipe.evaluate.baseline not in recipe.evaluate.strategies:
         raise UserError(f"evaluate.baseline: {recipe.evaluate.baseline!r} is not among evaluate.strategies")
+
+
+def _check_mix(config: DataConfig) -> None:
+    for part in config.mix:
+        if not (math.isfinite(part.weight) and part.weight > 0):
+            raise UserError(f"data.mix[].weight must be above 0, not {part.weight}")
+        if Path(part.name).name != part.name:
+            raise UserError(f"data.mix[].name: {part.name!r} must be a plain name")
 
 
 def _fill(config: type, values: Any, prefix: str, where: str) -> Any:
@@ -264,6 +277,10 @@ def _typed(kind: Any, value: Any, name: str, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     origin = typing.get_origin(kind)
+    if origin is list and dataclasses.is_dataclass(inner := typing.get_args(kind)[0]):
+        if not isinstance(value, list):
+            raise UserError(f"{where}: {name} must be a list of tables, [[{name}]]")
+        return [_fill(inner, item, f"{name}[].", where) for item in value]  # type: ignore[arg-type]
     fits = isinstance(value, origin or kind) and not (kind in (int, float) and isinstance(value, bool))
     if fits and origin is list:
         fits = all(isinstance(item, str) for item in value)

@@ -17,13 +17,16 @@ from gistchat.evaluate import Subject, build_items, choose_items, evaluate
 from gistchat.evaluate import describe as describe_evaluation
 from gistchat.examples import ExampleBuilder
 from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base, tokenizer_fingerprint
-from gistchat.prepare import default_folder, prepare, report_lines
+from gistchat.prepare import default_folder, prepare
+from gistchat.prepare_report import report_lines
 from gistchat.progress import say
 from gistchat.prompt import PromptFormat, make_format
 from gistchat.recipe import Recipe, apply_overrides, recipe_from_dict
 from gistchat.report import write_report
 from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json
 from gistchat.summarize.store import SummaryStore, token_counter
+from gistchat.tokens import TokenStore, tokenize
+from gistchat.tokens import report_lines as tokens_lines
 from gistchat.train import choose_targets, train
 from gistchat.train import describe as describe_training
 
@@ -80,6 +83,12 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     base = resolve_base(recipe.model, recipe.seed)
     tokenizer = load_tokenizer(base)
     key = tokenizer_fingerprint(tokenizer)
+    tokens, lengths = tokenize(data, tokenizer, key)
+    prompt_format = make_format(recipe.model.format, tokenizer)
+    prompt_format.known = tokens and TokenStore(tokens)
+    if new:
+        for line in tokens_lines(lengths):
+            say(f"  {line}")
     store = SummaryStore(data / "summaries", recipe.summary.method, recipe.context.budget, key)
     return Workspace(
         recipe,
@@ -88,7 +97,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
         read_json(data / "prepared.json")["key"],
         base,
         tokenizer,
-        make_format(recipe.model.format, tokenizer),
+        prompt_format,
         store,
     )
 

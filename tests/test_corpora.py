@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from gistchat.corpora import CORPORA
-from gistchat.dialogue import SPLITS, Malformed, load_dialogues
+from gistchat.dialogue import SPLITS, LeftOut, Malformed, load_dialogues
 from gistchat.errors import UserError
 from gistchat.prepare import DataConfig, prepare
 
@@ -19,9 +19,6 @@ def read(corpus, path, text=None):
 
 def texts(dialogue):
     return [turn.text.strip() for turn in dialogue.turns]
-
-
-DAILY = "Hi . __eou__ Yes ? __eou__ Bye . __eou__\r\nHi . __eou__ I w\nA __eou__ B __eou__\n"
 
 
 def test_dailydialog(tmp_path):
@@ -47,7 +44,8 @@ PERSONA = """1 your persona: i like tea.
 
 
 def test_personachat_text_keeps_every_turn_and_the_personas(tmp_path):
-    first, second = read("personachat", tmp_path / "valid_self_original_no_cands.txt", PERSONA)
+    first, silence, second = read("personachat", tmp_path / "valid_self_original_no_cands.txt", PERSONA)
+    assert silence == LeftOut("marks of silence", 1)
     assert texts(first) == ["hello .", "hi , how are you ?", "fine .", "good ."]
     assert first.meta["gold"] == [{"speaker": "B", "text": "i like tea."}, {"speaker": "A", "text": "i sing."}]
     assert texts(second) == ["hi !", "hey", "bye"]
@@ -55,7 +53,9 @@ def test_personachat_text_keeps_every_turn_and_the_personas(tmp_path):
 
 
 def test_a_bad_line_spoils_its_own_personachat_dialogue_only(tmp_path):
-    bad, good = read("personachat", tmp_path / "v_self_original.txt", PERSONA.replace("4 fine .\tgood .", "4 fine ."))
+    bad, _, good = read(
+        "personachat", tmp_path / "v_self_original.txt", PERSONA.replace("4 fine .\tgood .", "4 fine .")
+    )
     assert str(bad).endswith("v_self_original.txt:4: expected a turn, a tab and its answer")
     assert texts(good)
 
@@ -69,7 +69,7 @@ def test_personachat_json_keeps_the_last_reply(tmp_path):
     good, bad = read("personachat", tmp_path / "personachat_self_original.json", json.dumps(data))
     assert texts(good) == ["hi", "hello", "how are you ?", "fine ."]
     assert good.split == "train"
-    assert "validation entry 0: unexpected layout" in str(bad)
+    assert "valid entry 0: unexpected layout" in str(bad)
 
 
 EMPATHETIC = """conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval,tags
@@ -101,14 +101,22 @@ def test_empathetic_dialogues_quoted_again(tmp_path):
 
 
 def test_blended_skill_talk_layouts(tmp_path):
+    parlai = {"free_turker_utterance": "p", "guided_turker_utterance": "q", "dialog": [[0, "a"], [1, "b"]]}
     entries = [
         {"dialogue": ["a", "b", "c"], "response": "d"},
-        {"dialogue": [[0, "a"], [1, "b"]], "personas": [["i ski."], ["i sing."]]},
-        {"previous_utterance": ["p", "q"], "free_messages": ["f", "h"], "guided_messages": ["g", "i"], "personas": []},
+        parlai | {"personas": [["i ski."], ["i sing."]]},
+        {
+            "previous_utterance": ["p", "q"],
+            "free_messages": ["f", "h"],
+            "guided_messages": ["g", "i"],
+            "personas": ["x"],
+        },
         {"free_messages": ["f"], "guided_messages": [], "previous_utterance": []},
     ]
     one, two, three, bad = read("blended_skill_talk", tmp_path / "bst_val.json", json.dumps(entries))
     assert texts(one) == ["a", "b", "c", "d"]
+    assert texts(two) == ["p", "q", "a", "b"]
+    assert three.meta["gold"] == [{"speaker": "B", "text": "x"}]
     assert two.meta["gold"] == [{"speaker": "A", "text": "i ski."}, {"speaker": "B", "text": "i sing."}]
     assert texts(three) == ["p", "q", "f", "g", "h", "i"]
     assert "entry 3: unexpected layout" in str(bad)
@@ -134,11 +142,15 @@ Remember: the cake
 12/31/23, 9:17 PM - Ann added Carl
 1/1/24, 8:02 AM - Ann: Note: thanks
 1/1/24, 8:03 AM - Ben: Sure
+1/1/24, 8:04 AM - Ben: <Media omitted>
+\u200e1/1/24, 8:05 AM - Ann: \u200eThis message was deleted
 """
 
 
 def test_messenger_exports(tmp_path):
-    first, second = read("transcript", tmp_path / "chat.txt", WHATSAPP)
+    notices, first, media, second = read("transcript", tmp_path / "chat.txt", WHATSAPP)
+    assert notices == LeftOut("messenger's notices", 2)
+    assert media == LeftOut("messages without words (media, deleted)", 2)
     assert [(turn.speaker, turn.text) for turn in first.turns] == [
         ("Ann", "Happy new year!"),
         ("Ben", "You too :) Remember: the cake"),
@@ -187,7 +199,8 @@ def test_chat_exports(tmp_path):
         {"role": "tool", "content": "42"},
         {"role": "user", "content": [{"type": "text", "text": "and?"}, {"type": "image_url"}]},
     ]
-    [four] = read("chat", tmp_path / "c.jsonl", json.dumps(openai))
+    left_out, four = read("chat", tmp_path / "c.jsonl", json.dumps(openai))
+    assert left_out.count == 2
     assert texts(four) == ["hi", "hello", "and?"]
     openai["messages"] = openai["messages"][:3]
     assert read("chat", tmp_path / "c.json", json.dumps([openai]))[0].turns == one.turns
@@ -244,5 +257,6 @@ def test_official_splits_of_a_folder_are_kept(tmp_path):
         lines = f"Hi {split} . __eou__ Yes . __eou__\n" * 2 + f"{split} __eou__ b __eou__\n"
         (folder / f"dialogues_{split}.txt").write_text(lines)
     report, _ = prepare(DataConfig(corpus="dailydialog", source=str(folder)), tmp_path / "out")
-    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [2, 2, 2]
-    assert report["dropped"] == {"duplicate": 3}
+    # Official held-out splits stay whole.
+    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [2, 3, 3]
+    assert report["dropped"] == {"duplicate": 1}

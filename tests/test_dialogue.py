@@ -16,10 +16,10 @@ GOOD = '{"id": "a", "turns": [{"speaker": "x", "text": "hi"}, {"speaker": "y", "
         (b'{"turns": [{"speaker": "x", "text": "  "}, {"speaker": "y", "text": "b"}]}', "'text' of turn 1 is empty"),
         (b'{"turns": [{"speaker": "x", "text": "a"}, {"text": "b"}]}', "turn 2 has no 'speaker'"),
         (b'{"turns": [{"speaker": "x", "text": 5}, {"speaker": "y", "text": "b"}]}', "'text' of turn 1 must be a str"),
-        (b'{"turns": [{"speaker": "x", "text": "a"}, {"speaker": "x", "text": "b"}]}', "only one speaker"),
+        (b'{"turns": [{"speaker": "x", "text": "a"}], "meta": {"gold": "b"}}', "'gold' in 'meta' must be a list"),
         (GOOD.replace('"a"', '"a", "split": "dev"').encode(), "'split' must be one of train, validation, test"),
         (GOOD.replace('"a"', '"a", "targets": ["X"]').encode(), "'targets' names X, who does not speak"),
-        (b"[" * 100_000, "not valid JSON (nested too deeply)"),
+        (b"[" * 100_000, "(depth limit exceeded)"),
         (GOOD.replace("hi", "caf\xe9").encode("latin-1"), "not UTF-8 (byte 0xe9 at column"),
     ],
 )

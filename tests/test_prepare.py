@@ -134,7 +134,7 @@ def test_audit_finds_near_duplicates_across_splits_and_drops_them_from_train(tmp
     folder = tmp_path / "f"
     folder.mkdir()
     twin = dialogues[0]
-    changed = dataclasses.replace(twin.turns[3], text=twin.turns[3].text + " Well.")
+    changed = twin.turns[3]._replace(text=twin.turns[3].text + " Well.")
     twin = dataclasses.replace(twin, id="twin", turns=(*twin.turns[:3], changed, *twin.turns[4:]))
     within = dataclasses.replace(twin, id="within", turns=(*twin.turns[:-1], dialogues[1].turns[-1]))
     write_jsonl(folder / "train.jsonl", dialogues[:10])

@@ -134,6 +134,28 @@ def test_chat_template_needs_a_template():
         make_format("chat-template", gpt2_tokenizer())
 
 
+def with_template(template: str):
+    tokenizer = gpt2_tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def test_auto_passes_over_a_template_that_marks_no_roles():
+    joins = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% endfor %}"
+    assert make_format("auto", with_template(joins)).name == "speaker-tokens"
+    with pytest.raises(UserError, match="does not mark who speaks; use model"):
+        make_format("chat-template", with_template(joins))
+
+
+def test_auto_keeps_a_template_that_marks_roles():
+    marks = "{% for message in messages %}{{ message.role }}: {{ message.content }}{{ eos_token }}{% endfor %}"
+    assert make_format("auto", with_template(marks)).name == "chat-template"
+    # This one knows the roles too, and what is wrong with it is said as before.
+    strict = "{% if messages[0].role != 'user' %}{{ raise_exception('the user goes first') }}{% endif %}" + marks
+    with pytest.raises(UserError, match="the user goes first"):
+        make_format("auto", with_template(strict))
+
+
 def test_new_embedding_rows_differ_from_each_other(tiny_base):
     from gistchat.checkpoint import fit_embeddings
     from gistchat.models import load_model

@@ -1,44 +1,50 @@
 """Chat exports: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and `value`.
 
-JSONL, or one JSON list. System messages are not turns; they are kept as `meta["system"]`. Calls of tools and what they
-return are left out.
+JSONL, a JSON list, or Parquet. System messages are not turns; they are kept as `meta["system"]`. Calls of tools and
+what they return are left out and counted.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gistchat.dialogue import Dialogue, Malformed, Turn, json_lines
+from gistchat.corpora.sources import Undecoded, first_character, undecoded
+from gistchat.dialogue import Dialogue, Item, LeftOut, Malformed, Turn, parse_json
 from gistchat.storage import read_json
 
-PATTERNS = ("*.jsonl", "*.json")
+PATTERNS = ("*.jsonl", "*.json", "*.parquet")
 # layout: (list of turns, speaker, text)
 LAYOUTS = (("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content"))
 NOT_SPEAKERS = ("tool", "function")  # what they return is not said to anybody
+_NUMBER = re.compile(r"\d+$")
 SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
 
 
-def read(path: Path) -> Iterator[Dialogue | Malformed]:
-    for where, value in _values(path):
-        if isinstance(value, Malformed):
-            yield value
-            continue
-        try:
-            yield _dialogue(value, f"{path.stem}-{where.rsplit(':', 1)[1].removeprefix(' entry ')}", path.stem)
-        except ValueError as error:
-            yield Malformed(where, str(error))
+def read(path: Path) -> Iterator[Item]:
+    for item in units(path):
+        yield from parse(item)
 
 
-def _values(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.suffix == ".json":
-        data = read_json(path)
-        for number, value in enumerate(data if isinstance(data, list) else [data]):
-            yield f"{path}: entry {number}", value
+def units(path: Path) -> Iterator[Undecoded]:
+    if path.suffix == ".json" and first_character(path) == "{":  # one conversation
+        yield Undecoded(path.stem, f"{path}: entry 0", read_json(path))
     else:
-        yield from json_lines(path)
+        yield from undecoded(path)
 
 
-def _dialogue(value: Any, name: str, corpus: str) -> Dialogue:
+def parse(item: Undecoded) -> Iterator[Item]:
+    value = parse_json(item.where, item.value) if isinstance(item.value, bytes) else item.value
+    if isinstance(value, Malformed):
+        yield value
+        return
+    try:
+        yield from _dialogue(value, f"{item.file}-{_NUMBER.search(item.where)[0]}", item.file)
+    except ValueError as error:
+        yield Malformed(item.where, str(error))
+
+
+def _dialogue(value: Any, name: str, corpus: str) -> Iterator[Item]:
     if isinstance(value, list):
         value = {"messages": value}
     if not isinstance(value, dict):
@@ -49,11 +55,15 @@ def _dialogue(value: Any, name: str, corpus: str) -> Dialogue:
             break
     else:
         raise ValueError("no 'messages' with role and content, nor 'conversations' with from and value")
-    said = [(str(item[speaker]), _plain(item[text], text)) for item in items if item[speaker] not in NOT_SPEAKERS]
+    if any(not isinstance(item[speaker], str) or not item[speaker].strip() for item in items):
+        raise ValueError(f"a message without '{speaker}'")
+    said = [(item[speaker], _plain(item[text], text)) for item in items if item[speaker] not in NOT_SPEAKERS]
     system = [words for role, words in said if role == "system"]
     turns = tuple(Turn(SPEAKERS.get(role, role), words) for role, words in said if role != "system" and words.strip())
     meta = {"system": "\n".join(system)} if system else {}
-    return Dialogue(str(value.get("id") or name), turns, corpus=corpus, meta=meta)
+    if wordless := len(items) - len(system) - len(turns):
+        yield LeftOut("messages without words (calls of tools, what they return, pictures)", wordless)
+    yield Dialogue(str(value.get("id") or name), turns, corpus=corpus, meta=meta)
 
 
 def _plain(content: Any, name: str) -> str:

@@ -5,30 +5,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.sources import Source, first_character, json_members
 from gistchat.dialogue import Dialogue, Malformed, Turn
 from gistchat.errors import UserError
-from gistchat.storage import read_json
+
+PATTERNS = ("dataset.json",)
 
 
-def files(source: Path | None) -> list[Path]:
-    """The corpus file: `source`, or the one the installed package carries."""
-    if source is not None:
-        path = source / "dataset.json" if source.is_dir() else source
+def find(place: str) -> list[Source]:
+    """The corpus file: `place`, or the one the installed package carries."""
+    if place:
+        path = Path(place) / "dataset.json" if Path(place).is_dir() else Path(place)
         if not path.is_file():
             raise UserError(f"{path}: no such file")
-        return [path]
+        return [Source(path)]
     # Found without importing: the package opens its 40 MB at import.
     spec = importlib.util.find_spec("chitchat_dataset")
     if spec is None or spec.origin is None:
         raise UserError("the chitchat conversations are not installed: pip install chitchat-dataset")
-    return [Path(spec.origin).with_name("dataset.json")]
+    return [Source(Path(spec.origin).with_name("dataset.json"))]
 
 
 def read(path: Path) -> Iterator[Dialogue | Malformed]:
-    data = read_json(path)
-    if not isinstance(data, dict):
+    if first_character(path) != "{":
         raise UserError(f"{path}: expected an object of conversations by id")
-    for name, conversation in data.items():
+    for name, conversation in json_members(path):
         try:
             yield _dialogue(name, conversation)
         except (KeyError, TypeError, AttributeError) as error:

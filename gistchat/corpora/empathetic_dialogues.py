@@ -1,43 +1,100 @@
-"""EmpatheticDialogues (Rashkin et al. 2019; CC BY-NC 4.0): CSV, an utterance a row, commas written `_comma_`.
+"""EmpatheticDialogues (Rashkin et al. 2019; CC BY-NC 4.0): the original CSV, its rows on the hub, or a row a dialogue.
 
-The file is not quoted as CSV readers expect: quotes stand in the text as they were typed, and no field holds a real
-comma. Rows are therefore cut at commas. Copies that a CSV writer has quoted again are recognised by their rows.
+The CSV is not quoted as CSV readers expect: quotes stand in the text as they were typed, and no field holds a real
+comma, which is written `_comma_`. Rows are therefore cut at commas. Copies that a CSV writer has quoted again are
+recognised by their rows.
 """
 
 import csv
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from gistchat.dialogue import Dialogue, Malformed, Turn, text_lines
+from gistchat.corpora.sources import records
+from gistchat.dialogue import Dialogue, Item, LeftOut, Malformed, Turn, text_lines
 from gistchat.errors import UserError
 
-PATTERNS = ("train.csv", "valid.csv", "test.csv", "empathetic*.csv")
+PATTERNS = ("train.csv", "valid.csv", "test.csv", "empathetic*.csv", "*.parquet")
+HUB = ("facebook/empathetic_dialogues@refs/convert/parquet", "Estwld/empathetic_dialogues_llm")
 NEEDED = ("conv_id", "utterance_idx", "prompt", "utterance")
+# A reader that heeded quotes took the following rows, conversation ids and all, for the rest of an utterance.
+_SWALLOWED = re.compile(r"hit:\d+_conv:\d+")
+
+Row = dict[str, Any]
 
 
-def read(path: Path) -> Iterator[Dialogue | Malformed]:
+def read(path: Path) -> Iterator[Item]:
     """Rows of one conversation stand together; a malformed row spoils its conversation, which is then left out."""
-    header: list[str] | None = None
+    rows = _csv_rows(path) if path.suffix == ".csv" else records(path)
+    for (name, whole), group in itertools.groupby(rows, _conversation):
+        found = list(group)
+        problem = next((row for _, row in found if isinstance(row, Malformed)), None)
+        if not name and not problem:
+            problem = Malformed(found[0][0], "no conversation id (conv_id)")
+        if problem:
+            yield problem
+        elif whole:
+            yield from (_of_messages(where, row) for where, row in found)
+        else:
+            yield from _of_utterances(found)
+
+
+def _conversation(pair: tuple[str, Any]) -> tuple[str, bool]:
+    """What tells a conversation's rows apart: its id, and whether a row holds all of it."""
+    row = pair[1]
+    if isinstance(row, Malformed):
+        return row.dialogue, False
+    return str(row.get("conv_id") or ""), "conversations" in row
+
+
+def _of_messages(where: str, row: Row) -> Dialogue | Malformed:
+    try:
+        turns = tuple(Turn(message["role"], message["content"]) for message in row["conversations"])
+        meta = {"situation": row["situation"], "emotion": row["emotion"]}
+        return Dialogue(str(row["conv_id"]), turns, corpus="empathetic_dialogues", meta=meta)
+    except (KeyError, TypeError) as error:
+        return Malformed(where, f"unexpected layout ({error!r})")
+
+
+def _of_utterances(rows: list[tuple[str, Row]]) -> Iterator[Item]:
+    missing = [name for name in NEEDED if name not in rows[0][1]]
+    if missing:
+        raise UserError(f"{rows[0][0]}: missing column {', '.join(missing)}")
+    whole = [row for _, row in rows if not _SWALLOWED.search(str(row["utterance"]))]
+    if len(whole) < len(rows):
+        yield LeftOut("utterances that hold other rows of a broken CSV", len(rows) - len(whole))
+    ordered = sorted(whole, key=lambda row: int(row["utterance_idx"]) if str(row["utterance_idx"]).isdigit() else 0)
+    turns = tuple(
+        Turn(str(row.get("speaker_idx") or "AB"[i % 2]), _commas(row["utterance"])) for i, row in enumerate(ordered)
+    )
+    first = rows[0][1]
+    meta = {"situation": _commas(first["prompt"])}
+    if first.get("context"):
+        meta["emotion"] = first["context"]
+    yield Dialogue(str(first["conv_id"]), turns, corpus="empathetic_dialogues", meta=meta)
+
+
+def _commas(text: str) -> str:
+    return str(text).replace("_comma_", ",")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
+    """Rows by the names of their columns. A broken row still tells its conversation, if it tells anything."""
+    lines = text_lines(path)
+    header = _header(*next(lines, (f"{path}:1", "")))
     current = ""
-    rows: list[dict[str, str]] = []
-    problem: Malformed | None = None
-    for where, line in text_lines(path):
-        if header is None:
-            header = _header(where, line)
+    for where, line in lines:
+        if isinstance(line, Malformed):
+            yield where, Malformed(line.where, line.problem, current)
             continue
-        # A broken row still tells its conversation, if it tells anything: the first column holds no quotes.
-        name = current if isinstance(line, Malformed) else line.split(",")[0]
-        if name != current and (rows or problem):
-            yield problem or _dialogue(path, rows)
-            rows, problem = [], None
-        current = name
-        fields = [] if isinstance(line, Malformed) else _fields(line, len(header))
+        current = line.split(",")[0]  # the first column holds no quotes
+        fields = _fields(line, len(header))
         if fields:
-            rows.append(dict(zip(header, fields, strict=True)))
-        elif problem is None:
-            problem = line if isinstance(line, Malformed) else Malformed(where, f"expected {len(header)} columns")
-    if rows or problem:
-        yield problem or _dialogue(path, rows)
+            yield where, dict(zip(header, fields, strict=True))
+        else:
+            yield where, Malformed(where, f"expected {len(header)} columns", current)
 
 
 def _header(where: str, line: str | Malformed) -> list[str]:
@@ -58,15 +115,3 @@ def _fields(line: str, columns: int) -> list[str]:
             fields = quoted
     # The original has rows with more columns after the eighth, all of them empty or stray tags.
     return fields[:columns] if len(fields) >= columns else []
-
-
-def _dialogue(path: Path, rows: list[dict[str, str]]) -> Dialogue | Malformed:
-    rows = sorted(rows, key=lambda row: int(row["utterance_idx"]) if row["utterance_idx"].isdigit() else 0)
-    turns = tuple(
-        Turn(row.get("speaker_idx") or "AB"[i % 2], row["utterance"].replace("_comma_", ","))
-        for i, row in enumerate(rows)
-    )
-    meta = {"situation": rows[0]["prompt"].replace("_comma_", ",")}
-    if rows[0].get("context"):
-        meta["emotion"] = rows[0]["context"]
-    return Dialogue(rows[0]["conv_id"], turns, corpus="empathetic_dialogues", meta=meta)

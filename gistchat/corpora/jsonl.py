@@ -1,16 +1,25 @@
-"""Dialogues in gistchat's own JSONL (docs/formats.md)."""
+"""Dialogues in gistchat's own JSONL (docs/formats.md), or Parquet with the same columns."""
 
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from gistchat.dialogue import Dialogue, Malformed, read_jsonl
+from gistchat.corpora.sources import Undecoded, undecoded
+from gistchat.dialogue import Dialogue, Item, Malformed, parse_json, parse_record
 
-PATTERNS = ("*.jsonl",)
+PATTERNS = ("*.jsonl", "*.parquet")
+
+units = undecoded
 
 
-def read(path: Path) -> Iterator[Dialogue | Malformed]:
-    for item in read_jsonl(path):
-        if isinstance(item, Dialogue):
-            item = dataclasses.replace(item, corpus=item.corpus or path.stem)
-        yield item
+def read(path: Path) -> Iterator[Item]:
+    for item in units(path):
+        yield from parse(item)
+
+
+def parse(item: Undecoded) -> Iterator[Item]:
+    value = parse_json(item.where, item.value) if isinstance(item.value, bytes) else item.value
+    found = value if isinstance(value, Malformed) else parse_record(item.file, item.where, value)
+    if isinstance(found, Dialogue) and not found.corpus:
+        found = dataclasses.replace(found, corpus=item.file)
+    yield found

@@ -1,4 +1,4 @@
-"""Persona-Chat / ConvAI2 (Zhang et al. 2018), in ParlAI's text layout or as `personachat_self_original.json`.
+"""Persona-Chat / ConvAI2 (Zhang et al. 2018): ParlAI's text layout, `personachat_self_original.json`, or hub rows.
 
 The personas go to `meta["gold"]` as sentences, each with the speaker it describes.
 """
@@ -8,21 +8,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gistchat.dialogue import Dialogue, Malformed, Turn, text_lines
-from gistchat.storage import read_json
+from gistchat.corpora.sources import first_character, json_entries, records
+from gistchat.dialogue import Dialogue, Item, LeftOut, Malformed, Turn, text_lines
 
-PATTERNS = ("*_self_original*.txt", "*_both_original*.txt", "*_none_original*.txt", "personachat*.json")
+PATTERNS = ("*_self_original*.txt", "*_both_original*.txt", "*_none_original*.txt", "personachat*.json", "*.parquet")
+HUB = ("AlekseyKorshuk/persona-chat",)
 SILENCE = "__SILENCE__"
 _NUMBERED = re.compile(r"(\d+) (.*)", re.S)
 _PERSONA = re.compile(r"(your|partner's) persona: (.*)")
 OTHER, SELF = "A", "B"  # ParlAI shows the exchange to the second speaker, whose persona is "your persona"
 
 
-def read(path: Path) -> Iterator[Dialogue | Malformed]:
-    return _read_json(path) if path.suffix == ".json" else _read_text(path)
+def read(path: Path) -> Iterator[Item]:
+    if path.suffix == ".txt":
+        yield from _read_text(path)
+    elif path.suffix == ".json" and first_character(path) == "{":
+        for split, name in (("train", "train"), ("validation", "valid")):
+            yield from _read_entries(json_entries(path, f"{name}.item"), split, split)
+    else:
+        yield from _read_entries(records(path), path.stem, "")
 
 
-def _read_text(path: Path) -> Iterator[Dialogue | Malformed]:
+def _read_text(path: Path) -> Iterator[Item]:
     """Numbered lines; number 1 begins a dialogue; an exchange is two turns and, in some files, candidates."""
     turns: list[Turn] = []
     gold: list[dict[str, str]] = []
@@ -36,7 +43,7 @@ def _read_text(path: Path) -> Iterator[Dialogue | Malformed]:
         number, text = matched.groups()
         if number == "1":
             if start:
-                yield problem or _dialogue(path, start, turns, gold)
+                yield from _finished(path, start, turns, gold, problem)
             turns, gold, problem, start = [], [], None, where
         if persona := _PERSONA.fullmatch(text):
             gold.append({"speaker": SELF if persona[1] == "your" else OTHER, "text": persona[2]})
@@ -47,32 +54,43 @@ def _read_text(path: Path) -> Iterator[Dialogue | Malformed]:
             continue
         turns += [Turn(OTHER, columns[0]), Turn(SELF, columns[1])]
     if start or problem:
-        yield problem or _dialogue(path, start, turns, gold)
+        yield from _finished(path, start, turns, gold, problem)
 
 
-def _dialogue(path: Path, start: str, turns: list[Turn], gold: list[dict[str, str]]) -> Dialogue:
-    kept = tuple(turn for turn in turns if turn.text.strip() != SILENCE)
-    name = f"{path.stem}-{start.rsplit(':', 1)[1]}"
-    return Dialogue(name, kept, corpus="personachat", meta={"gold": gold} if gold else {})
+def _finished(
+    path: Path, start: str, turns: list[Turn], gold: list[dict[str, str]], problem: Malformed | None
+) -> Iterator[Item]:
+    if problem:
+        yield problem
+    else:
+        yield from _dialogue(f"{path.stem}-{start.rsplit(':', 1)[1]}", turns, gold, "")
 
 
-def _read_json(path: Path) -> Iterator[Dialogue | Malformed]:
-    """`{"train": [...], "valid": [...]}` of entries with `personality` and `utterances`."""
-    data = read_json(path)
-    for split, entries in (("train", data.get("train", [])), ("validation", data.get("valid", []))):
-        for number, entry in enumerate(entries):
-            where = f"{path}: {split} entry {number}"
-            try:
-                yield _entry(entry, f"{split}-{number}", split)
-            except (KeyError, IndexError, TypeError) as error:
-                yield Malformed(where, f"unexpected layout ({error!r})")
+def _read_entries(entries: Iterator[tuple[str, Any]], name: str, split: str) -> Iterator[Item]:
+    """Entries with `personality` and `utterances`."""
+    for number, (where, entry) in enumerate(entries):
+        if isinstance(entry, Malformed):
+            yield entry
+            continue
+        try:
+            turns, gold = _entry(entry)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            yield Malformed(where, f"unexpected layout ({error!r})")
+            continue
+        yield from _dialogue(f"{name}-{number}", turns, gold, split)
 
 
-def _entry(entry: dict[str, Any], name: str, split: str) -> Dialogue:
+def _entry(entry: dict[str, Any]) -> tuple[list[Turn], list[dict[str, str]]]:
     """The last utterance's history is the whole conversation but its last reply, the last of the candidates."""
     last = max(entry["utterances"], key=lambda utterance: len(utterance["history"]))
     texts = [*last["history"], last["candidates"][-1]]
-    turns = tuple(Turn((OTHER, SELF)[i % 2], text) for i, text in enumerate(texts))
-    turns = tuple(turn for turn in turns if turn.text.replace(" ", "") != SILENCE)
-    gold = [{"speaker": SELF, "text": text} for text in entry.get("personality", [])]
-    return Dialogue(name, turns, corpus="personachat", split=split, meta={"gold": gold} if gold else {})
+    gold = [{"speaker": SELF, "text": text} for text in entry.get("personality") or []]
+    return [Turn((OTHER, SELF)[i % 2], text) for i, text in enumerate(texts)], gold
+
+
+def _dialogue(name: str, turns: list[Turn], gold: list[dict[str, str]], split: str) -> Iterator[Item]:
+    """The dialogue without the marks that stand where the first speaker has not said anything yet."""
+    said = tuple(turn for turn in turns if turn.text.replace(" ", "") != SILENCE)
+    if len(said) < len(turns):
+        yield LeftOut("marks of silence", len(turns) - len(said))
+    yield Dialogue(name, said, corpus="personachat", split=split, meta={"gold": gold} if gold else {})

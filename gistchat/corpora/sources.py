@@ -1,13 +1,61 @@
-"""What the readers of original files share: finding a corpus's files, and the split that a file's name tells."""
+"""What the readers share: where a corpus's files are, the official split of each, and records of common formats."""
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from gistchat.errors import UserError
+import ijson
+
+from gistchat.corpora import hub
+from gistchat.dialogue import json_lines, raw_lines
+from gistchat.errors import UserError, require
+from gistchat.storage import read_json
 
 SPLIT_WORDS = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation"}
 SPLIT_WORDS |= {"dev": "validation", "test": "test"}
+TABLES = (".parquet", ".arrow")
+ROWS_AT_A_TIME = 500
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to read, the official split that it holds (empty where it holds none), and where it came from."""
+
+    path: Path
+    split: str = ""
+    origin: str = ""
+
+    def __str__(self) -> str:
+        where = self.origin or str(self.path)
+        return f"{where} ({self.split})" if self.split else where
+
+
+def find_sources(corpus: str, patterns: Sequence[str], ids: Sequence[str], place: str) -> list[Source]:
+    """A corpus's files at `place`: a file, a folder, `hub`, or `hub:` and an id (or a folder in the hub's layout).
+
+    The names of a folder's files tell their splits where they tell several; a single file is cut by shares.
+
+    Raises:
+        UserError: no place, or nothing of that corpus there.
+    """
+    if place == hub.PREFIX or place.startswith(hub.PREFIX + ":"):
+        named = place.partition(":")[2]
+        found = hub.load(corpus, [named] if named else ids)
+        return _official([Source(path, SPLIT_WORDS.get(split, ""), f"hub {name}") for path, split, name in found])
+    if not place:
+        on_hub = " or --from hub" if ids else ""
+        raise UserError(f"say where the {corpus} files are: --from FILE_OR_FOLDER{on_hub}, in a recipe data.source")
+    return _official([Source(path, split_of_name(path)) for path in _find_files(corpus, Path(place), patterns)])
+
+
+def _official(sources: list[Source]) -> list[Source]:
+    """Splits are official where there are several; a train file alone still has to lend some dialogues for testing."""
+    if len({source.split for source in sources} - {""}) > 1:
+        return sources
+    return [dataclasses.replace(source, split="") for source in sources]
 
 
 def split_of_name(path: Path) -> str:
@@ -16,20 +64,121 @@ def split_of_name(path: Path) -> str:
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "")
 
 
-def find_files(corpus: str, source: Path | None, patterns: Sequence[str]) -> list[Path]:
-    """The file `source`, or the corpus's files in the folder `source`.
-
-    Raises:
-        UserError: no source, or nothing of that corpus there.
-    """
-    if source is None:
-        raise UserError(f"say where the {corpus} files are: --from FILE_OR_FOLDER, in a recipe data.source")
-    if source.is_file():
-        return [source]
-    if not source.is_dir():
-        raise UserError(f"{source}: no such file or folder")
+def _find_files(corpus: str, place: Path, patterns: Sequence[str]) -> list[Path]:
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise UserError(f"{place}: no such file or folder")
     # Folders of a distribution are nested; a prepared folder's own subfolders are not meant.
-    for search in (source.glob, source.rglob):
+    for search in (place.glob, place.rglob):
         if found := sorted({path for pattern in patterns for path in search(pattern) if path.is_file()}):
             return found
-    raise UserError(f"{source}: no {corpus} file in this folder ({' or '.join(patterns)})")
+    raise UserError(f"{place}: no {corpus} file in this folder ({' or '.join(patterns)})")
+
+
+def records(path: Path) -> Iterator[tuple[str, Any]]:
+    """Decoded records with their place: lines of JSONL, entries of a JSON list, rows of Parquet or Arrow.
+
+    A bad line comes out as `Malformed`.
+
+    Raises:
+        UserError: the file cannot be read any further, with its line or row.
+    """
+    if path.suffix == ".parquet":
+        yield from _rows(path, _parquet_rows)
+    elif path.suffix == ".arrow":
+        yield from _rows(path, _arrow_rows)
+    elif path.suffix == ".json":
+        yield from json_entries(path, "item")
+    else:
+        yield from json_lines(path)
+
+
+@dataclass(frozen=True)
+class Undecoded:
+    """A record on its way to be parsed by another process: a line of JSONL, or a row; and its file's name."""
+
+    file: str
+    where: str
+    value: Any
+
+
+def undecoded(path: Path) -> Iterator[Undecoded]:
+    """As `records`, but lines of JSONL are left to be parsed by whoever gets them."""
+    found = raw_lines(path) if path.suffix == ".jsonl" else records(path)
+    for where, value in found:
+        if not (isinstance(value, bytes) and value.isspace()):
+            yield Undecoded(path.stem, where, value)
+
+
+def json_entries(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Entries of a JSON file's list one after another, without holding the file in memory.
+
+    Args:
+        prefix: where the entries are, as `ijson` writes it: `item` for a list, `train.item` for {"train": [...]}.
+    """
+    found = _parsed(path, lambda file: ijson.items(file, prefix, use_float=True))
+    name = f"{prefix.removesuffix('item').replace('.', ' ')}entry"
+    for number, value in enumerate(found):
+        yield f"{path}: {name} {number}", value
+
+
+def json_members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Names and values of a JSON file's object one after another, without holding the file in memory."""
+    yield from _parsed(path, lambda file: ijson.kvitems(file, "", use_float=True))
+
+
+def first_character(path: Path) -> str:
+    """The first character of a text file that is not white space: what kind of JSON it is."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with path.open("rb") as file:
+        return file.read(1000).removeprefix(b"\xef\xbb\xbf").strip()[:1].decode(errors="replace")
+
+
+def _parsed(path: Path, parse: Callable[[BinaryIO], Iterator[Any]]) -> Iterator[Any]:
+    first_character(path)
+    with path.open("rb") as file:
+        if file.read(3) != b"\xef\xbb\xbf":
+            file.seek(0)
+        try:
+            yield from parse(file)
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            read_json(path)  # says the line; slower, and needs the file in memory, but the file is no good anyway
+            raise UserError(f"{path}: not valid JSON ({error})") from None
+
+
+def _rows(path: Path, batches: Callable[[Path], Iterator[Any]]) -> Iterator[tuple[str, Any]]:
+    pyarrow = require("pyarrow", "hub")
+    number = 0
+    try:
+        for batch in batches(path):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{path}: row {number}", row
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: row {number + 1}: cannot be read ({reason}); a truncated download?") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[Any]:
+    with require("pyarrow.parquet", "hub").ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=ROWS_AT_A_TIME)
+
+
+def _arrow_rows(path: Path) -> Iterator[Any]:
+    pyarrow = require("pyarrow", "hub")
+    with pyarrow.memory_map(str(path)) as file, pyarrow.ipc.open_stream(file) as stream:
+        yield from stream
+
+
+def estimate(path: Path, mark: bytes) -> int:
+    """About how many dialogues a file holds, without parsing it: rows, or how often `mark` occurs."""
+    if path.suffix == ".parquet":
+        return require("pyarrow.parquet", "hub").read_metadata(path).num_rows
+    if path.suffix == ".arrow":
+        return sum(batch.num_rows for batch in _arrow_rows(path))
+    if path.suffix == ".jsonl":
+        mark = b"\n"
+    with path.open("rb") as file:
+        return sum(block.count(mark) for block in iter(lambda: file.read(2**22), b""))

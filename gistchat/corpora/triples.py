@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gistchat.dialogue import Dialogue, Malformed, Turn
+from gistchat.corpora.sources import first_character, json_entries
+from gistchat.dialogue import Dialogue, Item, Malformed, Turn
 from gistchat.errors import UserError
 from gistchat.storage import read_json
 
@@ -27,11 +28,16 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError("it refers to objects outside the file")
 
 
-def read(path: Path) -> Iterator[Dialogue | Malformed]:
-    data = _load_pickle(path) if path.suffix in (".pickle", ".pkl") else read_json(path)
-    if not isinstance(data, list):
+def read(path: Path) -> Iterator[Item]:
+    if path.suffix in (".pickle", ".pkl"):
+        entries = _load_pickle(path)
+    elif first_character(path) == "[":
+        entries = (entry for _, entry in json_entries(path, "item"))
+    else:
+        entries = read_json(path)
+    if isinstance(entries, (dict, str, int, float)) or entries is None:
         raise UserError(f"{path}: expected a list")
-    for number, entry in enumerate(data):
+    for number, entry in enumerate(entries):
         yield from _entry(path, number, entry)
 
 
@@ -46,7 +52,7 @@ def _load_pickle(path: Path) -> Any:
         raise UserError(f"{path}: refused as a pickle of plain lists ({error})") from None
 
 
-def _entry(path: Path, number: int, entry: Any) -> Iterator[Dialogue | Malformed]:
+def _entry(path: Path, number: int, entry: Any) -> Iterator[Item]:
     where = f"{path}: entry {number}"
     if _is_texts(entry) and "utters" in path.name:
         turns = tuple(Turn("AB"[i % 2], text) for i, text in enumerate(entry))

@@ -1,0 +1,61 @@
+"""Corpora from the Hugging Face hub, by the library `datasets`; `hub:FOLDER` reads a local copy of a hub repository."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gistchat.errors import UserError, require
+
+PREFIX = "hub"
+
+
+def split_id(name: str) -> tuple[str, str | None]:
+    """`owner/name@revision` -> (owner/name, revision); without revision None, the main branch."""
+    repository, _, revision = name.partition("@")
+    return repository, revision or None
+
+
+def load(corpus: str, ids: Sequence[str]) -> list[tuple[Path, str, str]]:
+    """Download the first of `ids` that can be had.
+
+    Returns:
+        Its Arrow files in the local cache, each with its split and the id that it came from.
+
+    Raises:
+        UserError: the corpus is not on the hub, or none of its mirrors can be had.
+    """
+    if not ids:
+        raise UserError(f"{corpus} is not on the hub; give its files with --from FILE_OR_FOLDER")
+    datasets = require("datasets", "hub")
+    datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries would come before our one message
+    problems = []
+    for name in ids:
+        repository, revision = split_id(name)
+        try:
+            found = datasets.load_dataset(repository, revision=revision)
+        except Exception as error:
+            # The library raises types of its own, of the hub's client and of the network, and ValueErrors.
+            problems.append(f"{name}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
+            continue
+        return [(Path(file["filename"]), split, name) for split, part in found.items() for file in part.cache_files]
+    raise UserError(
+        f"cannot get {corpus} from the hub ({'; '.join(problems)}); check the network, or download the original files "
+        "and give their folder with --from"
+    )
+
+
+def is_reachable(name: str, timeout: float = 5.0) -> bool:
+    """Whether the hub answers for this id and revision now, within `timeout` seconds."""
+    return _info(name, timeout) is not None
+
+
+def _info(name: str, timeout: float) -> Any:
+    from huggingface_hub import HfApi
+
+    repository, revision = split_id(name)
+    try:
+        return HfApi().dataset_info(repository, revision=revision, timeout=timeout)
+    except Exception:
+        return None  # no network, no such repository, or a hub that does not answer: not reachable, whatever the type

@@ -1,0 +1,85 @@
+"""Multi-Session Chat (Xu et al. 2022): several sessions of the same two speakers, with what is known of them.
+
+A conversation's sessions, in order, are one dialogue; `meta["session_turns"]` tells how many turns each had as read.
+The personas of its last session are `meta["gold"]`. Hub rows hold a session each; in ParlAI's own files (JSONL named
+.txt) a line holds a session and all earlier ones, so one folder, such as session_5, is enough.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gistchat.corpora.sources import Source, find_sources, records
+from gistchat.dialogue import Dialogue, Item, Malformed, Turn
+from gistchat.errors import UserError
+
+PATTERNS = ("train.txt", "valid.txt", "test.txt", "*.parquet")
+HUB = ("nayohan/multi_session_chat",)
+SPEAKERS = ("Speaker 1", "Speaker 2")
+
+Said = list[tuple[str, str]]
+
+
+def find(place: str) -> list[Source]:
+    """Raises UserError where several session folders are found: each holds the sessions of the ones before it."""
+    sources = find_sources("msc", PATTERNS, HUB, place)
+    folders = sorted({source.path.parent for source in sources if source.path.suffix == ".txt"})
+    if len(folders) > 1:
+        raise UserError(f"{place}: several sessions; a later one holds the earlier ones, so name one, as {folders[-1]}")
+    return sources
+
+
+def read(path: Path) -> Iterator[Item]:
+    return _read_lines(path) if path.suffix == ".txt" else _read_rows(path)
+
+
+def _read_rows(path: Path) -> Iterator[Item]:
+    """Rows of one conversation stand together."""
+
+    def conversation(pair: tuple[str, Any]) -> Any:
+        return pair[1].get("dialoug_id") if isinstance(pair[1], dict) else None  # the hub's own spelling
+
+    for name, group in itertools.groupby(records(path), conversation):
+        pairs = list(group)
+        if name is None:
+            for where, row in pairs:
+                yield row if isinstance(row, Malformed) else Malformed(where, "no dialoug_id")
+            continue
+        try:
+            rows = sorted((row for _, row in pairs), key=lambda row: row["session_id"])
+            sessions = [list(zip(row["speaker"], row["dialogue"], strict=True)) for row in rows]
+            yield _dialogue(f"{path.stem}-{name}", sessions, (rows[-1]["persona1"], rows[-1]["persona2"]))
+        except (KeyError, TypeError, ValueError) as error:
+            yield Malformed(pairs[0][0], f"unexpected layout ({error!r})")
+
+
+def _read_lines(path: Path) -> Iterator[Item]:
+    for number, (where, value) in enumerate(records(path), 1):
+        if isinstance(value, Malformed):
+            yield value
+            continue
+        try:
+            name = value.get("metadata", {}).get("initial_data_id") or f"{path.stem}-{number}"
+            sessions = [_session(part["dialog"]) for part in (*value.get("previous_dialogs", []), value)]
+            yield _dialogue(str(name), sessions, value.get("personas") or value.get("init_personas") or [])
+        except (KeyError, TypeError, AttributeError) as error:
+            yield Malformed(where, f"unexpected layout ({error!r})")
+
+
+def _session(turns: list[dict[str, str]]) -> Said:
+    # Earlier sessions come without speakers; each is begun by the first.
+    return [(turn.get("id") or SPEAKERS[i % 2], turn["text"]) for i, turn in enumerate(turns)]
+
+
+def _dialogue(name: str, sessions: list[Said], personas: Sequence[Sequence[str]]) -> Dialogue:
+    gold = [
+        {"speaker": speaker, "text": text}
+        for speaker, persona in zip(SPEAKERS, personas, strict=False)
+        for text in persona
+    ]
+    meta: dict[str, Any] = {"session_turns": [len(session) for session in sessions]}
+    if gold:
+        meta["gold"] = gold
+    turns = tuple(Turn(speaker, text) for session in sessions for speaker, text in session)
+    return Dialogue(name, turns, corpus="msc", meta=meta)
