@@ -43,12 +43,23 @@ Model = Annotated[
 ]
 Init = Annotated[str | None, typer.Option(help="pretrained | scratch (random GPT-2). Default: the recipe's.")]
 Size = Annotated[str | None, typer.Option(help="Of a scratch model: tiny | mini | small. Default: the recipe's.")]
+Corpus = Annotated[str | None, typer.Option(help="Of those that gistchat corpora lists. Default: the recipe's.")]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="PLACE",
+        help="Your dialogues: a file or folder, hub, or hub:ID. The kind of a file is guessed.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of examples, weights and data order. Default: the recipe's (0).")]
 
 
 @app.command()
 def run(
     recipe: RecipePath,
+    from_: From = None,
+    corpus: Corpus = None,
     model: Model = None,
     init: Init = None,
     size: Size = None,
@@ -63,7 +74,7 @@ def run(
     from gistchat.report import print_table
     from gistchat.run import run as run_recipe
 
-    loaded, folder = _load(recipe, model, init, size, seed, out, set_)
+    loaded, folder = _load(recipe, from_, corpus, model, init, size, seed, out, set_)
     metrics = run_recipe(loaded, folder)
     print_table(metrics)
     print(f"\nreport:    {folder / 'report.html'}")
@@ -149,6 +160,8 @@ def summarize(
 @app.command()
 def train(
     recipe: RecipePath,
+    from_: From = None,
+    corpus: Corpus = None,
     model: Model = None,
     init: Init = None,
     size: Size = None,
@@ -159,7 +172,7 @@ def train(
     """Prepare, summarize and train, without evaluation."""
     from gistchat.run import open_workspace, run_train
 
-    loaded, folder = _load(recipe, model, init, size, seed, out, set_)
+    loaded, folder = _load(recipe, from_, corpus, model, init, size, seed, out, set_)
     run_train(open_workspace(loaded, folder))
     print(f"checkpoint: {folder / 'checkpoint'}\nnext: gistchat evaluate {folder}")
 
@@ -219,13 +232,15 @@ def chat(
 
 
 @app.command()
-def corpora() -> None:
-    """List the corpora that prepare reads, with size, licence and source."""
-    from gistchat.corpora import CORPORA
+def corpora(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[CORPUS]...", help="Only these. Default: all.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub what is reachable.")] = False,
+) -> None:
+    """List the corpora that prepare reads: size, licence, citation, files, and what can be reached now."""
+    from gistchat.corpora.listing import describe
 
-    for name, corpus in CORPORA.items():
-        print(f"{name}\n    {corpus.what}")
-        print(f"    licence: {corpus.licence}" + (f"; {corpus.link}" if corpus.link else ""))
+    for line in describe(names or [], offline):
+        print(line)
 
 
 @app.command()
@@ -267,6 +282,8 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 def _load(
     path: Path,
+    from_: str | None,
+    corpus: str | None,
     model: str | None,
     init: str | None,
     size: str | None,
@@ -276,7 +293,12 @@ def _load(
 ) -> tuple[Any, Path]:
     from gistchat.recipe import load_recipe
 
-    chosen = {"model.name": model, "model.init": init, "model.size": size, "seed": seed}
+    if from_ and not corpus and Path(from_).is_file():
+        from gistchat.corpora.sources import kind_of_file
+
+        corpus = kind_of_file(Path(from_))
+    chosen = {"data.source": from_, "data.corpus": corpus}
+    chosen |= {"model.name": model, "model.init": init, "model.size": size, "seed": seed}
     named = [f"{name}={value}" for name, value in chosen.items() if value is not None]
     recipe = load_recipe(path, [*named, *(overrides or [])])
     # Another model gets a folder of its own, so that it does not replace the recipe's run.

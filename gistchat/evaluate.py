@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from gistchat import metrics
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
-from gistchat.examples import Example, ExampleBuilder, Target, TooLong, sample_targets
+from gistchat.examples import Example, ExampleBuilder, Target, TooLong, require_dialogues, sample_targets
 from gistchat.generate import Sampling, generate_replies
 from gistchat.likelihood import score_replies
 from gistchat.metrics import Interval, Metric
@@ -40,6 +40,7 @@ def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
         UserError: no reply with enough history.
     """
     config = recipe.evaluate
+    require_dialogues("test", test)
     items = sample_targets(test, config.items, recipe.seed, config.min_history, one_per_dialogue=True)
     if not items:
         raise UserError(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gistchat.context import Context, Sentence, Summarize, build_context, fit_limit
@@ -47,13 +47,19 @@ class TooLong(UserError):
 
 
 def sample_targets(
-    dialogues: Sequence[Dialogue], count: int, seed: int, min_history: int = 1, one_per_dialogue: bool = False
+    dialogues: Sequence[Dialogue],
+    count: int,
+    seed: int,
+    min_history: int = 1,
+    one_per_dialogue: bool = False,
+    weights: Mapping[str, float] | None = None,
 ) -> list[Target]:
     """Up to `count` replies, drawn without replacement, the same for the same seed and dialogues.
 
     Args:
         min_history: turns before the reply, at least.
         one_per_dialogue: draw dialogues, then a reply of each, so that items are independent.
+        weights: by corpus: 2 puts its replies into the pool twice, 0.5 a random half of them; 1 where none is given.
     """
     rng = random.Random(seed)
     if one_per_dialogue:
@@ -66,8 +72,20 @@ def sample_targets(
         pool = [
             Target(dialogue, turn) for dialogue in dialogues for turn in dialogue.reply_indices() if turn >= min_history
         ]
+    if weights:
+        copies = ((target, weights.get(target.dialogue.corpus, 1.0)) for target in pool)
+        pool = [target for target, weight in copies for _ in range(int(weight) + (rng.random() < weight % 1))]
     rng.shuffle(pool)
     return pool[:count]
+
+
+def require_dialogues(split: str, dialogues: Sequence[Dialogue]) -> None:
+    """Raises UserError where a split that is needed got no dialogue."""
+    if not dialogues:
+        raise UserError(
+            f"the {split} split is empty; three dialogues fill all, if data.{split}_share is above 0. "
+            "In a transcript an empty line begins a new dialogue"
+        )
 
 
 class ExampleBuilder:

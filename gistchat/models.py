@@ -118,10 +118,13 @@ def load_model(base: Base) -> PreTrainedModel:
     """The base model's weights in 32-bit floats, in evaluation mode, on the GPU where there is one."""
     source = _reachable(base.source)
     try:
-        return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval().to(device())
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval().to(device())
     except Exception as error:
         # safetensors and the hub client raise types of their own; all mean that these weights cannot be had.
         raise _load_error(base, error) from None
+    # LoRA checkpoints carry this name to other machines, so it must not be the hub cache's folder.
+    model.name_or_path = model.config.name_or_path = base.source
+    return model
 
 
 def _reachable(source: str) -> str:

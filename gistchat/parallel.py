@@ -1,6 +1,7 @@
 """Work on all cores: batches through a function, in order, with a bounded number under way."""
 
 import collections
+import gc
 import itertools
 import os
 import threading
@@ -40,7 +41,7 @@ def ordered_map(function: Callable[[In], Out], batches: Iterable[In]) -> Iterato
     if len(first) < 2 or workers == 1:
         yield from map(function, itertools.chain(first, batches))
         return
-    with ProcessPoolExecutor(workers, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, initializer=_start, initargs=(os.getpid(),)) as pool:
         under_way: collections.deque[Future[Any]] = collections.deque()
         try:
             for batch in itertools.chain(first, batches):
@@ -53,8 +54,9 @@ def ordered_map(function: Callable[[In], Out], batches: Iterable[In]) -> Iterato
             pool.shutdown(cancel_futures=True)
 
 
-def _end_with(parent: int) -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+def _start(parent: int) -> None:
+    """Begin a worker: what was loaded before it is no garbage to look for, and it ends when its parent was killed."""
+    gc.freeze()
 
     def watch() -> None:
         while os.getppid() == parent:

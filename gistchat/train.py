@@ -17,9 +17,10 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 from gistchat.checkpoint import METADATA, damaged_weights, fit_embeddings, recover_folder, save_checkpoint
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError, require
-from gistchat.examples import Example, ExampleBuilder, Target, TooLong, sample_targets
+from gistchat.examples import Example, ExampleBuilder, Target, TooLong, require_dialogues, sample_targets
 from gistchat.likelihood import IGNORED, collate, reply_loss, score_replies
 from gistchat.models import Base, load_model, model_limit
+from gistchat.prepare import mix_of
 from gistchat.progress import progress, say
 from gistchat.prompt import PromptFormat
 from gistchat.recipe import Recipe, TrainConfig
@@ -54,6 +55,11 @@ def learning_rate_of(recipe: Recipe) -> float:
     return 5e-4 if recipe.model.init == "scratch" else 5e-5
 
 
+def weights_of(recipe: Recipe) -> dict[str, float]:
+    """How often replies of each corpus of a mix are drawn; empty for a single corpus."""
+    return {part.name: part.weight for part in mix_of(recipe.data)} if recipe.data.mix else {}
+
+
 def choose_targets(recipe: Recipe, train: Sequence[Dialogue], validation: Sequence[Dialogue]) -> TrainingSet:
     """Draw the replies to learn; a recipe that names `steps` needs no more than these.
 
@@ -62,7 +68,8 @@ def choose_targets(recipe: Recipe, train: Sequence[Dialogue], validation: Sequen
     """
     config = recipe.train
     needed = config.steps * config.batch_size * config.accumulation or 10**12
-    drawn = sample_targets(train, needed, recipe.seed)
+    require_dialogues("validation", validation)
+    drawn = sample_targets(train, needed, recipe.seed, weights=weights_of(recipe))
     if not drawn:
         raise UserError("the train split holds no reply to learn from")
     if config.steps:  # more steps than replies: go round again
@@ -337,4 +344,5 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         "context": dataclasses.asdict(recipe.context),
         "summary": dataclasses.asdict(recipe.summary),
         "train": dataclasses.asdict(recipe.train),
+        "weights": weights_of(recipe),
     }

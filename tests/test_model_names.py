@@ -41,7 +41,9 @@ for name in map(str.strip, sys.stdin):
         seen["format"] = make_format("auto", tokenizer).name
         seen["ids"] = tokenizer("Hello there", add_special_tokens=False)["input_ids"]
         seen["source"], seen["identity"] = base.source, base.identity
-        seen["embedding"] = load_model(base).get_input_embeddings().weight[42].tolist()
+        model = load_model(base)
+        seen["embedding"] = model.get_input_embeddings().weight[42].tolist()
+        seen["names"] = [model.name_or_path, model.config.name_or_path]
     except UserError as error:
         seen["error"] = str(error)
     print(json.dumps({**seen, "seconds": time.monotonic() - start}), flush=True)
@@ -214,6 +216,7 @@ def test_what_was_fetched_loads_without_network_and_without_waiting(unanswered):
     seen = unanswered("DialoGPT-small")
     assert (seen["ids"], seen["embedding"]) == ([15496, 612], embedding(2))
     assert seen["stderr"] == ""
+    assert seen["names"] == ["microsoft/DialoGPT-small"] * 2  # what a LoRA checkpoint will call its base
     assert seen["seconds"] < 15  # left to itself, the hub's client takes 23 s for each file that is not in its cache
 
 

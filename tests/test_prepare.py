@@ -7,7 +7,8 @@ from conftest import make_dialogue
 
 from gistchat.dialogue import SPLITS, load_dialogues, write_jsonl
 from gistchat.errors import UserError
-from gistchat.prepare import DataConfig, prepare
+from gistchat.examples import sample_targets
+from gistchat.prepare import DataConfig, MixConfig, prepare
 
 
 def read_splits(folder: Path):
@@ -149,3 +150,125 @@ def test_audit_finds_near_duplicates_across_splits_and_drops_them_from_train(tmp
     assert report["dropped"] == {"near duplicate of a held-out dialogue": 1}
     assert report["read"] == report["kept"] + 1 == 22
     assert "d0" not in {dialogue.id for dialogue in load_dialogues(tmp_path / "b" / "train.jsonl")}
+
+
+def test_batches_on_several_cores_come_out_as_on_one(tmp_path, monkeypatch):
+    path = tmp_path / "talks.jsonl"
+    write_jsonl(path, [make_dialogue(i, turns=6) for i in range(60)])
+    with path.open("a") as file:
+        file.write("{oops\n" + path.read_text().splitlines()[0] + "\n")
+    monkeypatch.setattr("gistchat.prepare.TURNS_AT_A_TIME", 50)
+    written = []
+    for cores in (1, 2):
+        monkeypatch.setattr("gistchat.parallel.cores", lambda cores=cores: cores)
+        report, _ = prepare(config(path, on_error="skip"), tmp_path / str(cores))
+        assert report["read"] == 62 == report["kept"] + 2
+        assert report["turns_read"] == 61 * 6
+        written.append([(tmp_path / str(cores) / f"{split}.jsonl").read_bytes() for split in SPLITS])
+    assert written[0] == written[1]
+    assert sum(map(len, written[0])) > 0
+
+
+def test_an_error_in_a_late_batch_names_its_line_and_leaves_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "talks.jsonl"
+    write_jsonl(path, [make_dialogue(i, turns=6) for i in range(60)])
+    with path.open("a") as file:
+        file.write("{oops\n")
+    monkeypatch.setattr("gistchat.prepare.TURNS_AT_A_TIME", 50)
+    with pytest.raises(UserError, match=r"talks\.jsonl:61: not valid JSON"):
+        prepare(config(path), tmp_path / "out")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["talks.jsonl"]
+
+
+def mixed(*parts: tuple[str, Path], **changes) -> DataConfig:
+    return DataConfig(mix=[MixConfig("jsonl", str(path), name) for name, path in parts], **changes)
+
+
+def test_corpora_of_a_mix_keep_their_own_splits_and_names(tmp_path, dialogues):
+    official = tmp_path / "official"
+    official.mkdir()
+    write_jsonl(official / "train.jsonl", dialogues[:4])
+    write_jsonl(official / "valid.jsonl", dialogues[4:5])
+    write_jsonl(official / "test.jsonl", dialogues[5:7])
+    write_jsonl(tmp_path / "more.jsonl", [dialogues[5], *dialogues[10:]])
+    report, _ = prepare(mixed(("a", official), ("b", tmp_path / "more.jsonl")), tmp_path / "out")
+    assert report["corpora"] == {"a": {"read": 7, "kept": 7}, "b": {"read": 11, "kept": 10}}
+    assert report["dropped"] == {"duplicate": 1}  # it is in the other's test split
+    names = {split: {d.id for d in ds} for split, ds in read_splits(tmp_path / "out").items()}
+    assert {name for name in names["test"] if name.startswith("a/")} == {"a/d5", "a/d6"}
+    assert {name for name in names["validation"] if name.startswith("a/")} == {"a/d4"}
+    assert all(any(name.startswith("b/") for name in names[split]) for split in SPLITS)
+    assert {d.corpus for ds in read_splits(tmp_path / "out").values() for d in ds} == {"a", "b"}
+
+
+def test_a_train_dialogue_that_an_official_test_holds_is_dropped_whatever_comes_first(tmp_path, dialogues):
+    official = tmp_path / "official"
+    official.mkdir()
+    write_jsonl(tmp_path / "more.jsonl", [*dialogues[5:6], *dialogues[10:]])
+    write_jsonl(official / "train.jsonl", dialogues[:4])
+    write_jsonl(official / "test.jsonl", dialogues[5:7])
+    parts = (("b", tmp_path / "more.jsonl"), ("a", official))
+    report, _ = prepare(mixed(*parts, test_share=0, validation_share=0), tmp_path / "out")
+    assert report["dropped"] == {"duplicate of a held-out dialogue": 1}
+    assert report["read"] == report["kept"] + 1
+    splits = read_splits(tmp_path / "out")
+    assert sum(map(len, splits.values())) == report["kept"]
+    assert not {d.id for d in splits["train"]} & {"b/d5"}
+
+
+def test_twins_are_found_across_corpora(tmp_path, dialogues):
+    twin = dataclasses.replace(dialogues[0], turns=(*dialogues[0].turns, dialogues[1].turns[0]))
+    write_jsonl(tmp_path / "a.jsonl", dialogues[:3])
+    write_jsonl(tmp_path / "b.jsonl", [twin, *dialogues[3:6]])
+    parts = (("a", tmp_path / "a.jsonl"), ("b", tmp_path / "b.jsonl"))
+    report, _ = prepare(mixed(*parts, test_share=0, validation_share=0, audit="report"), tmp_path / "out")
+    assert [{pair["first"], pair["second"]} for pair in report["twins"]] == [{"a/d0", "b/d0"}]
+
+
+def test_a_mix_must_be_clear(tmp_path):
+    with pytest.raises(UserError, match="not both"):
+        prepare(mixed(("a", tmp_path), source="x"), tmp_path / "out")
+    with pytest.raises(UserError, match="a is there twice; give each a name"):
+        prepare(mixed(("a", tmp_path), ("a", tmp_path)), tmp_path / "out")
+
+
+def test_weights_say_how_often_a_corpus_is_drawn(dialogues):
+    named = [dataclasses.replace(d, corpus="ab"[i % 2]) for i, d in enumerate(dialogues)]
+    plain = sample_targets(named, 10**9, 0)
+    count = {name: sum(t.dialogue.corpus == name for t in plain) for name in "ab"}
+    drawn = sample_targets(named, 10**9, 0, weights={"a": 2.0, "b": 0.5})
+    assert sum(t.dialogue.corpus == "a" for t in drawn) == 2 * count["a"]
+    assert 0.3 * count["b"] < sum(t.dialogue.corpus == "b" for t in drawn) < 0.7 * count["b"]
+    assert len({t.id for t in drawn if t.dialogue.corpus == "a"}) == count["a"]
+
+
+def test_lines_that_are_too_long_and_odd_characters(tmp_path, monkeypatch, dialogue_file):
+    monkeypatch.setattr("gistchat.dialogue.LONGEST_LINE", 5000)
+    good = dialogue_file.read_bytes()
+    nul = b'{"turns": [{"speaker": "a\\u0000", "text": "hi\\u0000 there"}, {"speaker": "b", "text": "\\u0007"}]}\n'
+    raw = b'{"turns": [{"speaker": "a", "text": "hi\x00"}, {"speaker": "b", "text": "ho"}]}\n'
+    dialogue_file.write_bytes(good + b"[" * 12_345 + b"\n" + nul + raw + b'{"id": "\\ud800", "turns": []}\n')
+    report, _ = prepare(config(dialogue_file, on_error="skip"), tmp_path / "out")
+    assert report["read"] == 24 == report["kept"] + 4
+    assert report["dropped"] == {"malformed": 3, "fewer than 2 turns": 1}
+    assert report["left_out"] == {"turns without text": 1}
+    assert report["skipped"][0] == f"{dialogue_file}:21: 12,346 bytes long; at most 5,000 are read"
+    assert [problem.rsplit(":", 2)[1] for problem in report["skipped"]] == ["21", "23", "24"]
+
+
+def test_one_speaker_and_files_for_folders(tmp_path, dialogue_file):
+    path = tmp_path / "chat.txt"
+    path.write_text("Ann: one\nAnn: two\n\nAnn: hi\nBen: ho\n")
+    report, _ = prepare(DataConfig(corpus="transcript", source=str(path)), tmp_path / "out")
+    assert report["dropped"] == {"only one speaker": 1}
+    with pytest.raises(UserError, match=r"chat\.txt: is a file; give a folder"):
+        prepare(config(dialogue_file), path)
+
+
+def test_gold_lines_are_cleaned_as_turns_are(tmp_path):
+    gold = [{"speaker": "a", "text": "i ski , call 555-123-4567 ."}]
+    value = {"turns": [{"speaker": "a", "text": "hi"}, {"speaker": "b", "text": "ho"}], "meta": {"gold": gold}}
+    (tmp_path / "d.jsonl").write_text(json.dumps(value) + "\n")
+    prepare(config(tmp_path / "d.jsonl", scrub="yes"), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    assert dialogue.meta["gold"] == [{"speaker": "a", "text": "i ski, call [phone]."}]

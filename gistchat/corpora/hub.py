@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from gistchat.errors import UserError, require
@@ -32,12 +33,14 @@ def load(corpus: str, ids: Sequence[str]) -> list[tuple[Path, str, str]]:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries would come before our one message
     problems = []
     for name in ids:
-        repository, revision = split_id(name)
         try:
-            found = datasets.load_dataset(repository, revision=revision)
+            found = _load(datasets, name)
         except Exception as error:
             # The library raises types of its own, of the hub's client and of the network, and ValueErrors.
-            problems.append(f"{name}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if "OfflineModeIsEnabled" in reason:
+                reason = "not reachable now, and not in the local cache"
+            problems.append(f"{name}: {reason}")
             continue
         return [(Path(file["filename"]), split, name) for split, part in found.items() for file in part.cache_files]
     raise UserError(
@@ -46,16 +49,27 @@ def load(corpus: str, ids: Sequence[str]) -> list[tuple[Path, str, str]]:
     )
 
 
+def _load(datasets: ModuleType, name: str) -> dict[str, Any]:
+    """The splits of a dataset from the hub, its local cache, or a folder."""
+    if Path(name).is_dir():
+        return datasets.load_dataset(name)
+    repository, revision = split_id(name)
+    before = datasets.config.HF_HUB_OFFLINE
+    # Without a network the library would try for half a minute before it looks into its cache.
+    datasets.config.HF_HUB_OFFLINE = before or not is_reachable(name)
+    try:
+        return datasets.load_dataset(repository, revision=revision)
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
 def is_reachable(name: str, timeout: float = 5.0) -> bool:
     """Whether the hub answers for this id and revision now, within `timeout` seconds."""
-    return _info(name, timeout) is not None
-
-
-def _info(name: str, timeout: float) -> Any:
     from huggingface_hub import HfApi
 
     repository, revision = split_id(name)
     try:
-        return HfApi().dataset_info(repository, revision=revision, timeout=timeout)
+        HfApi().dataset_info(repository, revision=revision, timeout=timeout)
     except Exception:
-        return None  # no network, no such repository, or a hub that does not answer: not reachable, whatever the type
+        return False  # no network, no such repository, or a hub that does not answer: not reachable, whatever the type
+    return True

@@ -1,5 +1,6 @@
 """What the readers share: where a corpus's files are, the official split of each, and records of common formats."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -76,6 +77,29 @@ def _find_files(corpus: str, place: Path, patterns: Sequence[str]) -> list[Path]
     raise UserError(f"{place}: no {corpus} file in this folder ({' or '.join(patterns)})")
 
 
+def kind_of_file(path: Path) -> str:
+    """Which generic reader a person's own file is for, by its name and its first record.
+
+    Raises:
+        UserError: it looks like nothing that is read.
+    """
+    if path.suffix in (".csv", ".tsv"):
+        return "table"
+    if path.suffix == ".txt":
+        return "transcript"
+    if path.suffix in (".json", ".jsonl", ".parquet"):
+        first = next((value for _, value in records(path)), None)
+        names = set(first) if isinstance(first, dict) else set()
+        if "turns" in names:
+            return "jsonl"
+        # A JSON file that is no list has no records: it is one conversation.
+        if first is None or isinstance(first, list) or names & {"messages", "conversations"}:
+            return "chat"
+        if names and path.suffix == ".parquet":
+            return "table"
+    raise UserError(f"{path}: cannot tell what kind of file this is; name it with --corpus (see gistchat corpora)")
+
+
 def records(path: Path) -> Iterator[tuple[str, Any]]:
     """Decoded records with their place: lines of JSONL, entries of a JSON list, rows of Parquet or Arrow.
 
@@ -149,16 +173,22 @@ def _parsed(path: Path, parse: Callable[[BinaryIO], Iterator[Any]]) -> Iterator[
 
 
 def _rows(path: Path, batches: Callable[[Path], Iterator[Any]]) -> Iterator[tuple[str, Any]]:
-    pyarrow = require("pyarrow", "hub")
     number = 0
-    try:
+    with _readable(path):
         for batch in batches(path):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{path}: row {number}", row
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    pyarrow = require("pyarrow", "hub")
+    try:
+        yield
     except (pyarrow.ArrowInvalid, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: row {number + 1}: cannot be read ({reason}); a truncated download?") from None
+        raise UserError(f"{path}: cannot be read as {path.suffix[1:]} ({reason}); a truncated download?") from None
 
 
 def _parquet_rows(path: Path) -> Iterator[Any]:
@@ -174,10 +204,11 @@ def _arrow_rows(path: Path) -> Iterator[Any]:
 
 def estimate(path: Path, mark: bytes) -> int:
     """About how many dialogues a file holds, without parsing it: rows, or how often `mark` occurs."""
-    if path.suffix == ".parquet":
-        return require("pyarrow.parquet", "hub").read_metadata(path).num_rows
-    if path.suffix == ".arrow":
-        return sum(batch.num_rows for batch in _arrow_rows(path))
+    if path.suffix in TABLES:
+        with _readable(path):
+            if path.suffix == ".parquet":
+                return require("pyarrow.parquet", "hub").read_metadata(path).num_rows
+            return sum(batch.num_rows for batch in _arrow_rows(path))
     if path.suffix == ".jsonl":
         mark = b"\n"
     with path.open("rb") as file:
