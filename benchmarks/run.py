@@ -37,6 +37,17 @@ class Pair:
     bound: float | None = None
 
 
+@dataclass
+class Measurement:
+    """A figure without a baseline, with a bound that it is held against."""
+
+    name: str
+    unit: str
+    explanation: str
+    take: Callable[[], float]
+    bound: float
+
+
 def rate(side: Callable[[object], int], state: object) -> float:
     """Items per second of one call."""
     start = time.perf_counter()
@@ -69,7 +80,16 @@ def _status_mb(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def measure(pair: Pair) -> dict:
+def measure(pair: Pair | Measurement) -> dict:
+    if isinstance(pair, Measurement):
+        return {
+            "name": pair.name,
+            "unit": pair.unit,
+            "ours": pair.take(),
+            "bound": pair.bound,
+            "repeats": 1,
+            "explanation": pair.explanation,
+        }
     state = pair.setup()
     rates = []
     for number in range(pair.repeats):
@@ -89,11 +109,12 @@ def measure(pair: Pair) -> dict:
     }
 
 
-def all_pairs() -> list[Pair]:
+def all_pairs() -> list[Pair | Measurement]:
     import evaluate_items
+    import prepare_corpus
     import textrank_prefixes
 
-    return [textrank_prefixes.PAIR, evaluate_items.PAIR]
+    return [prepare_corpus.PAIR, prepare_corpus.PEAK, textrank_prefixes.PAIR, evaluate_items.PAIR]
 
 
 def page(results: list[dict]) -> str:
@@ -107,19 +128,17 @@ def page(results: list[dict]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for found in results:
-        bound = "" if found["bound"] is None else f"{found['bound']:.1f}"
-        lines.append(
-            f"| `{found['name']}` | {found['unit']} | {found['baseline']:.1f} | {found['ours']:.1f} | "
-            f"{found['ratio']:.1f} | {bound} | {_shown(found['baseline_peak_mb'])} | {_shown(found['ours_peak_mb'])} |"
-        )
+        figures = [_shown(found.get(name), 1) for name in ("baseline", "ours", "ratio", "bound")]
+        figures += [_shown(found.get(name), 0) for name in ("baseline_peak_mb", "ours_peak_mb")]
+        lines.append(f"| `{found['name']}` | {found['unit']} | {' | '.join(figures)} |")
     lines.append("")
     for found in results:
         lines.append(f"- `{found['name']}` ({found['repeats']} pairs): {found['explanation']}")
     return "\n".join(lines) + "\n"
 
 
-def _shown(megabytes: float | None) -> str:
-    return "" if megabytes is None else f"{megabytes:.0f}"
+def _shown(figure: float | None, digits: int) -> str:
+    return "" if figure is None else f"{figure:,.{digits}f}"
 
 
 def main() -> None:

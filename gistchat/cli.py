@@ -39,10 +39,10 @@ Set = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="Base model: smollm2 (packaged), a hub id such as gpt2, or a folder. Default: the recipe's."),
+    typer.Option(help="Base model: smollm2 (packaged), a hub id such as gpt2 or DialoGPT-small, or a folder."),
 ]
 Init = Annotated[str | None, typer.Option(help="pretrained | scratch (random GPT-2). Default: the recipe's.")]
-Size = Annotated[str | None, typer.Option(help="Of a scratch model: tiny | mini | small. Default: the recipe's.")]
+Size = Annotated[str | None, typer.Option(help="Of a scratch gpt2: tiny | mini | small | medium | large | xl.")]
 Corpus = Annotated[str | None, typer.Option(help="Of those that gistchat corpora lists. Default: the recipe's.")]
 From = Annotated[
     str | None,

@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -104,7 +105,7 @@ class LeftOut:
 Item = Dialogue | Malformed | LeftOut
 
 
-def parse_dialogue(value: Any, default_id: str) -> Dialogue:
+def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dialogue:
     """Check one decoded JSON object against the schema.
 
     Raises:
@@ -123,7 +124,7 @@ def parse_dialogue(value: Any, default_id: str) -> Dialogue:
     targets = value.get("targets")
     if targets is not None and not (isinstance(targets, list) and all(isinstance(name, str) for name in targets)):
         raise ValueError("'targets' must be a list of speakers")
-    if strangers := set(targets or ()) - {turn.speaker for turn in turns}:
+    if targets and (strangers := set(targets) - {turn.speaker for turn in turns}):
         raise ValueError(f"'targets' names {', '.join(sorted(strangers))}, who does not speak")
     meta = value.get("meta") or {}
     if not isinstance(meta, dict):
@@ -132,7 +133,7 @@ def parse_dialogue(value: Any, default_id: str) -> Dialogue:
         raise ValueError("'gold' in 'meta' must be a list of objects with 'speaker' and 'text'")
     return Dialogue(
         id=str(value.get("id") or default_id),
-        corpus=str(value.get("corpus") or ""),
+        corpus=str(value.get("corpus") or default_corpus),
         split=split,
         targets=None if targets is None else tuple(targets),
         meta=meta,
@@ -147,18 +148,19 @@ def _is_gold(value: Any) -> bool:
     )
 
 
+_speaker_and_text = itemgetter("speaker", "text")
+
+
 def _parse_turns(values: list[Any]) -> tuple[Turn, ...]:
-    turns = []
+    try:
+        turns = tuple(map(Turn._make, map(_speaker_and_text, values)))
+        if all(speaker.strip() and text.strip() for speaker, text in turns):
+            return turns
+    except (KeyError, TypeError, AttributeError):
+        pass
     for number, value in enumerate(values, 1):
-        try:
-            speaker, text = value["speaker"], value["text"]
-            if speaker.strip() and text.strip():
-                turns.append(Turn(speaker, text))
-                continue
-        except (KeyError, TypeError, AttributeError):
-            pass
         _explain_turn(value, number)
-    return tuple(turns)
+    raise ValueError("a turn is neither text nor speaker")
 
 
 def _explain_turn(value: Any, number: int) -> None:
@@ -252,9 +254,10 @@ def parse_records(name: str, records: Iterable[tuple[str, Any]]) -> Iterator[Dia
         yield value if isinstance(value, Malformed) else parse_record(name, where, value)
 
 
-def parse_record(name: str, where: str, value: Any) -> Dialogue | Malformed:
+def parse_record(name: str, where: str, value: Any, corpus: str = "") -> Dialogue | Malformed:
+    """The dialogue of a decoded record; `name` and its number are its id, and `corpus` its corpus, if it has none."""
     try:
-        return parse_dialogue(value, f"{name}-{_LAST_NUMBER.search(where)[0]}")
+        return parse_dialogue(value, f"{name}-{_LAST_NUMBER.search(where)[0]}", corpus)
     except ValueError as error:
         return Malformed(where, str(error))
 

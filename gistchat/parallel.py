@@ -1,14 +1,20 @@
 """Work on all cores: batches through a function, in order, with a bounded number under way."""
 
 import collections
-import gc
+import contextlib
 import itertools
+import multiprocessing
 import os
+import signal
+import sys
 import threading
-import time
+import types
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
+
+from gistchat.errors import UserError
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -41,26 +47,43 @@ def ordered_map(function: Callable[[In], Out], batches: Iterable[In]) -> Iterato
     if len(first) < 2 or workers == 1:
         yield from map(function, itertools.chain(first, batches))
         return
-    with ProcessPoolExecutor(workers, initializer=_start, initargs=(os.getpid(),)) as pool:
+    # Forked from a process with threads, a worker may wait for ever for a lock that one of them held.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(workers, context, initializer=_start) as pool:
         under_way: collections.deque[Future[Any]] = collections.deque()
         try:
             for batch in itertools.chain(first, batches):
-                under_way.append(pool.submit(function, batch))
+                with _without_main():
+                    under_way.append(pool.submit(function, batch))
                 if len(under_way) > AHEAD * workers:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
+        except BrokenProcessPool:
+            raise UserError("a worker process was killed, perhaps for want of memory; try again") from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _start(parent: int) -> None:
-    """Begin a worker: what was loaded before it is no garbage to look for, and it ends when its parent was killed."""
-    gc.freeze()
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the script that runs: a worker would import it, with all that it imports, and run what has no guard."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def _start() -> None:
+    """Begin a worker: Ctrl-C is its parent's affair, and it ends when its parent was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is a worker for each core
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -22,13 +22,23 @@ class ModelConfig:
     """The base model."""
 
     name: str = field(
-        default="smollm2", metadata={"help": "smollm2 (packaged, needs no network), a hub id such as gpt2, or a folder"}
+        default="smollm2",
+        metadata={
+            "help": "smollm2 (packaged, needs no network), gpt2, gpt2-medium|-large|-xl, DialoGPT-small|-medium|-large "
+            "(from the hub), any other causal model by hub id or folder"
+        },
     )
     init: str = field(default="pretrained", metadata={"help": "pretrained | scratch (random weights, GPT-2 only)"})
-    size: str = field(default="small", metadata={"help": "of a scratch model: tiny | mini | small (124 M parameters)"})
+    size: str = field(
+        default="small",
+        metadata={
+            "help": "of a scratch gpt2: tiny | mini | small (124 M parameters) | medium | large | xl; gpt2-medium, "
+            "-large and -xl imply theirs"
+        },
+    )
     format: str = field(
         default="auto",
-        metadata={"help": "auto | speaker-tokens | chat-template; auto: the model's template where it has one"},
+        metadata={"help": "auto | speaker-tokens | chat-template; auto: the model's template where it marks roles"},
     )
 
 

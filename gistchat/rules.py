@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from gistchat.dialogue import Dialogue, Item, LeftOut, Turn
 from gistchat.normalize import clean_text, clean_texts, scrub
@@ -24,8 +24,7 @@ class Rules:
     scrub: bool
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What became of a dialogue.
 
     Attributes:
@@ -77,7 +76,7 @@ def judge(rules: Rules, batch: Batch) -> list[Verdict]:
             left_out.append((item.what, item.count))
             continue
         verdict = _judge(rules, _marked(item, batch)) if isinstance(item, Dialogue) else _malformed(str(item))
-        verdicts.append(dataclasses.replace(verdict, left_out=(*verdict.left_out, *left_out)) if left_out else verdict)
+        verdicts.append(verdict._replace(left_out=(*verdict.left_out, *left_out)) if left_out else verdict)
         left_out = []
     if left_out:
         verdicts.append(Verdict(NOTHING, left_out=tuple(left_out)))
@@ -98,14 +97,15 @@ def _marked(dialogue: Dialogue, batch: Batch) -> Dialogue:
 
 def _judge(rules: Rules, dialogue: Dialogue) -> Verdict:
     found = len(dialogue.turns)
+    speakers, texts = [turn.speaker for turn in dialogue.turns], [turn.text for turn in dialogue.turns]
     try:
-        texts = clean_texts([turn.text for turn in dialogue.turns])
-        speakers = [_clean_name(turn.speaker) for turn in dialogue.turns]
+        turns = list(map(Turn, map(_clean_name, speakers), clean_texts(texts)))
     except (TypeError, AttributeError):
         return _malformed(f"dialogue {dialogue.id}: a turn that is not a text")  # rows hold what a column holds
-    turns, merged, empty = merge(list(map(Turn, speakers, texts)))
+    turns, merged, empty = merge(turns)
     left_out = (("turns without text", empty),) if empty else ()
-    if reason := _unfit(turns, merged, rules):
+    names = {turn.speaker for turn in turns}
+    if reason := _unfit(turns, names, merged, rules):
         return Verdict(reason, found=found, left_out=left_out)
     digest = int.from_bytes(hashlib.sha256("\x1f".join([turn.text for turn in turns]).encode()).digest()[:8])
     scrubbed, meta, targets = 0, dialogue.meta, dialogue.targets
@@ -130,7 +130,7 @@ def _judge(rules: Rules, dialogue: Dialogue) -> Verdict:
         replies=len(turns) - 1 if targets is None else len(kept.reply_indices()),
         digest=digest,
         unit=str(meta.get("group") or digest),
-        speakers=tuple(sorted(set(speakers))),
+        speakers=tuple(sorted(names)),
         scrubbed=scrubbed,
         merged=merged,
         left_out=left_out,
@@ -166,14 +166,14 @@ def merge(turns: Sequence[Turn]) -> tuple[list[Turn], int, int]:
     return merged, joined, empty
 
 
-def _unfit(turns: Sequence[Turn], joined: int, rules: Rules) -> str:
+def _unfit(turns: Sequence[Turn], names: set[str], joined: int, rules: Rules) -> str:
     if joined and len(turns) == 1:
         return "only one speaker"
     if len(turns) < rules.min_turns:
         return f"fewer than {rules.min_turns} turns"
-    if not all(turn.speaker for turn in turns):
+    if "" in names:
         return "a turn without a speaker"
-    if len({turn.speaker for turn in turns}) < 2:
+    if len(names) < 2:
         return "only one speaker"
     if rules.max_turn_chars and any(len(turn.text) > rules.max_turn_chars for turn in turns):
         return f"a turn over {rules.max_turn_chars:,} characters"

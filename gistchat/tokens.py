@@ -11,14 +11,10 @@ import json
 import re
 import shutil
 from array import array
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
-from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -32,21 +28,22 @@ from gistchat.storage import fingerprint, is_current, mark_done, move_into, read
 VERSION = 1  # raise it when the same text would give other ids
 DIALOGUES_AT_A_TIME = 500
 BUDGETS = (32, 64, 96, 128, 256, 512)  # tokens of context of which the report tells how many histories fit
-WORDS_REMEMBERED = 200_000
+MOST_KEPT = 200_000  # words and pieces whose ids are remembered
 ID_BYTES = 4
+
+FIRST = "\0"  # stands in no cleaned text
 
 # GPT-2's own pattern, for ASCII text without white space but a space at the start.
 _PIECES = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^ A-Za-z0-9]+")
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Some dialogues' turns: ids one after another, the hash and length of each turn, and counts for the report."""
+class Encoded(NamedTuple):
+    """Some dialogues' turns in any order: ids one after another, hash and length of each, counts for the report."""
 
     ids: bytes
     hashes: bytes
-    lengths: array
-    fits: tuple[int, ...]  # replies whose history has at most so many tokens, for each of `BUDGETS`
+    lengths: np.ndarray
+    fits: np.ndarray  # replies whose history has at most so many tokens, for each of `BUDGETS`
     replies: int
     dialogues: int
 
@@ -63,9 +60,9 @@ class TokenStore:
 
     def get(self, text: str) -> list[int] | None:
         """The ids of a turn's text, or None if no turn has it."""
-        wanted = _text_hash(text)
-        place = int(self._texts.searchsorted(np.uint64(wanted)))
-        if place == len(self._texts) or int(self._texts[place]) != wanted:
+        wanted = np.frombuffer(_digest(text), dtype=np.uint64)[0]
+        place = int(self._texts.searchsorted(wanted))
+        if place == len(self._texts) or self._texts[place] != wanted:
             return None
         start = int(self._starts[place])
         return self._ids[start : start + int(self._lengths[place])].tolist()
@@ -115,47 +112,41 @@ def report_lines(report: dict[str, Any]) -> list[str]:
 
 def _store(prepared: Path, folder: Path) -> dict[str, Any]:
     """Write the ids and the index over them; returns the report."""
-    hashes, lengths = array("Q"), Counter()
-    starts = array("Q", [0])
-    fits, replies = [0] * len(BUDGETS), 0
+    hashes: list[bytes] = []
+    lengths: list[np.ndarray] = []
+    fits, replies = np.zeros(len(BUDGETS), dtype=np.int64), 0
     files = [prepared / f"{split}.jsonl" for split in SPLITS]
     total = sum(report["dialogues"] for report in read_json(prepared / "report.json")["splits"].values())
     encode = partial(_encode, str(folder / "tokenizer.json"))
     with progress("tokenize", total) as advance, (folder / "ids.bin").open("wb") as file:
         for encoded in ordered_map(encode, batched(_lines(files), DIALOGUES_AT_A_TIME)):
             file.write(encoded.ids)
-            hashes.frombytes(encoded.hashes)
-            for length in encoded.lengths:
-                starts.append(starts[-1] + length)
-            lengths.update(encoded.lengths)
-            fits = [sum(pair) for pair in zip(fits, encoded.fits, strict=True)]
+            hashes.append(encoded.hashes)
+            lengths.append(encoded.lengths)
+            fits += encoded.fits
             replies += encoded.replies
             advance(encoded.dialogues)
-    _write_index(folder, hashes, starts)
+    each = np.concatenate(lengths)
+    _write_index(folder, np.frombuffer(b"".join(hashes), dtype=np.uint64), each)
     return {
-        "tokens": starts[-1],
-        "turns": len(hashes),
-        "median": _quantile(lengths, 0.5),
-        "p99": _quantile(lengths, 0.99),
-        "history_fits": {str(budget): count / max(replies, 1) for budget, count in zip(BUDGETS, fits, strict=True)},
+        "tokens": int(each.sum(dtype=np.int64)),
+        "turns": len(each),
+        "median": _quantile(each, 0.5),
+        "p99": _quantile(each, 0.99),
+        "history_fits": dict(zip(map(str, BUDGETS), (fits / max(replies, 1)).tolist(), strict=True)),
     }
 
 
-def _write_index(folder: Path, hashes: array, starts: array) -> None:
-    texts, places = np.unique(np.frombuffer(hashes, dtype=np.uint64), return_index=True)
-    begins = np.frombuffer(starts, dtype=np.uint64)
+def _write_index(folder: Path, hashes: np.ndarray, lengths: np.ndarray) -> None:
+    texts, places = np.unique(hashes, return_index=True)
+    starts = np.cumsum(lengths, dtype=np.uint64) - lengths
     np.save(folder / "texts.npy", texts)
-    np.save(folder / "starts.npy", begins[places])
-    np.save(folder / "lengths.npy", (begins[1:] - begins[:-1])[places].astype(np.uint32))
+    np.save(folder / "starts.npy", starts[places])
+    np.save(folder / "lengths.npy", lengths[places])
 
 
-def _quantile(lengths: Counter, share: float) -> int:
-    reached = 0
-    for length in sorted(lengths):
-        reached += lengths[length]
-        if reached >= share * lengths.total():
-            return length
-    return 0
+def _quantile(lengths: np.ndarray, share: float) -> int:
+    return int(np.quantile(lengths, share, method="inverted_cdf"))
 
 
 def _lines(files: Sequence[Path]) -> Iterator[bytes]:
@@ -166,23 +157,37 @@ def _lines(files: Sequence[Path]) -> Iterator[bytes]:
 
 def _encode(tokenizer: str, lines: Sequence[bytes]) -> Encoded:
     """Ids of the turns of some dialogues, given as lines of JSONL."""
-    dialogues = [[turn["text"] for turn in orjson.loads(line)["turns"]] for line in lines]
-    texts = [text for dialogue in dialogues for text in dialogue]
-    encoded = _encoder(tokenizer).encode(texts)
-    lengths = [len(one) // ID_BYTES for one in encoded]
-    fits, replies, first = [0] * len(BUDGETS), 0, 0
-    for dialogue in dialogues:
-        # The reply at turn i has the turns before i - 1 as history; turn i - 1 is the one that is answered.
-        histories = list(accumulate(lengths[first : first + len(dialogue) - 2], initial=0))
-        fits = [count + bisect_right(histories, budget) for count, budget in zip(fits, BUDGETS, strict=True)]
-        replies += len(histories)
-        first += len(dialogue)
-    hashes = array("Q", map(_text_hash, texts)).tobytes()
-    return Encoded(b"".join(encoded), hashes, array("L", lengths), tuple(fits), replies, len(dialogues))
+    dialogues = [orjson.loads(line)["turns"] for line in lines]
+    texts = [turn["text"] for dialogue in dialogues for turn in dialogue]
+    ids, lengths, order = _encoder(tokenizer).encode(texts)
+    counts = np.array([len(dialogue) for dialogue in dialogues], dtype=int)
+    hashes = b"".join([_digest(texts[i]) for i in order])
+    in_order = np.empty_like(lengths)
+    in_order[order] = lengths
+    fits, replies = _histories(in_order, counts)
+    return Encoded(ids, hashes, lengths, fits, replies, len(dialogues))
 
 
-def _text_hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+def _histories(lengths: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, int]:
+    """How many replies have a history within each of `BUDGETS`, and how many replies there are.
+
+    The reply at turn i has the turns before i - 1 as history; turn i - 1 is the one that is answered.
+
+    Args:
+        lengths: tokens of each turn.
+        counts: turns of each dialogue.
+    """
+    before = np.cumsum(lengths, dtype=np.int64) - lengths
+    ends = np.cumsum(counts)
+    histories = before - np.repeat(before[ends - counts], counts)
+    answered = np.ones(len(lengths), dtype=bool)
+    answered[ends - 1] = False  # nobody answers the last turn
+    histories = histories[answered]
+    return np.array([np.count_nonzero(histories <= budget) for budget in BUDGETS]), len(histories)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
 class Encoder:
@@ -196,55 +201,71 @@ class Encoder:
         self.tokenizer = tokenizers.Tokenizer.from_file(path)
         self.tokenizer.encode_special_tokens = True  # what looks like a control token is spelled out
         self.by_word = _splits_at_spaces(json.loads(self.tokenizer.to_str()))
-        self.first: dict[str, bytes] = {}  # words that begin a text
-        self.later: dict[str, bytes] = {}  # words with the space before them
-        self.pieces: dict[str, bytes] = {}
+        self.words = Words(self.tokenizer)
 
-    def encode(self, texts: Sequence[str]) -> list[bytes]:
-        """The ids of each text as 32-bit numbers."""
-        split = [_words(text) if self.by_word else None for text in texts]
-        later = set(chain.from_iterable(words[1:] for words in split if words))
-        new = (
-            self._learn(self.first, {words[0] for words in split if words}, ""),
-            self._learn(self.later, later, " "),
-        )
-        rest = iter(self._encode_whole([text for text, words in zip(texts, split, strict=True) if not words]))
-        encoded = [self._joined(words) if words else next(rest) for words in split]
-        for known, words in zip((self.first, self.later), new, strict=True):
-            _forget(known, words)
-        return encoded
+    def encode(self, texts: Sequence[str]) -> tuple[bytes, np.ndarray, list[int]]:
+        """The ids of some texts, in an order of its own.
 
-    def _joined(self, words: list[str]) -> bytes:
-        return self.first[words[0]] + b"".join([self.later[word] for word in words[1:]])
+        Returns:
+            All ids as 32-bit numbers, one text after another; how many each text has; and which text that is.
+        """
+        spaced, whole = list(range(len(texts))), []
+        if not (self.by_word and _has_single_spaces(" ".join(texts))):
+            spaced = [i for i, text in enumerate(texts) if self.by_word and _has_single_spaces(text)]
+            whole = sorted(set(range(len(texts))) - set(spaced))
+        by_word, word_lengths = self._encode_words([texts[i] for i in spaced])
+        found = self.tokenizer.encode_batch([texts[i] for i in whole], add_special_tokens=False)
+        ids = by_word + b"".join([array("I", one.ids).tobytes() for one in found])
+        lengths = np.concatenate([word_lengths, np.array([len(one.ids) for one in found], dtype=np.uint32)])
+        return ids, lengths, spaced + whole
 
-    def _learn(self, known: dict[str, bytes], words: set[str], space: str) -> set[str]:
-        """Encode words that are new, by their pieces: letters, digits and signs are never joined. Returns the new."""
-        new = {word: _PIECES.findall(space + word) for word in words - known.keys()}
-        unseen = set(chain.from_iterable(new.values())) - self.pieces.keys()
-        self.pieces |= zip(unseen, self._encode_whole(list(unseen)), strict=True)
-        known |= {word: b"".join([self.pieces[piece] for piece in pieces]) for word, pieces in new.items()}
-        _forget(self.pieces, unseen)
-        return new.keys()
-
-    def _encode_whole(self, texts: list[str]) -> list[bytes]:
-        found = self.tokenizer.encode_batch(texts, add_special_tokens=False)
-        return [array("I", one.ids).tobytes() for one in found]
+    def _encode_words(self, texts: list[str]) -> tuple[bytes, np.ndarray]:
+        if not texts:
+            return b"", np.zeros(0, dtype=np.uint32)
+        # One split for all: the mark tells the words that begin a text, and stands where no text has it.
+        words = (FIRST + f" {FIRST}".join(texts)).split(" ")
+        found = list(map(self.words.__getitem__, words))
+        sizes = np.array(list(map(len, found)), dtype=np.uint32) // ID_BYTES
+        starts = np.cumsum([0] + [text.count(" ") + 1 for text in texts[:-1]])
+        return b"".join(found), np.add.reduceat(sizes, starts, dtype=np.uint32)
 
 
-def _forget(known: dict[str, bytes], words: Iterable[str]) -> None:
-    """Give up the latest words where there are too many: the first that are met are the common ones."""
-    if len(known) > WORDS_REMEMBERED:
-        for word in words:
-            del known[word]
+class Pieces(dict[str, bytes]):
+    """Ids of short texts, encoded when they are met first."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __missing__(self, text: str) -> bytes:
+        return self.keep(text, array("I", self.tokenizer.encode(text, add_special_tokens=False).ids).tobytes())
+
+    def keep(self, text: str, ids: bytes) -> bytes:
+        if len(self) < MOST_KEPT:  # the first that are met are the common ones
+            self[text] = ids
+        return ids
+
+
+class Words(Pieces):
+    """Ids of words, from the ids of their pieces: words are many, as signs stand at their ends, and pieces are few.
+
+    Words that begin a text are marked by `FIRST`, others have a space before them.
+    """
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        super().__init__(tokenizer)
+        self.pieces = Pieces(tokenizer)
+
+    def __missing__(self, word: str) -> bytes:
+        pieces = _PIECES.findall(word[1:] if word.startswith(FIRST) else f" {word}")
+        return self.keep(word, b"".join([self.pieces[piece] for piece in pieces]))
 
 
 _encoder = lru_cache(maxsize=1)(Encoder)
 
 
-def _words(text: str) -> list[str] | None:
-    """The words of a text; None where white space is anything but single spaces inside of ASCII text."""
-    words = text.split()
-    return words if text.isascii() and " ".join(words) == text else None
+def _has_single_spaces(text: str) -> bool:
+    """Whether white space is nothing but single spaces between words, in ASCII: as in nearly all cleaned text."""
+    return text.isascii() and text.isprintable() and "  " not in text and text[:1] != " " and text[-1:] != " "
 
 
 def _splits_at_spaces(settings: dict[str, Any]) -> bool:

@@ -233,7 +233,7 @@ def test_an_item_is_never_scored_with_anothers_reply(tiny_recipe, tmp_path, part
     model, prompt_format, _, builder = parts
     one, other = make_dialogue(0), make_dialogue(1)
     turns = [list(d.turns) for d in (one, other)]
-    turns[1][6] = dataclasses.replace(turns[1][6], text=turns[0][6].text)
+    turns[1][6] = turns[1][6]._replace(text=turns[0][6].text)
     pair = [dataclasses.replace(d, turns=tuple(t)) for d, t in zip((one, other), turns, strict=True)]
     builder.store.add(pair, token_counter(prompt_format.tokenizer))
     targets = [Target(pair[0], 7), Target(pair[1], 7)]

@@ -1,11 +1,10 @@
 """Dialogues in gistchat's own JSONL (docs/formats.md), or Parquet with the same columns."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 from gistchat.corpora.sources import Undecoded, undecoded
-from gistchat.dialogue import Dialogue, Item, Malformed, parse_json, parse_record
+from gistchat.dialogue import Item, Malformed, parse_json, parse_record
 
 PATTERNS = ("*.jsonl", "*.parquet")
 
@@ -19,7 +18,4 @@ def read(path: Path) -> Iterator[Item]:
 
 def parse(item: Undecoded) -> Iterator[Item]:
     value = parse_json(item.where, item.value) if isinstance(item.value, bytes) else item.value
-    found = value if isinstance(value, Malformed) else parse_record(item.file, item.where, value)
-    if isinstance(found, Dialogue) and not found.corpus:
-        found = dataclasses.replace(found, corpus=item.file)
-    yield found
+    yield value if isinstance(value, Malformed) else parse_record(item.file, item.where, value, item.file)

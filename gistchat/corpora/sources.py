@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import ijson
 
@@ -118,8 +118,7 @@ def records(path: Path) -> Iterator[tuple[str, Any]]:
         yield from json_lines(path)
 
 
-@dataclass(frozen=True)
-class Undecoded:
+class Undecoded(NamedTuple):
     """A record on its way to be parsed by another process: a line of JSONL, or a row; and its file's name."""
 
     file: str
