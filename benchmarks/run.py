@@ -85,7 +85,9 @@ def measure(pair: Pair | Measurement) -> dict:
         return {
             "name": pair.name,
             "unit": pair.unit,
+            "baseline": None,
             "ours": pair.take(),
+            "ratio": None,
             "bound": pair.bound,
             "repeats": 1,
             "explanation": pair.explanation,

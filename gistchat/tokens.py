@@ -112,22 +112,28 @@ def report_lines(report: dict[str, Any]) -> list[str]:
 
 def _store(prepared: Path, folder: Path) -> dict[str, Any]:
     """Write the ids and the index over them; returns the report."""
-    hashes: list[bytes] = []
-    lengths: list[np.ndarray] = []
     fits, replies = np.zeros(len(BUDGETS), dtype=np.int64), 0
     files = [prepared / f"{split}.jsonl" for split in SPLITS]
     total = sum(report["dialogues"] for report in read_json(prepared / "report.json")["splits"].values())
     encode = partial(_encode, str(folder / "tokenizer.json"))
-    with progress("tokenize", total) as advance, (folder / "ids.bin").open("wb") as file:
+    hashes, lengths = folder / "hashes.bin", folder / "lengths.bin"
+    with (
+        progress("tokenize", total) as advance,
+        (folder / "ids.bin").open("wb") as ids_file,
+        hashes.open("wb") as hashes_file,
+        lengths.open("wb") as lengths_file,
+    ):
         for encoded in ordered_map(encode, batched(_lines(files), DIALOGUES_AT_A_TIME)):
-            file.write(encoded.ids)
-            hashes.append(encoded.hashes)
-            lengths.append(encoded.lengths)
+            ids_file.write(encoded.ids)
+            hashes_file.write(encoded.hashes)
+            lengths_file.write(encoded.lengths.tobytes())
             fits += encoded.fits
             replies += encoded.replies
             advance(encoded.dialogues)
-    each = np.concatenate(lengths)
-    _write_index(folder, np.frombuffer(b"".join(hashes), dtype=np.uint64), each)
+    each = np.fromfile(lengths, dtype=np.uint32)
+    _write_index(folder, np.fromfile(hashes, dtype=np.uint64), each)
+    hashes.unlink()
+    lengths.unlink()
     return {
         "tokens": int(each.sum(dtype=np.int64)),
         "turns": len(each),
@@ -138,11 +144,12 @@ def _store(prepared: Path, folder: Path) -> dict[str, Any]:
 
 
 def _write_index(folder: Path, hashes: np.ndarray, lengths: np.ndarray) -> None:
-    texts, places = np.unique(hashes, return_index=True)
-    starts = np.cumsum(lengths, dtype=np.uint64) - lengths
-    np.save(folder / "texts.npy", texts)
-    np.save(folder / "starts.npy", starts[places])
-    np.save(folder / "lengths.npy", lengths[places])
+    order = np.argsort(hashes, kind="stable")
+    np.save(folder / "texts.npy", hashes[order])
+    np.save(folder / "lengths.npy", lengths[order])
+    starts = np.cumsum(lengths, dtype=np.uint64)
+    starts -= lengths
+    np.save(folder / "starts.npy", starts[order])
 
 
 def _quantile(lengths: np.ndarray, share: float) -> int:
