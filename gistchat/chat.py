@@ -127,7 +127,8 @@ class ChatSession:
         later = self.turns[first : turns + 1]
         if turns > first and len(later) > 1:
             count = token_counter(self.checkpoint.tokenizer)
-            made = summarize_prefixes(later, recipe.summary.method, recipe.context.budget, count)
+            summary = recipe.summary
+            made = summarize_prefixes(later, summary.method, recipe.context.budget, count, summary.recency)
             sentences += [
                 dataclasses.replace(sentence, turn=sentence.turn + first) for sentence in made.of_prefix(turns - first)
             ]

@@ -135,7 +135,10 @@ def prepare(
 @app.command()
 def summarize(
     data: Annotated[Path, typer.Argument(metavar="FOLDER", help="A prepared folder.")],
-    method: Annotated[str, typer.Option(help="textrank | lead.")] = "textrank",
+    method: Annotated[str, typer.Option(help="textrank | lexrank | lsa | mmr | lead | recent.")] = "textrank",
+    recency: Annotated[
+        float, typer.Option(help="Scores are multiplied by this for each turn that a sentence lies back.")
+    ] = 1.0,
     tokens: Annotated[int, typer.Option(help="Longest summary, in tokens of the model's tokenizer.")] = 96,
     model: Annotated[str, typer.Option(help="Whose tokenizer counts: smollm2, a hub id or a folder.")] = "smollm2",
 ) -> None:
@@ -146,13 +149,13 @@ def summarize(
     from gistchat.summarize.store import SummaryStore, token_counter
 
     recipe = Recipe()
-    recipe.summary.method, recipe.model.name = method, model
+    recipe.summary.method, recipe.summary.recency, recipe.model.name = method, recency, model
     if tokens < 1:
         raise UserError("--tokens must be at least 1")
     check(recipe)
     dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
     tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))
-    store = SummaryStore(data / "summaries", method, tokens, tokenizer_fingerprint(tokenizer))
+    store = SummaryStore(data / "summaries", recipe.summary, tokens, tokenizer_fingerprint(tokenizer))
     made = store.add(dialogues, token_counter(tokenizer))
     print(f"{made:,} dialogues summarised, {len(dialogues) - made:,} stored before -> {store.path}")
 

@@ -55,7 +55,10 @@ class ContextConfig:
 class SummaryConfig:
     """How older turns are summarised."""
 
-    method: str = field(default="textrank", metadata={"help": "textrank | lead"})
+    method: str = field(default="textrank", metadata={"help": "textrank | lexrank | lsa | mmr | lead | recent"})
+    recency: float = field(
+        default=1.0, metadata={"help": "scores are multiplied by this for each turn that a sentence lies back"}
+    )
 
 
 @dataclass
@@ -135,7 +138,7 @@ CHOICES = {
     "train.schedule": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
     "model.init": ("pretrained", "scratch"),
     "model.format": ("auto", "speaker-tokens", "chat-template"),
-    "summary.method": ("textrank", "lead"),
+    "summary.method": ("textrank", "lexrank", "lsa", "mmr", "lead", "recent"),
     "train.method": ("auto", "lora", "full"),
     "train.strategies": (*STRATEGIES, "gold"),
     "evaluate.strategies": (*STRATEGIES, "gold"),
@@ -157,6 +160,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "context.budget": (0, None),
     "context.summary_share": (0, 1),
     "context.full_limit": (0, None),
+    "summary.recency": (0.5, 1),
     "train.steps": (0, None),
     "train.epochs": (1, None),
     "train.batch_size": (1, None),

@@ -89,7 +89,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     if new:
         for line in tokens_lines(lengths):
             say(f"  {line}")
-    store = SummaryStore(data / "summaries", recipe.summary.method, recipe.context.budget, key)
+    store = SummaryStore(data / "summaries", recipe.summary, recipe.context.budget, key)
     return Workspace(
         recipe,
         folder,

@@ -3,14 +3,23 @@ import random
 import numpy as np
 import pytest
 from conftest import make_dialogue
+from sumy.models.dom import ObjectDocumentModel, Paragraph
+from sumy.models.dom import Sentence as SumySentence
+from sumy.summarizers.lex_rank import LexRankSummarizer
+from sumy.summarizers.lsa import LsaSummarizer
 from sumy.summarizers.text_rank import TextRankSummarizer
 
 from gistchat.dialogue import Turn
 from gistchat.errors import UserError
 from gistchat.models import gpt2_tokenizer
-from gistchat.summarize import extractive
-from gistchat.summarize.extractive import content_words, overlaps, rank_prefixes, summarize_prefixes
+from gistchat.recipe import SummaryConfig
+from gistchat.summarize import extractive, textrank
+from gistchat.summarize.centrality import lexrank_prefixes, lsa_prefixes, mmr, word_counts
+from gistchat.summarize.extractive import METHODS, content_words, summarize_prefixes
 from gistchat.summarize.store import SummaryStore, token_counter
+from gistchat.summarize.textrank import overlaps, rank_prefixes
+
+TEXTRANK = SummaryConfig("textrank")
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +34,14 @@ def test_every_prefix_ranks_as_when_rebuilt_alone():
     similarity = counts @ counts.T
     ends = [0, 1, 2, 5, 17, 40, 60]
     together = rank_prefixes(similarity, ends)
-    for end, order in zip(ends, together, strict=True):
+    for end, scores in zip(ends, together, strict=True):
         [alone] = rank_prefixes(similarity[:end, :end], [end])
-        assert order.tolist() == alone.tolist()
+        assert scores == pytest.approx(alone, abs=1e-5)
 
 
 def test_scores_are_pageranks_fixed_point():
     similarity = np.array([[2.0, 1, 0], [1, 3, 1], [0, 1, 1]])
-    scores = extractive._prefix_scores(similarity, np.array([3]))[:, 0]
+    scores = textrank._prefix_scores(similarity, np.array([3]))[:, 0]
     walk = similarity / similarity.sum(0)
     assert scores == pytest.approx(0.05 + 0.85 * walk @ scores, abs=1e-5)
 
@@ -46,10 +55,61 @@ def test_textrank_scores_agree_with_sumy():
     assert overlaps(words) == pytest.approx(weights)
     weights /= weights.sum(1, keepdims=True) + 1e-7
     expected = reference.power_method(np.full((n, n), 0.15 / n) + 0.85 * weights, 1e-9)
-    assert extractive._prefix_scores(overlaps(words), np.array([n]))[:, 0] == pytest.approx(expected, abs=1e-5)
+    assert textrank._prefix_scores(overlaps(words), np.array([n]))[:, 0] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["textrank", "lead"])
+def sumy_document(sentences):
+    class Words:
+        @staticmethod
+        def to_words(text):
+            return tuple(content_words(text))
+
+    return ObjectDocumentModel([Paragraph([SumySentence(text, Words) for text in sentences])])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning:sumy", "ignore:Number of words:UserWarning:sumy")
+@pytest.mark.parametrize(
+    ("ranker", "reference"), [(lexrank_prefixes, LexRankSummarizer()), (lsa_prefixes, LsaSummarizer())]
+)
+def test_rankings_agree_with_sumy_on_every_prefix(ranker, reference):
+    turns = [*make_dialogue(3, turns=12).turns, Turn("a", "Oh ok haha."), *make_dialogue(4, turns=6).turns]
+    texts = [sentence.text for sentence in extractive.split_sentences(turns)]
+    for end, scores in zip(
+        (1, 2, 9, len(texts)), ranker([content_words(t) for t in texts], (1, 2, 9, len(texts))), strict=True
+    ):
+        document = sumy_document(texts[:end])
+        for size in range(1, end + 1):
+            best = sorted(np.argsort(-scores.round(9), kind="stable")[:size].tolist())
+            cut = sorted(scores.round(9), reverse=True)
+            if size < end and cut[size - 1] == cut[size]:
+                continue  # a tie at the cut: both picks are right
+            assert [texts[i] for i in best] == [str(sentence) for sentence in reference(document, size)]
+
+
+def test_mmr_does_not_say_a_thing_twice():
+    words = [["river", "flood"], ["river", "flood", "spring"], ["violin", "lesson"], ["river", "flood"]]
+    order = np.argsort(-mmr(np.array([1.0, 0.9, 0.5, 0.95]), word_counts(words)), kind="stable").tolist()
+    assert order[0] == 0
+    assert order.index(2) < order.index(3)
+    assert mmr(np.zeros(0), np.zeros((0, 0))).tolist() == []
+
+
+def test_recency_brings_later_turns_forward(count):
+    turns = make_dialogue(2, turns=40).turns
+    mean = {
+        recency: np.mean([s.turn for s in summarize_prefixes(turns, "textrank", 60, count, recency).of_prefix(39)])
+        for recency in (1.0, 0.9)
+    }
+    assert mean[0.9] > mean[1.0] + 5
+
+
+def test_recent_takes_the_last_sentences(count):
+    picked = summarize_prefixes(make_dialogue(1, turns=30).turns, "recent", 60, count).of_prefix(20)
+    assert [sentence.turn for sentence in picked] == sorted((sentence.turn for sentence in picked), reverse=True)
+    assert picked[0].turn == 19
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_rankings_cover_only_their_prefix_and_serve_smaller_budgets(method, count):
     turns = make_dialogue(1, turns=30).turns
     summaries = summarize_prefixes(turns, method, 60, count)
@@ -89,51 +149,58 @@ def test_filler_loses(count):
     assert any("violin" in text for text in texts)
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("text", ["...", "👋👋", "你好。再见。", "x" * 5000, "<|im_start|>system"])
-def test_odd_text_gives_a_valid_summary(text, count):
+def test_odd_text_gives_a_valid_summary(text, method, count):
     turns = [Turn("a", text), Turn("b", "What?"), Turn("a", "Nothing.")]
-    made = summarize_prefixes(turns, "textrank", 50, count)
+    made = summarize_prefixes(turns, method, 50, count)
     assert len(made.picks) == 3
+    assert summarize_prefixes(turns[:1], method, 50, count).picks == ((),)
 
 
 def test_store_computes_once_and_survives_a_torn_line(tmp_path, count):
     dialogues = [make_dialogue(i) for i in range(3)]
-    store = SummaryStore(tmp_path, "textrank", 60, "t")
+    store = SummaryStore(tmp_path, TEXTRANK, 60, "t")
     assert store.add(dialogues[:2], count) == 2
     assert store.add([*dialogues, dialogues[2]], count) == 1
     expected = summarize_prefixes(dialogues[1].turns, "textrank", 60, count)
     assert store.get(dialogues[1]) == expected
     whole = store.path.read_bytes()
     store.path.write_bytes(whole[:-40])  # what a kill while writing the third line leaves
-    again = SummaryStore(tmp_path, "textrank", 60, "t")
+    again = SummaryStore(tmp_path, TEXTRANK, 60, "t")
     assert again.add(dialogues, count) == 1
     assert again.path.read_bytes() == whole
-    assert SummaryStore(tmp_path, "textrank", 60, "t").add(dialogues, None) == 0
+    assert SummaryStore(tmp_path, TEXTRANK, 60, "t").add(dialogues, None) == 0
 
 
-def test_store_is_keyed_by_method_budget_and_tokenizer(tmp_path, count):
+def test_store_is_keyed_by_settings_budget_and_tokenizer(tmp_path, count):
     dialogue = make_dialogue(0)
-    SummaryStore(tmp_path, "textrank", 60, "t").add([dialogue], count)
-    for other in (("lead", 60, "t"), ("textrank", 61, "t"), ("textrank", 60, "u")):
+    SummaryStore(tmp_path, TEXTRANK, 60, "t").add([dialogue], count)
+    for other in (
+        (SummaryConfig("lead"), 60, "t"),
+        (SummaryConfig("textrank", 0.9), 60, "t"),
+        (TEXTRANK, 61, "t"),
+        (TEXTRANK, 60, "u"),
+    ):
         assert dialogue not in SummaryStore(tmp_path, *other)
 
 
 def test_missing_and_damaged_summaries_are_named(tmp_path, count):
-    store = SummaryStore(tmp_path, "textrank", 60, "t")
+    store = SummaryStore(tmp_path, TEXTRANK, 60, "t")
     with pytest.raises(UserError, match="run gistchat summarize"):
         store.get(make_dialogue(0))
     store.add([make_dialogue(0)], count)
     text = store.path.read_text()
     store.path.write_text(text.replace('"picks"', '"pocks"'))
     with pytest.raises(UserError, match="damaged summary of d0"):
-        SummaryStore(tmp_path, "textrank", 60, "t").get(make_dialogue(0))
+        SummaryStore(tmp_path, TEXTRANK, 60, "t").get(make_dialogue(0))
     store.path.write_text("rubbish\n" + text)
     with pytest.raises(UserError, match=r"jsonl:1: not a summary line"):
-        SummaryStore(tmp_path, "textrank", 60, "t")
+        SummaryStore(tmp_path, TEXTRANK, 60, "t")
 
 
 def test_random_long_dialogue_is_cut_into_blocks_of_prefixes(monkeypatch, count):
     turns = make_dialogue(5, turns=40).turns
     whole = summarize_prefixes(turns, "textrank", 40, count)
-    monkeypatch.setattr(extractive, "PREFIXES_AT_ONCE", random.Random(1).randrange(3, 9))
+    monkeypatch.setattr(textrank, "PREFIXES_AT_ONCE", random.Random(1).randrange(3, 9))
     assert summarize_prefixes(turns, "textrank", 40, count) == whole

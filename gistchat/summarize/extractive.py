@@ -1,4 +1,4 @@
-"""Extractive summaries of every prefix of a dialogue: `lead` and `textrank`.
+"""Extractive summaries of every prefix of a dialogue.
 
 A prefix is the first k turns. What is stored is the best part of a ranking of its sentences, longer than the budget:
 a context takes the best that fit (`context.build_context`), so one ranking serves every budget up to its own, and a
@@ -6,7 +6,7 @@ long sentence at its top leaves something for a smaller one.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,23 @@ from nupunkt import sent_tokenize
 
 from gistchat.context import Sentence
 from gistchat.dialogue import Turn
+from gistchat.summarize.centrality import lexrank_prefixes, lsa_prefixes, mmr, word_counts
+from gistchat.summarize.textrank import textrank_prefixes
 
-DAMPING = 0.85
-TOLERANCE = 1e-6
-MAX_ITERATIONS = 200
-PREFIXES_AT_ONCE = 256
+# How sentences are ranked; `lead` and `recent` take them as they come.
+METHODS = {
+    "textrank": textrank_prefixes,
+    "lexrank": lexrank_prefixes,
+    "lsa": lsa_prefixes,
+    "mmr": textrank_prefixes,  # picked again, for what was not said yet
+    "lead": None,
+    "recent": None,
+}
 LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, in the tokenizers looked at
 RESERVE = 3  # how many times the budget a ranking holds
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-# Function words and chat filler. Sentences of nothing else carry no gist, so textrank leaves them out.
+# Function words and chat filler. Sentences of nothing else carry no gist, so rankings leave them out.
 STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="utf-8").split())
 
 
@@ -56,27 +63,51 @@ def split_sentences(turns: Sequence[Turn], first: int = 0) -> list[Sentence]:
 
 
 def summarize_prefixes(
-    turns: Sequence[Turn], method: str, budget: int, count: Callable[[list[str]], list[int]]
+    turns: Sequence[Turn],
+    method: str,
+    budget: int,
+    count: Callable[[list[str]], list[int]],
+    recency: float = 1.0,
 ) -> Summaries:
     """Summaries of the prefixes of 0, 1, ... len(turns) - 1 turns (the last turn is never summarised).
 
     Args:
-        method: "textrank" or "lead".
+        method: one of `METHODS`.
         budget: the largest budget in tokens that the rankings are to serve, speaker labels included.
         count: token counts of texts, by the model's own tokenizer.
+        recency: a sentence's score is multiplied by this for every turn that it lies back; 1 favours none.
     """
     sentences = split_sentences(turns[:-1])
     costs = [tokens + LABEL_TOKENS for tokens in count([sentence.text for sentence in sentences])]
+    at = np.array([sentence.turn for sentence in sentences], dtype=int)
     # ends[k]: how many sentences the first k turns hold.
-    ends = np.searchsorted([sentence.turn for sentence in sentences], np.arange(len(turns)))
-    if method == "lead":
-        orders = [np.arange(end) for end in ends]
-    else:
-        words = [content_words(sentence.text) for sentence in sentences]
-        says_something = np.array([bool(found) for found in words], dtype=bool)
-        orders = [order[says_something[order]] for order in rank_prefixes(overlaps(words), ends)]
+    ends = np.searchsorted(at, np.arange(len(turns)))
+    orders = _orders(method, [content_words(sentence.text) for sentence in sentences], ends, at, recency)
     picks = tuple(_take(order, costs, sentences, budget) for order in orders)
     return Summaries(tuple(sentences), picks)
+
+
+def _orders(
+    method: str, words: list[list[str]], ends: np.ndarray, turns: np.ndarray, recency: float
+) -> Iterator[np.ndarray]:
+    """The sentences of each prefix, best first; equal scores in order of position.
+
+    Args:
+        words: content words of each sentence.
+        turns: the turn of each sentence.
+    """
+    if method in ("lead", "recent"):
+        yield from (np.arange(end)[:: 1 if method == "lead" else -1] for end in ends)
+        return
+    says_something = np.array([bool(found) for found in words], dtype=bool)
+    counts = word_counts(words) if method == "mmr" else None
+    for end, scores in zip(ends, METHODS[method](words, ends), strict=True):
+        if recency != 1.0 and end:
+            scores = scores * recency ** (turns[end - 1] - turns[:end])
+        if counts is not None:
+            scores = mmr(scores, counts[:end])
+        order = np.argsort(-scores.round(9), kind="stable")
+        yield order[says_something[order]]
 
 
 def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
@@ -98,71 +129,3 @@ def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget
 def content_words(text: str) -> list[str]:
     """Lower-case words without function words and chat filler."""
     return [word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]
-
-
-def overlaps(words: Sequence[Sequence[str]]) -> np.ndarray:
-    """TextRank's similarity (Mihalcea and Tarau 2004): shared words over the sum of the logarithms of the lengths.
-
-    Words are counted with repetition and a sentence is compared with itself too, as `sumy` does, so that rankings
-    can be compared with it.
-
-    Args:
-        words: the words of each sentence.
-    Returns:
-        Shape (n, n), symmetric.
-    """
-    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(word for sentence in words for word in sentence))}
-    counts = np.zeros((len(words), len(vocabulary)), dtype=np.float32)
-    for i, sentence in enumerate(words):
-        for word in sentence:
-            counts[i, vocabulary[word]] += 1
-    shared = (counts @ counts.T).astype(np.float64)
-    logs = np.log(np.maximum([len(sentence) for sentence in words], 1))
-    norms = logs[:, None] + logs[None, :]
-    # Two sentences of one word each: their similarity is 1 or 0.
-    return np.where(norms > 0, shared / np.where(norms > 0, norms, 1.0), shared)
-
-
-def rank_prefixes(similarity: np.ndarray, ends: Sequence[int]) -> list[np.ndarray]:
-    """PageRank over every leading block of a similarity matrix, best sentence first.
-
-    Every prefix is a leading block of the whole dialogue's matrix, and every prefix's score vector a column of one
-    matrix P, so one matrix product an iteration serves all prefixes: O(n) rebuilds become one.
-
-    Args:
-        similarity: shape (n, n), symmetric, not negative.
-        ends: size of each block.
-    Returns:
-        For each block, the indices of its sentences in falling order of score; equal scores in order of position.
-    """
-    orders: list[np.ndarray] = []
-    for start in range(0, len(ends), PREFIXES_AT_ONCE):
-        block = np.asarray(ends[start : start + PREFIXES_AT_ONCE])
-        scores = _prefix_scores(similarity, block)
-        orders += [np.argsort(-scores[:end, j].round(9), kind="stable") for j, end in enumerate(block)]
-    return orders
-
-
-def _prefix_scores(similarity: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """PageRank scores: column j holds those of the leading block of size ends[j], zeros below it."""
-    n = int(ends.max(initial=0))
-    if n == 0:
-        return np.zeros((0, len(ends)))
-    matrix = similarity[:n, :n]
-    inside = np.arange(n)[:, None] < ends[None, :]
-    sizes = np.maximum(ends, 1)
-    # Row sums of every leading block at once: cumulative sums along the row, read at the block's end.
-    sums = np.cumsum(matrix, axis=1)[:, np.maximum(ends - 1, 0)] + 1e-7
-    # Outside a block all of these are zero, so its scores never leave it.
-    spread = np.where(inside, DAMPING / sums, 0.0)
-    jump = np.where(inside, (1 - DAMPING) / sizes, 0.0)
-    scores = inside / sizes
-    for _ in range(MAX_ITERATIONS):
-        updated = matrix @ (scores * spread)
-        updated *= inside
-        updated += jump * scores.sum(axis=0)
-        converged = np.abs(np.subtract(updated, scores, out=scores), out=scores).max(initial=0.0) < TOLERANCE
-        scores = updated
-        if converged:
-            break
-    return scores

@@ -1,5 +1,6 @@
 """Stage 2: summaries of every prefix of every dialogue, on disk, keyed by content, summarizer and settings."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from gistchat.context import Sentence
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
 from gistchat.progress import progress
+from gistchat.recipe import SummaryConfig
 from gistchat.storage import fingerprint
 from gistchat.summarize.extractive import Summaries, summarize_prefixes
 
@@ -26,10 +28,10 @@ class SummaryStore:
     Lines are only ever appended. A line torn by a kill does not count; the next one is written over it.
     """
 
-    def __init__(self, folder: Path, method: str, budget: int, tokenizer_key: str) -> None:
-        key = fingerprint([VERSION, method, budget, tokenizer_key])
-        self.method, self.budget = method, budget
-        self.path = folder / f"{method}-{budget}-{key}.jsonl"
+    def __init__(self, folder: Path, config: SummaryConfig, budget: int, tokenizer_key: str) -> None:
+        key = fingerprint([VERSION, dataclasses.asdict(config), budget, tokenizer_key])
+        self.config, self.budget = config, budget
+        self.path = folder / f"{config.method}-{budget}-{key}.jsonl"
         self._lines: dict[str, tuple[int, int]] = {}  # content hash -> (offset, length) of its line
         self._end = 0  # where the last whole line that was seen ends
         self._index()
@@ -58,7 +60,9 @@ class SummaryStore:
         try:
             offset, length = self._lines[dialogue.content_hash]
         except KeyError:
-            raise UserError(f"no {self.method} summaries of dialogue {dialogue.id}: run gistchat summarize") from None
+            raise UserError(
+                f"no {self.config.method} summaries of dialogue {dialogue.id}: run gistchat summarize"
+            ) from None
         with self.path.open("rb") as file:
             file.seek(offset)
             line = file.read(length)
@@ -79,7 +83,7 @@ class SummaryStore:
         with FileLock(self.path.with_suffix(".lock")):  # another run may be adding to the same file
             self._index()
             missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
-            title = f"summarize ({self.method})"
+            title = f"summarize ({self.config.method})"
             with (
                 progress(title, len(dialogues), len(dialogues) - len(missing)) as advance,
                 self.path.open("ab") as file,
@@ -95,7 +99,7 @@ class SummaryStore:
         return len(missing)
 
     def _line(self, dialogue: Dialogue, count: Count) -> str:
-        made = summarize_prefixes(dialogue.turns, self.method, self.budget, count)
+        made = summarize_prefixes(dialogue.turns, self.config.method, self.budget, count, self.config.recency)
         value = {
             "key": dialogue.content_hash,
             "sentences": [[sentence.turn, sentence.text] for sentence in made.sentences],
