@@ -4,7 +4,6 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -148,15 +147,12 @@ def _is_gold(value: Any) -> bool:
     )
 
 
-_speaker_and_text = itemgetter("speaker", "text")
-
-
 def _parse_turns(values: list[Any]) -> tuple[Turn, ...]:
     try:
-        turns = tuple(map(Turn._make, map(_speaker_and_text, values)))
-        if all(speaker.strip() and text.strip() for speaker, text in turns):
-            return turns
-    except (KeyError, TypeError, AttributeError):
+        speakers, texts = [value["speaker"] for value in values], [value["text"] for value in values]
+        if all(map(str.strip, speakers)) and all(map(str.strip, texts)):
+            return tuple(map(Turn, speakers, texts))
+    except (KeyError, TypeError):
         pass
     for number, value in enumerate(values, 1):
         _explain_turn(value, number)

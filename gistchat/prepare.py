@@ -245,9 +245,9 @@ def _take(
     report.kept += 1
     report.scrubbed += verdict.scrubbed
     report.merged_turns += verdict.merged
-    plan.see(verdict.split, verdict.unit, verdict.speakers)
+    rank = plan.see(verdict.split, verdict.unit, verdict.speakers)
     speakers = verdict.speakers if plan.by == "speaker" else ()
-    write(orjson.dumps([verdict.split, verdict.unit, verdict.turns, verdict.replies, verdict.digest, speakers]))
+    write(orjson.dumps([verdict.split, rank, verdict.turns, verdict.replies, verdict.digest, speakers]))
     write(b"\t" + verdict.line)
 
 
@@ -270,8 +270,8 @@ def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, b
     with kept.open("rb") as file:
         for record in file:
             header, line = record.split(b"\t", 1)
-            official, unit, turns, replies, digest, speakers = orjson.loads(header)
-            split, targets = plan.place(official, unit, speakers)
+            official, rank, turns, replies, digest, speakers = orjson.loads(header)
+            split, targets = plan.place(official, rank, speakers)
             if targets is not None:
                 dialogue = parse_dialogue(orjson.loads(line), "")
                 dialogue = dataclasses.replace(dialogue, split=split, targets=tuple(targets))

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,15 +98,19 @@ def _marked(dialogue: Dialogue, batch: Batch) -> Dialogue:
 
 def _judge(rules: Rules, dialogue: Dialogue) -> Verdict:
     found = len(dialogue.turns)
-    speakers, texts = [turn.speaker for turn in dialogue.turns], [turn.text for turn in dialogue.turns]
+    turns = list(dialogue.turns)
+    speakers, texts = [turn.speaker for turn in turns], [turn.text for turn in turns]
     try:
-        turns = list(map(Turn, map(_clean_name, speakers), clean_texts(texts)))
+        cleaned = clean_texts(texts)
+        names = {name: _clean_name(name) for name in set(speakers)}
     except (TypeError, AttributeError):
         return _malformed(f"dialogue {dialogue.id}: a turn that is not a text")  # rows hold what a column holds
+    if cleaned is not texts or any(name != clean for name, clean in names.items()):
+        turns = [Turn(names[speaker], text) for speaker, text in zip(speakers, cleaned, strict=True)]
     turns, merged, empty = merge(turns)
     left_out = (("turns without text", empty),) if empty else ()
-    names = {turn.speaker for turn in turns}
-    if reason := _unfit(turns, names, merged, rules):
+    present = {turn.speaker for turn in turns}
+    if reason := _unfit(turns, present, merged, rules):
         return Verdict(reason, found=found, left_out=left_out)
     digest = int.from_bytes(hashlib.sha256("\x1f".join([turn.text for turn in turns]).encode()).digest()[:8])
     scrubbed, meta, targets = 0, dialogue.meta, dialogue.targets
@@ -130,7 +135,7 @@ def _judge(rules: Rules, dialogue: Dialogue) -> Verdict:
         replies=len(turns) - 1 if targets is None else len(kept.reply_indices()),
         digest=digest,
         unit=str(meta.get("group") or digest),
-        speakers=tuple(sorted(names)),
+        speakers=tuple(sorted(present)),
         scrubbed=scrubbed,
         merged=merged,
         left_out=left_out,
@@ -153,6 +158,9 @@ def merge(turns: Sequence[Turn]) -> tuple[list[Turn], int, int]:
     Returns:
         The turns, how many were joined to the one before, and how many vanished.
     """
+    speakers = [turn.speaker for turn in turns]
+    if all(map(operator.ne, speakers, speakers[1:])) and all(turn.text for turn in turns):
+        return list(turns), 0, 0
     merged: list[Turn] = []
     joined = empty = 0
     for turn in turns:

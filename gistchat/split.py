@@ -26,14 +26,17 @@ class SplitPlan:
         self._speakers: set[str] = set()
         self._held_out: dict[str, str] | None = None
 
-    def see(self, split: str, unit: str, speakers: Sequence[str]) -> None:
-        """Take notice of a dialogue; dialogues of one unit are not torn apart."""
+    def see(self, split: str, unit: str, speakers: Sequence[str]) -> int:
+        """Take notice of a dialogue, and return the rank that places it; dialogues of one unit have the same."""
         self.total += 1
         self.official += bool(split)
+        if split:
+            return 0
         if self.by == "speaker":
             self._speakers.update(speakers)
-        else:
-            self._ranks.append(self._rank(unit))
+            return 0
+        self._ranks.append(self._rank(unit))
+        return self._ranks[-1]
 
     def settle(self) -> None:
         """Decide who is held out, now that all dialogues were seen.
@@ -59,7 +62,7 @@ class SplitPlan:
             # The lowest ranks are held out; a rank is a hash, so the order of the file does not matter.
             self._limits = [int(ranks[count - 1]) if count else -1 for count in (test, test + validation)]
 
-    def place(self, split: str, unit: str, speakers: Sequence[str]) -> tuple[str, list[str] | None]:
+    def place(self, split: str, rank: int, speakers: Sequence[str]) -> tuple[str, list[str] | None]:
         """The split of a dialogue, and whose replies may be scored there (None: everybody's).
 
         By speaker, a dialogue goes where its held-out speakers are, test before validation.
@@ -67,7 +70,6 @@ class SplitPlan:
         if split:
             return split, None
         if self._held_out is None:
-            rank = self._rank(unit)
             return ("test" if rank <= self._limits[0] else "validation" if rank <= self._limits[1] else "train"), None
         for name in ("test", "validation"):
             if targets := [speaker for speaker in speakers if self._held_out.get(speaker) == name]:
