@@ -1,5 +1,6 @@
 """The command line: one command per stage. Heavy imports stay inside the commands, so that --help is instant."""
 
+import collections
 import errno
 import os
 import sys
@@ -120,7 +121,10 @@ def prepare(
     elif from_:
         raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
     else:
-        recipe.data.mix = [MixConfig(name, place) for name, _, place in named]
+        counts = collections.Counter()
+        for name, _, place in named:
+            counts[name] += 1
+            recipe.data.mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
     recipe.data.seed = seed
     recipe.data.min_turns, recipe.data.max_turn_chars = min_turns, max_turn_chars
     recipe.data.scrub, recipe.data.split_by, recipe.data.on_error = scrub, split_by, on_error
@@ -321,7 +325,7 @@ def main() -> None:
         _fail(str(error))
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            _fail("interrupted; the same command goes on from what is finished", INTERRUPTED)
+            _fail("interrupted; the same command goes on, what is finished is kept", INTERRUPTED)
         raise
     except Exception as error:
         if _is_full_disk(error):

@@ -172,13 +172,24 @@ def _explain_turn(value: Any, number: int) -> None:
             raise ValueError(f"'{name}' of turn {number} is empty")
 
 
+def require_text(path: Path) -> None:
+    """Raises UserError for what is no UTF-8 text from its first bytes on, with what to do."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    with path.open("rb") as file:
+        first = file.read(4)
+    if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path}: UTF-16; save the file as UTF-8")
+    if first.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh")):
+        raise UserError(f"{path}: a compressed file; unpack it first")
+
+
 def raw_lines(path: Path) -> Iterator[tuple[str, bytes | Malformed]]:
     """Lines of a file, not decoded, with their file:line; a byte order mark is dropped.
 
     A line longer than `LONGEST_LINE` comes out as `Malformed`, and reading goes on.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    require_text(path)
     with path.open("rb") as file:
         for number, raw in enumerate(iter(functools.partial(file.readline, LONGEST_LINE + 1), b""), 1):
             where = f"{path}:{number}"

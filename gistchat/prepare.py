@@ -114,7 +114,10 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
         raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
     working = out.with_name(out.name + ".part")
     shutil.rmtree(working, ignore_errors=True)
-    working.mkdir(parents=True)
+    try:
+        working.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
     try:
         report = _prepare(config, parts, working)
         marker.unlink(missing_ok=True)

@@ -55,6 +55,8 @@ class Report:
                 f"{counts['dialogues']:,} dialogues, {counts['turns']:,} turns, {counts['replies']:,} scored replies"
             )
             lines.append(f"  {split}: {words}")
+        if empty := [split for split, counts in self.splits.items() if not counts["dialogues"]]:
+            lines.append(f"  {' and '.join(empty)} empty: a run needs a dialogue in each, better dozens")
         if len(self.corpora) > 1:
             lines += [
                 f"  {name}: read {counts['read']:,}, kept {counts['kept']:,}" for name, counts in self.corpora.items()

@@ -52,7 +52,7 @@ def _lines(title: str, total: int, done: int) -> Iterator[Callable[[int], None]]
         if now - last >= SECONDS_BETWEEN_LINES and finished > done:
             last = now
             left = (now - start) / (finished - done) * (total - finished)
-            say(f"{title}: {finished}/{total}, {now - start:.0f} s, about {left:.0f} s left")
+            say(f"{title}: {finished}/{total}, {now - start:.0f} s, about {max(left, 0):.0f} s left")
 
     yield advance
-    say(f"{title}: {finished}/{total}, {time.monotonic() - start:.0f} s")
+    say(f"{title}: {finished}, {time.monotonic() - start:.0f} s")

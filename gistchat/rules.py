@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gistchat.dialogue import Dialogue, Item, LeftOut, Turn
 from gistchat.normalize import clean_text, clean_texts, scrub
+from gistchat.storage import fingerprint
 
 MALFORMED = "malformed"
 NOTHING = "nothing"  # no dialogue at all: what was left out after the last of a batch
@@ -118,6 +119,9 @@ def _judge(rules: Rules, dialogue: Dialogue) -> Verdict:
         pairs = [scrub(turn.text) for turn in turns]
         turns = [Turn(turn.speaker, text) for turn, (text, _) in zip(turns, pairs, strict=True)]
         scrubbed = sum(count for _, count in pairs)
+        turns = [Turn(_scrub_name(turn.speaker), turn.text) for turn in turns]
+        present = {turn.speaker for turn in turns}
+        targets = targets and tuple(map(_scrub_name, targets))
     if gold := meta.get("gold"):
         meta = meta | {"gold": [line | {"text": _clean_line(line["text"], rules)} for line in gold]}
     if targets is not None:
@@ -145,6 +149,12 @@ def _judge(rules: Rules, dialogue: Dialogue) -> Verdict:
 @lru_cache(maxsize=10_000)
 def _clean_name(name: str) -> str:
     return clean_text(name)
+
+
+@lru_cache(maxsize=10_000)
+def _scrub_name(name: str) -> str:
+    """A messenger calls people who are not in its address book by their number."""
+    return name if scrub(name)[1] == 0 else f"person {fingerprint(name)[:6]}"
 
 
 def _clean_line(text: str, rules: Rules) -> str:

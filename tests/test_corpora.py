@@ -193,7 +193,9 @@ def test_chat_exports(tmp_path):
     assert one.turns == two.turns == three.turns
     assert [turn.speaker for turn in one.turns] == ["user", "assistant"]
     assert one.meta == {"system": "be kind"}
-    assert str(bad).endswith("c.jsonl:3: no 'messages' with role and content, nor 'conversations' with from and value")
+    assert "c.jsonl:3: no 'messages' with role and content, nor 'conversations' with from and value (found: " in str(
+        bad
+    )
     openai["messages"] += [
         {"role": "assistant", "content": None},
         {"role": "tool", "content": "42"},
@@ -204,6 +206,70 @@ def test_chat_exports(tmp_path):
     assert texts(four) == ["hi", "hello", "and?"]
     openai["messages"] = openai["messages"][:3]
     assert read("chat", tmp_path / "c.json", json.dumps([openai]))[0].turns == one.turns
+
+
+def test_tools_and_developers_are_no_speakers(tmp_path):
+    steps = [("human", "weather?"), ("function_call", "{}"), ("observation", "22"), ("gpt", "Warm.")]
+    sharegpt = {"conversations": [{"from": name, "value": text} for name, text in steps]}
+    call = {"role": "assistant", "tool_calls": [{"id": "x"}]}
+    said = [{"role": "user", "content": "weather?"}, call, {"role": "assistant", "content": "Warm."}]
+    openai = {"messages": [{"role": "developer", "content": "be kind"}, *said]}
+    left_out, one, call_left_out, two = read("chat", tmp_path / "c.json", json.dumps([sharegpt, openai]))
+    assert (left_out.count, call_left_out.count) == (2, 1)
+    assert texts(one) == texts(two) == ["weather?", "Warm."]
+    assert two.meta == {"system": "be kind"}
+
+
+ODD_EXPORT = """[31.12.23, 21:15:01] Ann: \u200eMessages and calls are end-to-end encrypted.
+[31.12.23, 21:15:03] Ann: Hallo
+\u200e[31.12.23, 21:15:05] Ben: \u200eBild weggelassen
+[31.12.23, 21:15:06] Ben: Diese Nachricht wurde gel\u00f6scht.
+[31.12.23, 21:15:07] Ann changed the subject to "Party: tonight"
+[31.12.23, 21:15:08] Ben: <Medien ausgeschlossen>
+[31.12.23, 21:15:09] Ben: Servus <This message was edited>
+"""
+
+
+def test_exports_of_other_phones_and_languages(tmp_path):
+    *left_out, dialogue = read("transcript", tmp_path / "c.txt", ODD_EXPORT)
+    assert [(turn.speaker, turn.text) for turn in dialogue.turns] == [("Ann", "Hallo"), ("Ben", "Servus")]
+    assert sum(item.count for item in left_out) == 5
+
+
+def test_rows_are_put_in_the_order_that_a_column_tells(tmp_path):
+    head = "conversation_id,timestamp,role,message\n"
+    rows = "1,2024-01-01T10:02:00,a,third\n1,2024-01-01 10:00,a,first\n1,2024-01-01T10:01:00,b,second\n"
+    [dialogue] = read("table", tmp_path / "t.csv", head + rows)
+    assert texts(dialogue) == ["first", "second", "third"]
+    bad, good = read("table", tmp_path / "t.csv", head + rows + "1,soon,b,x\n2,2,a,y\n2,1,b,x\n")
+    assert str(bad).endswith(
+        "t.csv:5: the turn's place 'soon' is neither a number nor a date (2024-12-31 or with 23:59:59)"
+    )
+    assert texts(good) == ["x", "y"]
+
+
+def test_an_open_quote_does_not_swallow_the_file(tmp_path):
+    rows = 'dialogue,speaker,text\n1,a,hi\n1,b,"never closed\n' + "".join(f"{i},a,x\n{i},b,y\n" for i in range(2, 50))
+    with pytest.raises(UserError, match=r"t\.csv:\d+: a quote that is never closed"):
+        read("table", tmp_path / "t.csv", rows)
+
+
+@pytest.mark.parametrize(("corpus", "name"), [("table", "t.csv"), ("jsonl", "t.jsonl"), ("transcript", "t.txt")])
+def test_other_encodings_and_archives_are_named(tmp_path, corpus, name):
+    with pytest.raises(UserError, match="UTF-16; save the file as UTF-8"):
+        read(corpus, tmp_path / name, "Ann: hi".encode("utf-16"))
+    with pytest.raises(UserError, match="a compressed file; unpack it first"):
+        read(corpus, tmp_path / name, b"\x1f\x8b\x08\x00...")
+
+
+def test_a_place_that_is_no_number_spoils_its_empathetic_dialogue(tmp_path):
+    bad, good = read(
+        "empathetic_dialogues",
+        tmp_path / "e.csv",
+        EMPATHETIC.replace(":0,2,", ":0,x,").split("hit:1")[0] + ("hit:5,1,sad,p,1,One,5,\nhit:5,2,sad,p,2,Two,5,\n"),
+    )
+    assert str(bad).endswith("e.csv:3: utterance_idx 'x' is not a number")
+    assert texts(good) == ["One", "Two"]
 
 
 def test_triples_of_a_subject_stay_in_one_split(tmp_path):

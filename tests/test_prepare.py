@@ -9,6 +9,7 @@ from gistchat.dialogue import SPLITS, load_dialogues, write_jsonl
 from gistchat.errors import UserError
 from gistchat.examples import sample_targets
 from gistchat.prepare import DataConfig, MixConfig, prepare
+from gistchat.prepare_report import report_lines
 
 
 def read_splits(folder: Path):
@@ -272,3 +273,20 @@ def test_gold_lines_are_cleaned_as_turns_are(tmp_path):
     prepare(config(tmp_path / "d.jsonl", scrub="yes"), tmp_path / "out")
     [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
     assert dialogue.meta["gold"] == [{"speaker": "a", "text": "i ski, call [phone]."}]
+
+
+def test_people_who_are_called_by_their_numbers_get_other_names(tmp_path):
+    lines = ["+49 170 1234567: hi", "Ben: ho", "+49 171 7654321: hey"]
+    (tmp_path / "chat.txt").write_text("\n".join(lines) + "\n")
+    prepare(DataConfig(corpus="transcript", source=str(tmp_path / "chat.txt")), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    names = [turn.speaker for turn in dialogue.turns]
+    assert len(set(names)) == 3
+    assert names[1] == "Ben"
+    assert all(name.startswith("person ") for name in names[::2])
+
+
+def test_empty_splits_are_said(tmp_path, dialogue_file):
+    dialogue_file.write_text(dialogue_file.read_text().splitlines()[0] + "\n")
+    report, _ = prepare(config(dialogue_file), tmp_path / "out")
+    assert "  validation and test empty: a run needs a dialogue in each, better dozens" in report_lines(report)

@@ -165,6 +165,7 @@ CORPORA = {
         transcript,
         b"\n\n",
         'your text files or messenger exports: lines of "Name: words", an empty line between dialogues',
+        scrub=True,
     ),
     "chat": _corpus(
         "chat", chat_export, b"\n", "your chat exports: messages with role and content, or ShareGPT's conversations"

@@ -16,7 +16,8 @@ from gistchat.storage import read_json
 PATTERNS = ("*.jsonl", "*.json", "*.parquet")
 # layout: (list of turns, speaker, text)
 LAYOUTS = (("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content"))
-NOT_SPEAKERS = ("tool", "function")  # what they return is not said to anybody
+NOT_SPEAKERS = ("tool", "function", "function_call", "observation", "ipython")  # said to nobody
+SYSTEM = ("system", "developer")
 _NUMBER = re.compile(r"\d+$")
 SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
 
@@ -51,15 +52,19 @@ def _dialogue(value: Any, name: str, corpus: str) -> Iterator[Item]:
         raise ValueError("expected an object with 'messages' or 'conversations'")
     for turns_name, speaker, text in LAYOUTS:
         items = value.get(turns_name)
-        if isinstance(items, list) and items and all(isinstance(i, dict) and speaker in i and text in i for i in items):
+        if not isinstance(items, list) or not all(isinstance(item, dict) and speaker in item for item in items):
+            continue
+        if any(text in item for item in items):  # a call of a tool may have none
             break
     else:
-        raise ValueError("no 'messages' with role and content, nor 'conversations' with from and value")
+        found = ", ".join(sorted(map(str, value))) or "nothing"
+        wanted = "no 'messages' with role and content, nor 'conversations' with from and value"
+        raise ValueError(f"{wanted} (found: {found})")
     if any(not isinstance(item[speaker], str) or not item[speaker].strip() for item in items):
         raise ValueError(f"a message without '{speaker}'")
-    said = [(item[speaker], _plain(item[text], text)) for item in items if item[speaker] not in NOT_SPEAKERS]
-    system = [words for role, words in said if role == "system"]
-    turns = tuple(Turn(SPEAKERS.get(role, role), words) for role, words in said if role != "system" and words.strip())
+    said = [(item[speaker], _plain(item.get(text), text)) for item in items if item[speaker] not in NOT_SPEAKERS]
+    system = [words for role, words in said if role in SYSTEM]
+    turns = tuple(Turn(SPEAKERS.get(role, role), words) for role, words in said if role not in SYSTEM and words.strip())
     meta = {"system": "\n".join(system)} if system else {}
     if wordless := len(items) - len(system) - len(turns):
         yield LeftOut("messages without words (calls of tools, what they return, pictures)", wordless)

@@ -31,6 +31,8 @@ def read(path: Path) -> Iterator[Item]:
     for (name, whole), group in itertools.groupby(rows, _conversation):
         found = list(group)
         problem = next((row for _, row in found if isinstance(row, Malformed)), None)
+        if not problem and not whole:
+            problem = next((_bad_place(where, row) for where, row in found if _bad_place(where, row)), None)
         if not name and not problem:
             problem = Malformed(found[0][0], "no conversation id (conv_id)")
         if problem:
@@ -39,6 +41,11 @@ def read(path: Path) -> Iterator[Item]:
             yield from (_of_messages(where, row) for where, row in found)
         else:
             yield from _of_utterances(found)
+
+
+def _bad_place(where: str, row: Row) -> Malformed | None:
+    place = str(row.get("utterance_idx", "0"))
+    return None if place.isdigit() else Malformed(where, f"utterance_idx {place!r} is not a number")
 
 
 def _conversation(pair: tuple[str, Any]) -> tuple[str, bool]:
@@ -65,7 +72,7 @@ def _of_utterances(rows: list[tuple[str, Row]]) -> Iterator[Item]:
     whole = [row for _, row in rows if not _SWALLOWED.search(str(row["utterance"]))]
     if len(whole) < len(rows):
         yield LeftOut("utterances that hold other rows of a broken CSV", len(rows) - len(whole))
-    ordered = sorted(whole, key=lambda row: int(row["utterance_idx"]) if str(row["utterance_idx"]).isdigit() else 0)
+    ordered = sorted(whole, key=lambda row: int(row["utterance_idx"]))
     turns = tuple(
         Turn(str(row.get("speaker_idx") or "AB"[i % 2]), _commas(row["utterance"])) for i, row in enumerate(ordered)
     )

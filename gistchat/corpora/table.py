@@ -3,14 +3,16 @@
 Rows are gathered by dialogue, wherever they stand, so the whole table is held in memory.
 """
 
+import contextlib
 import csv
 import functools
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import TABLES, records
-from gistchat.dialogue import LONGEST_LINE, Dialogue, Item, Malformed, Turn
+from gistchat.dialogue import LONGEST_LINE, Dialogue, Item, Malformed, Turn, require_text
 from gistchat.errors import UserError
 
 PATTERNS = ("*.csv", "*.tsv", "*.parquet")
@@ -41,18 +43,23 @@ def read(path: Path) -> Iterator[Item]:
         empty = [part for part in COLUMNS if not row[part]]
         if empty:
             problems.setdefault(name, Malformed(where, f"empty {empty[0]}"))
-        turns.append((_number(row.get("order")), Turn(row["speaker"], row["text"])))
+        order = _order(row["order"]) if "order" in row else 0.0
+        if order is None:
+            problem = f"the turn's place {row['order']!r} is neither a number nor a date (2024-12-31 or with 23:59:59)"
+            problems.setdefault(name, Malformed(where, problem))
+        turns.append((order or 0.0, Turn(row["speaker"], row["text"])))
     for name, turns in dialogues.items():
-        if all(order is not None for order, _ in turns):
-            turns.sort(key=lambda pair: pair[0])
+        turns.sort(key=lambda pair: pair[0])  # stable: rows of one place stay as they stand
         yield problems.get(name) or Dialogue(name, tuple(turn for _, turn in turns), corpus=path.stem)
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
+def _order(text: str) -> float | None:
+    """A number, or a date by ISO 8601, as a number to sort by."""
+    with contextlib.suppress(ValueError):
+        return float(text)
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text).timestamp()
+    return None
 
 
 def _table_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
@@ -78,8 +85,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
 
 
 def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    require_text(path)
     # Bytes that are not UTF-8 come through as surrogates, so that only their own rows are bad.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         first = file.readline(LONGEST_LINE)
@@ -88,13 +94,16 @@ def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
         delimiter = "\t" if path.suffix == ".tsv" else ";" if ";" in first and "," not in first else ","
         csv.field_size_limit(LONGEST_LINE)
         lines = (line.replace("\0", "") for line in iter(functools.partial(file.readline, LONGEST_LINE), ""))
-        reader = csv.reader(lines, delimiter=delimiter)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)  # else an open quote swallows the file's rest
         try:
             for row in reader:
                 if row:
                     yield f"{path}:{reader.line_num}", row
         except csv.Error as error:
-            raise UserError(f"{path}:{reader.line_num}: {error}") from None
+            problem = (
+                "a quote that is never closed, in this row or one before" if "end of data" in str(error) else error
+            )
+            raise UserError(f"{path}:{reader.line_num}: {problem}") from None
 
 
 def _places(where: str, header: Sequence[str]) -> dict[str, str]:

@@ -21,11 +21,18 @@ _DAY = re.compile(r"[\d./-]+")
 _RULE = re.compile(r"[-=_*]{3,}")
 _MARKS = str.maketrans("", "", "\u200e\u200f\u202a\u202c\ufeff")  # messengers put marks of direction around names
 _NO_WORDS = re.compile(
-    r"<?(?:media|image|video|gif|sticker|audio|document|contact card|photo)s? omitted>?"
-    r"|<attached: [^>]*>|[^\s]+\.\w{3,4} \(file attached\)"
-    r"|(?:this message was deleted|you deleted this message)\.?|null|missed (?:voice|video) call",
+    r"<[^<>]*>|(?:media|image|video|gif|sticker|audio|document|contact card|photo)s? omitted"
+    r"|[^\s]+\.\w{3,4} \(file attached\)"
+    r"|(?:this message was deleted|you deleted this message)\.?|null|missed (?:voice|video) call"
+    r"|diese nachricht wurde gelöscht\.?|du hast diese nachricht gelöscht\.?|se eliminó este mensaje\.?"
+    r"|eliminaste este mensaje\.?|ce message a été supprimé\.?|vous avez supprimé ce message\.?"
+    r"|questo messaggio è stato eliminato\.?|mensagem apagada\.?|삭제된 메시지입니다\.?",
     re.I,
 )
+_EDITED = re.compile(r"\s*<[^<>]*(?:edited|bearbeitet|modifié|editad|modificat)[^<>]*>\s*$", re.I)
+# What a messenger says in the name of somebody begins with this mark, in every language.
+_SYSTEM = "\u200e"
+_NOTICE = re.compile(r"(?:changed|added|removed|left|joined|created|pinned)\b[^:]*[\"“„]", re.I)
 NOTICES = "messenger's notices"
 NO_WORDS = "messages without words (media, deleted)"
 
@@ -39,14 +46,18 @@ def parse_lines(lines: Iterable[tuple[str, str]]) -> tuple[list[Turn], dict[str,
     turns: list[Turn] = []
     left_out = {NOTICES: 0, NO_WORDS: 0}
     export = False  # in a messenger's export, only stamped lines begin a message
-    for where, line in lines:
-        line = line.translate(_MARKS)
+    for where, marked in lines:
+        line = marked.translate(_MARKS)
         stamp = _stamp(line)
         export = export or bool(stamp)
         rest = line.removeprefix(stamp).strip()
         named = _NAMED.fullmatch(rest)
-        if named and (stamp or not export):
-            turns.append(Turn(named[1].strip(), named[2] or ""))
+        if stamp and named and _NOTICE.search(named[1]):
+            left_out[NOTICES] += 1
+        elif stamp and named and f": {_SYSTEM}" in marked:
+            left_out[NO_WORDS] += 1
+        elif named and (stamp or not export):
+            turns.append(Turn(named[1].strip(), _EDITED.sub("", named[2] or "")))
         elif stamp:
             left_out[NOTICES] += 1
         elif turns:
@@ -54,7 +65,7 @@ def parse_lines(lines: Iterable[tuple[str, str]]) -> tuple[list[Turn], dict[str,
         elif not export:
             raise ValueError(f"{where}: expected 'Name: words'")
     said = [turn for turn in turns if not (export and _NO_WORDS.fullmatch(turn.text.strip()))]
-    left_out[NO_WORDS] = len(turns) - len(said)
+    left_out[NO_WORDS] += len(turns) - len(said)
     return said, left_out
 
 
