@@ -12,7 +12,7 @@ from gistchat.likelihood import score_replies
 from gistchat.models import load_model, load_tokenizer, resolve_base
 from gistchat.prepare import DataConfig, prepare
 from gistchat.prompt import make_format
-from gistchat.recipe import ContextConfig, ModelConfig
+from gistchat.recipe import ContextConfig, ModelConfig, SummaryConfig
 from gistchat.summarize.store import SummaryStore, token_counter
 
 ITEMS = 6
@@ -28,7 +28,7 @@ def setup():
         dialogues = load_dialogues(Path(folder) / "test.jsonl")
         targets = sample_targets(dialogues, ITEMS, 0, 6, one_per_dialogue=True)
         donors = [target.dialogue for target in targets]
-        store = SummaryStore(Path(folder) / "s", "textrank", 96, "t")
+        store = SummaryStore(Path(folder) / "s", SummaryConfig("textrank"), 96, "t")
         store.add(donors, token_counter(tokenizer))
         builder = ExampleBuilder(prompt_format, ContextConfig(), store, 2048, donors)
         examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in targets]

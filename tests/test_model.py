@@ -19,7 +19,7 @@ from gistchat.generate import Sampling, generate_replies, stream_reply
 from gistchat.likelihood import IGNORED, collate, length_batches, reply_loss, score_replies
 from gistchat.models import ModelConfig, load_model, load_tokenizer, resolve_base
 from gistchat.prompt import make_format
-from gistchat.recipe import STRATEGIES, ContextConfig
+from gistchat.recipe import STRATEGIES, ContextConfig, SummaryConfig
 from gistchat.run import open_workspace, run_train
 from gistchat.summarize.store import SummaryStore, token_counter
 from gistchat.train import order_examples
@@ -33,7 +33,7 @@ def parts(tiny_base, tmp_path_factory):
     model = load_model(tiny_base)
     fit_embeddings(model, len(tokenizer))
     dialogues = [make_dialogue(i) for i in range(8)]
-    store = SummaryStore(tmp_path_factory.mktemp("s"), "textrank", 48, "t")
+    store = SummaryStore(tmp_path_factory.mktemp("s"), SummaryConfig("textrank"), 48, "t")
     store.add(dialogues, token_counter(tokenizer))
     builder = ExampleBuilder(prompt_format, ContextConfig(budget=48), store, 512, dialogues)
     targets = sample_targets(dialogues, 8, 0, 4, one_per_dialogue=True)
