@@ -104,6 +104,7 @@ PAIR = Pair(
     setup,
     baseline,
     ours,
+    peaks=False,
 )
 
 

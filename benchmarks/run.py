@@ -35,6 +35,7 @@ class Pair:
     ours: Callable[[object], int]
     repeats: int = 5
     bound: float | None = None
+    peaks: bool = True  # measure peak memory; of no use for a side that works in processes of its own
 
 
 @dataclass
@@ -104,8 +105,8 @@ def measure(pair: Pair | Measurement) -> dict:
         "ours": statistics.median(second for _, second in rates),
         "ratio": statistics.median(second / first for first, second in rates),
         "bound": pair.bound,
-        "baseline_peak_mb": peak_mb(pair, "baseline"),
-        "ours_peak_mb": peak_mb(pair, "ours"),
+        "baseline_peak_mb": peak_mb(pair, "baseline") if pair.peaks else None,
+        "ours_peak_mb": peak_mb(pair, "ours") if pair.peaks else None,
         "repeats": pair.repeats,
         "explanation": pair.explanation,
     }

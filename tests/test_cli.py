@@ -161,7 +161,7 @@ def test_skipped_input_is_counted_and_listed(tiny_folder):
     (tiny_folder / "bad.jsonl").write_text("\n".join([good[0], "{", good[1], "[]"]) + "\n")
     done = gistchat("prepare", "jsonl", "--from", "bad.jsonl", "--out", "o", "--on-error", "skip", cwd=tiny_folder)
     assert done.returncode == 0, done.stderr
-    assert "read 4 dialogues, kept 2" in done.stdout
+    assert "read 4 dialogues with 24 turns, kept 2" in done.stdout
     assert "dropped 2: malformed" in done.stdout
     assert "skipped bad.jsonl:2: not valid JSON" in done.stdout
     assert "skipped bad.jsonl:4: expected an object" in done.stdout
