@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from run import Pair
+from figures import Pair
 
 from gistchat.dialogue import load_dialogues
 from gistchat.examples import ExampleBuilder, sample_targets

@@ -13,40 +13,15 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from figures import Measurement, Pair
 
 from gistchat.progress import say
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-
-
-@dataclass
-class Pair:
-    """One comparison: both sides do the same `work` items and return them, so that what they return can be checked."""
-
-    name: str
-    unit: str
-    explanation: str
-    setup: Callable[[], object]
-    baseline: Callable[[object], int]
-    ours: Callable[[object], int]
-    repeats: int = 5
-    bound: float | None = None
-    peaks: bool = True  # measure peak memory; of no use for a side that works in processes of its own
-
-
-@dataclass
-class Measurement:
-    """A figure without a baseline, with a bound that it is held against."""
-
-    name: str
-    unit: str
-    explanation: str
-    take: Callable[[], float]
-    bound: float
 
 
 def rate(side: Callable[[object], int], state: object) -> float:
@@ -153,10 +128,12 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
     kept = {found["name"]: found for found in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
-    kept |= {pair.name: measure(pair) for pair in pairs if pair.name in names}
-    results = [kept[pair.name] for pair in pairs if pair.name in kept]
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    PAGE.write_text(page(results))
+    for pair in pairs:
+        if pair.name in names:
+            kept[pair.name] = measure(pair)
+            results = [kept[pair.name] for pair in pairs if pair.name in kept]
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            PAGE.write_text(page(results))
     print(page(results))
 
 

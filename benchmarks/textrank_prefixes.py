@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from run import Pair
+from figures import Pair
 
 from gistchat.dialogue import Dialogue, load_dialogues
 from gistchat.models import gpt2_tokenizer

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -14,6 +14,7 @@ from gistchat.storage import atomic_text, fingerprint
 
 SPLITS = ("train", "validation", "test")
 LONGEST_LINE = 32 * 2**20  # bytes; no dialogue comes near, and a file without line ends must not fill the memory
+BLOCK_BYTES = 2**19
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _LAST_NUMBER = re.compile(r"\d+$")
@@ -24,6 +25,9 @@ class Turn(NamedTuple):
 
     speaker: str
     text: str
+
+
+_make_turn = functools.partial(tuple.__new__, Turn)  # a third of the cost of Turn(...), for all turns there are
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,7 @@ class Dialogue:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Lists of plain strings travel between processes at a fifth of the cost of as many turns.
-        speakers, texts = [turn.speaker for turn in self.turns], [turn.text for turn in self.turns]
-        return _unpack, (self.id, speakers, texts, self.corpus, self.split, self.targets, self.meta)
+        return _unpack, (self.id, *columns(self.turns), self.corpus, self.split, self.targets, self.meta)
 
     @property
     def content_hash(self) -> str:
@@ -60,25 +63,41 @@ class Dialogue:
             and (self.targets is None or self.turns[i].speaker in self.targets)
         ]
 
-    def to_json(self) -> dict[str, Any]:
-        value: dict[str, Any] = {"id": self.id, "corpus": self.corpus, "split": self.split}
-        if self.targets is not None:
-            value["targets"] = list(self.targets)
-        if self.meta:
-            value["meta"] = self.meta
-        value["turns"] = [{"speaker": speaker, "text": text} for speaker, text in self.turns]
-        return value
-
     def to_line(self) -> bytes:
         """A line of JSONL. Raises ValueError where something is no text or number that a file can hold."""
-        try:
-            return orjson.dumps(self.to_json(), option=orjson.OPT_APPEND_NEWLINE)
-        except orjson.JSONEncodeError as error:
-            raise ValueError(f"cannot be written as JSON ({error})") from None
+        speakers, texts = columns(self.turns)
+        return json_line(self.id, self.corpus, self.split, self.targets, self.meta, speakers, texts)
+
+
+def columns(turns: Sequence[Turn]) -> tuple[list[str], list[str]]:
+    """The speakers and the texts of some turns."""
+    return [turn.speaker for turn in turns], [turn.text for turn in turns]
+
+
+def json_line(
+    name: str,
+    corpus: str,
+    split: str,
+    targets: Sequence[str] | None,
+    meta: dict[str, Any],
+    speakers: Sequence[str],
+    texts: Sequence[str],
+) -> bytes:
+    """A dialogue as a line of JSONL. Raises ValueError where something is no text or number that a file can hold."""
+    value: dict[str, Any] = {"id": name, "corpus": corpus, "split": split}
+    if targets is not None:
+        value["targets"] = targets
+    if meta:
+        value["meta"] = meta
+    value["turns"] = [{"speaker": speaker, "text": text} for speaker, text in zip(speakers, texts, strict=True)]
+    try:
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError as error:
+        raise ValueError(f"cannot be written as JSON ({error})") from None
 
 
 def _unpack(name: str, speakers: list[str], texts: list[str], *rest: Any) -> Dialogue:
-    return Dialogue(name, tuple(map(Turn, speakers, texts)), *rest)
+    return Dialogue(name, tuple(map(_make_turn, zip(speakers, texts, strict=True))), *rest)
 
 
 @dataclass(frozen=True)
@@ -151,7 +170,7 @@ def _parse_turns(values: list[Any]) -> tuple[Turn, ...]:
     try:
         speakers, texts = [value["speaker"] for value in values], [value["text"] for value in values]
         if all(map(str.strip, speakers)) and all(map(str.strip, texts)):
-            return tuple(map(Turn, speakers, texts))
+            return tuple(map(_make_turn, zip(speakers, texts, strict=True)))
     except (KeyError, TypeError):
         pass
     for number, value in enumerate(values, 1):
@@ -184,20 +203,62 @@ def require_text(path: Path) -> None:
         raise UserError(f"{path}: a compressed file; unpack it first")
 
 
-def raw_lines(path: Path) -> Iterator[tuple[str, bytes | Malformed]]:
-    """Lines of a file, not decoded, with their file:line; a byte order mark is dropped.
+class Block(NamedTuple):
+    """Whole lines of a file."""
+
+    path: str
+    first: int  # number of the first line
+    lines: bytes
+    count: int
+
+
+def raw_blocks(path: Path) -> Iterator[Block | Malformed]:
+    """A file's lines, about half a megabyte at a time, not decoded; a byte order mark is dropped.
 
     A line longer than `LONGEST_LINE` comes out as `Malformed`, and reading goes on.
     """
     require_text(path)
+    number, begun = 1, b""  # the next block's first line, and the part of it that was read
     with path.open("rb") as file:
-        for number, raw in enumerate(iter(functools.partial(file.readline, LONGEST_LINE + 1), b""), 1):
-            where = f"{path}:{number}"
-            if len(raw) > LONGEST_LINE:
-                length = len(raw) + (0 if raw.endswith(b"\n") else _skip_line(file))
-                yield where, Malformed(where, f"{length:,} bytes long; at most {LONGEST_LINE:,} are read")
-            else:
-                yield where, raw.removeprefix(BYTE_ORDER_MARK) if number == 1 else raw
+        if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
+            file.seek(0)
+        while read := file.read(BLOCK_BYTES):
+            end = read.rfind(b"\n") + 1
+            if not end:
+                begun += read
+                if len(begun) > LONGEST_LINE:
+                    yield _too_long(f"{path}:{number}", len(begun) + _skip_line(file))
+                    number, begun = number + 1, b""
+                continue
+            lines, begun = begun + read[:end], read[end:]
+            count = lines.count(b"\n")
+            yield Block(str(path), number, lines, count)
+            number += count
+    if begun:
+        yield Block(str(path), number, begun, 1)
+
+
+def lines_of(block: Block) -> Iterator[tuple[str, bytes | Malformed]]:
+    """The lines of a block with their file:line; what is too long comes out as `Malformed`."""
+    lines = block.lines.split(b"\n")
+    if not lines[-1]:
+        lines.pop()  # after the last line's end
+    for number, line in enumerate(lines, block.first):
+        where = f"{block.path}:{number}"
+        yield where, line if len(line) <= LONGEST_LINE else _too_long(where, len(line))
+
+
+def _too_long(where: str, length: int) -> Malformed:
+    return Malformed(where, f"{length:,} bytes long; at most {LONGEST_LINE:,} are read")
+
+
+def raw_lines(path: Path) -> Iterator[tuple[str, bytes | Malformed]]:
+    """Lines of a file, not decoded, with their file:line; otherwise as `raw_blocks`."""
+    for block in raw_blocks(path):
+        if isinstance(block, Malformed):
+            yield block.where, block
+        else:
+            yield from lines_of(block)
 
 
 def text_lines(path: Path, keep_empty: bool = False) -> Iterator[tuple[str, str | Malformed]]:
@@ -219,12 +280,12 @@ def _decoded(where: str, raw: bytes) -> str | Malformed:
 
 
 def _skip_line(file: BinaryIO) -> int:
-    """Pass over the rest of a line in constant memory; returns its length in bytes."""
+    """Pass over the rest of a line in constant memory; returns its length in bytes, without the line end."""
     length = 0
     while raw := file.readline(2**20):
         length += len(raw)
         if raw.endswith(b"\n"):
-            break
+            return length - 1
     return length
 
 
@@ -233,7 +294,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     for where, raw in raw_lines(path):
         if isinstance(raw, Malformed):
             yield where, raw
-        elif not raw.isspace():
+        elif raw and not raw.isspace():
             yield where, parse_json(where, raw)
 
 
@@ -263,8 +324,9 @@ def parse_records(name: str, records: Iterable[tuple[str, Any]]) -> Iterator[Dia
 
 def parse_record(name: str, where: str, value: Any, corpus: str = "") -> Dialogue | Malformed:
     """The dialogue of a decoded record; `name` and its number are its id, and `corpus` its corpus, if it has none."""
+    named = isinstance(value, dict) and value.get("id")
     try:
-        return parse_dialogue(value, f"{name}-{_LAST_NUMBER.search(where)[0]}", corpus)
+        return parse_dialogue(value, "" if named else f"{name}-{_LAST_NUMBER.search(where)[0]}", corpus)
     except ValueError as error:
         return Malformed(where, str(error))
 

@@ -29,6 +29,7 @@ _TOKENISED = re.compile(
 _SPLIT_CONTRACTION = re.compile(r"(?<=\w)\s?['’]\s(?=(?:s|t|re|ve|m|ll|d)\b)", re.I)
 _SPLIT_NOT = re.compile(r"(?<=\w)\s(?=n't\b)", re.I)
 _LATEX_QUOTE = re.compile(r"``|''")
+_MARKS_AS_STOPS = bytes.maketrans(b",!?;:'", b"......")
 _MISSING_SPACE = re.compile(r"(?<=[a-z])([.?!])(?=[A-Z][a-z' ])")
 _DETOKENIZER = MosesDetokenizer("en")
 _MOST_PASSES = 10
@@ -63,9 +64,10 @@ def _is_plain(text: str) -> bool:
     """Whether a look at the characters tells that there is nothing to repair; most text is so."""
     if not (text.isascii() and text.isprintable()) or "  " in text or text[:1] == " " or text[-1:] == " ":
         return False
-    # Without any of these `_TOKENISED` cannot match; written out, as this is done for all text there is.
-    marks = " ." in text or " ," in text or " !" in text or " ?" in text or " ;" in text or " :" in text
-    return not (marks or " '" in text or "' " in text or " n'" in text or " N'" in text or "``" in text or "''" in text)
+    # Without any of these `_TOKENISED` cannot match. Written out, as this is done for all text there is.
+    if b" ." in text.encode().translate(_MARKS_AS_STOPS):
+        return False
+    return not ("' " in text or "''" in text or " n'" in text or " N'" in text or "``" in text)
 
 
 def _repair(text: str) -> str:

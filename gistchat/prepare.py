@@ -17,18 +17,19 @@ import orjson
 from gistchat.audit import find_twins, leaking
 from gistchat.corpora import CORPORA, Corpus
 from gistchat.corpora.sources import Source, estimate
-from gistchat.dialogue import SPLITS, Dialogue, parse_dialogue
+from gistchat.dialogue import SPLITS, Block, Dialogue, parse_dialogue
 from gistchat.errors import UserError
 from gistchat.parallel import ordered_map
 from gistchat.prepare_report import MOST_SKIPPED, Report, most_first
 from gistchat.progress import progress
-from gistchat.rules import MALFORMED, NOTHING, Batch, Rules, Verdict, judge
+from gistchat.rules import MALFORMED, NOTHING, Batch, Rules, Verdict, judge_packed, unpacked
 from gistchat.split import SplitPlan
 from gistchat.storage import file_hash, fingerprint, is_current, mark_done, move_into, read_json, write_json
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
 VERSION = 4  # raise it when the same input would give other output, so that prepared folders are made again
-TURNS_AT_A_TIME = 4000
+BUFFER = 2**20  # bytes
+TURNS_AT_A_TIME = 8000
 TURNS_OF_A_RECORD = 10  # about; a record that is not parsed yet does not tell
 
 
@@ -155,6 +156,7 @@ def _parts(config: DataConfig) -> list[Part]:
             config.min_turns or corpus.min_turns,
             config.max_turn_chars or corpus.max_turn_chars,
             corpus.scrub if config.scrub == "auto" else config.scrub == "yes",
+            config.seed,
         )
         parts.append(Part(part.name, corpus, corpus.find(part.source), rules))
     return parts
@@ -185,7 +187,7 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
         reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
         raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
     report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
-    files = {split: (working / f"{split}.jsonl").open("wb") for split in SPLITS}
+    files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):
         plan.settle()
         for split, turns, replies, digest, line in _placed(working / f"{part.name}.kept", plan):
@@ -216,8 +218,9 @@ def _read(part: Part, config: DataConfig, report: Report, plan: SplitPlan, seen:
     report.read_from += [str(source) for source in part.sources]
     total = sum(estimate(source.path, part.corpus.mark) for source in part.sources)
     batches = _batches(part, part.name if mixed else "")
-    with progress(f"prepare {part.name}", total) as advance, kept.open("wb") as file:
-        for verdicts in ordered_map(partial(judge, part.rules), batches):
+    with progress(f"prepare {part.name}", total) as advance, kept.open("wb", BUFFER) as file:
+        for packed in ordered_map(partial(judge_packed, part.rules), batches):
+            verdicts = unpacked(packed)
             for verdict in verdicts:
                 _take(verdict, config, report, plan, seen, file.write)
             advance(len(verdicts))
@@ -248,10 +251,10 @@ def _take(
     report.kept += 1
     report.scrubbed += verdict.scrubbed
     report.merged_turns += verdict.merged
-    rank = plan.see(verdict.split, verdict.unit, verdict.speakers)
+    plan.see(verdict.split, verdict.rank, verdict.speakers)
     speakers = verdict.speakers if plan.by == "speaker" else ()
-    write(orjson.dumps([verdict.split, rank, verdict.turns, verdict.replies, verdict.digest, speakers]))
-    write(b"\t" + verdict.line)
+    header = orjson.dumps((verdict.split, verdict.rank, verdict.turns, verdict.replies, verdict.digest, speakers))
+    write(b"%b\t%b" % (header, verdict.line))
 
 
 def _batches(part: Part, mark: str) -> Iterator[Batch]:
@@ -261,16 +264,20 @@ def _batches(part: Part, mark: str) -> Iterator[Batch]:
         size = 0
         for item in (part.corpus.units or part.corpus.read)(source.path):
             found.append(item)
-            size += len(item.turns) if isinstance(item, Dialogue) else TURNS_OF_A_RECORD
+            size += len(item.turns) if isinstance(item, Dialogue) else TURNS_OF_A_RECORD * _records(item)
             if size >= TURNS_AT_A_TIME:
                 yield Batch(found, part.corpus.parse, source.split, mark)
                 found, size = [], 0
         yield Batch(found, part.corpus.parse, source.split, mark)
 
 
+def _records(unit: Any) -> int:
+    return unit.count if isinstance(unit, Block) else 1
+
+
 def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
     """(split, turns, scored replies, digest, line) of each kept dialogue."""
-    with kept.open("rb") as file:
+    with kept.open("rb", BUFFER) as file:
         for record in file:
             header, line = record.split(b"\t", 1)
             official, rank, turns, replies, digest, speakers = orjson.loads(header)

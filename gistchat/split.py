@@ -11,6 +11,11 @@ from gistchat.dialogue import SPLITS
 from gistchat.errors import UserError
 
 
+def rank_of(unit: str | int, seed: int) -> int:
+    """A 64-bit hash; dialogues of one unit have the same, and so stay in one split."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {unit}".encode()).digest()[:8])
+
+
 class SplitPlan:
     """Sees every dialogue once, and then places each: memory holds 8 bytes a dialogue, or the names of the speakers."""
 
@@ -26,17 +31,15 @@ class SplitPlan:
         self._speakers: set[str] = set()
         self._held_out: dict[str, str] | None = None
 
-    def see(self, split: str, unit: str, speakers: Sequence[str]) -> int:
-        """Take notice of a dialogue, and return the rank that places it; dialogues of one unit have the same."""
+    def see(self, split: str, rank: int, speakers: Sequence[str]) -> None:
+        """Take notice of a dialogue that has an official split, or a rank and speakers to be placed by."""
         self.total += 1
-        self.official += bool(split)
         if split:
-            return 0
-        if self.by == "speaker":
+            self.official += 1
+        elif self.by == "speaker":
             self._speakers.update(speakers)
-            return 0
-        self._ranks.append(self._rank(unit))
-        return self._ranks[-1]
+        else:
+            self._ranks.append(rank)
 
     def settle(self) -> None:
         """Decide who is held out, now that all dialogues were seen.
@@ -75,9 +78,6 @@ class SplitPlan:
             if targets := [speaker for speaker in speakers if self._held_out.get(speaker) == name]:
                 return name, targets
         return "train", None
-
-    def _rank(self, unit: str) -> int:
-        return int.from_bytes(hashlib.sha256(f"{self.seed} {unit}".encode()).digest()[:8])
 
     def _counts(self, units: int) -> tuple[int, int]:
         """How many of `units` are held out for test and validation: at least one of each where there are three."""

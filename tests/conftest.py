@@ -1,6 +1,5 @@
 """Small parts shared by the tests: dialogues, a tiny random GPT-2 with the genuine GPT-2 tokenizer, a run of it."""
 
-import json
 import os
 import random
 import subprocess
@@ -49,7 +48,7 @@ def dialogues() -> list[Dialogue]:
 @pytest.fixture
 def dialogue_file(tmp_path: Path, dialogues: list[Dialogue]) -> Path:
     path = tmp_path / "talks.jsonl"
-    path.write_text("".join(json.dumps(dialogue.to_json()) + "\n" for dialogue in dialogues))
+    path.write_bytes(b"".join(dialogue.to_line() for dialogue in dialogues))
     return path
 
 

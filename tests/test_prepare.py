@@ -57,7 +57,7 @@ def test_official_splits_are_kept(tmp_path):
     folder = tmp_path / "official"
     folder.mkdir()
     for i, split in enumerate(SPLITS):
-        (folder / f"{split}.jsonl").write_text(json.dumps(make_dialogue(i).to_json()) + "\n")
+        (folder / f"{split}.jsonl").write_bytes(make_dialogue(i).to_line())
     prepare(config(folder), tmp_path / "out")
     assert {split: [d.id for d in ds] for split, ds in read_splits(tmp_path / "out").items()} == {
         "train": ["d0"],
@@ -69,7 +69,7 @@ def test_official_splits_are_kept(tmp_path):
 def test_duplicates_short_and_malformed_dialogues_are_counted(tmp_path, dialogue_file):
     lines = dialogue_file.read_text().splitlines()
     short = make_dialogue(99, turns=2)
-    dialogue_file.write_text("\n".join([*lines, lines[0], json.dumps(short.to_json()), "{oops"]) + "\n")
+    dialogue_file.write_text("\n".join([*lines, lines[0], short.to_line().decode().strip(), "{oops"]) + "\n")
     with pytest.raises(UserError, match=r"talks\.jsonl:23: not valid JSON.*--on-error skip"):
         prepare(config(dialogue_file, min_turns=4), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -253,7 +253,7 @@ def test_lines_that_are_too_long_and_odd_characters(tmp_path, monkeypatch, dialo
     assert report["read"] == 24 == report["kept"] + 4
     assert report["dropped"] == {"malformed": 3, "fewer than 2 turns": 1}
     assert report["left_out"] == {"turns without text": 1}
-    assert report["skipped"][0] == f"{dialogue_file}:21: 12,346 bytes long; at most 5,000 are read"
+    assert report["skipped"][0] == f"{dialogue_file}:21: 12,345 bytes long; at most 5,000 are read"
     assert [problem.rsplit(":", 2)[1] for problem in report["skipped"]] == ["21", "23", "24"]
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gistchat.corpora.sources import Undecoded, first_character, undecoded
-from gistchat.dialogue import Dialogue, Item, LeftOut, Malformed, Turn, parse_json
+from gistchat.corpora.sources import Undecoded, decoded, first_character, undecoded
+from gistchat.dialogue import Block, Dialogue, Item, LeftOut, Malformed, Turn
 from gistchat.storage import read_json
 
 PATTERNS = ("*.jsonl", "*.json", "*.parquet")
@@ -23,26 +23,26 @@ SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "a
 
 
 def read(path: Path) -> Iterator[Item]:
-    for item in units(path):
-        yield from parse(item)
+    for unit in units(path):
+        yield from parse(unit)
 
 
-def units(path: Path) -> Iterator[Undecoded]:
+def units(path: Path) -> Iterator[Block | Undecoded]:
     if path.suffix == ".json" and first_character(path) == "{":  # one conversation
         yield Undecoded(path.stem, f"{path}: entry 0", read_json(path))
     else:
         yield from undecoded(path)
 
 
-def parse(item: Undecoded) -> Iterator[Item]:
-    value = parse_json(item.where, item.value) if isinstance(item.value, bytes) else item.value
-    if isinstance(value, Malformed):
-        yield value
-        return
-    try:
-        yield from _dialogue(value, f"{item.file}-{_NUMBER.search(item.where)[0]}", item.file)
-    except ValueError as error:
-        yield Malformed(item.where, str(error))
+def parse(unit: Block | Undecoded) -> Iterator[Item]:
+    for name, where, value in decoded(unit):
+        if isinstance(value, Malformed):
+            yield value
+            continue
+        try:
+            yield from _dialogue(value, f"{name}-{_NUMBER.search(where)[0]}", name)
+        except ValueError as error:
+            yield Malformed(where, str(error))
 
 
 def _dialogue(value: Any, name: str, corpus: str) -> Iterator[Item]:

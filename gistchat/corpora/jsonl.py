@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from gistchat.corpora.sources import Undecoded, undecoded
-from gistchat.dialogue import Item, Malformed, parse_json, parse_record
+from gistchat.corpora.sources import Undecoded, decoded, undecoded
+from gistchat.dialogue import Block, Item, Malformed, parse_record
 
 PATTERNS = ("*.jsonl", "*.parquet")
 
@@ -12,10 +12,10 @@ units = undecoded
 
 
 def read(path: Path) -> Iterator[Item]:
-    for item in units(path):
-        yield from parse(item)
+    for unit in units(path):
+        yield from parse(unit)
 
 
-def parse(item: Undecoded) -> Iterator[Item]:
-    value = parse_json(item.where, item.value) if isinstance(item.value, bytes) else item.value
-    yield value if isinstance(value, Malformed) else parse_record(item.file, item.where, value, item.file)
+def parse(unit: Block | Undecoded) -> Iterator[Item]:
+    for name, where, value in decoded(unit):
+        yield value if isinstance(value, Malformed) else parse_record(name, where, value, name)

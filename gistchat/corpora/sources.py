@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import ijson
 
 from gistchat.corpora import hub
-from gistchat.dialogue import json_lines, raw_lines
+from gistchat.dialogue import Block, Malformed, json_lines, lines_of, parse_json, raw_blocks
 from gistchat.errors import UserError, require
 from gistchat.storage import read_json
 
@@ -119,19 +119,34 @@ def records(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 class Undecoded(NamedTuple):
-    """A record on its way to be parsed by another process: a line of JSONL, or a row; and its file's name."""
+    """A record on its way to be looked at by another process."""
 
-    file: str
+    file: str  # its file's name
     where: str
     value: Any
 
 
-def undecoded(path: Path) -> Iterator[Undecoded]:
-    """As `records`, but lines of JSONL are left to be parsed by whoever gets them."""
-    found = raw_lines(path) if path.suffix == ".jsonl" else records(path)
-    for where, value in found:
-        if not (isinstance(value, bytes) and value.isspace()):
+def undecoded(path: Path) -> Iterator[Block | Undecoded]:
+    """As `records`, but lines of JSONL are left to be parsed by whoever gets them, with `decoded`."""
+    if path.suffix == ".jsonl":
+        for block in raw_blocks(path):
+            yield Undecoded(path.stem, block.where, block) if isinstance(block, Malformed) else block
+    else:
+        for where, value in records(path):
             yield Undecoded(path.stem, where, value)
+
+
+def decoded(unit: Block | Undecoded) -> Iterator[Undecoded]:
+    """The records of a unit that `undecoded` gave; a bad line has a `Malformed` as its value."""
+    if isinstance(unit, Undecoded):
+        yield unit
+        return
+    name = Path(unit.path).stem
+    for where, line in lines_of(unit):
+        if isinstance(line, Malformed):
+            yield Undecoded(name, where, line)
+        elif line and not line.isspace():
+            yield Undecoded(name, where, parse_json(where, line))
 
 
 def json_entries(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
