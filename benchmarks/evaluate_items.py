@@ -13,7 +13,7 @@ from gistchat.models import load_model, load_tokenizer, resolve_base
 from gistchat.prepare import DataConfig, prepare
 from gistchat.prompt import make_format
 from gistchat.recipe import ContextConfig, ModelConfig, SummaryConfig
-from gistchat.summarize.store import SummaryStore, token_counter
+from gistchat.summarize.store import SummaryStore
 
 ITEMS = 6
 STRATEGIES = ("last", "recent", "summary", "hybrid", "shuffled")
@@ -28,8 +28,8 @@ def setup():
         dialogues = load_dialogues(Path(folder) / "test.jsonl")
         targets = sample_targets(dialogues, ITEMS, 0, 6, one_per_dialogue=True)
         donors = [target.dialogue for target in targets]
-        store = SummaryStore(Path(folder) / "s", SummaryConfig("textrank"), 96, "t")
-        store.add(donors, token_counter(tokenizer))
+        store = SummaryStore(Path(folder) / "s", SummaryConfig("textrank"), ContextConfig(), prompt_format, "t")
+        store.add(donors)
         builder = ExampleBuilder(prompt_format, ContextConfig(), store, 2048, donors)
         examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in targets]
     model = load_model(base)

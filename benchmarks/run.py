@@ -90,9 +90,16 @@ def measure(pair: Pair | Measurement) -> dict:
 def all_pairs() -> list[Pair | Measurement]:
     import evaluate_items
     import prepare_corpus
+    import rolling_turn_cost
     import textrank_prefixes
 
-    return [prepare_corpus.PAIR, prepare_corpus.PEAK, textrank_prefixes.PAIR, evaluate_items.PAIR]
+    return [
+        prepare_corpus.PAIR,
+        prepare_corpus.PEAK,
+        textrank_prefixes.PAIR,
+        rolling_turn_cost.FIGURE,
+        evaluate_items.PAIR,
+    ]
 
 
 def page(results: list[dict]) -> str:

@@ -8,8 +8,8 @@ from figures import Pair
 from gistchat.dialogue import Dialogue, load_dialogues
 from gistchat.models import gpt2_tokenizer
 from gistchat.prepare import DataConfig, prepare
+from gistchat.summarize.engines import token_counter
 from gistchat.summarize.extractive import _WORD, STOP_WORDS, split_sentences, summarize_prefixes
-from gistchat.summarize.store import token_counter
 
 DIALOGUES = 6
 

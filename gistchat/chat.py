@@ -14,18 +14,12 @@ from gistchat.models import model_limit
 from gistchat.normalize import clean_text
 from gistchat.recipe import apply_overrides
 from gistchat.storage import fingerprint
-from gistchat.summarize.extractive import summarize_prefixes
-from gistchat.summarize.store import token_counter
+from gistchat.summarize.engines import token_counter
+from gistchat.summarize.extractive import METHODS, split_sentences, summarize_prefixes
+from gistchat.summarize.rolling import RollingMemory, Summarizer, Window, turn_cost
+from gistchat.summarize.summarizers import gist_budget, make_summarizer
 
 PERSON, MODEL = "user", "model"
-
-
-@dataclass(frozen=True)
-class EditedGist:
-    """A gist written by hand; it stands for the turns before `boundary`, and later ones are summarised after it."""
-
-    text: str
-    boundary: int
 
 
 @dataclass
@@ -34,24 +28,30 @@ class ChatSession:
 
     Attributes:
         turns: all turns so far, by PERSON and MODEL.
+        memory: what is kept of them word for word, and the gist of those before.
         context: what the model saw before its latest reply; None before the first.
         notice: what the user should know about the latest turn, such as that it was shortened.
     """
 
     checkpoint: Checkpoint
+    summarizer: Summarizer
+    memory: RollingMemory
     seed: int | None = None
+    edited_up_to: int = 0  # for how many turns a gist written by hand stands
     turns: list[Turn] = field(default_factory=list)
     context: Context | None = None
-    edited: EditedGist | None = None
     notice: str = ""
     saved: Path | None = None
 
     @classmethod
     def open(cls, folder: Path, overrides: list[str] | None = None, seed: int | None = None) -> "ChatSession":
-        """A session with the checkpoint of a run. Raises UserError when there is none."""
+        """A session with the checkpoint of a run. Raises UserError when there is none, or no such summarizer."""
         checkpoint = load_checkpoint(folder)
         recipe = apply_overrides(checkpoint.recipe, overrides or [])
-        return cls(dataclasses.replace(checkpoint, recipe=recipe), seed)
+        checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
+        count = token_counter(checkpoint.tokenizer)
+        summarizer = make_summarizer(recipe.summary, gist_budget(recipe.context), count)
+        return cls(checkpoint, summarizer, _new_memory(checkpoint), seed)
 
     def reply(self, text: str) -> Iterator[str]:
         """Yield the model's answer to `text` piece by piece.
@@ -61,12 +61,7 @@ class ChatSession:
         text = self._shorten(clean_text(text))
         self.turns.append(Turn(PERSON, text))
         self.context, prompt = self._prompt()
-        if self.edited and not any(line.turn < 0 for line in self.context.lines):
-            self.notice = "the edited gist was not read: " + (
-                "it is too long for its share of the budget; shorten it"
-                if self.checkpoint.recipe.chat.strategy in ("summary", "hybrid")
-                else f"the strategy {self.checkpoint.recipe.chat.strategy!r} has no gist"
-            )
+        self._tell_what_was_not_read()
         chat = self.checkpoint.recipe.chat
         # A seed of its own for every turn: repeatable, yet not the same draw each time.
         seed = None if self.seed is None else int(fingerprint([self.seed, len(self.turns)])[:8], 16)
@@ -84,6 +79,43 @@ class ChatSession:
                 self.turns.pop()  # no answer: the turn is taken back, so that speakers keep alternating
                 self.notice = "no answer came; try again or say it differently"
 
+    def remember(self) -> None:
+        """Let turns that left the window go into the gist. To be called after a reply, so that no reply waits for it.
+
+        A summarizer that fails changes nothing: gist and turns stay, and the next call tries again.
+        """
+        for turn in self.turns[self.memory.turns :]:
+            self.memory.add(turn)
+        if not self._remembers:
+            return
+        try:
+            if problem := self.memory.refresh(self.summarizer):
+                self.notice = f"the summary was refused ({problem}); sentences were picked instead"
+        except UserError as error:
+            self.notice = f"no new summary, the last one stays: {error}"
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether the memory's gist is of use: sentences are picked anew for `summary` and `hybrid`."""
+        recipe = self.checkpoint.recipe
+        return recipe.chat.strategy == "rolling" or (self._shows_gist and recipe.summary.method not in METHODS)
+
+    @property
+    def _shows_gist(self) -> bool:
+        return self.checkpoint.recipe.chat.strategy in ("summary", "hybrid", "rolling")
+
+    def _tell_what_was_not_read(self) -> None:
+        strategy = self.checkpoint.recipe.chat.strategy
+        if self.memory.pinned and not any(line.turn < 0 for line in self.context.lines):
+            self.notice = "the edited gist was not read: " + (
+                "it is too long for its share of the budget; shorten it"
+                if self._shows_gist
+                else f"the strategy {strategy!r} has no gist"
+            )
+        elif strategy == "rolling" and self.context.boundary > self.memory.gist.end:
+            lost = self.context.boundary - self.memory.gist.end
+            self.notice = f"{lost} turns were not read: they fit no more, and there is no summary of them yet"
+
     def _limit(self) -> int:
         limit = model_limit(self.checkpoint.model.config) - self.checkpoint.recipe.chat.max_reply_tokens
         if limit < 32:
@@ -94,7 +126,7 @@ class ChatSession:
         """Cut a turn that the model could not take, at its start: what comes last is what is answered."""
         self.notice = ""
         prompt_format = self.checkpoint.format
-        bare = len(self._encode([Turn(PERSON, "")], 0)[1])
+        bare = len(self._encode([Turn(PERSON, "")], 0, alone=True)[1])
         ids = prompt_format.encode_text(text)
         room = self._limit() - bare
         if len(ids) <= room:
@@ -113,38 +145,53 @@ class ChatSession:
             return recipe.context.full_limit or self._limit()
         return recipe.context.budget
 
-    def _encode(self, turns: list[Turn], budget: int) -> tuple[Context, list[int]]:
+    def _encode(self, turns: list[Turn], budget: int, alone: bool = False) -> tuple[Context, list[int]]:
+        """The context of the last turn, and its prompt; `alone`: with nothing before it."""
         recipe, prompt_format = self.checkpoint.recipe, self.checkpoint.format
-        strategy, share = recipe.chat.strategy, recipe.context.summary_share
-        context = build_context(turns, MODEL, strategy, budget, prompt_format, self._summary, share)
+        strategy, share = "last" if alone else recipe.chat.strategy, recipe.context.summary_share
+        context = build_context(
+            turns,
+            MODEL,
+            strategy,
+            budget,
+            prompt_format,
+            self._summary,
+            share,
+            rolled=lambda _: self.memory.current(),  # it has not heard the last turn yet
+        )
         return context, prompt_format.encode(context)
 
     def _summary(self, turns: int) -> list[Sentence]:
-        """The sentences that stand for the first turns, best first; an edited gist comes before all others."""
-        first = self.edited.boundary if self.edited else 0
-        sentences = [] if self.edited is None else [Sentence(-1, "", self.edited.text)]
+        """The sentences that stand for the first turns, best first; what was written by hand comes before all."""
+        gist = self.memory.current()
+        if self._remembers:
+            since = split_sentences(self.turns[gist.end : turns], gist.end)
+            return [*gist.sentences, *reversed(since)]
+        return [*gist.sentences, *self._picked(turns)]
+
+    def _picked(self, turns: int) -> list[Sentence]:
+        """Sentences of the turns after those that a gist written by hand stands for."""
         recipe = self.checkpoint.recipe
+        first = self.edited_up_to
         later = self.turns[first : turns + 1]
-        if turns > first and len(later) > 1:
-            count = token_counter(self.checkpoint.tokenizer)
-            summary = recipe.summary
-            made = summarize_prefixes(later, summary.method, recipe.context.budget, count, summary.recency)
-            sentences += [
-                dataclasses.replace(sentence, turn=sentence.turn + first) for sentence in made.of_prefix(turns - first)
-            ]
-        return sentences
+        if turns <= first or len(later) < 2:
+            return []
+        count = token_counter(self.checkpoint.tokenizer)
+        made = summarize_prefixes(later, recipe.summary.method, recipe.context.budget, count, recipe.summary.recency)
+        return [dataclasses.replace(line, turn=line.turn + first) for line in made.of_prefix(turns - first)]
 
     def edit_gist(self, text: str) -> None:
         """Replace the gist of the turns that it covers now. Raises UserError when the text is empty."""
         text = clean_text(text)
         if not text:
             raise UserError("an empty gist says nothing; /reset starts over")
-        boundary = self.context.boundary if self.context else 0
-        self.edited = EditedGist(text, boundary)
+        self.memory.edit(text)
+        self.edited_up_to = self.context.boundary if self.context else 0
 
     def reset(self) -> None:
         """Forget everything that was said."""
-        self.turns, self.context, self.edited, self.notice = [], None, None, ""
+        self.turns, self.context, self.notice, self.edited_up_to = [], None, "", 0
+        self.memory = _new_memory(self.checkpoint)
 
     def save(self, path: Path) -> None:
         """Write the conversation as one dialogue that `gistchat prepare jsonl` reads."""
@@ -155,6 +202,13 @@ class ChatSession:
         if not path.parent.is_dir():
             raise UserError(f"{path.parent}: no such folder")
         name = fingerprint([[turn.speaker, turn.text] for turn in self.turns])
-        meta = {"gist": self.edited.text} if self.edited else {}
+        gist = " ".join(line.text for line in self.memory.current().sentences)
+        meta = {"gist": gist} if gist else {}
         write_jsonl(path, [Dialogue(f"chat-{name}", tuple(self.turns), corpus="chat", meta=meta)])
         self.saved = path
+
+
+def _new_memory(checkpoint: Checkpoint) -> RollingMemory:
+    context = checkpoint.recipe.context
+    window = Window.of_budget(context.budget, context.summary_share)
+    return RollingMemory(window, turn_cost(checkpoint.format), checkpoint.recipe.summary.method)

@@ -139,29 +139,90 @@ def prepare(
 @app.command()
 def summarize(
     data: Annotated[Path, typer.Argument(metavar="FOLDER", help="A prepared folder.")],
-    method: Annotated[str, typer.Option(help="textrank | lexrank | lsa | mmr | lead | recent.")] = "textrank",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="Picks sentences: textrank | lexrank | lsa | mmr | lead | recent. A model writes: seq2seq | llm | "
+            "endpoint. With --score several, as a,b,c."
+        ),
+    ] = "",
+    with_: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            metavar="MODEL",
+            help="What writes: a hub id or folder, or the endpoint's name of it. Default: "
+            "philschmid/bart-large-cnn-samsum for seq2seq, smollm2 for llm.",
+        ),
+    ] = "",
+    url: Annotated[str, typer.Option(help="Of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY.")] = "",
+    prompt: Annotated[str, typer.Option(metavar="FILE", help="A prompt of your own, for llm and endpoint.")] = "",
     recency: Annotated[
         float, typer.Option(help="Scores are multiplied by this for each turn that a sentence lies back.")
     ] = 1.0,
-    tokens: Annotated[int, typer.Option(help="Longest summary, in tokens of the model's tokenizer.")] = 96,
+    tokens: Annotated[int, typer.Option(help="The budget in tokens of the model's tokenizer.")] = 96,
     model: Annotated[str, typer.Option(help="Whose tokenizer counts: smollm2, a hub id or a folder.")] = "smollm2",
+    engine: Annotated[str, typer.Option(help="local (all cores) | ray (a cluster: RAY_ADDRESS, or this machine).")] = (
+        "local"
+    ),
+    score: Annotated[
+        bool, typer.Option("--score", help="Measure summarizers on whole dialogues instead; see docs/summarizers.md.")
+    ] = False,
+    items: Annotated[int, typer.Option(help="With --score: dialogues, drawn at random. 0: all.")] = 0,
+    planted: Annotated[int, typer.Option(help="With --score: dialogues with planted facts. 0: none.")] = 20,
 ) -> None:
     """Summarise every prefix of every dialogue of a prepared folder, for all strategies up to this budget."""
     from gistchat.dialogue import SPLITS, load_dialogues
     from gistchat.models import load_tokenizer, resolve_base, tokenizer_fingerprint
+    from gistchat.prompt import make_format
     from gistchat.recipe import Recipe, check
-    from gistchat.summarize.store import SummaryStore, token_counter
+    from gistchat.summarize.engines import ENGINES
+    from gistchat.summarize.store import SummaryStore
 
     recipe = Recipe()
-    recipe.summary.method, recipe.summary.recency, recipe.model.name = method, recency, model
+    recipe.summary.recency, recipe.model.name, recipe.context.budget = recency, model, tokens
+    recipe.summary.model, recipe.summary.url, recipe.summary.prompt = with_, url, prompt
     if tokens < 1:
         raise UserError("--tokens must be at least 1")
-    check(recipe)
+    if engine not in ENGINES:
+        raise UserError(f"--engine: {engine!r} is not one of {', '.join(ENGINES)}")
+    names = method.split(",") if method else []
+    if len(names) > 1 and not score:
+        raise UserError("several methods go with --score; without it, summarise with one after another")
+    for name in names:
+        recipe.summary.method = name
+        check(recipe)
     dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
     tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))
-    store = SummaryStore(data / "summaries", recipe.summary, tokens, tokenizer_fingerprint(tokenizer))
-    made = store.add(dialogues, token_counter(tokenizer))
+    if score:
+        _score(recipe, names, dialogues, tokenizer, data, items, planted)
+        return
+    key = tokenizer_fingerprint(tokenizer)
+    prompt_format = make_format(recipe.model.format, tokenizer)
+    store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
+    made = store.add(dialogues, engine)
     print(f"{made:,} dialogues summarised, {len(dialogues) - made:,} stored before -> {store.path}")
+
+
+def _score(
+    recipe: Any, names: list[str], dialogues: list[Any], tokenizer: Any, data: Path, items: int, planted: int
+) -> None:
+    import dataclasses
+    import random
+
+    from gistchat.storage import write_json
+    from gistchat.summarize.engines import token_counter
+    from gistchat.summarize.extractive import METHODS
+    from gistchat.summarize.score import score, score_table
+
+    configs = {name: dataclasses.replace(recipe.summary, method=name) for name in names or METHODS}
+    if items:
+        dialogues = random.Random(recipe.seed).sample(dialogues, min(items, len(dialogues)))
+    folder = data / "scores"
+    values = score(dialogues, configs, recipe.context, token_counter(tokenizer), folder, planted)
+    write_json(folder / "scores.json", values)
+    print(score_table(values))
+    print(f"\n-> {folder / 'scores.json'}")
 
 
 @app.command()
@@ -202,8 +263,21 @@ def evaluate(run_folder: RunFolder, set_: Set = None) -> None:
 def chat(
     run_folder: RunFolder,
     strategy: Annotated[
-        str | None, typer.Option(help="last | recent | full | summary | hybrid. Default: the recipe's (hybrid).")
+        str | None,
+        typer.Option(help="last | recent | full | summary | hybrid | rolling. Default: the recipe's (rolling)."),
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="Of summaries: textrank | lexrank | lsa | mmr | lead | recent | seq2seq | llm | endpoint. "
+            "Default: the recipe's."
+        ),
+    ] = None,
+    with_: Annotated[
+        str | None, typer.Option("--with", metavar="MODEL", help="What writes the summaries, as in summarize.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Of an OpenAI-compatible endpoint that writes the summaries.")] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="FILE", help="A prompt of your own for summaries.")] = None,
     budget: Annotated[int | None, typer.Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
     temperature: Annotated[
         float | None, typer.Option(help="0 always says the likeliest. Default: the recipe's (0.8).")
@@ -233,6 +307,8 @@ def chat(
         "end_command": end_command,
     }
     overrides = [f"chat.{name}={value}" for name, value in chosen.items() if value is not None]
+    summary = {"method": method, "model": with_, "url": url, "prompt": prompt}
+    overrides += [f"summary.{name}={value}" for name, value in summary.items() if value is not None]
     if budget is not None:
         overrides.append(f"context.budget={budget}")
     chat_in_terminal(run_folder, overrides, seed)

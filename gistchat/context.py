@@ -12,11 +12,34 @@ USER, MODEL = "user", "assistant"  # roles, as seen by the one who answers
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence of a summary, who said it, and the index of the turn it comes from (-1: written by hand)."""
+    """A sentence of a summary.
+
+    Attributes:
+        turn: the index of the turn that it stands at (-1: written by hand).
+        speaker: who said it; nobody where a model or a person wrote it.
+        sources: the turns that it comes from, where they are not just `turn`.
+    """
 
     turn: int
     speaker: str
     text: str
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gist:
+    """What stands for turns 0..end-1.
+
+    Attributes:
+        sentences: in their order; those that were pinned first.
+        digest: of the turns that it covers.
+        made_by: the summarizer, "hand", or why the extractive one took over.
+    """
+
+    sentences: tuple[Sentence, ...] = ()
+    end: int = 0
+    digest: str = ""
+    made_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +58,7 @@ class Line:
     role: str
     text: str
     turn: int
+    sources: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,8 @@ class Context:
     tokens: int  # cost of lines and turns, at most the budget
 
 
+# For the rolling strategy: the gist as it was when k turns had been said; it may end before k.
+Rolled = Callable[[int], Gist]
 # Gives sentences that may stand for turns 0..k-1, best first, more than fit: the context takes the best that do.
 # For k = 0 there is nothing to say, unless somebody wrote a gist by hand.
 Summarize = Callable[[int], Sequence[Sentence]]
@@ -74,18 +100,23 @@ def build_context(
     costs: Costs,
     summarize: Summarize,
     summary_share: float = 0.34,
+    rolled: Rolled | None = None,
 ) -> Context:
     """The context in which `answerer` answers `turns[-1]`.
 
     Args:
         turns: all turns so far; the last is by another speaker.
-        strategy: last | recent | full | summary | hybrid | shuffled | gold. For `shuffled`, `summarize` must give
-            another dialogue's summary, for `gold` the corpus's own; everything else is as in `summary`.
+        strategy: last | recent | full | summary | hybrid | rolling | shuffled | gold. For `shuffled`, `summarize`
+            must give another dialogue's summary, for `gold` the corpus's own; everything else is as in `summary`.
+            `rolling` takes its gist from `rolled`, and looks at no turn before the gist's end.
         budget: tokens for all before the last turn; `full` is `recent` with a budget up to the model's limit.
-        summary_share: share of the budget that `hybrid` keeps for the summary, at least, when the history does not fit.
+        summary_share: share of the budget that `hybrid` and `rolling` keep for the summary, at least, when the history
+            does not fit.
     Raises:
         UserError: an unknown strategy.
     """
+    if strategy == "rolling":
+        return _rolling(turns, answerer, budget, costs, rolled, summary_share)
     seen = as_roles(turns, answerer)
     older, last = seen[:-1], seen[-1]
     if strategy == "last":
@@ -114,10 +145,14 @@ def fit_limit(encode: Callable[[int], tuple[Context, list[int]]], budget: int, l
         budget = max(0, context.tokens - excess)
 
 
-def as_roles(turns: Sequence[Turn], answerer: str) -> list[RoleTurn]:
-    """Turns as the answerer sees them: their own, and everybody else's; neighbours of one role are joined."""
+def as_roles(turns: Sequence[Turn], answerer: str, first: int = 0) -> list[RoleTurn]:
+    """Turns as the answerer sees them: their own, and everybody else's; neighbours of one role are joined.
+
+    Args:
+        first: index of `turns[0]` in the dialogue.
+    """
     seen: list[RoleTurn] = []
-    for i, turn in enumerate(turns):
+    for i, turn in enumerate(turns, first):
         role = MODEL if turn.speaker == answerer else USER
         if seen and seen[-1].role == role:
             seen[-1] = RoleTurn(role, f"{seen[-1].text}\n{turn.text}", seen[-1].first)
@@ -145,6 +180,23 @@ def _hybrid(
     return Context("hybrid", lines, kept, last, boundary, cost + gist_cost)
 
 
+def _rolling(
+    turns: Sequence[Turn], answerer: str, budget: int, costs: Costs, rolled: Rolled | None, share: float
+) -> Context:
+    """The gist, and the turns since its end; the work does not grow with the turns before that."""
+    if rolled is None:
+        raise ValueError("the strategy 'rolling' needs its gists")
+    start = len(turns) - 1  # where the turns that are answered begin
+    while start and turns[start - 1].speaker != answerer:
+        start -= 1
+    gist = rolled(start)
+    seen = as_roles(turns[gist.end :], answerer, gist.end)
+    older, last = seen[:-1], seen[-1]
+    kept, cost = _latest(older, budget - int(budget * share) if gist.sentences else budget, costs)
+    lines, gist_cost = _fit(gist.sentences, answerer, budget - cost, costs)
+    return Context("rolling", lines, kept, last, _boundary(kept, last), cost + gist_cost)
+
+
 def _boundary(kept: Sequence[RoleTurn], last: RoleTurn) -> int:
     return kept[0].first if kept else last.first
 
@@ -168,7 +220,7 @@ def _fit(ranked: Sequence[Sentence], answerer: str, budget: int, costs: Costs) -
     total = costs.gist_cost()
     for sentence in ranked:
         role = "" if not sentence.speaker else MODEL if sentence.speaker == answerer else USER
-        line = Line(role, sentence.text, sentence.turn)
+        line = Line(role, sentence.text, sentence.turn, sentence.sources)
         cost = costs.line_cost(line)
         if total + cost <= budget:
             chosen.append(line)

@@ -4,13 +4,17 @@ import dataclasses
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gistchat.context import Context, Sentence, Summarize, build_context, fit_limit
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
 from gistchat.prompt import PromptFormat
 from gistchat.recipe import ContextConfig
-from gistchat.summarize.store import SummaryStore
+from gistchat.summarize.engines import token_counter
+from gistchat.summarize.rolling import Chain, RollingMemory, Window, chains, turn_cost
+from gistchat.summarize.store import SummaryStore, Written
+from gistchat.summarize.summarizers import gist_budget, make_summarizer
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,7 @@ class ExampleBuilder:
         self.format, self.config, self.store, self.limit = prompt_format, config, store, limit
         self.reserve = reserve
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
+        self._chains: dict[str, Chain] = {}
 
     def build(self, target: Target, strategy: str) -> Example:
         """The example of one target.
@@ -122,6 +127,7 @@ class ExampleBuilder:
         dialogue = target.dialogue
         answerer = dialogue.turns[target.turn].speaker
         summarize = self._summarize(target, answerer, strategy)
+        rolled = self._chain(dialogue).at if strategy == "rolling" else None
 
         def encode(budget: int) -> tuple[Context, list[int]]:
             context = build_context(
@@ -132,6 +138,7 @@ class ExampleBuilder:
                 self.format,
                 summarize,
                 self.config.summary_share,
+                rolled,
             )
             return context, self.format.encode(context)
 
@@ -152,6 +159,21 @@ class ExampleBuilder:
             return self.store.get(target.dialogue).of_prefix
         return lambda turns: []
 
+    def _chain(self, dialogue: Dialogue) -> Chain:
+        """The gists that a rolling memory goes through: stored where a model wrote them, else made here."""
+        stored = self.store.get(dialogue)
+        if isinstance(stored, Written):
+            return stored.chain
+        key = dialogue.content_hash
+        if key not in self._chains:
+            window = Window.of_budget(self.config.budget, self.config.summary_share)
+            cost = turn_cost(self.format)
+            count = token_counter(self.format.tokenizer)
+            summarizer = make_summarizer(self.store.config, gist_budget(self.config), count)
+            memory = partial(RollingMemory, window, cost, self.store.config.method)
+            [self._chains[key]], _ = chains([dialogue.turns], memory, summarizer)
+        return self._chains[key]
+
     def donor(self, target: Target) -> Dialogue:
         """The other dialogue whose summary `shuffled` shows; one at least as long where there is one."""
         others = [dialogue for dialogue in self.donors if dialogue.id != target.dialogue.id]
@@ -166,9 +188,9 @@ class ExampleBuilder:
 
         def of_prefix(turns: int) -> list[Sentence]:
             length = min(turns, len(donor.turns) - 1)
-            speaker = donor.turns[max(length - 1, 0)].speaker
+            roles = {donor.turns[max(length - 1, 0)].speaker: answerer}  # lines that a model wrote are nobody's
             return [
-                dataclasses.replace(sentence, speaker=answerer if sentence.speaker == speaker else "another")
+                dataclasses.replace(sentence, speaker=sentence.speaker and roles.get(sentence.speaker, "another"))
                 for sentence in self.store.get(donor).of_prefix(length)
             ]
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel
@@ -50,31 +51,34 @@ def generate_replies(
     return replies
 
 
-@torch.inference_mode()
 def _generate(
     model: PreTrainedModel, prompt_format: PromptFormat, prompts: Sequence[list[int]], sampling: Sampling
 ) -> list[list[int]]:
-    longest = max(len(prompt) for prompt in prompts)
-    pad = prompt_format.stop_ids[0]
-    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
-    if sampling.seed is not None:
-        torch.manual_seed(sampling.seed)
-    config = _config(prompt_format, sampling)
-    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
-    return [_until_stop(row, prompt_format.stop_ids) for row in output[:, longest:].tolist()]
-
-
-def _config(prompt_format: PromptFormat, sampling: Sampling) -> GenerationConfig:
-    choose = {"do_sample": False}
+    choose: dict[str, Any] = {}
     if sampling.temperature > 0:
         choose = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    return GenerationConfig(
-        max_new_tokens=sampling.max_tokens,
-        eos_token_id=prompt_format.stop_ids,
-        pad_token_id=prompt_format.stop_ids[0],
-        **choose,
+    if sampling.seed is not None:
+        torch.manual_seed(sampling.seed)
+    return generate_ids(model, prompts, prompt_format.stop_ids, sampling.max_tokens, **choose)
+
+
+@torch.inference_mode()
+def generate_ids(
+    model: PreTrainedModel, prompts: Sequence[list[int]], stop_ids: Sequence[int], max_tokens: int, **choose: Any
+) -> list[list[int]]:
+    """What the model adds to each prompt of a batch, up to a stop id; greedy unless `choose` says otherwise."""
+    longest = max(len(prompt) for prompt in prompts)
+    pad = stop_ids[0]
+    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    config = GenerationConfig(
+        max_new_tokens=max_tokens,
+        eos_token_id=list(stop_ids),
+        pad_token_id=pad,
+        **{"do_sample": False, **choose},
     )
+    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+    return [_until_stop(row, stop_ids) for row in output[:, longest:].tolist()]
 
 
 def _until_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:

@@ -103,12 +103,12 @@ def _full_name(name: str) -> str:
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """The base model's tokenizer. Raises UserError when there is none."""
-    source = _reachable(base.source)
+    source = reachable(base.source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:
         # Damaged files raise whatever the parser stumbled over.
-        raise _load_error(base, error) from None
+        raise load_error(base.source, error) from None
     if not tokenizer("hello", add_special_tokens=False)["input_ids"]:
         raise UserError(f"{base.source}: no tokenizer in this folder (tokenizer.json, or vocab.json and merges.txt)")
     return tokenizer
@@ -116,18 +116,18 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 def load_model(base: Base) -> PreTrainedModel:
     """The base model's weights in 32-bit floats, in evaluation mode, on the GPU where there is one."""
-    source = _reachable(base.source)
+    source = reachable(base.source)
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval().to(device())
     except Exception as error:
         # safetensors and the hub client raise types of their own; all mean that these weights cannot be had.
-        raise _load_error(base, error) from None
+        raise load_error(base.source, error) from None
     # LoRA checkpoints carry this name to other machines, so it must not be the hub cache's folder.
     model.name_or_path = model.config.name_or_path = base.source
     return model
 
 
-def _reachable(source: str) -> str:
+def reachable(source: str) -> str:
     """`source` as it is; for a hub id while the hub does not answer, the folder where it was fetched to before.
 
     Left to itself, the hub's client tries every file that it does not have for half a minute, with two lines of
@@ -156,11 +156,12 @@ def _hub_silence(name: str) -> str:
     return ""
 
 
-def _load_error(base: Base, error: Exception) -> UserError:
+def load_error(source: str, error: Exception) -> UserError:
+    """What to say of a model that cannot be loaded from a folder or had from the hub."""
     reason = _first_line(error)
-    if Path(base.source).is_dir():
-        return UserError(f"{base.source}: cannot load the model ({reason})")
-    return UserError(f"cannot get model {base.source!r} ({reason}): {OFFLINE_HINT}")
+    if Path(source).is_dir():
+        return UserError(f"{source}: cannot load the model ({reason})")
+    return UserError(f"cannot get model {source!r} ({reason}): {OFFLINE_HINT}")
 
 
 def _first_line(error: Exception) -> str:

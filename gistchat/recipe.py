@@ -47,7 +47,9 @@ class ContextConfig:
     """What the model sees before the last turn."""
 
     budget: int = field(default=96, metadata={"help": "tokens for everything before the last turn"})
-    summary_share: float = field(default=0.34, metadata={"help": "share of the budget that `hybrid` gives the summary"})
+    summary_share: float = field(
+        default=0.34, metadata={"help": "share of the budget that `hybrid` and `rolling` give the summary"}
+    )
     full_limit: int = field(default=0, metadata={"help": "tokens at which `full` is cut; 0: the model's limit"})
 
 
@@ -55,10 +57,27 @@ class ContextConfig:
 class SummaryConfig:
     """How older turns are summarised."""
 
-    method: str = field(default="textrank", metadata={"help": "textrank | lexrank | lsa | mmr | lead | recent"})
+    method: str = field(
+        default="textrank",
+        metadata={
+            "help": "picks sentences: textrank | lexrank | lsa | mmr | lead | recent; a model writes: seq2seq | llm | "
+            "endpoint"
+        },
+    )
     recency: float = field(
         default=1.0, metadata={"help": "scores are multiplied by this for each turn that a sentence lies back"}
     )
+    model: str = field(
+        default="",
+        metadata={
+            "help": "what writes: hub id or folder (seq2seq: philschmid/bart-large-cnn-samsum, llm: smollm2), or the "
+            "endpoint's name of it"
+        },
+    )
+    url: str = field(
+        default="", metadata={"help": "of an OpenAI-compatible endpoint, such as http://localhost:8000/v1"}
+    )
+    prompt: str = field(default="", metadata={"help": "a file with a prompt of your own, for llm and endpoint"})
 
 
 @dataclass
@@ -96,7 +115,7 @@ class EvaluateConfig:
     """What is measured, on how many replies."""
 
     strategies: list[str] = field(
-        default_factory=lambda: list(STRATEGIES), metadata={"help": f"of: {', '.join(STRATEGIES)}, gold"}
+        default_factory=lambda: list(STRATEGIES), metadata={"help": f"of: {', '.join(STRATEGIES)}, rolling, gold"}
     )
     baseline: str = field(default="recent", metadata={"help": "strategy that the others are compared with"})
     items: int = field(default=200, metadata={"help": "test replies scored by perplexity, at most one per dialogue"})
@@ -112,7 +131,7 @@ class EvaluateConfig:
 class ChatConfig:
     """How the finished model talks."""
 
-    strategy: str = field(default="hybrid", metadata={"help": "last | recent | full | summary | hybrid"})
+    strategy: str = field(default="rolling", metadata={"help": "last | recent | full | summary | hybrid | rolling"})
     max_reply_tokens: int = field(default=60, metadata={"help": "tokens per reply, at most"})
     temperature: float = field(default=0.8, metadata={"help": "0: greedy"})
     top_p: float = field(default=0.9, metadata={"help": "nucleus sampling: probability mass kept"})
@@ -138,12 +157,12 @@ CHOICES = {
     "train.schedule": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
     "model.init": ("pretrained", "scratch"),
     "model.format": ("auto", "speaker-tokens", "chat-template"),
-    "summary.method": ("textrank", "lexrank", "lsa", "mmr", "lead", "recent"),
+    "summary.method": ("textrank", "lexrank", "lsa", "mmr", "lead", "recent", "seq2seq", "llm", "endpoint"),
     "train.method": ("auto", "lora", "full"),
-    "train.strategies": (*STRATEGIES, "gold"),
-    "evaluate.strategies": (*STRATEGIES, "gold"),
-    "evaluate.baseline": (*STRATEGIES, "gold"),
-    "chat.strategy": tuple(name for name in STRATEGIES if name != "shuffled"),
+    "train.strategies": (*STRATEGIES, "rolling", "gold"),
+    "evaluate.strategies": (*STRATEGIES, "rolling", "gold"),
+    "evaluate.baseline": (*STRATEGIES, "rolling", "gold"),
+    "chat.strategy": (*(name for name in STRATEGIES if name != "shuffled"), "rolling"),
     "data.on_error": ("stop", "skip"),
     "data.audit": ("no", "report", "drop"),
     "data.scrub": ("auto", "yes", "no"),
@@ -256,10 +275,16 @@ def check(recipe: Recipe) -> None:
     if recipe.data.test_share + recipe.data.validation_share >= 1:
         raise UserError("data.test_share + data.validation_share must be below 1")
     _check_mix(recipe.data)
+    _check_summary(recipe.summary)
     if Path(recipe.name).name != recipe.name:
         raise UserError(f"name: {recipe.name!r} must be a plain name; --out takes a folder")
     if recipe.evaluate.baseline not in recipe.evaluate.strategies:
         raise UserError(f"evaluate.baseline: {recipe.evaluate.baseline!r} is not among evaluate.strategies")
+
+
+def _check_summary(config: SummaryConfig) -> None:
+    if config.method == "endpoint" and not (config.url and config.model):
+        raise UserError("summary.method 'endpoint' needs summary.url and summary.model (--url and --with)")
 
 
 def _check_mix(config: DataConfig) -> None:

@@ -24,7 +24,7 @@ from gistchat.prompt import PromptFormat, make_format
 from gistchat.recipe import Recipe, apply_overrides, recipe_from_dict
 from gistchat.report import write_report
 from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json
-from gistchat.summarize.store import SummaryStore, token_counter
+from gistchat.summarize.store import SummaryStore
 from gistchat.tokens import TokenStore, tokenize
 from gistchat.tokens import report_lines as tokens_lines
 from gistchat.train import choose_targets, train
@@ -56,7 +56,7 @@ class Workspace:
 
     def summarize(self, dialogues: Sequence[Dialogue]) -> None:
         """Make the summaries of these dialogues that are not stored yet."""
-        made = self.store.add(dialogues, token_counter(self.tokenizer))
+        made = self.store.add(dialogues)
         kept = len({dialogue.content_hash for dialogue in dialogues}) - made
         say(f"summarize: {made:,} dialogues summarised, {kept:,} stored before")
 
@@ -89,7 +89,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     if new:
         for line in tokens_lines(lengths):
             say(f"  {line}")
-    store = SummaryStore(data / "summaries", recipe.summary, recipe.context.budget, key)
+    store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
     return Workspace(
         recipe,
         folder,

@@ -6,8 +6,9 @@ from datetime import datetime
 from pathlib import Path
 
 from gistchat.chat import PERSON, ChatSession
+from gistchat.context import Line
 from gistchat.errors import UserError
-from gistchat.prompt import render_gist
+from gistchat.prompt import render_line
 
 HELP = """\
 /gist             the summary and the verbatim turns that the model saw before its last reply
@@ -69,8 +70,16 @@ def _answer(session: ChatSession, line: str, interactive: bool) -> None:
             raise
         print(" ...", end="")
     print(flush=True)
+    _tell(session)
+    session.remember()
+    _tell(session)
+
+
+def _tell(session: ChatSession) -> None:
+    """Show what the user should know, once."""
     if session.notice:
         print(f"({session.notice})", file=sys.stderr)
+        session.notice = ""
 
 
 def _command(session: ChatSession, line: str, interactive: bool) -> None:
@@ -95,20 +104,32 @@ def _command(session: ChatSession, line: str, interactive: bool) -> None:
 
 
 def describe_gist(session: ChatSession) -> str:
-    """What the model saw before its last reply: gist, boundary and verbatim turns."""
+    """What the model saw before its last reply: gist, boundary and verbatim turns, with the turns each line is from."""
     context = session.context
     if context is None:
         return "nothing said yet"
     lines = []
     if context.lines:
-        lines += [f"gist of the turns before turn {context.boundary + 1}:"]
-        lines += [f"  {line}" for line in render_gist(context.lines).splitlines()]
+        lines.append(f"gist of turns 1 to {context.boundary}, {_origin(session)}:" if context.boundary else "gist:")
+        lines += [f"  {render_line(line)}{_sources(line)}" for line in context.lines]
     else:
         lines.append("no gist: nothing has left the verbatim window" if not context.boundary else "no gist")
-    if session.edited:
-        seen = any(line.turn < 0 for line in context.lines)
-        lines.append("  (edited by hand)" if seen else f"edited since: {session.edited.text}")
-    lines.append("verbatim:")
+    unread = [line.text for line in session.memory.pinned if all(line.text != shown.text for shown in context.lines)]
+    lines += [f"edited since: {text}" for text in unread]
+    lines.append(f"verbatim, from turn {context.boundary + 1}:")
     lines += [f"  {'User' if turn.role == PERSON else 'You'}: {turn.text}" for turn in (*context.turns, context.last)]
     lines.append(f"{context.tokens} of {session.budget} tokens used before the last turn")
     return "\n".join(lines)
+
+
+def _origin(session: ChatSession) -> str:
+    recipe = session.checkpoint.recipe
+    rolled = recipe.chat.strategy == "rolling" and session.memory.gist.made_by
+    return f"by {rolled or recipe.summary.method}"
+
+
+def _sources(line: Line) -> str:
+    turns = [turn + 1 for turn in line.sources or (line.turn,)]
+    if turns == [0]:
+        return "  (by hand)"
+    return f"  (turn{'s' if len(turns) > 1 else ''} {', '.join(map(str, turns))})"

@@ -204,8 +204,9 @@ class Encoder:
     concatenation of its words, each encoded with the space before it. Other tokenizers encode whole texts.
     """
 
-    def __init__(self, path: str) -> None:
-        self.tokenizer = tokenizers.Tokenizer.from_file(path)
+    def __init__(self, settings: str) -> None:
+        """`settings`: what `tokenizers` writes to tokenizer.json."""
+        self.tokenizer = tokenizers.Tokenizer.from_str(settings)
         self.tokenizer.encode_special_tokens = True  # what looks like a control token is spelled out
         self.by_word = _splits_at_spaces(json.loads(self.tokenizer.to_str()))
         self.words = Words(self.tokenizer)
@@ -225,6 +226,13 @@ class Encoder:
         ids = by_word + b"".join([array("I", one.ids).tobytes() for one in found])
         lengths = np.concatenate([word_lengths, np.array([len(one.ids) for one in found], dtype=np.uint32)])
         return ids, lengths, spaced + whole
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has."""
+        _, lengths, order = self.encode(texts)
+        found = np.empty_like(lengths)
+        found[order] = lengths
+        return found.tolist()
 
     def _encode_words(self, texts: list[str]) -> tuple[bytes, np.ndarray]:
         find = self.words.__getitem__
@@ -262,7 +270,9 @@ class Words(Pieces):
         return self.keep(word, b"".join([self.pieces[piece] for piece in pieces]))
 
 
-_encoder = lru_cache(maxsize=1)(Encoder)
+@lru_cache(maxsize=1)
+def _encoder(path: str) -> Encoder:
+    return Encoder(Path(path).read_text(encoding="utf-8"))
 
 
 def _has_single_spaces(text: str) -> bool:

@@ -21,7 +21,7 @@ from gistchat.models import ModelConfig, load_model, load_tokenizer, resolve_bas
 from gistchat.prompt import make_format
 from gistchat.recipe import STRATEGIES, ContextConfig, SummaryConfig
 from gistchat.run import open_workspace, run_train
-from gistchat.summarize.store import SummaryStore, token_counter
+from gistchat.summarize.store import SummaryStore
 from gistchat.train import order_examples
 
 
@@ -33,8 +33,10 @@ def parts(tiny_base, tmp_path_factory):
     model = load_model(tiny_base)
     fit_embeddings(model, len(tokenizer))
     dialogues = [make_dialogue(i) for i in range(8)]
-    store = SummaryStore(tmp_path_factory.mktemp("s"), SummaryConfig("textrank"), 48, "t")
-    store.add(dialogues, token_counter(tokenizer))
+    store = SummaryStore(
+        tmp_path_factory.mktemp("s"), SummaryConfig("textrank"), ContextConfig(budget=48), prompt_format, "t"
+    )
+    store.add(dialogues)
     builder = ExampleBuilder(prompt_format, ContextConfig(budget=48), store, 512, dialogues)
     targets = sample_targets(dialogues, 8, 0, 4, one_per_dialogue=True)
     examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in targets]
@@ -235,7 +237,7 @@ def test_an_item_is_never_scored_with_anothers_reply(tiny_recipe, tmp_path, part
     turns = [list(d.turns) for d in (one, other)]
     turns[1][6] = turns[1][6]._replace(text=turns[0][6].text)
     pair = [dataclasses.replace(d, turns=tuple(t)) for d, t in zip((one, other), turns, strict=True)]
-    builder.store.add(pair, token_counter(prompt_format.tokenizer))
+    builder.store.add(pair)
     targets = [Target(pair[0], 7), Target(pair[1], 7)]
     built, _ = build_items(targets, ["last", "recent"], builder)
     assert built["last"][0].prompt == built["last"][1].prompt
@@ -249,7 +251,7 @@ def test_an_item_is_never_scored_with_anothers_reply(tiny_recipe, tmp_path, part
 def test_a_prompt_leaves_room_for_the_reply_within_the_model(parts):
     model, prompt_format, _, builder = parts
     long = make_dialogue(2, turns=90)
-    builder.store.add([long], token_counter(prompt_format.tokenizer))
+    builder.store.add([long])
     wide = ExampleBuilder(prompt_format, builder.config, builder.store, 1024, reserve=40)
     example = wide.build(Target(long, 89), "full")
     assert 960 < len(example.prompt) <= 984

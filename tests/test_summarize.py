@@ -12,19 +12,28 @@ from sumy.summarizers.text_rank import TextRankSummarizer
 from gistchat.dialogue import Turn
 from gistchat.errors import UserError
 from gistchat.models import gpt2_tokenizer
-from gistchat.recipe import SummaryConfig
+from gistchat.prompt import SpeakerTokens
+from gistchat.recipe import ContextConfig, SummaryConfig
 from gistchat.summarize import extractive, textrank
 from gistchat.summarize.centrality import lexrank_prefixes, lsa_prefixes, mmr, word_counts
+from gistchat.summarize.engines import token_counter
 from gistchat.summarize.extractive import METHODS, content_words, summarize_prefixes
-from gistchat.summarize.store import SummaryStore, token_counter
+from gistchat.summarize.store import SummaryStore
 from gistchat.summarize.textrank import overlaps, rank_prefixes
 
 TEXTRANK = SummaryConfig("textrank")
 
 
+FORMAT = SpeakerTokens(gpt2_tokenizer())
+
+
 @pytest.fixture(scope="module")
 def count():
     return token_counter(gpt2_tokenizer())
+
+
+def open_store(folder, config=TEXTRANK, budget=60, key="t"):
+    return SummaryStore(folder, config, ContextConfig(budget=budget), FORMAT, key)
 
 
 def test_every_prefix_ranks_as_when_rebuilt_alone():
@@ -160,43 +169,43 @@ def test_odd_text_gives_a_valid_summary(text, method, count):
 
 def test_store_computes_once_and_survives_a_torn_line(tmp_path, count):
     dialogues = [make_dialogue(i) for i in range(3)]
-    store = SummaryStore(tmp_path, TEXTRANK, 60, "t")
-    assert store.add(dialogues[:2], count) == 2
-    assert store.add([*dialogues, dialogues[2]], count) == 1
+    store = open_store(tmp_path)
+    assert store.add(dialogues[:2]) == 2
+    assert store.add([*dialogues, dialogues[2]]) == 1
     expected = summarize_prefixes(dialogues[1].turns, "textrank", 60, count)
     assert store.get(dialogues[1]) == expected
     whole = store.path.read_bytes()
     store.path.write_bytes(whole[:-40])  # what a kill while writing the third line leaves
-    again = SummaryStore(tmp_path, TEXTRANK, 60, "t")
-    assert again.add(dialogues, count) == 1
+    again = open_store(tmp_path)
+    assert again.add(dialogues) == 1
     assert again.path.read_bytes() == whole
-    assert SummaryStore(tmp_path, TEXTRANK, 60, "t").add(dialogues, None) == 0
+    assert open_store(tmp_path).add(dialogues) == 0
 
 
-def test_store_is_keyed_by_settings_budget_and_tokenizer(tmp_path, count):
+def test_store_is_keyed_by_settings_budget_and_tokenizer(tmp_path):
     dialogue = make_dialogue(0)
-    SummaryStore(tmp_path, TEXTRANK, 60, "t").add([dialogue], count)
+    open_store(tmp_path).add([dialogue])
     for other in (
         (SummaryConfig("lead"), 60, "t"),
         (SummaryConfig("textrank", 0.9), 60, "t"),
         (TEXTRANK, 61, "t"),
         (TEXTRANK, 60, "u"),
     ):
-        assert dialogue not in SummaryStore(tmp_path, *other)
+        assert dialogue not in open_store(tmp_path, *other)
 
 
-def test_missing_and_damaged_summaries_are_named(tmp_path, count):
-    store = SummaryStore(tmp_path, TEXTRANK, 60, "t")
+def test_missing_and_damaged_summaries_are_named(tmp_path):
+    store = open_store(tmp_path)
     with pytest.raises(UserError, match="run gistchat summarize"):
         store.get(make_dialogue(0))
-    store.add([make_dialogue(0)], count)
+    store.add([make_dialogue(0)])
     text = store.path.read_text()
     store.path.write_text(text.replace('"picks"', '"pocks"'))
     with pytest.raises(UserError, match="damaged summary of d0"):
-        SummaryStore(tmp_path, TEXTRANK, 60, "t").get(make_dialogue(0))
+        open_store(tmp_path).get(make_dialogue(0))
     store.path.write_text("rubbish\n" + text)
     with pytest.raises(UserError, match=r"jsonl:1: not a summary line"):
-        SummaryStore(tmp_path, TEXTRANK, 60, "t")
+        open_store(tmp_path)
 
 
 def test_random_long_dialogue_is_cut_into_blocks_of_prefixes(monkeypatch, count):

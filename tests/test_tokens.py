@@ -19,7 +19,7 @@ def by_tokenizer(tokenizer, texts):
 def test_words_that_are_looked_up_give_the_tokenizers_own_ids(tmp_path, name, monkeypatch):
     tokenizer = gpt2_tokenizer() if name == "gpt2" else load_tokenizer(resolve_base(ModelConfig(), 0))
     tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
-    encoder = Encoder(str(tmp_path / "tokenizer.json"))
+    encoder = Encoder((tmp_path / "tokenizer.json").read_text())
     assert encoder.by_word
     rng = random.Random(0)
     letters = "abcXY Z 019 '.,!?-_'st're <|>\"$%é\u00a0…\t\n"

@@ -52,6 +52,66 @@ class Summaries:
         return [self.sentences[i] for i in self.picks[turns]]
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a summarizer is asked for: a gist that takes in the turns that left the verbatim window.
+
+    Attributes:
+        gist: the one so far.
+        turns: that left since.
+        first: index of the first of these in the dialogue.
+    """
+
+    gist: tuple[Sentence, ...]
+    turns: tuple[Turn, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """A new gist, and why the extractive summarizer had to make it where another was asked."""
+
+    sentences: tuple[Sentence, ...]
+    fell_back: str = ""
+
+
+@dataclass
+class Extractor:
+    """Gists of the best sentences of the gist before and of the turns that left: the same work however long ago the
+    dialogue began.
+
+    Attributes:
+        method: one of `METHODS`.
+        budget: tokens of a gist, speaker labels included; `count` counts them.
+        recency: as in `summarize_prefixes`.
+    """
+
+    method: str
+    budget: int
+    count: Callable[[list[str]], list[int]]
+    recency: float = 1.0
+
+    def update(self, jobs: Sequence[Job]) -> list[Update]:
+        return [Update(self._extract([*job.gist, *split_sentences(job.turns, job.first)])) for job in jobs]
+
+    def _extract(self, sentences: list[Sentence]) -> tuple[Sentence, ...]:
+        """The best sentences that fit the budget, in their order."""
+        words = [content_words(sentence.text) for sentence in sentences]
+        at = np.array([sentence.turn for sentence in sentences], dtype=int)
+        [order] = _orders(self.method, words, np.array([len(sentences)]), at, self.recency)
+        costs = [tokens + LABEL_TOKENS for tokens in self.count([sentence.text for sentence in sentences])]
+        left = self.budget
+        chosen: list[int] = []
+        texts: set[str] = set()
+        for i in order.tolist():
+            text = sentences[i].text.lower()
+            if costs[i] <= left and text not in texts:
+                chosen.append(i)
+                texts.add(text)
+                left -= costs[i]
+        return tuple(sentences[i] for i in sorted(chosen))
+
+
 def split_sentences(turns: Sequence[Turn], first: int = 0) -> list[Sentence]:
     """Sentences with their speaker and turn index, counted from `first`."""
     return [

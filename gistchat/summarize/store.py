@@ -1,25 +1,28 @@
-"""Stage 2: summaries of every prefix of every dialogue, on disk, keyed by content, summarizer and settings."""
+"""Stage 2: summaries of dialogues, on disk, keyed by content, summarizer and settings."""
 
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
-from gistchat.context import Sentence
+from gistchat.context import Gist, Sentence
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
-from gistchat.progress import progress
-from gistchat.recipe import SummaryConfig
+from gistchat.progress import progress, say
+from gistchat.prompt import PromptFormat
+from gistchat.recipe import ContextConfig, SummaryConfig
 from gistchat.storage import fingerprint
-from gistchat.summarize.extractive import Summaries, summarize_prefixes
+from gistchat.summarize.engines import ENGINES, Chunk, Settings
+from gistchat.summarize.extractive import METHODS, Summaries, split_sentences
+from gistchat.summarize.rolling import Chain
 
 VERSION = 2  # raise it when a summarizer's output changes
 CHUNK = 50  # dialogues written, and so at most lost, at a time
-
-Count = Callable[[list[str]], list[int]]
 
 
 class SummaryStore:
@@ -28,10 +31,22 @@ class SummaryStore:
     Lines are only ever appended. A line torn by a kill does not count; the next one is written over it.
     """
 
-    def __init__(self, folder: Path, config: SummaryConfig, budget: int, tokenizer_key: str) -> None:
-        key = fingerprint([VERSION, dataclasses.asdict(config), budget, tokenizer_key])
-        self.config, self.budget = config, budget
-        self.path = folder / f"{config.method}-{budget}-{key}.jsonl"
+    def __init__(
+        self, folder: Path, config: SummaryConfig, context: ContextConfig, prompt_format: PromptFormat, key: str
+    ) -> None:
+        """
+        Args:
+            prompt_format: of the dialogue model; its tokenizer counts, and it says what a turn costs.
+            key: the tokenizer's fingerprint.
+        """
+        self.config, self.context, self.format = config, context, prompt_format
+        self.written = config.method not in METHODS
+        settings: list[Any] = [VERSION, dataclasses.asdict(config), context.budget, key]
+        if self.written:
+            settings += [context.summary_share, prompt_format.name]
+        else:  # what only written summaries mind
+            settings[1] = {name: settings[1][name] for name in ("method", "recency")}
+        self.path = folder / f"{config.method}-{context.budget}-{fingerprint(settings)}.jsonl"
         self._lines: dict[str, tuple[int, int]] = {}  # content hash -> (offset, length) of its line
         self._end = 0  # where the last whole line that was seen ends
         self._index()
@@ -55,7 +70,7 @@ class SummaryStore:
     def __contains__(self, dialogue: Dialogue) -> bool:
         return dialogue.content_hash in self._lines
 
-    def get(self, dialogue: Dialogue) -> Summaries:
+    def get(self, dialogue: Dialogue) -> "Summaries | Written":
         """The stored summaries of a dialogue. Raises UserError when there are none or the line is damaged."""
         try:
             offset, length = self._lines[dialogue.content_hash]
@@ -68,6 +83,8 @@ class SummaryStore:
             line = file.read(length)
         try:
             value = json.loads(line)
+            if self.written:
+                return Written(dialogue, _read_chain(value["gists"]))
             sentences = tuple(Sentence(turn, dialogue.turns[turn].speaker, text) for turn, text in value["sentences"])
             return Summaries(sentences, tuple(tuple(pick) for pick in value["picks"]))
         except (ValueError, KeyError, IndexError, TypeError):
@@ -75,46 +92,63 @@ class SummaryStore:
                 f"{self.path}: damaged summary of {dialogue.id}; delete the file to make it again"
             ) from None
 
-    def add(self, dialogues: Sequence[Dialogue], count: Count) -> int:
-        """Summarise what is not stored yet; returns how many dialogues that was."""
+    def add(self, dialogues: Sequence[Dialogue], engine: str = "local") -> int:
+        """Summarise what is not stored yet; returns how many dialogues that was.
+
+        Args:
+            engine: local (the cores of this machine) | ray (those of a cluster); both write the same bytes.
+        Raises:
+            UserError: a summarizer that cannot be had, or that fails; what was finished is stored.
+        """
         if all(dialogue in self for dialogue in dialogues):
             return 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path.with_suffix(".lock")):  # another run may be adding to the same file
             self._index()
             missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
+            fell_back: Counter[str] = Counter()
             title = f"summarize ({self.config.method})"
             with (
                 progress(title, len(dialogues), len(dialogues) - len(missing)) as advance,
                 self.path.open("ab") as file,
             ):
                 file.truncate(self._end)
-                for start in range(0, len(missing), CHUNK):
-                    chunk = missing[start : start + CHUNK]
-                    file.write("".join(self._line(dialogue, count) for dialogue in chunk).encode())
+                for chunk in self._chunks(missing, engine):
+                    file.write(chunk.lines)
                     file.flush()
                     os.fsync(file.fileno())
+                    fell_back.update(chunk.fell_back)
                     self._index()
-                    advance(len(chunk))
+                    advance(chunk.dialogues)
+        if fell_back:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in fell_back.most_common())
+            say(f"summarize: {fell_back.total()} summaries refused, extractive ones in their place ({reasons})")
         return len(missing)
 
-    def _line(self, dialogue: Dialogue, count: Count) -> str:
-        made = summarize_prefixes(dialogue.turns, self.config.method, self.budget, count, self.config.recency)
-        value = {
-            "key": dialogue.content_hash,
-            "sentences": [[sentence.turn, sentence.text] for sentence in made.sentences],
-            "picks": made.picks,
-        }
-        return json.dumps(value, ensure_ascii=False) + "\n"
+    def _chunks(self, missing: list[Dialogue], engine: str) -> Iterator[Chunk]:
+        parts = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+        settings = Settings(self.config, self.context, self.format.name, self.format.tokenizer)
+        return ENGINES[engine](settings, parts)
 
 
-def token_counter(tokenizer: Callable[..., dict[str, list[list[int]]]]) -> Count:
-    """Counts tokens of many texts at once, control tokens spelled out as in a prompt."""
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The gists that a writer made as the dialogue went on, and the sentences that were said since each."""
 
-    def count(texts: list[str]) -> list[int]:
-        if not texts:
-            return []
-        ids = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [len(item) for item in ids]
+    dialogue: Dialogue
+    chain: Chain
 
-    return count
+    def of_prefix(self, turns: int) -> list[Sentence]:
+        """The gist as it was when so many turns had been said, then the sentences since its end, latest first."""
+        gist = self.chain.at(turns)
+        since = split_sentences(self.dialogue.turns[gist.end : turns], gist.end)
+        return [*gist.sentences, *reversed(since)]
+
+
+def _read_chain(gists: list[Any]) -> Chain:
+    return Chain(
+        tuple(
+            (said, Gist(tuple(Sentence(*line[:3], tuple(line[3])) for line in lines), end, digest, made_by))
+            for said, end, digest, made_by, lines in gists
+        )
+    )

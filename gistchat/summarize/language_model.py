@@ -1,0 +1,154 @@
+"""Summaries by a language model: one that runs here, or any OpenAI-compatible endpoint."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
+
+from gistchat.errors import UserError, require
+from gistchat.generate import generate_ids
+from gistchat.likelihood import length_batches
+from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base
+from gistchat.recipe import ModelConfig
+from gistchat.summarize.abstractive import Request
+
+KNOWN = "{{ dialogue }}, {{ summary }} and {{ words }}"
+MARK = "a line of dialogue"
+DEFAULT_PROMPT = Path(__file__).with_name("prompt.txt")
+WORDS_PER_TOKEN = 0.7  # English; what a model is asked for in words, so that it stays within its tokens
+BATCH_TOKENS = 4096
+REPETITION_PENALTY = 1.1  # small models repeat themselves without it
+
+ENDPOINT_ROOM = 3000  # tokens of a request, as about every hosted model takes
+CHARACTERS_PER_TOKEN = 3  # a careful guess, as an endpoint does not tell how it counts
+TIMEOUT = 60.0  # seconds
+RETRIES = 4  # after no answer, too many requests (as late as the endpoint says) or a failure on its side
+AT_ONCE = 4  # requests
+KEY_VARIABLE = "OPENAI_API_KEY"
+
+
+class Prompt:
+    """A Jinja template with `dialogue` in it, and `summary` (so far, perhaps empty) and `words` where wanted."""
+
+    def __init__(self, path: str, budget: int) -> None:
+        """Raises UserError: no such file, not a template, or no {{ dialogue }} in it."""
+        self.words = max(int(budget * WORDS_PER_TOKEN), 5)
+        file = Path(path).expanduser() if path else DEFAULT_PROMPT
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+            self.template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(text)
+            self.fill(Request("", ""))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: cannot be read as a prompt ({getattr(error, 'strerror', 'not UTF-8')})") from None
+        except jinja2.TemplateError as error:
+            line = getattr(error, "lineno", None)
+            raise UserError(f"{file}{f':{line}' if line else ''}: {error}; a prompt knows {KNOWN}") from None
+        if MARK not in self.fill(Request("", MARK)):
+            raise UserError(f"{file}: the prompt does not say where the dialogue goes; write {{{{ dialogue }}}} there")
+
+    def fill(self, request: Request) -> str:
+        return self.template.render(summary=request.summary, dialogue=request.dialogue, words=self.words).strip()
+
+
+class LocalWriter:
+    """Greedy summaries by a causal model with a chat template: the packaged one, a hub id or a folder."""
+
+    def __init__(self, source: str, budget: int, prompt: str) -> None:
+        """Raises UserError: no such model, one without a chat template, or a prompt that cannot be used."""
+        base: Base = resolve_base(ModelConfig(name=source), 0)
+        self.tokenizer = load_tokenizer(base)
+        if not self.tokenizer.chat_template:
+            raise UserError(f"{source}: no chat template, so it takes no instructions; give a chat model")
+        self.model = load_model(base)
+        self.budget, self.prompt = budget, Prompt(prompt, budget)
+        self.room = model_limit(self.model.config) - budget - len(self._ids(Request("", "")))
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        if not texts:
+            return []
+        found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return [len(ids) for ids in found["input_ids"]]
+
+    def write(self, requests: Sequence[Request]) -> list[str]:
+        prompts = [self._ids(request) for request in requests]
+        written = [""] * len(prompts)
+        for batch in length_batches([len(ids) + self.budget for ids in prompts], BATCH_TOKENS):
+            rows = generate_ids(
+                self.model,
+                [prompts[i] for i in batch],
+                [self.tokenizer.eos_token_id],
+                self.budget,
+                repetition_penalty=REPETITION_PENALTY,
+            )
+            for i, ids in zip(batch, rows, strict=True):
+                written[i] = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return written
+
+    def _ids(self, request: Request) -> list[int]:
+        messages = [{"role": "user", "content": self.prompt.fill(request)}]
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
+            )
+        except jinja2.TemplateError as error:
+            raise UserError(f"the model's chat template takes no user message alone ({error})") from None
+
+
+class EndpointWriter:
+    """Summaries by an OpenAI-compatible endpoint; the key comes from the environment variable OPENAI_API_KEY."""
+
+    def __init__(self, url: str, model: str, budget: int, prompt: str) -> None:
+        """Raises UserError: no address, or package openai is missing."""
+        if not url.startswith(("http://", "https://")):
+            raise UserError(f"summary.url: {url!r} is no address; give one such as http://localhost:8000/v1 (--url)")
+        self.openai = require("openai", "endpoint")
+        self.url, self.model, self.budget, self.prompt = url, model, budget, Prompt(prompt, budget)
+        # Local servers want no key, the client wants one.
+        key = os.environ.get(KEY_VARIABLE) or "none"
+        self.client = self.openai.OpenAI(base_url=url, api_key=key, timeout=TIMEOUT, max_retries=RETRIES)
+        self.room = ENDPOINT_ROOM
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) // CHARACTERS_PER_TOKEN + 1 for text in texts]
+
+    def write(self, requests: Sequence[Request]) -> list[str]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(self._ask, requests))
+
+    def _ask(self, request: Request) -> str:
+        openai = self.openai
+        try:
+            answer = self.client.chat.completions.create(
+                model=self.model,
+                messages=[{"role": "user", "content": self.prompt.fill(request)}],
+                max_tokens=self.budget,
+                temperature=0.0,
+            )
+        except openai.APITimeoutError:
+            raise UserError(f"{self.url}: no answer within {TIMEOUT:.0f} s, {RETRIES + 1} times") from None
+        except openai.APIConnectionError as error:
+            raise UserError(f"{self.url}: cannot be reached ({error.__cause__ or error})") from None
+        except openai.APIStatusError as error:
+            hint = f"; is {KEY_VARIABLE} set?" if error.status_code in (401, 403) else ""
+            raise UserError(f"{self.url}: answers {error.status_code} ({_first_line(error.message)}){hint}") from None
+        except (openai.APIError, ValueError) as error:
+            raise UserError(f"{self.url}: not the answer of a chat endpoint ({_first_line(str(error))})") from None
+        return self._said(answer)
+
+    def _said(self, answer: Any) -> str:
+        """The text of an answer; an address that is no endpoint may answer with a web page, which arrives as text."""
+        try:
+            return answer.choices[0].message.content or ""
+        except (AttributeError, IndexError, TypeError):
+            shown = _first_line(str(answer))[:80]
+            raise UserError(
+                f"{self.url}: not the answer of a chat endpoint ({shown}); does the address end in /v1?"
+            ) from None
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no message"])[0][:200]
