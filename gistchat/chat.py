@@ -58,6 +58,8 @@ class ChatSession:
 
         The turn and whatever was said of the answer are kept, also when the caller stops early.
         """
+        if self.memory.turns < len(self.turns):
+            self.remember()  # it was not called after the last reply
         text = self._shorten(clean_text(text))
         self.turns.append(Turn(PERSON, text))
         self.context, prompt = self._prompt()
@@ -114,7 +116,7 @@ class ChatSession:
             )
         elif strategy == "rolling" and self.context.boundary > self.memory.gist.end:
             lost = self.context.boundary - self.memory.gist.end
-            self.notice = f"{lost} turns were not read: they fit no more, and there is no summary of them yet"
+            self.notice = f"turns not read, as they fit no more and have no summary yet: {lost}"
 
     def _limit(self) -> int:
         limit = model_limit(self.checkpoint.model.config) - self.checkpoint.recipe.chat.max_reply_tokens

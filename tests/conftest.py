@@ -1,16 +1,20 @@
 """Small parts shared by the tests: dialogues, a tiny random GPT-2 with the genuine GPT-2 tokenizer, a run of it."""
 
+import contextlib
+import io
 import os
 import random
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 
+from gistchat.cli import main
 from gistchat.dialogue import Dialogue, Turn
 from gistchat.models import resolve_base
 from gistchat.recipe import ModelConfig, Recipe
@@ -113,10 +117,31 @@ def tiny_folder(tmp_path: Path, dialogue_file: Path) -> Path:
     return tmp_path
 
 
-def gistchat(*words: str, cwd: Path, stdin: str | None = None, **changes) -> subprocess.CompletedProcess:
-    """Run the real command line."""
-    command = [sys.executable, "-c", "from gistchat.cli import main; main()", *words]
-    environment = {**os.environ, "COLUMNS": "120", **changes.pop("env", {})}
-    return subprocess.run(
-        command, cwd=cwd, input=stdin, capture_output=True, text=True, env=environment, timeout=300, **changes
-    )
+def gistchat(
+    *words: str, cwd: Path, stdin: str | None = None, apart: bool = False, **changes
+) -> subprocess.CompletedProcess:
+    """Run the real command line: its entry point in this process, or `apart`, in one of its own.
+
+    Importing torch and transformers takes longer than what most tests do with them.
+    """
+    if apart or changes:
+        command = [sys.executable, "-c", "from gistchat.cli import main; main()", *words]
+        environment = {**os.environ, "COLUMNS": "120", **changes.pop("env", {})}
+        return subprocess.run(
+            command, cwd=cwd, input=stdin, capture_output=True, text=True, env=environment, timeout=300, **changes
+        )
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["gistchat", *words]),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin or "")),
+        mock.patch.dict(os.environ, {"COLUMNS": "120"}),
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())

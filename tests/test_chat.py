@@ -46,7 +46,9 @@ def test_gist_covers_exactly_what_left_the_verbatim_window(session):
     assert all(line.turn < context.boundary for line in context.lines)
     assert context.tokens <= session.checkpoint.recipe.context.budget
     shown = describe_gist(session)
-    assert f"gist of the turns before turn {context.boundary + 1}:" in shown
+    assert f"gist of turns 1 to {context.boundary}, by textrank:" in shown
+    assert f"verbatim, from turn {context.boundary + 1}:" in shown
+    assert f"(turn {context.lines[0].turn + 1})" in shown
     assert "What now?" in shown
 
 
@@ -66,9 +68,9 @@ def test_an_edited_gist_reaches_the_prompt_and_stays_while_turns_leave(session, 
     for _ in range(4):
         say(session, "The lighthouse was painted yellow again by the neighbours.")
         assert "<sum>They keep a parrot named Olga." in prompts[-1]
-    assert session.context.boundary > session.edited.boundary
+    assert session.context.boundary > session.edited_up_to
     session.reset()
-    assert (session.turns, session.edited, session.context) == ([], None, None)
+    assert (session.turns, session.memory.current().sentences, session.context) == ([], (), None)
 
 
 def test_an_edited_gist_is_read_at_once_or_said_not_to_be(session, run_folder):

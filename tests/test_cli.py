@@ -33,7 +33,7 @@ def test_the_whole_way_with_real_conversations_and_real_weights(tmp_path):
     words = ["run", str(REPOSITORY / "recipes" / "demo.toml")]
     for setting in small:
         words += ["--set", setting]
-    done = gistchat(*words, cwd=tmp_path)
+    done = gistchat(*words, cwd=tmp_path, apart=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^ *tuned +summary +\d", done.stdout, re.M)
     assert done.stdout.splitlines()[-1].strip() == "talk to it: gistchat chat runs/demo"
@@ -188,7 +188,7 @@ def test_two_runs_of_one_folder_do_not_meet(tiny_folder):
     from gistchat.run import only_run
 
     with only_run(tiny_folder / "r"):
-        done = gistchat("run", "tiny.toml", "--out", "r", cwd=tiny_folder)
+        done = gistchat("run", "tiny.toml", "--out", "r", cwd=tiny_folder, apart=True)
     assert done.returncode == 1
     assert "error: another process is writing to r" in done.stderr
 
@@ -255,7 +255,7 @@ def test_every_option_is_explained():
 
 
 def test_env_and_version(tmp_path):
-    done = gistchat("env", cwd=tmp_path)
+    done = gistchat("env", cwd=tmp_path, apart=True)
     assert done.returncode == 0
     for word in ("torch", "transformers", "threads", "devices", "model cache", "hub cache"):
         assert word in done.stdout

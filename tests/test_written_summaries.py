@@ -1,5 +1,6 @@
 """Summaries that a model writes: encoder-decoders, language models, endpoints, and the guards on all of them."""
 
+import contextlib
 import json
 import threading
 import time
@@ -225,11 +226,12 @@ class Endpoint(BaseHTTPRequestHandler):
         )
         with self.lock:
             Endpoint.at_once -= 1
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html" if kind == "html" else "application/json")
-        self.send_header("Retry-After", "0")
-        self.end_headers()
-        self.wfile.write(content.encode())
+        with contextlib.suppress(BrokenPipeError):  # whoever asked may have given up
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if kind == "html" else "application/json")
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(content.encode())
 
     @staticmethod
     def completion(text):
