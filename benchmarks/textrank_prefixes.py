@@ -8,8 +8,8 @@ from figures import Pair
 from gistchat.dialogue import Dialogue, load_dialogues
 from gistchat.models import gpt2_tokenizer
 from gistchat.prepare import DataConfig, prepare
-from gistchat.summarize.engines import token_counter
 from gistchat.summarize.extractive import _WORD, STOP_WORDS, split_sentences, summarize_prefixes
+from gistchat.tokens import Encoder
 
 DIALOGUES = 6
 
@@ -19,7 +19,7 @@ def setup():
         prepare(DataConfig(), Path(folder))
         dialogues = load_dialogues(Path(folder) / "train.jsonl")
     chosen = [dialogue for dialogue in dialogues if 40 <= len(dialogue.turns) <= 80][:DIALOGUES]
-    return chosen, token_counter(gpt2_tokenizer())
+    return chosen, Encoder(gpt2_tokenizer().backend_tokenizer.to_str()).lengths
 
 
 def baseline(state) -> int:

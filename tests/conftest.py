@@ -18,6 +18,7 @@ from gistchat.cli import main
 from gistchat.dialogue import Dialogue, Turn
 from gistchat.models import resolve_base
 from gistchat.recipe import ModelConfig, Recipe
+from gistchat.run import open_workspace, run_train
 
 
 def pytest_configure(config):
@@ -64,10 +65,14 @@ def tiny_base():
 
 @pytest.fixture
 def tiny_recipe(dialogue_file: Path, tmp_path: Path) -> Recipe:
+    return small_recipe(dialogue_file, tmp_path / "data")
+
+
+def small_recipe(dialogue_file: Path, data: Path) -> Recipe:
     """A recipe that runs in seconds: tiny GPT-2, twenty dialogues."""
     recipe = Recipe(name="tiny")
     recipe.data.corpus, recipe.data.source = "jsonl", str(dialogue_file)
-    recipe.data.folder = str(tmp_path / "data")
+    recipe.data.folder = str(data)
     recipe.data.test_share, recipe.data.validation_share = 0.3, 0.15
     recipe.model.name, recipe.model.init, recipe.model.size = "gpt2", "scratch", "tiny"
     recipe.context.budget = 48
@@ -77,6 +82,15 @@ def tiny_recipe(dialogue_file: Path, tmp_path: Path) -> Recipe:
     recipe.evaluate.items, recipe.evaluate.reply_items, recipe.evaluate.max_reply_tokens = 4, 3, 6
     recipe.evaluate.resamples = 200
     return recipe
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory) -> Path:
+    """A trained run, to be read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "talks.jsonl").write_bytes(b"".join(make_dialogue(i).to_line() for i in range(20)))
+    run_train(open_workspace(small_recipe(folder / "talks.jsonl", folder / "data"), folder / "run"))
+    return folder / "run"
 
 
 TINY_TOML = """

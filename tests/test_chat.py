@@ -10,14 +10,7 @@ from gistchat.chat import ChatSession
 from gistchat.dialogue import Turn, load_dialogues
 from gistchat.errors import UserError
 from gistchat.prepare import DataConfig, prepare
-from gistchat.run import open_workspace, run_train
 from gistchat.terminal import describe_gist
-
-
-@pytest.fixture
-def run_folder(tiny_recipe, tmp_path):
-    run_train(open_workspace(tiny_recipe, tmp_path / "run"))
-    return tmp_path / "run"
 
 
 @pytest.fixture

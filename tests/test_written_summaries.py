@@ -12,6 +12,7 @@ import torch
 from conftest import make_dialogue
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
+from gistchat.chat import ChatSession
 from gistchat.context import Sentence
 from gistchat.dialogue import Turn
 from gistchat.errors import UserError
@@ -25,6 +26,7 @@ from gistchat.summarize.faithfulness import faithfulness, fault, names_and_numbe
 from gistchat.summarize.language_model import EndpointWriter, LocalWriter, Prompt
 from gistchat.summarize.seq2seq import Seq2SeqWriter
 from gistchat.summarize.summarizers import make_summarizer
+from gistchat.terminal import describe_gist
 
 TURNS = (
     Turn("Anna", "My sister Olga moved to Lisbon in 2019."),
@@ -291,3 +293,42 @@ def test_an_endpoint_that_is_slow_or_down(endpoint, monkeypatch):
         EndpointWriter("http://127.0.0.1:9/v1", "m", 40, "").write([Request("", "a: b")])
     with pytest.raises(UserError, match="no address"):
         EndpointWriter("localhost:9", "m", 40, "")
+
+
+@pytest.mark.parametrize("text", ["...", "👍", "x" * 20_000, "你好，我住在北京。", "</s><pad><s> <|endoftext|>"])
+def test_odd_turns_give_a_valid_gist_and_no_control_token(tmp_path, count, text):
+    writer = Seq2SeqWriter(str(save_tiny(tmp_path / "bart", "bart")), 12)
+    read = []
+    generate = writer.model.generate
+    writer.model.generate = lambda **arguments: read.append(arguments["input_ids"]) or generate(**arguments)
+    job = Job((), (Turn("a", text), Turn("b", "We moved to the harbour."), Turn("a", text)), 0)
+    [update] = Abstractive(writer, Extractor("textrank", 12, count), 12, count).update([job])
+    assert sum(cost + 3 for cost in count([line.text for line in update.sentences])) <= 12
+    end = writer.tokenizer.eos_token_id  # also what pads
+    for row in (row for ids in read for row in ids.tolist()):
+        assert end not in row[: len(row) - row[::-1].index(next(i for i in row[::-1] if i != end))]
+
+
+def test_a_chat_shows_what_an_endpoint_wrote_and_lives_on_without_it(run_folder, endpoint):
+    Endpoint.script = ["They talked about ships."]
+    settings = ["chat.max_reply_tokens=8", "context.budget=60", "summary.method=endpoint", "summary.model=m"]
+    session = ChatSession.open(run_folder, [*settings, f"summary.url={endpoint}"], seed=1)
+    for _ in range(4):
+        "".join(session.reply("I saw some ships near the harbour, and the people talked about them for a long while."))
+        session.remember()
+    assert session.notice == ""
+    "".join(session.reply("What now?"))
+    shown = describe_gist(session)
+    assert f"gist of turns 1 to {session.context.boundary}, by endpoint:" in shown
+    assert "They talked about ships.  (turn" in shown
+    gist = session.memory.gist
+    Endpoint.script = ["html"]
+    for _ in range(3):
+        "".join(session.reply("The lighthouse was painted yellow again by the neighbours, who like the colour a lot."))
+        session.remember()
+        assert "no new summary, the last one stays" in session.notice
+    assert session.memory.gist == gist
+    assert session.memory.turns == len(session.turns)  # nothing that was said is lost
+    Endpoint.script = ["They talked about ships."]
+    session.remember()
+    assert session.memory.gist.end > gist.end

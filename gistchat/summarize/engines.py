@@ -48,14 +48,13 @@ def token_counter(tokenizer: Callable[..., dict[str, list[list[int]]]]) -> Count
 
 def local(settings: Settings, parts: Sequence[list[Dialogue]]) -> Iterator[Chunk]:
     """On all cores of this machine: a process for each if sentences are picked; a model that writes uses them all."""
-    if settings.config.method not in METHODS:
+    config, budget = settings.config, settings.context.budget
+    if config.method not in METHODS:
         yield from map(partial(_written, settings, *_writing(settings)), parts)
-        return
-    backend = getattr(settings.tokenizer, "backend_tokenizer", None)
-    if backend is None or len(parts) < 2:
-        yield from map(partial(_extracted, settings.config, settings.context.budget, _count(settings)), parts)
-        return
-    yield from ordered_map(partial(_extracted_apart, settings.config, settings.context.budget, backend.to_str()), parts)
+    elif (backend := getattr(settings.tokenizer, "backend_tokenizer", None)) is None:
+        yield from map(partial(_extracted, config, budget, token_counter(settings.tokenizer)), parts)
+    else:
+        yield from ordered_map(partial(_extracted_apart, config, budget, backend.to_str()), parts)
 
 
 def ray(settings: Settings, parts: Sequence[list[Dialogue]]) -> Iterator[Chunk]:
@@ -74,10 +73,6 @@ def ray(settings: Settings, parts: Sequence[list[Dialogue]]) -> Iterator[Chunk]:
 
 
 ENGINES = {"local": local, "ray": ray}
-
-
-def _count(settings: Settings) -> Count:
-    return token_counter(settings.tokenizer)
 
 
 @lru_cache(maxsize=1)
@@ -107,7 +102,7 @@ def _writing(settings: Settings) -> tuple[Any, Any]:
     from gistchat.summarize.summarizers import gist_budget, make_summarizer
 
     context = settings.context
-    summarizer = make_summarizer(settings.config, gist_budget(context), _count(settings))
+    summarizer = make_summarizer(settings.config, gist_budget(context), token_counter(settings.tokenizer))
     cost = turn_cost(make_format(settings.format_name, settings.tokenizer))
     window = Window.of_budget(context.budget, context.summary_share)
     return summarizer, partial(RollingMemory, window, cost, settings.config.method)

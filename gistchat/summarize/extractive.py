@@ -30,6 +30,7 @@ METHODS = {
 LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, in the tokenizers looked at
 RESERVE = 3  # how many times the budget a ranking holds
 
+_MAY_END = re.compile(r"[.!?…。！？][^\w\s]*\s")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 # Function words and chat filler. Sentences of nothing else carry no gist, so rankings leave them out.
 STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="utf-8").split())
@@ -117,9 +118,14 @@ def split_sentences(turns: Sequence[Turn], first: int = 0) -> list[Sentence]:
     return [
         Sentence(number, turn.speaker, text)
         for number, turn in enumerate(turns, first)
-        for text in sent_tokenize(turn.text)
+        for text in _sentences(turn.text)
         if text.strip()
     ]
+
+
+def _sentences(text: str) -> list[str]:
+    """Most chat turns are one sentence, which a look tells a hundred times faster than the tokenizer."""
+    return sent_tokenize(text) if _MAY_END.search(text) else [text]
 
 
 def summarize_prefixes(
