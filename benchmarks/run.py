@@ -13,6 +13,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from figures import Measurement, Pair
@@ -34,8 +35,8 @@ def rate(side: Callable[[object], int], state: object) -> float:
 def peak_mb(pair: Pair, side: str) -> float | None:
     """Peak memory in MB of one side above its setup, in a fresh process; None where the system does not tell."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_peak, (pair.name, side))
+    with ProcessPoolExecutor(1, context) as pool:  # not a multiprocessing.Pool: what is measured may start processes
+        return pool.submit(_peak, pair.name, side).result()
 
 
 def _peak(name: str, side: str) -> float | None:

@@ -19,7 +19,7 @@ from gistchat.summarize.centrality import lexrank_prefixes, lsa_prefixes, mmr, w
 from gistchat.summarize.engines import token_counter
 from gistchat.summarize.extractive import METHODS, content_words, summarize_prefixes
 from gistchat.summarize.store import SummaryStore
-from gistchat.summarize.textrank import overlaps, rank_prefixes
+from gistchat.summarize.textrank import overlaps, rank_prefixes, textrank_prefixes
 
 TEXTRANK = SummaryConfig("textrank")
 
@@ -67,6 +67,18 @@ def test_textrank_scores_agree_with_sumy():
     assert textrank._prefix_scores(overlaps(words), np.array([n]))[:, 0] == pytest.approx(
         expected / expected.sum(), abs=1e-9
     )
+
+
+def test_every_prefix_has_the_picks_that_sumy_makes_of_it():
+    turns = [*make_dialogue(3, turns=16).turns, Turn("a", "Oh ok haha."), *make_dialogue(4, turns=16).turns]
+    texts = [sentence.text for sentence in extractive.split_sentences(turns)]
+    ends = range(3, len(texts), 5)
+    for end, scores in zip(ends, textrank_prefixes([content_words(text) for text in texts], ends), strict=True):
+        document = sumy_document(texts[:end])
+        rated = TextRankSummarizer().rate_sentences(document)
+        expected = np.array([rated[sentence] for sentence in document.sentences])
+        order, wanted = (np.argsort(-(part / part.sum()).round(9), kind="stable")[:6] for part in (scores, expected))
+        assert order.tolist() == wanted.tolist()
 
 
 def sumy_document(sentences):
