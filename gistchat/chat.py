@@ -30,6 +30,7 @@ class ChatSession:
         turns: all turns so far, by PERSON and MODEL.
         memory: what is kept of them word for word, and the gist of those before.
         context: what the model saw before its latest reply; None before the first.
+        gist_by: what made the gist in it.
         notice: what the user should know about the latest turn, such as that it was shortened.
     """
 
@@ -40,6 +41,7 @@ class ChatSession:
     edited_up_to: int = 0  # for how many turns a gist written by hand stands
     turns: list[Turn] = field(default_factory=list)
     context: Context | None = None
+    gist_by: str = ""
     notice: str = ""
     saved: Path | None = None
 
@@ -63,6 +65,7 @@ class ChatSession:
         text = self._shorten(clean_text(text))
         self.turns.append(Turn(PERSON, text))
         self.context, prompt = self._prompt()
+        self.gist_by = self.memory.gist.made_by if self._remembers else self.checkpoint.recipe.summary.method
         self._tell_what_was_not_read()
         chat = self.checkpoint.recipe.chat
         # A seed of its own for every turn: repeatable, yet not the same draw each time.

@@ -110,7 +110,7 @@ def describe_gist(session: ChatSession) -> str:
         return "nothing said yet"
     lines = []
     if context.lines:
-        lines.append(f"gist of turns 1 to {context.boundary}, {_origin(session)}:" if context.boundary else "gist:")
+        lines.append(f"gist of turns 1 to {context.boundary}, by {session.gist_by}:" if context.boundary else "gist:")
         lines += [f"  {render_line(line)}{_sources(line)}" for line in context.lines]
     else:
         lines.append("no gist: nothing has left the verbatim window" if not context.boundary else "no gist")
@@ -120,12 +120,6 @@ def describe_gist(session: ChatSession) -> str:
     lines += [f"  {'User' if turn.role == PERSON else 'You'}: {turn.text}" for turn in (*context.turns, context.last)]
     lines.append(f"{context.tokens} of {session.budget} tokens used before the last turn")
     return "\n".join(lines)
-
-
-def _origin(session: ChatSession) -> str:
-    recipe = session.checkpoint.recipe
-    rolled = recipe.chat.strategy == "rolling" and session.memory.gist.made_by
-    return f"by {rolled or recipe.summary.method}"
 
 
 def _sources(line: Line) -> str:

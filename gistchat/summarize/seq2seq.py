@@ -12,6 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from gistchat.errors import UserError
 from gistchat.likelihood import length_batches
 from gistchat.models import device, load_error, reachable
 from gistchat.summarize.abstractive import Request
@@ -72,8 +73,10 @@ class Seq2SeqWriter:
 
 
 def _load(source: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    place = str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source
-    place = reachable(place)
+    folder = Path(source).expanduser()
+    if source.startswith((".", "/", "~")) and not folder.is_dir():
+        raise UserError(f"{source}: no such folder")
+    place = reachable(str(folder) if folder.is_dir() else source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place)
         model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=torch.float32).eval().to(device())
