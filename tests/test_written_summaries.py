@@ -182,7 +182,7 @@ def test_an_encoder_decoder_gets_whole_inputs_and_exact_arguments(tmp_path, kind
 def test_a_model_of_another_kind_is_refused(tmp_path, tiny_base):
     with pytest.raises(UserError, match="cannot load the model"):
         Seq2SeqWriter(tiny_base.source, 12)
-    with pytest.raises(UserError, match="./nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"\./nowhere: no such folder"):
         Seq2SeqWriter("./nowhere", 12)
     with pytest.raises(UserError, match="no chat template"):
         LocalWriter(tiny_base.source, 12, "")
