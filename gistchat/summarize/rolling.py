@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gistchat.context import MODEL, USER, Costs, Gist, RoleTurn, Sentence
 from gistchat.dialogue import Turn
+from gistchat.errors import UserError
 from gistchat.summarize.extractive import Job, Update
 
 VERSIONS = 20  # earlier gists that are kept
@@ -105,14 +106,14 @@ class RollingMemory:
         """Summarise what no longer fits; returns why the extractive summarizer had to, if it had.
 
         Raises:
-            UserError: the summarizer failed; the gist and the turns are as they were.
+            UserError: the summarizer failed, or left nothing of the gist; the gist and the turns are as they were.
         """
         fell_back = ""
         while job := self.overflow():
             [update] = summarizer.update([job])
             fell_back = update.fell_back or fell_back
             if not self.accept(job, update):
-                return "an empty summary was not taken"
+                raise UserError("it would have been empty")
         return fell_back
 
     def current(self) -> Gist:
