@@ -163,6 +163,7 @@ class ChatSession:
             self._summary,
             share,
             rolled=lambda _: self.memory.current(),  # it has not heard the last turn yet
+            max_turns=recipe.context.max_turns,
         )
         return context, prompt_format.encode(context)
 

@@ -53,6 +53,9 @@ From = Annotated[
         help="Your dialogues: a file or folder, hub, or hub:ID. The kind of a file is guessed.",
     ),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Resume a stopped training also where its settings have changed since.")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of examples, weights and data order. Default: the recipe's (0).")]
 
 
@@ -67,6 +70,7 @@ def run(
     seed: Seed = None,
     out: Out = None,
     set_: Set = None,
+    force: Force = False,
 ) -> None:
     """Go the whole way: prepare, summarize, train, evaluate, report.
 
@@ -76,7 +80,7 @@ def run(
     from gistchat.run import run as run_recipe
 
     loaded, folder = _load(recipe, from_, corpus, model, init, size, seed, out, set_)
-    metrics = run_recipe(loaded, folder)
+    metrics = run_recipe(loaded, folder, force)
     print_table(metrics)
     print(f"\nreport:    {folder / 'report.html'}")
     print(f"talk to it: gistchat chat {folder}")
@@ -236,12 +240,13 @@ def train(
     seed: Seed = None,
     out: Out = None,
     set_: Set = None,
+    force: Force = False,
 ) -> None:
     """Prepare, summarize and train, without evaluation."""
     from gistchat.run import open_workspace, run_train
 
     loaded, folder = _load(recipe, from_, corpus, model, init, size, seed, out, set_)
-    run_train(open_workspace(loaded, folder))
+    run_train(open_workspace(loaded, folder), force)
     print(f"checkpoint: {folder / 'checkpoint'}\nnext: gistchat evaluate {folder}")
 
 

@@ -101,6 +101,7 @@ def build_context(
     summarize: Summarize,
     summary_share: float = 0.34,
     rolled: Rolled | None = None,
+    max_turns: int = 0,
 ) -> Context:
     """The context in which `answerer` answers `turns[-1]`.
 
@@ -112,6 +113,7 @@ def build_context(
         budget: tokens for all before the last turn; `full` is `recent` with a budget up to the model's limit.
         summary_share: share of the budget that `hybrid` and `rolling` keep for the summary, at least, when the history
             does not fit.
+        max_turns: verbatim turns of `recent` and `full` at most, the last included; 0: as many as fit.
     Raises:
         UserError: an unknown strategy.
     """
@@ -122,7 +124,7 @@ def build_context(
     if strategy == "last":
         return Context(strategy, (), (), last, 0, 0)
     if strategy in ("recent", "full"):
-        kept, cost = _latest(older, budget, costs)
+        kept, cost = _latest(older[-(max_turns - 1) :] if max_turns > 1 else older, budget, costs)
         return Context(strategy, (), kept, last, _boundary(kept, last), cost)
     if strategy in ("summary", "shuffled", "gold"):
         lines, cost = _fit(summarize(last.first), answerer, budget, costs)

@@ -125,8 +125,7 @@ def _fill_rows(
     answered = [i for i in new if i < config.reply_items]
     title = f"evaluate {rows[0]['model']}, {rows[0]['strategy']}"
     with progress(title, len(new) + len(answered)) as advance:
-        pad = prompt_format.stop_ids[0]
-        nats = score_replies(model, [examples[i] for i in new], pad, config.batch_tokens, advance)
+        nats = score_replies(model, prompt_format, [examples[i] for i in new], config.batch_tokens, advance)
         for i, value in zip(new, nats, strict=True):
             rows[i]["nats"] = value
         sampling = Sampling(max_tokens=config.max_reply_tokens)

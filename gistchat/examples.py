@@ -9,6 +9,7 @@ from functools import partial
 from gistchat.context import Context, Sentence, Summarize, build_context, fit_limit
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
+from gistchat.likelihood import IGNORED
 from gistchat.prompt import PromptFormat
 from gistchat.recipe import ContextConfig
 from gistchat.summarize.engines import token_counter
@@ -41,6 +42,14 @@ class Example:
     context: Context
     prompt: list[int]
     reply: list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        return self.prompt + self.reply
+
+    @property
+    def labels(self) -> list[int]:
+        return [IGNORED] * len(self.prompt) + self.reply
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.reply)
@@ -115,23 +124,26 @@ class ExampleBuilder:
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
         self._chains: dict[str, Chain] = {}
 
-    def build(self, target: Target, strategy: str) -> Example:
+    def build(self, target: Target, strategy: str, budget: int | None = None) -> Example:
         """The example of one target.
 
         The context gives way where prompt and reply would exceed the limit; the last turn and the reply never do.
 
+        Args:
+            budget: tokens before the last turn; None: the recipe's for this strategy.
         Raises:
             TooLong: last turn and reply alone exceed the limit.
         """
         reply = self.format.encode_reply(target.gold)
         dialogue = target.dialogue
         answerer = dialogue.turns[target.turn].speaker
+        said = dialogue.turns[: target.turn]
         summarize = self._summarize(target, answerer, strategy)
         rolled = self._chain(dialogue).at if strategy == "rolling" else None
 
         def encode(budget: int) -> tuple[Context, list[int]]:
             context = build_context(
-                dialogue.turns[: target.turn],
+                said,
                 answerer,
                 strategy,
                 budget,
@@ -139,10 +151,12 @@ class ExampleBuilder:
                 summarize,
                 self.config.summary_share,
                 rolled,
+                self.config.max_turns,
             )
             return context, self.format.encode(context)
 
-        budget = (self.config.full_limit or self.limit) if strategy == "full" else self.config.budget
+        if budget is None:
+            budget = (self.config.full_limit or self.limit) if strategy == "full" else self.config.budget
         room = self.limit - max(len(reply), self.reserve)
         context, prompt = fit_limit(encode, budget, room)
         if len(prompt) > room:

@@ -59,25 +59,46 @@ def _generate(
         choose = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
     if sampling.seed is not None:
         torch.manual_seed(sampling.seed)
-    return generate_ids(model, prompts, prompt_format.stop_ids, sampling.max_tokens, **choose)
+    types = [prompt_format.token_types(prompt) for prompt in prompts]
+    return generate_ids(
+        model,
+        prompts,
+        prompt_format.stop_ids,
+        sampling.max_tokens,
+        types=None if types[0] is None else types,
+        **choose,
+    )
 
 
 @torch.inference_mode()
 def generate_ids(
-    model: PreTrainedModel, prompts: Sequence[list[int]], stop_ids: Sequence[int], max_tokens: int, **choose: Any
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    stop_ids: Sequence[int],
+    max_tokens: int,
+    types: Sequence[list[int]] | None = None,
+    **choose: Any,
 ) -> list[list[int]]:
-    """What the model adds to each prompt of a batch, up to a stop id; greedy unless `choose` says otherwise."""
+    """What the model adds to each prompt of a batch, up to a stop id; greedy unless `choose` says otherwise.
+
+    Args:
+        types: token types of the prompts; a reply goes on with the last one of its prompt.
+    """
     longest = max(len(prompt) for prompt in prompts)
     pad = stop_ids[0]
-    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+
+    def padded(rows: Sequence[list[int]], filler: int) -> torch.Tensor:
+        return torch.tensor([[filler] * (longest - len(row)) + row for row in rows], device=model.device)
+
+    ids, mask = padded(prompts, pad), padded([[1] * len(prompt) for prompt in prompts], 0)
     config = GenerationConfig(
         max_new_tokens=max_tokens,
         eos_token_id=list(stop_ids),
         pad_token_id=pad,
         **{"do_sample": False, **choose},
     )
-    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+    inputs = {} if types is None else {"token_type_ids": padded(types, pad)}
+    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **inputs)
     return [_until_stop(row, stop_ids) for row in output[:, longest:].tolist()]
 
 
@@ -95,10 +116,12 @@ def stream_reply(
         torch.manual_seed(sampling.seed)
     cache = None
     ids = torch.tensor([prompt], device=model.device)
+    types = prompt_format.token_types(prompt)
     reply: list[int] = []
     shown = ""
     for _ in range(sampling.max_tokens):
-        output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        inputs = {} if types is None else {"token_type_ids": torch.tensor([types], device=model.device)}
+        output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs)
         cache = output.past_key_values
         token = _choose(output.logits[0, -1].float(), sampling)
         if token in prompt_format.stop_ids:
@@ -110,6 +133,7 @@ def stream_reply(
             yield text[len(shown) :]
             shown = text
         ids = torch.tensor([[token]], device=model.device)
+        types = types and types[-1:]  # the reply has the type of the token before it
 
 
 def _choose(logits: torch.Tensor, sampling: Sampling) -> int:

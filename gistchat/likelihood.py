@@ -1,51 +1,95 @@
-"""The likelihood of replies: batches with the replies at the right edge, logits only where there is a label."""
+"""The likelihood of replies: right-padded batches, and logits only where there is a label."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from transformers import PreTrainedModel
 
-from gistchat.examples import Example
+from gistchat.prompt import PromptFormat
 
 IGNORED = -100  # torch's label of positions without a loss
 
 
-def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:
-    """Left-padded batch: input_ids, attention_mask, position_ids and labels, each of shape (examples, longest).
+class Labelled(Protocol):
+    """Token ids, and for each position the id that should follow from those before it, or IGNORED.
 
-    Padding is on the left so that all replies end at the right edge, where `reply_loss` asks for logits; positions
-    are explicit because a raw forward pass counts padding as text.
+    A label is mostly the id itself, but need not be: the end of a reply is learned in the middle of a dialogue, too,
+    where the other's turn follows.
     """
-    longest = max(len(example) for example in examples)
-    ids = torch.full((len(examples), longest), pad_id)
-    mask = torch.zeros_like(ids)
+
+    @property
+    def ids(self) -> Sequence[int]: ...
+
+    @property
+    def labels(self) -> Sequence[int]: ...
+
+
+def collate(rows: Sequence[Labelled], prompt_format: PromptFormat) -> dict[str, torch.Tensor]:
+    """A batch: input_ids, labels, and token_type_ids where the format has them, each of shape (rows, longest).
+
+    Padding is on the right. No token looks ahead, so none sees the padding, and neither a mask nor positions are
+    needed.
+    """
+    longest = max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), longest), prompt_format.stop_ids[0])
     labels = torch.full_like(ids, IGNORED)
-    for row, example in enumerate(examples):
-        start = longest - len(example)
-        ids[row, start:] = torch.tensor(example.prompt + example.reply)
-        mask[row, start:] = 1
-        labels[row, longest - len(example.reply) :] = torch.tensor(example.reply)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "labels": labels}
+    types = None if prompt_format.token_types([]) is None else ids.clone()
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = torch.as_tensor(row.ids)
+        labels[i, : len(row.labels)] = torch.as_tensor(row.labels)
+        if types is not None:
+            types[i, : len(row.ids)] = torch.as_tensor(prompt_format.token_types(row.ids))
+    batch = {"input_ids": ids, "labels": labels}
+    return batch if types is None else {**batch, "token_type_ids": types}
 
 
-def reply_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Negative log-likelihood in nats of every labelled token, zero elsewhere; shape (examples, longest reply)."""
-    labels = batch["labels"]
-    width = labels.shape[1]
-    longest_reply = int((labels != IGNORED).any(0).sum())
-    outputs = model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        position_ids=batch["position_ids"],
-        logits_to_keep=longest_reply + 1,  # the position before a token predicts it
-        use_cache=False,
-    )
-    logits = outputs.logits[:, :-1].float()
-    wanted = labels[:, width - longest_reply :]
-    return torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED, reduction="none"
-    ).view(wanted.shape)
+def label_losses(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Negative log-likelihood in nats of every label of a batch, row by row; shape (labels,)."""
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    following = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
+    labelled = following != IGNORED
+    with _only_at(model, labelled):
+        logits = model(**inputs, use_cache=False).logits
+    return torch.nn.functional.cross_entropy(logits.float(), following[labelled], reduction="none")
+
+
+@contextlib.contextmanager
+def _only_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[None]:
+    """Let the output layer, and the last block's feed-forward layer before it, see some positions only.
+
+    Most positions have no label, and nothing after the last block's attention looks at another position. Logits then
+    have shape (positions, vocabulary); what a model does to them (scaling, capping) it does to these.
+    """
+    model = getattr(model, "module", model)  # DDP's wrapper
+    head = model.get_output_embeddings()
+    hooks = [head.register_forward_pre_hook(lambda layer, inputs: (inputs[0][positions], *inputs[1:]))]
+    if (last := _last_feed_forward(model)) is not None:
+        hooks.append(last.register_forward_pre_hook(lambda layer, inputs: (inputs[0][positions], *inputs[1:])))
+        hooks.append(last.register_forward_hook(lambda layer, inputs, output: _put_back(output, positions)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _last_feed_forward(model: PreTrainedModel) -> torch.nn.Module | None:
+    """The last block's feed-forward layer where the model has it under its usual name (GPT-2, Llama and their kin)."""
+    if model.is_gradient_checkpointing:
+        return None  # it is computed again in the backward pass, after the hooks are gone
+    decoder = model.get_decoder()
+    blocks = getattr(decoder, "h", None) or getattr(decoder, "layers", None)
+    layer = getattr(blocks[-1], "mlp", None) if blocks else None
+    return layer if type(layer).__name__ in ("GPT2MLP", "LlamaMLP") else None
+
+
+def _put_back(some: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Rows of some positions in a tensor of all, zeros elsewhere."""
+    everywhere = some.new_zeros((*positions.shape, some.shape[-1]))
+    everywhere[positions] = some
+    return everywhere
 
 
 def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
@@ -63,17 +107,18 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 @torch.inference_mode()
 def score_replies(
     model: PreTrainedModel,
-    examples: Sequence[Example],
-    pad_id: int,
+    prompt_format: PromptFormat,
+    rows: Sequence[Labelled],
     batch_tokens: int = 4096,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[float]:
-    """Summed negative log-likelihood (nats) of each example's reply, its end token included."""
-    scores = [0.0] * len(examples)
-    for batch in length_batches([len(example) for example in examples], batch_tokens):
-        tensors = collate([examples[i] for i in batch], pad_id)
-        sums = reply_loss(model, {name: tensor.to(model.device) for name, tensor in tensors.items()}).sum(1)
-        for i, value in zip(batch, sums.tolist(), strict=True):
-            scores[i] = value
+    """Summed negative log-likelihood (nats) of each row's labels: of an example's reply, its end token included."""
+    scores = [0.0] * len(rows)
+    for batch in length_batches([len(row.ids) for row in rows], batch_tokens):
+        tensors = collate([rows[i] for i in batch], prompt_format)
+        losses = label_losses(model, {name: tensor.to(model.device) for name, tensor in tensors.items()})
+        counts = (tensors["labels"][:, 1:] != IGNORED).sum(1).tolist()
+        for i, own in zip(batch, losses.split(counts), strict=True):
+            scores[i] = float(own.sum())
         advance(len(batch))
     return scores

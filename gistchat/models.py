@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from gistchat.errors import UserError, require
+from gistchat.faster import fuse_activations
 from gistchat.progress import say
 from gistchat.recipe import ModelConfig
 from gistchat.storage import atomic_folder, file_hash, fingerprint, write_json
@@ -122,6 +123,7 @@ def load_model(base: Base) -> PreTrainedModel:
     except Exception as error:
         # safetensors and the hub client raise types of their own; all mean that these weights cannot be had.
         raise load_error(base.source, error) from None
+    fuse_activations(model)
     # LoRA checkpoints carry this name to other machines, so it must not be the hub cache's folder.
     model.name_or_path = model.config.name_or_path = base.source
     return model

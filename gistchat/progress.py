@@ -18,15 +18,19 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told how many more of `total` are finished; `done` were finished before."""
+def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
+    """Yield a function that is told how many more of `total` are finished, and what to show beside it, if anything.
+
+    Args:
+        done: how many were finished before.
+    """
     show = _bar if console.is_terminal else _lines
     with show(title, total, done) as advance:
         yield advance
 
 
 @contextlib.contextmanager
-def _bar(title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+def _bar(title: str, total: int, done: int) -> Iterator[Callable[..., None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -34,25 +38,33 @@ def _bar(title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=total, completed=done)
-        yield lambda count: bar.advance(task, count)
+        task = bar.add_task(title, total=total, completed=done, note="")
+
+        def advance(count: int, note: str = "") -> None:
+            bar.update(task, advance=count, note=note)
+
+        yield advance
 
 
 @contextlib.contextmanager
-def _lines(title: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+def _lines(title: str, total: int, done: int) -> Iterator[Callable[..., None]]:
     start = last = time.monotonic()
     finished = done
 
-    def advance(count: int) -> None:
+    def advance(count: int, note: str = "") -> None:
         nonlocal finished, last
         finished += count
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES and finished > done:
             last = now
             left = (now - start) / (finished - done) * (total - finished)
-            say(f"{title}: {finished}/{total}, {now - start:.0f} s, about {max(left, 0):.0f} s left")
+            say(
+                f"{title}: {finished}/{total}, {now - start:.0f} s, about {max(left, 0):.0f} s left"
+                + (f", {note}" if note else "")
+            )
 
     yield advance
     say(f"{title}: {finished}, {time.monotonic() - start:.0f} s")

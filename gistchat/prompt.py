@@ -15,22 +15,21 @@ LABELS = {USER: "User: ", MODEL: "You: ", "": ""}
 PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
 GIST_HEADER = "\nEarlier in this chat:\n"
 SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
+PAPER_TOKENS = ("<bos>", "<sp1>", "<sp2>")
 
 
 def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> "PromptFormat":
     """The format of that name for this tokenizer; `auto` takes the model's chat template where it marks roles.
 
-    `speaker-tokens` adds its four tokens to the tokenizer where they are missing; the model's embeddings must then
-    be resized.
+    Formats with tokens of their own add these to the tokenizer where they are missing; the model's embeddings must
+    then be resized.
 
     Raises:
         UserError: `chat-template` for a tokenizer without one, or with one that marks no roles.
     """
     if name == "auto":
         name = "chat-template" if tokenizer.chat_template and _marks_roles(tokenizer) else "speaker-tokens"
-    if name == "chat-template":
-        return ChatTemplate(tokenizer)
-    return SpeakerTokens(tokenizer)
+    return FORMATS[name](tokenizer)
 
 
 def _marks_roles(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -73,6 +72,10 @@ class PromptFormat(ABC):
         """The text of generated ids, without control tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
+    def token_types(self, ids: Sequence[int]) -> list[int] | None:
+        """GPT-2's token types of a prompt, or of a prompt and its reply; None where the format has none."""
+        return None
+
     def line_cost(self, line: Line) -> int:
         return self._count(render_line(line)) + 1  # and a line break
 
@@ -105,12 +108,7 @@ class SpeakerTokens(PromptFormat):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(tokenizer)
-        missing = [token for token in SPECIAL_TOKENS if token not in tokenizer.get_vocab()]
-        if missing:
-            tokenizer.add_special_tokens({"extra_special_tokens": missing}, replace_extra_special_tokens=False)
-        self.bos, self.sum, self.own, self.other = tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS))
-        if tokenizer.eos_token_id is None:
-            raise UserError("this tokenizer has no end token, so replies could not end")
+        self.bos, self.sum, self.own, self.other = add_tokens(tokenizer, SPECIAL_TOKENS)
         self.stop_ids = [tokenizer.eos_token_id, self.own, self.other, self.sum, self.bos]
 
     def encode(self, context: Context) -> list[int]:
@@ -126,6 +124,81 @@ class SpeakerTokens(PromptFormat):
 
     def gist_cost(self) -> int:
         return 1
+
+
+class Paper(PromptFormat):
+    """The paper's layout: `<bos><sp1>summary<sp2>user<sp1>reply<end>`, each part with its speaker as token type.
+
+    The summary's part is there when it is empty, too. Verbatim turns of other context strategies stand between the
+    summary and the last turn, one's own under `<sp1>`.
+    """
+
+    name = "paper"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer)
+        self.bos, self.sp1, self.sp2 = add_tokens(tokenizer, PAPER_TOKENS)
+        self.own, self.other = self.sp1, self.sp2
+        self.stop_ids = [tokenizer.eos_token_id, self.sp1, self.sp2, self.bos]
+
+    def encode(self, context: Context) -> list[int]:
+        return [self.bos, self.sp1, *self.encode_text(render_gist(context.lines)), *self._turns(context)]
+
+    def _turns(self, context: Context) -> list[int]:
+        ids: list[int] = []
+        for turn in (*context.turns, context.last):
+            ids += [self.own if turn.role == MODEL else self.other, *self.encode_text(turn.text)]
+        return [*ids, self.own]
+
+    def token_types(self, ids: Sequence[int]) -> list[int]:
+        """The speaker token at or before each position; for `<bos>`, the first one.
+
+        Texts cannot hold these tokens, so ids alone tell where a part begins.
+        """
+        current = next((i for i in ids if i in (self.sp1, self.sp2)), self.sp1)
+        types = []
+        for i in ids:
+            current = i if i in (self.sp1, self.sp2) else current
+            types.append(current)
+        return types
+
+    def turn_cost(self, turn: RoleTurn) -> int:
+        return self._count(turn.text) + 1
+
+    def gist_cost(self) -> int:
+        return 0  # its speaker token is always there
+
+
+class PaperTurns(Paper):
+    """The layout of the paper's multi-turn parent: `<bos>(<sp1>user<sp2>own)*<sp1>user<sp2>reply<end>`, no summary."""
+
+    name = "paper-turns"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer)
+        self.own, self.other = self.sp2, self.sp1
+
+    def encode(self, context: Context) -> list[int]:
+        if context.lines:
+            raise UserError(
+                "the format 'paper-turns' has no place for a summary; use the strategies last, recent or full, "
+                "or model.format = 'paper'"
+            )
+        return [self.bos, *self._turns(context)]
+
+
+def add_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> list[int]:
+    """The ids of control tokens, which are added where they are missing.
+
+    Raises:
+        UserError: the tokenizer has no end token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UserError("this tokenizer has no end token, so replies could not end")
+    missing = [token for token in names if token not in tokenizer.get_vocab()]
+    if missing:
+        tokenizer.add_special_tokens({"extra_special_tokens": missing}, replace_extra_special_tokens=False)
+    return tokenizer.convert_tokens_to_ids(list(names))
 
 
 class ChatTemplate(PromptFormat):
@@ -178,3 +251,6 @@ class ChatTemplate(PromptFormat):
 
     def gist_cost(self) -> int:
         return self._gist_extra
+
+
+FORMATS = {one.name: one for one in (SpeakerTokens, ChatTemplate, Paper, PaperTurns)}

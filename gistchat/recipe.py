@@ -38,7 +38,10 @@ class ModelConfig:
     )
     format: str = field(
         default="auto",
-        metadata={"help": "auto | speaker-tokens | chat-template; auto: the model's template where it marks roles"},
+        metadata={
+            "help": "auto | speaker-tokens | chat-template | paper | paper-turns (GPT-2 only); auto: the model's "
+            "template where it marks roles, else speaker-tokens"
+        },
     )
 
 
@@ -51,6 +54,9 @@ class ContextConfig:
         default=0.34, metadata={"help": "share of the budget that `hybrid` and `rolling` give the summary"}
     )
     full_limit: int = field(default=0, metadata={"help": "tokens at which `full` is cut; 0: the model's limit"})
+    max_turns: int = field(
+        default=0, metadata={"help": "turns that `recent` and `full` show, the last included; 0: as many as fit"}
+    )
 
 
 @dataclass
@@ -89,25 +95,54 @@ class TrainConfig:
         default_factory=lambda: ["summary", "hybrid", "recent", "last"],
         metadata={"help": "context strategies of the training examples, in equal parts"},
     )
+    targets: str = field(
+        default="one",
+        metadata={"help": "one: a reply per row | all: every reply of a dialogue in one pass (strategy full only)"},
+    )
     steps: int = field(default=0, metadata={"help": "optimizer steps; 0: as many as `epochs` need"})
     epochs: int = field(default=1, metadata={"help": "passes over all replies, where steps is 0"})
-    batch_size: int = field(default=8, metadata={"help": "examples per forward pass"})
-    accumulation: int = field(default=1, metadata={"help": "forward passes per optimizer step"})
+    batch_size: int = field(default=8, metadata={"help": "rows per optimizer step, over all processes together"})
+    micro_batch: int = field(
+        default=0, metadata={"help": "rows per forward pass of a process; 0: its share of batch_size"}
+    )
     learning_rate: float = field(
         default=0.0, metadata={"help": "peak; 0: 1e-3 for lora, 5e-5 for full, 5e-4 from scratch"}
     )
     schedule: str = field(
         default="linear", metadata={"help": "linear | cosine | constant | constant_with_warmup | polynomial"}
     )
+    schedule_power: float = field(default=2.0, metadata={"help": "exponent of the polynomial schedule"})
     warmup_steps: int = field(default=2, metadata={"help": "steps of rising learning rate"})
     weight_decay: float = field(default=0.01, metadata={"help": "of AdamW"})
-    max_tokens: int = field(default=512, metadata={"help": "longest example in tokens; context is trimmed to fit"})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "longer gradients are shortened to this; 0: never"})
+    max_tokens: int = field(default=512, metadata={"help": "longest row in tokens; context is trimmed to fit"})
+    precision: str = field(
+        default="auto",
+        metadata={"help": "float32 | bfloat16 (mixed) | auto: bfloat16 on GPUs that compute in it, else float32"},
+    )
+    gradient_checkpointing: bool = field(
+        default=False, metadata={"help": "compute activations twice instead of keeping them: less memory, slower"}
+    )
     lora_rank: int = field(default=16, metadata={"help": "rank of the LoRA matrices"})
     lora_alpha: int = field(default=32, metadata={"help": "scale of the LoRA matrices"})
     lora_dropout: float = field(default=0.0, metadata={"help": "dropout before the LoRA matrices"})
     validation_items: int = field(default=24, metadata={"help": "validation replies that choose the best checkpoint"})
     evaluate_every: int = field(default=10, metadata={"help": "steps between validations"})
+    patience: int = field(
+        default=0, metadata={"help": "stop after so many validations without a better loss; 0: never"}
+    )
+    samples: int = field(default=1, metadata={"help": "validation replies that are generated and shown each time"})
     save_every: int = field(default=5, metadata={"help": "steps between saved states that a stopped run resumes from"})
+    keep_states: int = field(default=2, metadata={"help": "latest states kept, besides the best checkpoint"})
+    report_to: list[str] = field(
+        default_factory=lambda: ["tensorboard"],
+        metadata={"help": "where losses go, each if it is installed: tensorboard | trackio | wandb | mlflow | none"},
+    )
+    fsdp: str = field(
+        default="",
+        metadata={"help": 'shard over GPUs, as in transformers: "full_shard auto_wrap" (see docs/scaling.md)'},
+    )
+    deepspeed: str = field(default="", metadata={"help": "a DeepSpeed configuration file (docs/scaling.md)"})
 
 
 @dataclass
@@ -156,9 +191,12 @@ class Recipe:
 CHOICES = {
     "train.schedule": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
     "model.init": ("pretrained", "scratch"),
-    "model.format": ("auto", "speaker-tokens", "chat-template"),
+    "model.format": ("auto", "speaker-tokens", "chat-template", "paper", "paper-turns"),
     "summary.method": ("textrank", "lexrank", "lsa", "mmr", "lead", "recent", "seq2seq", "llm", "endpoint"),
     "train.method": ("auto", "lora", "full"),
+    "train.targets": ("one", "all"),
+    "train.precision": ("auto", "float32", "bfloat16"),
+    "train.report_to": ("tensorboard", "trackio", "wandb", "mlflow", "none"),
     "train.strategies": (*STRATEGIES, "rolling", "gold"),
     "evaluate.strategies": (*STRATEGIES, "rolling", "gold"),
     "evaluate.baseline": (*STRATEGIES, "rolling", "gold"),
@@ -179,14 +217,20 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "context.budget": (0, None),
     "context.summary_share": (0, 1),
     "context.full_limit": (0, None),
+    "context.max_turns": (0, None),
     "summary.recency": (0.5, 1),
     "train.steps": (0, None),
     "train.epochs": (1, None),
     "train.batch_size": (1, None),
-    "train.accumulation": (1, None),
+    "train.micro_batch": (0, None),
     "train.learning_rate": (0, None),
     "train.warmup_steps": (0, None),
     "train.weight_decay": (0, None),
+    "train.schedule_power": (0.1, None),
+    "train.max_grad_norm": (0, None),
+    "train.patience": (0, None),
+    "train.samples": (0, None),
+    "train.keep_states": (1, None),
     "train.max_tokens": (1, None),
     "train.lora_rank": (1, None),
     "train.lora_alpha": (1, None),
@@ -274,12 +318,24 @@ def check(recipe: Recipe) -> None:
             raise UserError(f"{name} must be {bounds}, not {value}")
     if recipe.data.test_share + recipe.data.validation_share >= 1:
         raise UserError("data.test_share + data.validation_share must be below 1")
+    _check_train(recipe.train)
     _check_mix(recipe.data)
     _check_summary(recipe.summary)
     if Path(recipe.name).name != recipe.name:
         raise UserError(f"name: {recipe.name!r} must be a plain name; --out takes a folder")
     if recipe.evaluate.baseline not in recipe.evaluate.strategies:
         raise UserError(f"evaluate.baseline: {recipe.evaluate.baseline!r} is not among evaluate.strategies")
+
+
+def _check_train(config: TrainConfig) -> None:
+    if config.targets == "all" and config.strategies != ["full"]:
+        raise UserError(
+            "train.targets 'all' learns every reply with its full history; set train.strategies = [\"full\"]"
+        )
+    if config.micro_batch and config.batch_size % config.micro_batch:
+        raise UserError(
+            f"train.batch_size ({config.batch_size}) must be a multiple of train.micro_batch ({config.micro_batch})"
+        )
 
 
 def _check_summary(config: SummaryConfig) -> None:

@@ -16,6 +16,7 @@ from gistchat.errors import UserError
 from gistchat.evaluate import Subject, build_items, choose_items, evaluate
 from gistchat.evaluate import describe as describe_evaluation
 from gistchat.examples import ExampleBuilder
+from gistchat.lessons import choose_targets
 from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base, tokenizer_fingerprint
 from gistchat.prepare import default_folder, prepare
 from gistchat.prepare_report import report_lines
@@ -27,8 +28,8 @@ from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read
 from gistchat.summarize.store import SummaryStore
 from gistchat.tokens import TokenStore, tokenize
 from gistchat.tokens import report_lines as tokens_lines
-from gistchat.train import choose_targets, train
 from gistchat.train import describe as describe_training
+from gistchat.train import train, weights_of
 
 SETTINGS_OF_EVALUATION = ("evaluate", "context", "summary")
 VERSION = 2  # raise it when the same recipe would give another result
@@ -102,21 +103,25 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     )
 
 
-def run(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Everything a recipe asks for, into the run `folder`; returns the metrics."""
+def run(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
+    """Everything a recipe asks for, into the run `folder`; returns the metrics. `force`: see `run_train`."""
     workspace = open_workspace(recipe, folder)
     choose_items(recipe, workspace.split("test"))  # what cannot be evaluated should fail before training, not after
-    run_train(workspace)
+    run_train(workspace, force)
     return run_evaluate(workspace)
 
 
-def run_train(workspace: Workspace) -> None:
-    """Stages 2 and 3: summaries of the dialogues that are learned from, and the checkpoint."""
+def run_train(workspace: Workspace, force: bool = False) -> None:
+    """Stages 2 and 3: summaries of the dialogues that are learned from, and the checkpoint.
+
+    Args:
+        force: resume a stopped training also where its settings changed.
+    """
     with only_run(workspace.folder):
-        _train(workspace)
+        _train(workspace, force)
 
 
-def _train(workspace: Workspace) -> None:
+def _train(workspace: Workspace, force: bool) -> None:
     recipe, folder = workspace.recipe, workspace.folder
     key = workspace.key(describe_training(recipe), workspace.base.identity)
     marker = folder / "trained.json"
@@ -124,8 +129,9 @@ def _train(workspace: Workspace) -> None:
         say(f"train: {folder / 'checkpoint'} (done before, skipped)")
         return
     marker.unlink(missing_ok=True)
-    _forget_other_training(folder, key)
-    targets = choose_targets(recipe, workspace.split("train"), workspace.split("validation"))
+    targets = choose_targets(
+        recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
+    )
     workspace.summarize([target.dialogue for target in targets.train + targets.validation])
     details = {
         "data": {
@@ -136,23 +142,12 @@ def _train(workspace: Workspace) -> None:
         "base": {"source": recipe.model.name, "identity": workspace.base.identity},
         "seed": recipe.seed,
     }
-    history = train(recipe, workspace.base, workspace.format, targets, workspace.store, folder, details)
+    history = train(recipe, workspace.base, workspace.format, targets, workspace.store, folder, details, force)
     checkpoint = folder / "checkpoint"
     mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
-    for state in (folder / "train").glob("checkpoint-*"):
+    for state in (folder / "train").glob("state-*"):
         shutil.rmtree(state)  # of use only to a run that was stopped; optimizer states are large
     say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
-
-
-def _forget_other_training(folder: Path, key: str) -> None:
-    """A half-finished training of another recipe must not be resumed: its states go, and this one's key stays."""
-    unfinished = folder / "train" / key
-    if not unfinished.exists():
-        if (folder / "train").exists():
-            say(f"train: {folder} holds a run of another recipe or other data; training again")
-        shutil.rmtree(folder / "train", ignore_errors=True)
-        unfinished.parent.mkdir(parents=True)
-        unfinished.touch()
 
 
 def run_evaluate(workspace: Workspace) -> dict[str, Any]:

@@ -26,8 +26,29 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk: a file's own fsync does not cover them."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring every file below a folder to disk, and the folder."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(path)
+    sync_folder(folder)
 
 
 @contextlib.contextmanager
@@ -40,10 +61,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        sync_tree(temporary)
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
             path.rename(old)
         temporary.rename(path)
+        sync_folder(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -56,6 +79,7 @@ def move_into(folder: Path, files: Sequence[Path]) -> list[Path]:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         path.replace(folder / path.name)
+    sync_folder(folder)
     return [folder / path.name for path in files]
 
 

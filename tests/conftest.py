@@ -18,7 +18,7 @@ from gistchat.cli import main
 from gistchat.dialogue import Dialogue, Turn
 from gistchat.models import resolve_base
 from gistchat.recipe import ModelConfig, Recipe
-from gistchat.run import open_workspace, run_train
+from gistchat.run import Workspace, open_workspace, run_train
 
 
 def pytest_configure(config):
@@ -82,6 +82,13 @@ def small_recipe(dialogue_file: Path, data: Path) -> Recipe:
     recipe.evaluate.items, recipe.evaluate.reply_items, recipe.evaluate.max_reply_tokens = 4, 3, 6
     recipe.evaluate.resamples = 200
     return recipe
+
+
+def train_tiny(recipe: Recipe, folder: Path, force: bool = False) -> Workspace:
+    """Prepare, summarize and train a recipe."""
+    workspace = open_workspace(recipe, folder)
+    run_train(workspace, force)
+    return workspace
 
 
 @pytest.fixture(scope="session")
