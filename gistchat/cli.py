@@ -81,6 +81,8 @@ def run(
 
     loaded, folder = _load(recipe, from_, corpus, model, init, size, seed, out, set_)
     metrics = run_recipe(loaded, folder, force)
+    if not metrics:
+        return  # of several processes, the first evaluates
     print_table(metrics)
     print(f"\nreport:    {folder / 'report.html'}")
     print(f"talk to it: gistchat chat {folder}")
@@ -243,11 +245,12 @@ def train(
     force: Force = False,
 ) -> None:
     """Prepare, summarize and train, without evaluation."""
-    from gistchat.run import open_workspace, run_train
+    from gistchat.run import is_first_process, open_workspace, run_train
 
     loaded, folder = _load(recipe, from_, corpus, model, init, size, seed, out, set_)
     run_train(open_workspace(loaded, folder), force)
-    print(f"checkpoint: {folder / 'checkpoint'}\nnext: gistchat evaluate {folder}")
+    if is_first_process():
+        print(f"checkpoint: {folder / 'checkpoint'}\nnext: gistchat evaluate {folder}")
 
 
 @app.command()
@@ -317,6 +320,28 @@ def chat(
     if budget is not None:
         overrides.append(f"context.budget={budget}")
     chat_in_terminal(run_folder, overrides, seed)
+
+
+@app.command(name="import-ckpt")
+def import_ckpt(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="CKPT", help="A .ckpt of the paper's code, or a model of its parent: folder or hub id."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The run's folder that is made.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="The layout that it was trained with: paper (with a summary) | paper-turns (its multi-turn parent). "
+            "Default: paper for a .ckpt, paper-turns for a folder or hub id.",
+        ),
+    ] = "",
+) -> None:
+    """Turn a checkpoint of the paper's code into one that gistchat chats with and evaluates."""
+    from gistchat.import_checkpoint import import_checkpoint
+
+    print(f"checkpoint: {import_checkpoint(source, out, format_)}\ntalk to it: gistchat chat {out}")
 
 
 @app.command()

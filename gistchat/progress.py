@@ -1,6 +1,7 @@
 """Progress with an ETA: a bar in a terminal, a line every fifteen seconds elsewhere. Always on standard error."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 SECONDS_BETWEEN_LINES = 15
 
-console = Console(stderr=True)
+# Of several processes of one run (torchrun numbers them), the first one speaks.
+console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
 
 
 def say(message: str) -> None:

@@ -137,7 +137,7 @@ class Paper(PromptFormat):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(tokenizer)
-        self.bos, self.sp1, self.sp2 = add_tokens(tokenizer, PAPER_TOKENS)
+        self.bos, self.sp1, self.sp2 = add_tokens(tokenizer, _paper_tokens(tokenizer))
         self.own, self.other = self.sp1, self.sp2
         self.stop_ids = [tokenizer.eos_token_id, self.sp1, self.sp2, self.bos]
 
@@ -167,6 +167,14 @@ class Paper(PromptFormat):
 
     def gist_cost(self) -> int:
         return 0  # its speaker token is always there
+
+
+def _paper_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    """Begin, first and second speaker; models of the paper's parent name their own, the speakers in this order."""
+    own = tokenizer.extra_special_tokens
+    if not set(PAPER_TOKENS) <= tokenizer.get_vocab().keys() and len(own) == 2 and tokenizer.bos_token:
+        return tokenizer.bos_token, own[0], own[1]
+    return PAPER_TOKENS
 
 
 class PaperTurns(Paper):

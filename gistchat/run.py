@@ -1,6 +1,7 @@
 """The whole way: prepare, summarize, train, evaluate, report. A stage whose output is current is skipped."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,9 +63,17 @@ class Workspace:
         say(f"summarize: {made:,} dialogues summarised, {kept:,} stored before")
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process of the run, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
-    """Hold a run's folder. Raises UserError when another process holds it."""
+    """Hold a run's folder, for all processes of the run. Raises UserError when another run holds it."""
+    if not is_first_process():
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
@@ -76,6 +85,12 @@ def only_run(folder: Path) -> Iterator[None]:
 def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     """Stage 1, and the model's tokenizer and prompt format."""
     data = default_folder(recipe.data)
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(data.with_name(data.name + ".lock")):  # one of several processes prepares, the others find it done
+        return _open_workspace(recipe, folder, data)
+
+
+def _open_workspace(recipe: Recipe, folder: Path, data: Path) -> Workspace:
     report, new = prepare(recipe.data, data)
     say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
     if new:
@@ -108,7 +123,7 @@ def run(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
     workspace = open_workspace(recipe, folder)
     choose_items(recipe, workspace.split("test"))  # what cannot be evaluated should fail before training, not after
     run_train(workspace, force)
-    return run_evaluate(workspace)
+    return run_evaluate(workspace) if is_first_process() else {}
 
 
 def run_train(workspace: Workspace, force: bool = False) -> None:
@@ -143,6 +158,8 @@ def _train(workspace: Workspace, force: bool) -> None:
         "seed": recipe.seed,
     }
     history = train(recipe, workspace.base, workspace.format, targets, workspace.store, folder, details, force)
+    if not is_first_process():
+        return
     checkpoint = folder / "checkpoint"
     mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
     for state in (folder / "train").glob("state-*"):
@@ -212,7 +229,7 @@ def open_run(folder: Path, overrides: Sequence[str]) -> Workspace:
     metadata = read_json(checkpoint / METADATA)
     recipe = apply_overrides(recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA)), list(overrides))
     workspace = open_workspace(recipe, checkpoint.parent)
-    if workspace.data_key != metadata["data"]["key"]:
+    if workspace.data_key != metadata["data"].get("key", workspace.data_key):  # an imported checkpoint knows of none
         raise UserError(
             f"the {recipe.data.corpus} data have changed since {folder} was trained, so its test split may hold "
             "training dialogues; train again with gistchat run"

@@ -20,6 +20,7 @@ from gistchat.faster import quicken_dropout, sparse_embedding_gradients
 from gistchat.generate import Sampling, generate_replies
 from gistchat.lessons import Lesson
 from gistchat.likelihood import collate, label_losses, score_replies
+from gistchat.models import device
 from gistchat.progress import progress, say
 from gistchat.prompt import PromptFormat
 from gistchat.recipe import TrainConfig
@@ -44,11 +45,14 @@ def arguments(config: TrainConfig, seed: int, learning_rate: float, folder: Path
     steps = lessons // config.batch_size
     options: dict[str, Any] = {}
     if config.fsdp:
+        if device() == "cpu":
+            raise UserError("train.fsdp needs GPUs (on a processor transformers would leave it out without a word)")
         options["fsdp"] = config.fsdp
     if config.deepspeed:
         options["deepspeed"] = config.deepspeed
     made = TrainingArguments(
         output_dir=str(folder),
+        use_cpu=device() == "cpu",
         max_steps=steps,
         learning_rate=learning_rate,
         lr_scheduler_type=config.schedule,
