@@ -98,6 +98,7 @@ def all_pairs() -> list[Pair | Measurement]:
         prepare_corpus.PAIR,
         prepare_corpus.PEAK,
         textrank_prefixes.PAIR,
+        textrank_prefixes.PICKS,
         rolling_turn_cost.FIGURE,
         evaluate_items.PAIR,
     ]
