@@ -77,7 +77,7 @@ def _only_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[None]:
 
 def _last_feed_forward(model: PreTrainedModel) -> torch.nn.Module | None:
     """The last block's feed-forward layer where the model has it under its usual name (GPT-2, Llama and their kin)."""
-    if model.is_gradient_checkpointing:
+    if model.is_activation_checkpointing:
         return None  # it is computed again in the backward pass, after the hooks are gone
     decoder = model.get_decoder()
     blocks = getattr(decoder, "h", None) or getattr(decoder, "layers", None)

@@ -103,7 +103,7 @@ class TrainConfig:
     epochs: int = field(default=1, metadata={"help": "passes over all replies, where steps is 0"})
     batch_size: int = field(default=8, metadata={"help": "rows per optimizer step, over all processes together"})
     micro_batch: int = field(
-        default=0, metadata={"help": "rows per forward pass of a process; 0: its share of batch_size"}
+        default=0, metadata={"help": "rows per forward pass of a process, at most; 0: all of its share of batch_size"}
     )
     learning_rate: float = field(
         default=0.0, metadata={"help": "peak; 0: 1e-3 for lora, 5e-5 for full, 5e-4 from scratch"}
@@ -331,10 +331,6 @@ def _check_train(config: TrainConfig) -> None:
     if config.targets == "all" and config.strategies != ["full"]:
         raise UserError(
             "train.targets 'all' learns every reply with its full history; set train.strategies = [\"full\"]"
-        )
-    if config.micro_batch and config.batch_size % config.micro_batch:
-        raise UserError(
-            f"train.batch_size ({config.batch_size}) must be a multiple of train.micro_batch ({config.micro_batch})"
         )
 
 

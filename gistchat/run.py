@@ -143,7 +143,9 @@ def _train(workspace: Workspace, force: bool) -> None:
     if is_current(marker, key):
         say(f"train: {folder / 'checkpoint'} (done before, skipped)")
         return
-    marker.unlink(missing_ok=True)
+    if marker.exists():
+        say(f"train: {folder} holds a run of another recipe or other data; training again")
+        marker.unlink(missing_ok=True)
     targets = choose_targets(
         recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
     )

@@ -182,8 +182,8 @@ def _check_unchanged(found: Saved, trainer: ReplyTrainer, force: bool) -> None:
     if not force:
         raise UserError(
             f"{found.folder} was trained with other settings:\n  {what}\n"
-            "Set them back, or give another --out, or delete that folder to begin again, or add --force to go on from "
-            "it with the new ones"
+            f"Set them back, or give another --out, or delete {found.folder.parent} to begin again, or add --force to "
+            "go on from it with the new ones"
         )
     say(f"going on from {found.folder} with other settings, as forced:\n  {what}")
 

@@ -80,14 +80,15 @@ def arguments(config: TrainConfig, seed: int, learning_rate: float, folder: Path
         ddp_timeout=24 * 3600,  # others wait while one process validates or saves
         **options,
     )
-    share = config.batch_size // made.world_size
-    if config.batch_size % made.world_size or (config.micro_batch and share % config.micro_batch):
+    share, over = divmod(config.batch_size, made.world_size)
+    if over or not share:
         raise UserError(
-            f"train.batch_size ({config.batch_size}) cannot be shared by {made.world_size} processes in parts of "
-            f"{config.micro_batch or 'equal size'}; the recipe states the batch of all processes together"
+            f"train.batch_size ({config.batch_size}) cannot be shared by {made.world_size} processes; the recipe states "
+            "the batch of all processes together"
         )
-    made.per_device_train_batch_size = made.per_device_eval_batch_size = config.micro_batch or share
-    made.gradient_accumulation_steps = share // made.per_device_train_batch_size
+    rows = max(rows for rows in range(1, min(share, config.micro_batch or share) + 1) if share % rows == 0)
+    made.per_device_train_batch_size = made.per_device_eval_batch_size = rows
+    made.gradient_accumulation_steps = share // rows
     return made
 
 

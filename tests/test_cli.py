@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,9 +89,9 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_metrics(tiny_folder, met
     moments = [
         lambda: (data / "train.jsonl").exists(),  # preparing
         lambda: any((data / "summaries").glob("*.jsonl")),  # summarising
-        lambda: (run / "train" / "checkpoint-2").exists(),  # while a state is being written
-        lambda: (run / "train" / "checkpoint-4" / "complete").exists(),
-        lambda: (run / "checkpoint").exists() and (run / "train" / "checkpoint-6").exists(),
+        lambda: (run / "train" / "unfinished" / "checkpoint-2").exists(),  # while a state is being written
+        lambda: (run / "train" / "state-4").exists(),
+        lambda: (run / "checkpoint").exists() and (run / "train" / "state-6").exists(),
         lambda: any((run / "evaluation").glob("base-*.jsonl")),
         lambda: any((run / "evaluation").glob("tuned-*.jsonl")),
         lambda: (run / "metrics.json").exists(),
@@ -107,12 +108,11 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_metrics(tiny_folder, met
 
 def test_training_resumes_instead_of_starting_over(tiny_folder):
     words = ["train", "tiny.toml", "--out", "r"]
-    state = tiny_folder / "r" / "train" / "checkpoint-2"
-    assert run_until(tiny_folder, lambda: (state / "complete").exists(), words)
+    assert run_until(tiny_folder, lambda: (tiny_folder / "r" / "train" / "state-2").exists(), words)
     done = gistchat(*words, cwd=tiny_folder)
     assert done.returncode == 0, done.stderr
-    assert "resuming from r/train/checkpoint-" in done.stderr
-    # A changed recipe does not resume another recipe's states.
+    assert "resuming from r/train/state-" in done.stderr
+    # A finished run of another recipe is none to resume.
     other = gistchat(*words, "--set", "train.steps=5", cwd=tiny_folder)
     assert other.returncode == 0
     assert "resuming" not in other.stderr
@@ -228,11 +228,14 @@ def test_another_recipes_half_trained_weights_are_not_taken_for_finished(tiny_fo
     words = ["run", "tiny.toml", "--out", "r", "--set", "evaluate.base=false"]
     assert gistchat(*words, cwd=tiny_folder).returncode == 0
     first = final(tiny_folder / "r")
-    state = tiny_folder / "r" / "train" / "checkpoint-4" / "complete"
+    state = tiny_folder / "r" / "train" / "state-4"
     assert run_until(tiny_folder, state.exists, [*words, "--seed", "5"])
+    refused = gistchat(*words, cwd=tiny_folder)
+    assert refused.returncode == 1
+    assert "was trained with other settings:\n  seed: 5 -> 0\n" in refused.stderr
+    shutil.rmtree(tiny_folder / "r" / "train")  # as the message says
     again = gistchat(*words, cwd=tiny_folder)
     assert again.returncode == 0, again.stderr
-    assert "holds a run of another recipe" in again.stderr
     assert final(tiny_folder / "r") == first
 
 

@@ -22,6 +22,7 @@ from gistchat.recipe import ModelConfig, Recipe
 from gistchat.run import open_workspace
 from gistchat.storage import file_hash, read_json
 from gistchat.train import describe, train, weights_of
+from gistchat.trainer import ReplyTrainer
 from gistchat.training_state import changes, last_state, load_nested, random_states, save_nested, set_random_states
 
 OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}  # what may change files, as Python audits it
@@ -37,7 +38,9 @@ def base(tmp_path_factory) -> Path:
     GPT2TokenizerFast.from_pretrained(folder, unk_token=None, bos_token="<|end|>", eos_token="<|end|>").save_pretrained(
         folder
     )
-    config = GPT2Config(vocab_size=301, n_embd=32, n_layer=2, n_head=2, n_positions=512)
+    config = GPT2Config(
+        vocab_size=301, n_embd=32, n_layer=2, n_head=2, n_positions=512, bos_token_id=300, eos_token_id=300
+    )
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
@@ -64,8 +67,9 @@ def train_only(recipe: Recipe, folder: Path, force: bool = False) -> None:
 
 
 def train_and_die(recipe: Recipe, folder: Path, operations: int, seconds: float) -> None:
-    """In a process of its own: train, and be killed at so many file operations below the folder, or after a time."""
+    """In a process of its own: train, and be killed at so many file operations of the first saves, or after a time."""
     left = operations
+    saving = ReplyTrainer._maybe_log_save_evaluate
 
     def count(event: str, details: tuple) -> None:
         nonlocal left
@@ -74,8 +78,13 @@ def train_and_die(recipe: Recipe, folder: Path, operations: int, seconds: float)
             if not left:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    if operations:
+    def counted(self, *args, **kwargs) -> None:
         sys.addaudithook(count)
+        ReplyTrainer._maybe_log_save_evaluate = saving
+        saving(self, *args, **kwargs)
+
+    if operations:
+        ReplyTrainer._maybe_log_save_evaluate = counted
     if seconds:
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
     train_only(recipe, folder)
@@ -85,7 +94,9 @@ def train_and_die(recipe: Recipe, folder: Path, operations: int, seconds: float)
 def run_apart(recipe: Recipe, folder: Path, operations: int = 0, seconds: float = 0) -> bool:
     """Whether the process was killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gistchat.run", "gistchat.train", "conftest"])
+    context.set_forkserver_preload(
+        ["gistchat.run", "gistchat.train", "transformers.models.gpt2.modeling_gpt2", "pytest"]
+    )
     process = context.Process(target=train_and_die, args=(recipe, folder, operations, seconds))
     process.start()
     process.join(120)
@@ -119,7 +130,7 @@ def test_a_run_killed_again_and_again_ends_to_the_bit_as_if_undisturbed(recipe, 
     assert expected["step"] >= 20
     assert {"weights.safetensors", "optimizer.safetensors", "random-0.safetensors"} <= expected["state"].keys()
     killed = 0
-    for operations in range(1, 46):  # a state takes about a dozen: every one of them is the last, some time
+    for operations in range(1, 27):  # a state takes 22: each of them is the last, some time
         killed += run_apart(recipe, hurried, operations=operations)
     rng = random.Random(method)
     for _ in range(20):
@@ -131,8 +142,6 @@ def test_a_run_killed_again_and_again_ends_to_the_bit_as_if_undisturbed(recipe, 
 
 def stopped_after(recipe: Recipe, folder: Path, monkeypatch, step: int) -> None:
     """Train up to a step, as if Ctrl-C had come."""
-    from gistchat.trainer import ReplyTrainer
-
     original = ReplyTrainer.training_step
 
     def interrupted(self, *args, **kwargs):
