@@ -33,8 +33,8 @@ def setup():
         builder = ExampleBuilder(prompt_format, ContextConfig(), store, 2048, donors)
         examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in targets]
     model = load_model(base)
-    score_replies(model, examples[:4], prompt_format.stop_ids[0])  # warm up
-    return model, examples, prompt_format.stop_ids[0]
+    score_replies(model, prompt_format, examples[:4])  # warm up
+    return model, examples, prompt_format
 
 
 @torch.inference_mode()
@@ -49,8 +49,8 @@ def baseline(state) -> int:
 
 
 def ours(state) -> int:
-    model, examples, pad_id = state
-    score_replies(model, examples, pad_id)
+    model, examples, prompt_format = state
+    score_replies(model, prompt_format, examples)
     return len(examples)
 
 

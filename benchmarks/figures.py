@@ -1,7 +1,10 @@
 """What a benchmark is: a comparison of two sides, or a figure that is held against a bound."""
 
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass
@@ -28,3 +31,27 @@ class Measurement:
     explanation: str
     take: Callable[[], float]
     bound: float
+
+
+def peak_mb(pair: Pair, side: str) -> float | None:
+    """Peak memory in MB of one side above its setup, in a fresh process; None where the system does not tell."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:  # not a multiprocessing.Pool: what is measured may start processes
+        return pool.submit(_peak, pair.setup, getattr(pair, side)).result()
+
+
+def _peak(setup: Callable[[], object], side: Callable[[object], int]) -> float | None:
+    state = setup()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak of the setup
+        before = _status_mb("VmRSS")
+        side(state)
+        return _status_mb("VmHWM") - before
+    except OSError:
+        return None
+
+
+def _status_mb(field: str) -> float:
+    """A line of the process's status in MB."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
+    return int(line.split()[1]) / 1024

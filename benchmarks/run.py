@@ -9,14 +9,12 @@ is of a fresh process that does one side once. Absolute figures are of the machi
 
 import argparse
 import json
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from figures import Measurement, Pair
+from figures import Measurement, Pair, peak_mb
 
 from gistchat.progress import say
 
@@ -30,31 +28,6 @@ def rate(side: Callable[[object], int], state: object) -> float:
     start = time.perf_counter()
     items = side(state)
     return items / (time.perf_counter() - start)
-
-
-def peak_mb(pair: Pair, side: str) -> float | None:
-    """Peak memory in MB of one side above its setup, in a fresh process; None where the system does not tell."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as pool:  # not a multiprocessing.Pool: what is measured may start processes
-        return pool.submit(_peak, pair.name, side).result()
-
-
-def _peak(name: str, side: str) -> float | None:
-    pair = next(pair for pair in all_pairs() if pair.name == name)
-    state = pair.setup()
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the peak of the setup
-        before = _status_mb("VmRSS")
-        getattr(pair, side)(state)
-        return _status_mb("VmHWM") - before
-    except OSError:
-        return None
-
-
-def _status_mb(field: str) -> float:
-    """A line of the process's status in MB."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
-    return int(line.split()[1]) / 1024
 
 
 def measure(pair: Pair | Measurement) -> dict:
@@ -93,6 +66,7 @@ def all_pairs() -> list[Pair | Measurement]:
     import prepare_corpus
     import rolling_turn_cost
     import textrank_prefixes
+    import training
 
     return [
         prepare_corpus.PAIR,
@@ -101,6 +75,10 @@ def all_pairs() -> list[Pair | Measurement]:
         textrank_prefixes.PICKS,
         rolling_turn_cost.FIGURE,
         evaluate_items.PAIR,
+        training.TOKENS,
+        training.SHARE,
+        training.MEMORY,
+        training.ALL_TARGETS,
     ]
 
 

@@ -1,10 +1,14 @@
 """Training GPT-2 124M on replies: the plain loop against ours, the ceiling, memory, and whole dialogues in one pass."""
 
-import functools
+import statistics
 import tempfile
+import time
+from array import array
 from pathlib import Path
 
 import torch
+from figures import Measurement, Pair, peak_mb
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from gistchat.checkpoint import fit_embeddings
@@ -45,7 +49,8 @@ class Setting:
             self.builder = ExampleBuilder(self.format, context, store, 256)
             self.lessons = [Lesson.of(self.builder.build(target, "summary")) for target in targets]
             last = choose_targets(TrainConfig(targets="all", strategies=["full"]), dialogues, dialogues[:1], 0, {})
-            self.dialogues = last.train[:12]
+            rows = [row for target in last.train[:12] for row in dialogue_lessons(target, self.builder)[0]]
+            self.rows = rows[: 2 * BATCH]
         run_ours(self, self.lessons[:BATCH])  # warm up
 
     @property
@@ -86,11 +91,6 @@ def run_ours(setting: Setting, lessons: list[Lesson], batch_size: int = BATCH) -
         ReplyTrainer(setting.model, settings, config, setting.format, ordered, [], {}, lambda loss, step: None).train()
 
 
-@functools.cache
-def setting() -> Setting:
-    return Setting()
-
-
 def plain_tokens(state: Setting) -> int:
     run_plain(state, state.lessons)
     return state.tokens
@@ -101,23 +101,117 @@ def our_tokens(state: Setting) -> int:
     return state.tokens
 
 
+TOKENS = Pair(
+    "train_tokens_per_s",
+    "tokens/s",
+    f"GPT-2 124M with random weights learns {BATCH * STEPS} chitchat triples (summary, last turn, reply) in the "
+    f"paper's format, dropout on, batches of {BATCH}; tokens without padding. Baseline: the textbook loop: batches as "
+    "they come, padded to the longest, logits at every position, torch's AdamW. The bound is what is aimed at.",
+    Setting,
+    plain_tokens,
+    our_tokens,
+    repeats=3,
+    bound=2.6,
+    peaks=False,
+)
+
+
+def multiplications(setting: Setting, lessons: list[Lesson]) -> int:
+    """Floating-point operations of all matrix products that our loop does for these lessons."""
+    with FlopCounterMode(display=False) as counter:
+        run_ours(setting, lessons)
+    return counter.get_total_flops()
+
+
+def ceiling(size: int = 2048) -> float:
+    """Floating-point operations per second of a large matrix product."""
+    one, other = torch.randn(size, size), torch.randn(size, size)
+    start = time.perf_counter()
+    for _ in range(10):
+        one @ other
+    return 10 * 2 * size**3 / (time.perf_counter() - start)
+
+
+def gemm_share() -> float:
+    setting = Setting()
+    lessons = order_lessons(setting.lessons, BATCH, 0)[: 3 * BATCH]
+    needed = multiplications(setting, lessons)
+    shares = []
+    for _ in range(5):
+        before = ceiling()
+        start = time.perf_counter()
+        run_ours(setting, lessons)
+        rate = needed / (time.perf_counter() - start)
+        shares.append(100 * rate / ((before + ceiling()) / 2))
+    return statistics.median(shares)
+
+
+SHARE = Measurement(
+    "train_gemm_share",
+    "% of ceiling",
+    "the matrix products of our loop (counted by torch) by the time that everything takes, as a share of the rate of "
+    "one large product measured before and after; median of 5. The bound is what it should not fall below.",
+    gemm_share,
+    75,
+)
+
+
+def memory_share() -> float:
+    """Peak memory above weights, gradients and optimizer state: ours by the plain loop's, in percent."""
+    pair = Pair("train_memory", "", "", Setting, _plain_some, _ours_some)
+    state = 3 * 4 * sum(parameter.numel() for parameter in Setting().model.parameters()) / 2**20  # MB, 32-bit
+    return 100 * (peak_mb(pair, "ours") - state) / (peak_mb(pair, "baseline") - state)
+
+
+def _plain_some(state: Setting) -> int:
+    run_plain(state, state.lessons[: 4 * BATCH])
+    return 0
+
+
+def _ours_some(state: Setting) -> int:
+    run_ours(state, state.lessons[: 4 * BATCH])
+    return 0
+
+
+MEMORY = Measurement(
+    "train_peak_memory",
+    "% of plain",
+    "peak memory of the two loops above weights, gradients and optimizer state, each in a fresh process, four batches. "
+    "The bound is what it must not exceed.",
+    memory_share,
+    60,
+)
+
+
 def one_reply_at_a_time(state: Setting) -> int:
-    """Every reply a row of its own, with the history that it has in the rows of `ours`."""
-    rows = [row for target in state.dialogues for row in dialogue_lessons(target, state.builder)[0]]
-    replies = 0
+    """Replies as rows of their own, each with the history that it has in the rows of `whole_dialogues`."""
+    end = state.format.stop_ids[0]
     lessons = []
-    for row in rows:
-        ends = [i for i, label in enumerate(row.labels) if label == state.format.stop_ids[0]]
+    for row in state.rows:
         start = 0
-        for end in ends:
-            reply = [IGNORED if i < start else label for i, label in enumerate(row.labels[: end + 1])]
-            lessons.append(Lesson(f"{row.id} {end}", row.ids[: end + 1], type(row.labels)("i", reply)))
-            start, replies = end + 1, replies + 1
-    run_ours(state, lessons[: 6 * BATCH])
-    return 6 * BATCH
+        for stop in [i for i, label in enumerate(row.labels) if label == end]:
+            labels = [IGNORED if i < start else label for i, label in enumerate(row.labels[: stop + 1])]
+            lessons.append(Lesson(f"{row.id} {stop}", row.ids[: stop + 1], array("i", labels)))
+            start = stop + 1
+    chosen = lessons[:: len(lessons) // (3 * BATCH)][: 3 * BATCH]
+    run_ours(state, chosen)
+    return len(chosen)
 
 
 def whole_dialogues(state: Setting) -> int:
-    rows = [row for target in state.dialogues for row in dialogue_lessons(target, state.builder)[0]][: 3 * BATCH]
-    run_ours(state, rows)
-    return sum(label == state.format.stop_ids[0] for row in rows for label in row.labels)
+    run_ours(state, state.rows)
+    return sum(label == state.format.stop_ids[0] for row in state.rows for label in row.labels)
+
+
+ALL_TARGETS = Pair(
+    "train_all_targets",
+    "replies/s",
+    f"all replies of a speaker in one pass over {2 * BATCH} rows of up to 256 tokens of chitchat; baseline: each reply "
+    "in a row of its own with the same history, a sample of them, by the same loop.",
+    Setting,
+    one_reply_at_a_time,
+    whole_dialogues,
+    repeats=3,
+    bound=4,
+    peaks=False,
+)

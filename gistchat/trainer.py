@@ -83,8 +83,8 @@ def arguments(config: TrainConfig, seed: int, learning_rate: float, folder: Path
     share, over = divmod(config.batch_size, made.world_size)
     if over or not share:
         raise UserError(
-            f"train.batch_size ({config.batch_size}) cannot be shared by {made.world_size} processes; the recipe states "
-            "the batch of all processes together"
+            f"train.batch_size ({config.batch_size}) cannot be shared by {made.world_size} processes; the recipe "
+            "states the batch of all processes together"
         )
     rows = max(rows for rows in range(1, min(share, config.micro_batch or share) + 1) if share % rows == 0)
     made.per_device_train_batch_size = made.per_device_eval_batch_size = rows

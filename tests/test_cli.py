@@ -232,7 +232,8 @@ def test_another_recipes_half_trained_weights_are_not_taken_for_finished(tiny_fo
     assert run_until(tiny_folder, state.exists, [*words, "--seed", "5"])
     refused = gistchat(*words, cwd=tiny_folder)
     assert refused.returncode == 1
-    assert "was trained with other settings:\n  seed: 5 -> 0\n" in refused.stderr
+    assert "was trained with other settings:\n  base.identity: gpt2-scratch-tiny-seed5 -> " in refused.stderr
+    assert "\n  seed: 5 -> 0\n" in refused.stderr
     shutil.rmtree(tiny_folder / "r" / "train")  # as the message says
     again = gistchat(*words, cwd=tiny_folder)
     assert again.returncode == 0, again.stderr
