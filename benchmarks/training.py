@@ -137,7 +137,7 @@ def gemm_share() -> float:
     lessons = order_lessons(setting.lessons, BATCH, 0)[: 3 * BATCH]
     needed = multiplications(setting, lessons)
     shares = []
-    for _ in range(5):
+    for _ in range(3):
         before = ceiling()
         start = time.perf_counter()
         run_ours(setting, lessons)
@@ -150,7 +150,7 @@ SHARE = Measurement(
     "train_gemm_share",
     "% of ceiling",
     "the matrix products of our loop (counted by torch) by the time that everything takes, as a share of the rate of "
-    "one large product measured before and after; median of 5. The bound is what it should not fall below.",
+    "one large product measured before and after; median of 3. The bound is what it should not fall below.",
     gemm_share,
     75,
 )
@@ -211,7 +211,7 @@ ALL_TARGETS = Pair(
     Setting,
     one_reply_at_a_time,
     whole_dialogues,
-    repeats=3,
+    repeats=2,
     bound=4,
     peaks=False,
 )

@@ -299,6 +299,21 @@ def test_what_is_not_to_be_had(tiny_recipe, tmp_path, changes, message, monkeypa
         train_tiny(changed(tiny_recipe, **changes), tmp_path / "run")
 
 
+def test_a_batch_that_the_processes_cannot_share_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(trainer_module.TrainingArguments, "world_size", property(lambda self: 2))
+
+    def shares(batch_size, micro_batch):
+        config = TrainConfig(batch_size=batch_size, micro_batch=micro_batch, report_to=["none"])
+        made = trainer_module.arguments(config, 0, 1e-3, tmp_path, 24)
+        return made.per_device_train_batch_size, made.gradient_accumulation_steps
+
+    assert shares(8, 0) == (4, 1)
+    assert shares(8, 2) == (2, 2)
+    assert shares(12, 4) == (3, 2)  # at most four, and no row left over
+    with pytest.raises(UserError, match=r"train\.batch_size \(3\) cannot be shared by 2 processes"):
+        shares(3, 0)
+
+
 def test_token_types_are_for_gpt2_only(tiny_recipe, tmp_path):
     tiny_recipe.model = ModelConfig(format="paper")
     with pytest.raises(UserError, match="'paper' uses token types, which only GPT-2 models"):
