@@ -1,7 +1,6 @@
 """Stage 3: lessons -> checkpoint."""
 
 import dataclasses
-import functools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -153,10 +152,10 @@ def _state_to_resume(states: Path, checkpoint: Path, trainer: ReplyTrainer, forc
 
     Only the first process touches the files; the others wait, and find the same.
     """
-    find = functools.partial(last_state, states)
+    found = None
     if trainer.is_world_process_zero():
         recover_folder(checkpoint)
-        found = find()
+        found = last_state(states)
         if found:
             _check_unchanged(found, trainer, force)
         if found and not _has_its_best(found, checkpoint):
@@ -169,7 +168,7 @@ def _state_to_resume(states: Path, checkpoint: Path, trainer: ReplyTrainer, forc
         else:
             shutil.rmtree(checkpoint, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
-    return find()
+    return found if trainer.is_world_process_zero() else last_state(states)
 
 
 def _check_unchanged(found: Saved, trainer: ReplyTrainer, force: bool) -> None:
