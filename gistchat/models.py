@@ -13,6 +13,7 @@ from filelock import FileLock
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     GPT2Config,
@@ -103,15 +104,20 @@ def _full_name(name: str) -> str:
 
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
-    """The base model's tokenizer. Raises UserError when there is none."""
+    """The base model's tokenizer. Raises UserError when there is none, or one of another model."""
     source = reachable(base.source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
+        rows = AutoConfig.from_pretrained(source).get_text_config().vocab_size
     except Exception as error:
         # Damaged files raise whatever the parser stumbled over.
         raise load_error(base.source, error) from None
     if not tokenizer("hello", add_special_tokens=False)["input_ids"]:
         raise UserError(f"{base.source}: no tokenizer in this folder (tokenizer.json, or vocab.json and merges.txt)")
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{base.source}: the tokenizer has {len(tokenizer):,} tokens, the model knows {rows:,}: not a pair"
+        )
     return tokenizer
 
 

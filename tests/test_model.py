@@ -262,6 +262,14 @@ def test_a_folder_without_a_tokenizer_is_refused(tiny_base, tmp_path):
         load_tokenizer(resolve_base(ModelConfig(name=str(tmp_path / "bare")), 0))
 
 
+def test_a_tokenizer_of_another_model_is_refused(tiny_base, tmp_path):
+    shutil.copytree(tiny_base.source, tmp_path / "pair")
+    config = json.loads((tmp_path / "pair" / "config.json").read_text())
+    (tmp_path / "pair" / "config.json").write_text(json.dumps({**config, "vocab_size": 32_000}))
+    with pytest.raises(UserError, match=r"the tokenizer has 50,257 tokens, the model knows 32,000: not a pair"):
+        load_tokenizer(resolve_base(ModelConfig(name=str(tmp_path / "pair")), 0))
+
+
 def test_a_hub_model_without_network_says_what_to_do():
     with pytest.raises(UserError, match=r"cannot get model 'gpt2'.*--model smollm2.*--init scratch"):
         load_tokenizer(resolve_base(ModelConfig(name="gpt2"), 0))
