@@ -322,6 +322,21 @@ def chat(
     chat_in_terminal(run_folder, overrides, seed)
 
 
+@app.command()
+def export(
+    run_folder: RunFolder,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the weights.")],
+    push: Annotated[str, typer.Option(metavar="HUB_ID", help="Also upload it there (hf auth login first).")] = "",
+) -> None:
+    """Write a checkpoint as a folder that plain transformers loads; a LoRA adapter is merged into its base."""
+    from gistchat.export import export as export_run
+    from gistchat.export import push as push_folder
+
+    print(f"exported: {export_run(run_folder, out)}")
+    if push:
+        print(f"pushed: {push_folder(out, push)}")
+
+
 @app.command(name="import-ckpt")
 def import_ckpt(
     source: Annotated[

@@ -1,0 +1,43 @@
+"""A trained checkpoint -> a folder of whole weights that plain transformers loads, here or on the hub."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from gistchat.checkpoint import load_checkpoint, save_checkpoint
+from gistchat.errors import UserError
+
+
+def export(run: Path, out: Path) -> Path:
+    """Write merged weights, tokenizer and gistchat's metadata to `out`; a LoRA adapter is merged into its base.
+
+    Raises:
+        UserError: no checkpoint, or `out` is taken.
+    """
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UserError(f"{out} is not empty; give another folder")
+    loaded = load_checkpoint(run)
+    details = {name: loaded.metadata[name] for name in loaded.metadata if name not in _WRITTEN_ANEW}
+    save_checkpoint(out, loaded.model, loaded.format, loaded.recipe, details)
+    return out
+
+
+_WRITTEN_ANEW = ("format", "recipe", "versions", "weights")
+
+
+def push(folder: Path, name: str) -> str:
+    """Upload an exported folder as a model of that hub id, with the login of `hf auth login`; returns its address.
+
+    Raises:
+        UserError: the hub does not take it.
+    """
+    api = HfApi()
+    try:
+        address = api.create_repo(name, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        # No network, no login, no right to write, a name that is none; the folder stays.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot push to {name!r} ({reason}); {folder} is kept. Logged in? hf auth login") from None
+    return str(address)
