@@ -113,7 +113,8 @@ def _load_weights_only(path: Path) -> Any:
 
 
 def _from_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+    looks_local = source.startswith((".", "/", "~")) or source.endswith(".ckpt")
+    if looks_local and not Path(source).expanduser().is_dir():
         raise UserError(f"{source}: no such file or folder")
     place = reachable(str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source)
     try:

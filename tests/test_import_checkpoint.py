@@ -140,6 +140,7 @@ def test_what_is_no_such_checkpoint_is_one_clear_error(ckpt, old_model, tmp_path
         "part.ckpt": "not the weights of a GPT-2",
         "plain.ckpt": "has no embeddings for <bos>",
         "./nowhere": "no such file or folder",
+        "nowhere.ckpt": "no such file or folder",
     }.items():
         done = gistchat("import-ckpt", name, "--out", "run", cwd=tmp_path)
         assert done.returncode == 1
