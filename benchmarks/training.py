@@ -24,7 +24,7 @@ from gistchat.summarize.store import SummaryStore
 from gistchat.trainer import ReplyTrainer, arguments
 
 BATCH = 8
-STEPS = 12
+STEPS = 16
 LEARNING_RATE = 2e-5
 
 

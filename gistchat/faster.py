@@ -1,8 +1,15 @@
 """The same computations, in less time: what a model is changed to before it trains, or runs."""
 
+from functools import partial
+from typing import Any
+
 import torch
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.activations import GELUTanh, NewGELUActivation
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+ATTENTION = "gistchat"  # its name among the library's implementations
 
 
 def fuse_activations(model: PreTrainedModel) -> None:
@@ -16,29 +23,84 @@ def quicken_dropout(model: PreTrainedModel) -> None:
         _replace(model, torch.nn.Dropout, lambda dropout: BitDropout(dropout.p))
 
 
-def sparse_embedding_gradients(model: PreTrainedModel) -> None:
-    """Add the gradients of input embeddings into those of the output layer that they are tied to, row by row.
+def draw_attention_dropout_from_bits(model: PreTrainedModel) -> None:
+    """The same for the dropout of attention weights, where torch has no fused kernel that drops."""
+    if next(model.parameters()).device.type == "cpu" and model.config.model_type == "gpt2":
+        model.set_attn_implementation(ATTENTION)
 
-    Otherwise a matrix of the size of the vocabulary is zeroed and added for them in every pass. Not for several
-    processes: DDP would take the sum for sparse.
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention over whole sequences with dropout; anything else is left to torch.
+
+    Query, key and value have shape (rows, heads, positions, width); what comes out (rows, positions, heads, width).
     """
-    embedding = model.get_input_embeddings()
-    head = model.get_output_embeddings()
-    if isinstance(embedding, torch.nn.Embedding) and head is not None and head.weight is embedding.weight:
-        embedding.sparse = True
+    if dropout == 0 or attention_mask is not None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    rows, heads, length, width = query.shape
+    query, key, value = (part.reshape(rows * heads, length, width) for part in (query, key, value))
+    future = torch.full((length, length), -torch.inf).triu(1)
+    weights = torch.baddbmm(future, query, key.transpose(1, 2), alpha=scaling or width**-0.5).softmax(-1)
+    seen = torch.bmm(drop(weights, dropout), value)
+    return seen.view(rows, heads, length, width).transpose(1, 2), None
+
+
+AttentionInterface.register(ATTENTION, _attention)
+AttentionMaskInterface.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+
+
+def add_embedding_gradients_in_place(model: PreTrainedModel) -> None:
+    """Add the gradients of input embeddings to those of the output layer that they are tied to, row by row.
+
+    Otherwise a matrix of the size of the vocabulary is zeroed, filled and added for each of them in every pass. For
+    one process only: DDP has sent the gradient away by then.
+    """
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if not isinstance(embedding, torch.nn.Embedding) or head is None or head.weight is not embedding.weight:
+        return
+    if "forward" not in vars(embedding):
+        embedding.forward = partial(_look_up, embedding.weight)
+
+
+def _look_up(weight: torch.nn.Parameter, ids: torch.Tensor) -> torch.Tensor:
+    vectors = torch.nn.functional.embedding(ids, weight.detach())
+    if weight.requires_grad and torch.is_grad_enabled():
+
+        def add(gradient: torch.Tensor) -> None:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+            weight.grad.index_add_(0, ids.flatten(), gradient.flatten(0, -2).to(weight.dtype))
+
+        vectors.requires_grad_().register_hook(add)
+    return vectors
 
 
 class BitDropout(torch.nn.Dropout):
-    """Dropout that decides by 16 random bits an element: p is a multiple of 1/65,536."""
+    """Dropout by `drop`; p is a multiple of 1/65,536."""
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0:
-            return super().forward(hidden)
-        dropped = round(self.p * 65536)
-        bits = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = bits.view(torch.int16)[: hidden.numel()].view(hidden.shape) >= dropped - 32768
-        # The operation that masks and scales; dropout's own backward pass is the same one.
-        return torch.ops.aten.native_dropout_backward(hidden, kept, 65536 / (65536 - dropped))
+        return drop(hidden, self.p) if self.training else hidden
+
+
+def drop(hidden: torch.Tensor, p: float) -> torch.Tensor:
+    """Dropout that decides by 16 random bits an element."""
+    if p == 0:
+        return hidden
+    dropped = round(p * 65536)
+    bits = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = bits.view(torch.int16)[: hidden.numel()].view(hidden.shape) >= dropped - 32768
+    # The operation that masks and scales; dropout's own backward pass is the same one.
+    return torch.ops.aten.native_dropout_backward(hidden, kept, 65536 / (65536 - dropped))
 
 
 def _replace(model: torch.nn.Module, kind: type, make: object) -> None:

@@ -16,14 +16,19 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from gistchat.errors import UserError
 from gistchat.examples import Example
-from gistchat.faster import quicken_dropout, sparse_embedding_gradients
-from gistchat.generate import Sampling, generate_replies
+from gistchat.faster import (
+    add_embedding_gradients_in_place,
+    draw_attention_dropout_from_bits,
+    quicken_dropout,
+)
+from gistchat.generate import TorchEngine, generate_replies
 from gistchat.lessons import Lesson
 from gistchat.likelihood import collate, label_losses, score_replies
 from gistchat.models import device
 from gistchat.progress import progress, say
 from gistchat.prompt import PromptFormat
 from gistchat.recipe import TrainConfig
+from gistchat.sampling import Sampling
 from gistchat.training_state import (
     UNFINISHED,
     finish_state,
@@ -130,8 +135,9 @@ class ReplyTrainer(Trainer):
         self.settings, self.save_best = settings, save_best
         self.interrupted = False
         quicken_dropout(model)
+        draw_attention_dropout_from_bits(model)
         if args.world_size == 1:
-            sparse_embedding_gradients(model)
+            add_embedding_gradients_in_place(model)
         super().__init__(
             model=model,
             args=args,
@@ -284,7 +290,8 @@ class ReplyTrainer(Trainer):
         """What the model answers now, greedily, so that no random state changes."""
         chosen = self.validation[: self.config.samples]
         prompts = [example.prompt for example in chosen]
-        replies = generate_replies(self.model, self.format, prompts, Sampling(max_tokens=30)) if chosen else []
+        engine = TorchEngine(self.model, self.format)
+        replies = generate_replies(engine, prompts, Sampling(max_tokens=30)) if chosen else []
         for example, reply in zip(chosen, replies, strict=True):
             say(f"    {example.context.last.text.splitlines()[-1][:100]}\n    -> {reply.text[:200]}")
 
