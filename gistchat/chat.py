@@ -1,18 +1,19 @@
 """ChatSession: turns -> context -> reply. The one chat logic, under the terminal and whatever else talks."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gistchat.checkpoint import Checkpoint, load_checkpoint
-from gistchat.context import Context, Sentence, build_context, fit_limit
-from gistchat.dialogue import Dialogue, Turn, write_jsonl
+from gistchat.context import Context, Gist, Sentence, build_context, fit_limit
+from gistchat.dialogue import Turn
 from gistchat.errors import UserError
-from gistchat.generate import Sampling, stream_reply
+from gistchat.generate import Engine, TorchEngine, stream_reply
 from gistchat.models import model_limit
 from gistchat.normalize import clean_text
-from gistchat.recipe import apply_overrides
+from gistchat.recipe import Recipe, apply_overrides
+from gistchat.sampling import Sampling
 from gistchat.storage import fingerprint
 from gistchat.summarize.engines import token_counter
 from gistchat.summarize.extractive import METHODS, split_sentences, summarize_prefixes
@@ -22,19 +23,31 @@ from gistchat.summarize.summarizers import gist_budget, make_summarizer
 PERSON, MODEL = "user", "model"
 
 
+def open_engine(checkpoint: Checkpoint) -> Engine:
+    """What computes a checkpoint's replies, by its recipe's chat.engine."""
+    if checkpoint.recipe.chat.engine == "torch":
+        return TorchEngine(checkpoint.model, checkpoint.format)
+    from gistchat.fast_engine import open_fast_engine
+
+    return open_fast_engine(checkpoint, checkpoint.recipe.chat.engine)
+
+
 @dataclass
 class ChatSession:
     """A conversation with a checkpoint.
 
     Attributes:
+        engine: what computes the replies.
         turns: all turns so far, by PERSON and MODEL.
         memory: what is kept of them word for word, and the gist of those before.
         context: what the model saw before its latest reply; None before the first.
         gist_by: what made the gist in it.
         notice: what the user should know about the latest turn, such as that it was shortened.
+        saved: the file that the conversation was saved to or loaded from.
     """
 
     checkpoint: Checkpoint
+    engine: Engine
     summarizer: Summarizer
     memory: RollingMemory
     seed: int | None = None
@@ -44,16 +57,25 @@ class ChatSession:
     gist_by: str = ""
     notice: str = ""
     saved: Path | None = None
+    draws: int = 0  # replies drawn so far: one that is drawn again comes out differently
 
     @classmethod
-    def open(cls, folder: Path, overrides: list[str] | None = None, seed: int | None = None) -> "ChatSession":
+    def open(cls, folder: Path | str, overrides: list[str] | None = None, seed: int | None = None) -> "ChatSession":
         """A session with the checkpoint of a run. Raises UserError when there is none, or no such summarizer."""
-        checkpoint = load_checkpoint(folder)
+        checkpoint = load_checkpoint(Path(folder))
         recipe = apply_overrides(checkpoint.recipe, overrides or [])
         checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
-        count = token_counter(checkpoint.tokenizer)
-        summarizer = make_summarizer(recipe.summary, gist_budget(recipe.context), count)
-        return cls(checkpoint, summarizer, _new_memory(checkpoint), seed)
+        return cls(checkpoint, open_engine(checkpoint), _summarizer(checkpoint), _new_memory(checkpoint), seed)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.checkpoint.recipe
+
+    def say(self, text: str) -> str:
+        """The model's answer, whole."""
+        answer = "".join(self.reply(text))
+        self.remember()
+        return answer
 
     def reply(self, text: str) -> Iterator[str]:
         """Yield the model's answer to `text` piece by piece.
@@ -62,18 +84,33 @@ class ChatSession:
         """
         if self.memory.turns < len(self.turns):
             self.remember()  # it was not called after the last reply
-        text = self._shorten(clean_text(text))
-        self.turns.append(Turn(PERSON, text))
-        self.context, prompt = self._prompt()
-        self.gist_by = self.memory.gist.made_by if self._remembers else self.checkpoint.recipe.summary.method
-        self._tell_what_was_not_read()
-        chat = self.checkpoint.recipe.chat
-        # A seed of its own for every turn: repeatable, yet not the same draw each time.
-        seed = None if self.seed is None else int(fingerprint([self.seed, len(self.turns)])[:8], 16)
-        sampling = Sampling(chat.max_reply_tokens, chat.temperature, chat.top_p, seed)
+        self.notice = ""
+        yield from self._answer(Turn(PERSON, self._shorten(clean_text(text))))
+
+    def regenerate(self) -> Iterator[str]:
+        """Yield another answer to the last turn, which takes the place of the one before.
+
+        Raises:
+            UserError: nothing was said yet.
+        """
+        turns = list(self.turns)
+        asked = self.take_back()
+        kept = len(self.turns)
+        self.notice = ""
+        try:
+            yield from self._answer(asked)
+        finally:
+            if len(self.turns) == kept:  # no answer came: the one before stays
+                self.turns = turns
+
+    def _answer(self, asked: Turn) -> Iterator[str]:
+        self.turns.append(asked)
         said: list[str] = []
         try:
-            for piece in stream_reply(self.checkpoint.model, self.checkpoint.format, prompt, sampling):
+            self.context, prompt = self._prompt()
+            self.gist_by = self.memory.gist.made_by if self._remembers else self.recipe.summary.method
+            self._tell_what_was_not_read()
+            for piece in stream_reply(self.engine, prompt, self._sampling()):
                 said.append(piece)
                 yield piece
         finally:
@@ -83,6 +120,138 @@ class ChatSession:
             else:
                 self.turns.pop()  # no answer: the turn is taken back, so that speakers keep alternating
                 self.notice = "no answer came; try again or say it differently"
+
+    def _sampling(self) -> Sampling:
+        chat = self.recipe.chat
+        self.draws += 1
+        # A seed of its own for every reply: repeatable, yet not the same draw each time.
+        seed = None if self.seed is None else int(fingerprint([self.seed, self.draws])[:8], 16)
+        return Sampling(
+            max_tokens=chat.max_reply_tokens,
+            temperature=chat.temperature,
+            top_p=chat.top_p,
+            seed=seed,
+            top_k=chat.top_k,
+            repetition_penalty=chat.repetition_penalty,
+            no_repeat_ngram=chat.no_repeat_ngram,
+            stop=tuple(chat.stop),
+            n_best=chat.n_best,
+        )
+
+    # ---- what was said
+
+    def hear(self, turns: Sequence[Turn]) -> None:
+        """Take turns into the conversation as if they had been said here, the memory refreshed as it goes."""
+        for turn in turns:
+            self.turns.append(turn)
+            if turn.speaker == MODEL:
+                self.remember()
+
+    def take_back(self) -> Turn:
+        """Undo the last turn of the person's and the answer to it; returns that turn.
+
+        Raises:
+            UserError: nothing was said yet.
+        """
+        if not self.turns:
+            raise UserError("nothing said yet")
+        while self.turns[-1].speaker == MODEL:
+            self.turns.pop()
+        asked = self.turns.pop()
+        self._heard_otherwise()
+        return asked
+
+    def edit_turn(self, number: int, text: str) -> None:
+        """Put another text into a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
+        text = clean_text(text)
+        if not 1 <= number <= len(self.turns):
+            raise UserError(f"no turn {number}; there are {len(self.turns)}")
+        if not text:
+            raise UserError("an empty turn says nothing; /undo takes the last one back")
+        self.turns[number - 1] = Turn(self.turns[number - 1].speaker, text)
+        self._heard_otherwise()
+
+    def _heard_otherwise(self) -> None:
+        """Let the memory follow turns that changed: a gist that covers one of them has to go."""
+        if self.memory.rewind(self.turns):
+            self.notice = "the gist covered what changed; an earlier one took its place"
+        self.edited_up_to = min(self.edited_up_to, len(self.turns))
+
+    def reset(self) -> None:
+        """Forget everything that was said."""
+        self.turns, self.context, self.notice, self.edited_up_to = [], None, "", 0
+        self.memory = _new_memory(self.checkpoint)
+        self.saved = None
+
+    # ---- the gist
+
+    def edit_gist(self, text: str) -> None:
+        """Replace the gist of the turns that it covers now. Raises UserError when the text is empty."""
+        text = clean_text(text)
+        if not text:
+            raise UserError("an empty gist says nothing; /reset starts over")
+        self.memory.edit(text)
+        self.edited_up_to = self.context.boundary if self.context else 0
+
+    def pin(self, text: str) -> None:
+        """Keep a line word for word in the gist, whatever is summarised later. Raises UserError when it is empty."""
+        text = clean_text(text)
+        if not text:
+            raise UserError("nothing to pin; give a text, or the number of a line of /gist")
+        self.memory.pin(Sentence(-1, "", text))
+
+    def pin_line(self, number: int) -> str:
+        """Pin a line of the gist, numbered from 1; returns its text. Raises UserError: no such line."""
+        lines = self.memory.current().sentences
+        if not 1 <= number <= len(lines):
+            raise UserError(f"the gist has no line {number}; it has {len(lines)}")
+        self.memory.pin(lines[number - 1])
+        return lines[number - 1].text
+
+    def unpin(self, number: int) -> str:
+        """Let go of a pinned line, numbered from 1; returns its text. Raises UserError: no such line."""
+        if not 1 <= number <= len(self.memory.pinned):
+            raise UserError(f"there is no pinned line {number}; there are {len(self.memory.pinned)}")
+        return self.memory.unpin(number - 1).text
+
+    def versions(self) -> list[Gist]:
+        """The earlier gists that are kept, with what was pinned, latest first."""
+        return [
+            dataclasses.replace(gist, sentences=pinned + gist.sentences)
+            for gist, pinned in reversed(self.memory.versions)
+        ]
+
+    def back_to(self, number: int) -> None:
+        """Go back to an earlier gist, numbered from 1, the latest; the turns after it are read word for word again.
+
+        Raises:
+            UserError: no such gist.
+        """
+        if not 1 <= number <= len(self.memory.versions):
+            raise UserError(f"there is no earlier gist {number}; {len(self.memory.versions)} are kept")
+        self.memory.back_to(number, self.turns)
+
+    # ---- settings
+
+    def switch_strategy(self, name: str) -> None:
+        """Go on with another context strategy. Raises UserError: there is no such one."""
+        self.checkpoint = dataclasses.replace(
+            self.checkpoint, recipe=apply_overrides(self.recipe, [f"chat.strategy={name}"])
+        )
+
+    def switch_model(self, folder: Path | str) -> None:
+        """Go on with another checkpoint, which hears the whole conversation; what was pinned stays.
+
+        Raises:
+            UserError: there is none. The session is as it was.
+        """
+        other = ChatSession.open(folder, [f"chat.strategy={self.recipe.chat.strategy}"], self.seed)
+        other.memory.pinned = self.memory.pinned
+        other.hear(self.turns)
+        self.checkpoint, self.engine, self.summarizer = other.checkpoint, other.engine, other.summarizer
+        self.memory, self.context, self.edited_up_to = other.memory, None, 0
+
+    # ---- what the model sees
 
     def remember(self) -> None:
         """Let turns that left the window go into the gist. To be called after a reply, so that no reply waits for it.
@@ -102,34 +271,34 @@ class ChatSession:
     @property
     def _remembers(self) -> bool:
         """Whether the memory's gist is of use: sentences are picked anew for `summary` and `hybrid`."""
-        recipe = self.checkpoint.recipe
+        recipe = self.recipe
         return recipe.chat.strategy == "rolling" or (self._shows_gist and recipe.summary.method not in METHODS)
 
     @property
     def _shows_gist(self) -> bool:
-        return self.checkpoint.recipe.chat.strategy in ("summary", "hybrid", "rolling")
+        return self.recipe.chat.strategy in ("summary", "hybrid", "rolling")
 
     def _tell_what_was_not_read(self) -> None:
-        strategy = self.checkpoint.recipe.chat.strategy
-        if self.memory.pinned and not any(line.turn < 0 for line in self.context.lines):
-            self.notice = "the edited gist was not read: " + (
-                "it is too long for its share of the budget; shorten it"
+        strategy = self.recipe.chat.strategy
+        shown = {line.text for line in self.context.lines}
+        if unread := [line for line in self.memory.pinned if line.text not in shown]:
+            self.notice = f"lines by hand that were not read: {len(unread)}, " + (
+                "too long for the gist's share of the budget; shorten them, /unpin some, or raise --budget"
                 if self._shows_gist
-                else f"the strategy {strategy!r} has no gist"
+                else f"as the strategy {strategy!r} has no gist"
             )
         elif strategy == "rolling" and self.context.boundary > self.memory.gist.end:
             lost = self.context.boundary - self.memory.gist.end
             self.notice = f"turns not read, as they fit no more and have no summary yet: {lost}"
 
     def _limit(self) -> int:
-        limit = model_limit(self.checkpoint.model.config) - self.checkpoint.recipe.chat.max_reply_tokens
+        limit = model_limit(self.checkpoint.model.config) - self.recipe.chat.max_reply_tokens
         if limit < 32:
             raise UserError("chat.max_reply_tokens leaves no room for a prompt; lower it")
         return limit
 
     def _shorten(self, text: str) -> str:
         """Cut a turn that the model could not take, at its start: what comes last is what is answered."""
-        self.notice = ""
         prompt_format = self.checkpoint.format
         bare = len(self._encode([Turn(PERSON, "")], 0, alone=True)[1])
         ids = prompt_format.encode_text(text)
@@ -145,14 +314,14 @@ class ChatSession:
     @property
     def budget(self) -> int:
         """Tokens for everything before the last turn."""
-        recipe = self.checkpoint.recipe
+        recipe = self.recipe
         if recipe.chat.strategy == "full":
             return recipe.context.full_limit or self._limit()
         return recipe.context.budget
 
     def _encode(self, turns: list[Turn], budget: int, alone: bool = False) -> tuple[Context, list[int]]:
         """The context of the last turn, and its prompt; `alone`: with nothing before it."""
-        recipe, prompt_format = self.checkpoint.recipe, self.checkpoint.format
+        recipe, prompt_format = self.recipe, self.checkpoint.format
         strategy, share = "last" if alone else recipe.chat.strategy, recipe.context.summary_share
         context = build_context(
             turns,
@@ -177,7 +346,7 @@ class ChatSession:
 
     def _picked(self, turns: int) -> list[Sentence]:
         """Sentences of the turns after those that a gist written by hand stands for."""
-        recipe = self.checkpoint.recipe
+        recipe = self.recipe
         first = self.edited_up_to
         later = self.turns[first : turns + 1]
         if turns <= first or len(later) < 2:
@@ -186,32 +355,10 @@ class ChatSession:
         made = summarize_prefixes(later, recipe.summary.method, recipe.context.budget, count, recipe.summary.recency)
         return [dataclasses.replace(line, turn=line.turn + first) for line in made.of_prefix(turns - first)]
 
-    def edit_gist(self, text: str) -> None:
-        """Replace the gist of the turns that it covers now. Raises UserError when the text is empty."""
-        text = clean_text(text)
-        if not text:
-            raise UserError("an empty gist says nothing; /reset starts over")
-        self.memory.edit(text)
-        self.edited_up_to = self.context.boundary if self.context else 0
 
-    def reset(self) -> None:
-        """Forget everything that was said."""
-        self.turns, self.context, self.notice, self.edited_up_to = [], None, "", 0
-        self.memory = _new_memory(self.checkpoint)
-
-    def save(self, path: Path) -> None:
-        """Write the conversation as one dialogue that `gistchat prepare jsonl` reads."""
-        if len(self.turns) < 2:
-            raise UserError("nothing to save yet")
-        if path.exists() and path != self.saved:
-            raise UserError(f"{path} exists; give another name")
-        if not path.parent.is_dir():
-            raise UserError(f"{path.parent}: no such folder")
-        name = fingerprint([[turn.speaker, turn.text] for turn in self.turns])
-        gist = " ".join(line.text for line in self.memory.current().sentences)
-        meta = {"gist": gist} if gist else {}
-        write_jsonl(path, [Dialogue(f"chat-{name}", tuple(self.turns), corpus="chat", meta=meta)])
-        self.saved = path
+def _summarizer(checkpoint: Checkpoint) -> Summarizer:
+    recipe = checkpoint.recipe
+    return make_summarizer(recipe.summary, gist_budget(recipe.context), token_counter(checkpoint.tokenizer))
 
 
 def _new_memory(checkpoint: Checkpoint) -> RollingMemory:

@@ -195,7 +195,9 @@ def _rolling(
     seen = as_roles(turns[gist.end :], answerer, gist.end)
     older, last = seen[:-1], seen[-1]
     kept, cost = _latest(older, budget - int(budget * share) if gist.sentences else budget, costs)
-    lines, gist_cost = _fit(gist.sentences, answerer, budget - cost, costs)
+    # No more than its share, whatever is left: the beginning of the prompt then stays as it is from one summary to the
+    # next, and so does what a model has computed of it.
+    lines, gist_cost = _fit(gist.sentences, answerer, int(budget * share), costs)
     return Context("rolling", lines, kept, last, _boundary(kept, last), cost + gist_cost)
 
 

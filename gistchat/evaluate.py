@@ -14,12 +14,13 @@ from gistchat import metrics
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
 from gistchat.examples import Example, ExampleBuilder, Target, TooLong, require_dialogues, sample_targets
-from gistchat.generate import Sampling, generate_replies
+from gistchat.generate import TorchEngine, generate_replies
 from gistchat.likelihood import score_replies
 from gistchat.metrics import Interval, Metric
 from gistchat.progress import progress, say
 from gistchat.prompt import PromptFormat, render_gist
 from gistchat.recipe import EvaluateConfig, Recipe
+from gistchat.sampling import Sampling
 from gistchat.storage import atomic_text, read_json_lines, write_json
 
 Row = dict[str, Any]
@@ -130,7 +131,8 @@ def _fill_rows(
             rows[i]["nats"] = value
         sampling = Sampling(max_tokens=config.max_reply_tokens)
         prompts = [examples[i].prompt for i in answered]
-        replies = generate_replies(model, prompt_format, prompts, sampling, config.batch_tokens, advance)
+        engine = TorchEngine(model, prompt_format)
+        replies = generate_replies(engine, prompts, sampling, config.batch_tokens, advance)
         for i, reply in zip(answered, replies, strict=True):
             rows[i] |= {"reply": reply.text, "reply_tokens": reply.tokens, "seconds": reply.seconds}
 

@@ -1,146 +1,210 @@
-"""Replies from a model: many at once for evaluation, token by token for chat."""
+"""Replies from a model: one after another for chat, many at once for evaluation and files."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
+from gistchat.errors import UserError
 from gistchat.likelihood import length_batches
+from gistchat.models import model_limit
 from gistchat.prompt import PromptFormat
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen. Temperature 0 takes the likeliest; a seed makes draws repeatable."""
-
-    max_tokens: int = 60
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
+from gistchat.sampling import Chooser, Draft, Sampling
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A generated reply, its length in tokens, and its share of the batch's wall time in seconds."""
+    """A generated reply.
+
+    Attributes:
+        tokens: how many it has, its end token not counted.
+        seconds: its share of its batch's wall time.
+        likelihood: mean log-likelihood per token (nats), the end token included.
+        ended: "end" | "stop" | "length".
+    """
 
     text: str
     tokens: int
     seconds: float
+    likelihood: float = 0.0
+    ended: str = ""
+
+
+class Engine(Protocol):
+    """What computes replies.
+
+    Attributes:
+        prefilled: tokens of the last streamed prompt that had to be read; the others were in the cache.
+    """
+
+    name: str
+    format: PromptFormat
+    prefilled: int
+
+    def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
+        """Let a draft grow to its end; yields each piece of text that can be shown."""
+        ...
+
+    def fill(self, prompts: Sequence[list[int]], sampling: Sampling, rows: Sequence[int]) -> list[Draft]:
+        """A whole draft for each prompt of a batch. `rows`: their numbers, which their seeds come from."""
+        ...
+
+
+def stream_reply(engine: Engine, prompt: list[int], sampling: Sampling) -> Iterator[str]:
+    """Yield a reply piece by piece; a piece ends at a whole character, never inside one.
+
+    With `n_best` several replies are drawn first, and the best comes as one piece.
+    """
+    if sampling.draws > 1:
+        drafts = engine.fill([prompt] * sampling.draws, sampling, range(sampling.draws))
+        yield _best(drafts).text
+    else:
+        yield from engine.stream(prompt, sampling, Draft(engine.format, sampling))
 
 
 def generate_replies(
-    model: PreTrainedModel,
-    prompt_format: PromptFormat,
+    engine: Engine,
     prompts: Sequence[list[int]],
     sampling: Sampling,
     batch_tokens: int = 4096,
     advance: Callable[[int], None] = lambda count: None,
+    first_row: int = 0,
 ) -> list[Reply]:
-    """One reply for each prompt (a list of token ids), in left-padded batches of similar length."""
+    """One reply for each prompt (a list of token ids), in batches of similar length.
+
+    Args:
+        first_row: number of the first prompt, where these are part of more: seeds come from it.
+    """
     replies: list[Reply] = [Reply("", 0, 0.0)] * len(prompts)
-    for batch in length_batches([len(prompt) + sampling.max_tokens for prompt in prompts], batch_tokens):
+    lengths = [(len(prompt) + sampling.max_tokens) * sampling.draws for prompt in prompts]
+    for batch in length_batches(lengths, batch_tokens):
         start = time.perf_counter()
-        rows = _generate(model, prompt_format, [prompts[i] for i in batch], sampling)
+        wanted = [i for i in batch for _ in range(sampling.draws)]
+        rows = [(first_row + i) * sampling.draws + draw for i in batch for draw in range(sampling.draws)]
+        drafts = engine.fill([prompts[i] for i in wanted], sampling, rows)
         seconds = (time.perf_counter() - start) / len(batch)
-        for i, ids in zip(batch, rows, strict=True):
-            replies[i] = Reply(prompt_format.decode_reply(ids), len(ids), seconds)
+        for place, i in enumerate(batch):
+            best = _best(drafts[place * sampling.draws : (place + 1) * sampling.draws])
+            replies[i] = Reply(best.text, len(best.ids), seconds, best.likelihood, best.ended)
         advance(len(batch))
     return replies
 
 
-def _generate(
-    model: PreTrainedModel, prompt_format: PromptFormat, prompts: Sequence[list[int]], sampling: Sampling
-) -> list[list[int]]:
-    choose: dict[str, Any] = {}
-    if sampling.temperature > 0:
-        choose = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    if sampling.seed is not None:
-        torch.manual_seed(sampling.seed)
-    types = [prompt_format.token_types(prompt) for prompt in prompts]
-    return generate_ids(
-        model,
-        prompts,
-        prompt_format.stop_ids,
-        sampling.max_tokens,
-        types=None if types[0] is None else types,
-        **choose,
-    )
+def _best(drafts: Sequence[Draft]) -> Draft:
+    """The likeliest by its mean per token, so that short ones are not preferred; an empty one only where all are."""
+    return max(drafts, key=lambda draft: (bool(draft.text), draft.likelihood))
 
 
-@torch.inference_mode()
-def generate_ids(
-    model: PreTrainedModel,
-    prompts: Sequence[list[int]],
-    stop_ids: Sequence[int],
-    max_tokens: int,
-    types: Sequence[list[int]] | None = None,
-    **choose: Any,
-) -> list[list[int]]:
-    """What the model adds to each prompt of a batch, up to a stop id; greedy unless `choose` says otherwise.
+class TorchEngine:
+    """A model of `transformers`.
 
-    Args:
-        types: token types of the prompts; a reply goes on with the last one of its prompt.
+    The keys and values of the last streamed prompt and its reply stay: a prompt that goes on from them costs only
+    what is new. Prompts of a chat do, until a new summary changes their beginning.
     """
-    longest = max(len(prompt) for prompt in prompts)
-    pad = stop_ids[0]
 
-    def padded(rows: Sequence[list[int]], filler: int) -> torch.Tensor:
-        return torch.tensor([[filler] * (longest - len(row)) + row for row in rows], device=model.device)
+    name = "torch"
 
-    ids, mask = padded(prompts, pad), padded([[1] * len(prompt) for prompt in prompts], 0)
-    config = GenerationConfig(
-        max_new_tokens=max_tokens,
-        eos_token_id=list(stop_ids),
-        pad_token_id=pad,
-        **{"do_sample": False, **choose},
-    )
-    inputs = {} if types is None else {"token_type_ids": padded(types, pad)}
-    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **inputs)
-    return [_until_stop(row, stop_ids) for row in output[:, longest:].tolist()]
+    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat) -> None:
+        self.model, self.format = model, prompt_format
+        self.prefilled = 0
+        self._known: list[int] = []  # the tokens whose keys and values are in the cache
+        self._cache = DynamicCache()
 
+    @torch.inference_mode()
+    def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
+        """Let a draft grow to its end; yields each piece of text that can be shown."""
+        self._require_room(prompt, sampling)
+        self._forget_all_but(prompt)
+        new = prompt[len(self._known) :]
+        self.prefilled = len(new)
+        types = self.format.token_types(prompt)
+        choose = Chooser(sampling, [0])
+        while not draft.ended:
+            known, self._known = self._known, []  # so that a forward pass that is broken off leaves nothing behind
+            logits = self._forward([new], None, types and [types[-len(new) :]], self._cache, None)
+            self._known = known + new
+            tokens, scores = choose(logits, torch.tensor([draft.ids], dtype=torch.long))
+            if piece := draft.add(tokens[0], scores[0]):
+                yield piece
+            new, types = tokens, types and types[-1:]  # the reply has the type of the token before it
 
-def _until_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
-    end = next((i for i, token in enumerate(ids) if token in stop_ids), len(ids))
-    return ids[:end]
+    def _forget_all_but(self, prompt: list[int]) -> None:
+        """Leave in the cache what this prompt begins with; its last token is always read again, for its logits."""
+        shared = 0
+        for known, wanted in zip(self._known, prompt[:-1], strict=False):
+            if known != wanted:
+                break
+            shared += 1
+        if shared:
+            self._cache.crop(shared - self._cache.get_seq_length())
+        else:
+            self._cache = DynamicCache()
+        self._known = self._known[:shared]
 
+    @torch.inference_mode()
+    def fill(self, prompts: Sequence[list[int]], sampling: Sampling, rows: Sequence[int]) -> list[Draft]:
+        """A whole draft for each prompt of a batch, which is padded on the left; rows that end leave it."""
+        for prompt in prompts:
+            self._require_room(prompt, sampling)
+        drafts = [Draft(self.format, sampling) for _ in prompts]
+        places = [i for i, draft in enumerate(drafts) if not draft.ended]  # of the rows that still grow
+        choose, cache = Chooser(sampling, rows), DynamicCache()
+        longest, pad = max(map(len, prompts)), self.format.stop_ids[0]
+        padding = [longest - len(prompt) for prompt in prompts]
+        new = [[pad] * empty + prompt for empty, prompt in zip(padding, prompts, strict=True)]
+        types = None
+        if self.format.token_types([]) is not None:
+            types = [
+                [pad] * empty + self.format.token_types(prompt) for empty, prompt in zip(padding, prompts, strict=True)
+            ]
+        seen = torch.arange(longest) >= torch.tensor(padding)[:, None]
+        positions = (seen.long().cumsum(1) - 1).clamp(min=0)
+        while places:
+            logits = self._forward(new, seen if max(padding) else None, types, cache, positions)
+            replies = torch.tensor([drafts[i].ids for i in places], dtype=torch.long)
+            tokens, scores = choose(logits, replies)
+            for i, token, score in zip(places, tokens, scores, strict=True):
+                drafts[i].add(token, score)
+            growing = [place for place, i in enumerate(places) if not drafts[i].ended]
+            if len(growing) < len(places):
+                cache.batch_select_indices(torch.tensor(growing, dtype=torch.long, device=self.model.device))
+                choose.keep(growing)
+            places = [places[place] for place in growing]
+            new = [[tokens[place]] for place in growing]
+            types = types and [types[place][-1:] for place in growing]
+            seen = torch.nn.functional.pad(seen[growing], (0, 1), value=True)
+            positions = positions[growing, -1:] + 1
+        return drafts
 
-@torch.inference_mode()
-def stream_reply(
-    model: PreTrainedModel, prompt_format: PromptFormat, prompt: list[int], sampling: Sampling
-) -> Iterator[str]:
-    """Yield a reply piece by piece. A piece ends at a whole character, never inside one."""
-    if sampling.seed is not None:
-        torch.manual_seed(sampling.seed)
-    cache = None
-    ids = torch.tensor([prompt], device=model.device)
-    types = prompt_format.token_types(prompt)
-    reply: list[int] = []
-    shown = ""
-    for _ in range(sampling.max_tokens):
-        inputs = {} if types is None else {"token_type_ids": torch.tensor([types], device=model.device)}
-        output = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1, **inputs)
-        cache = output.past_key_values
-        token = _choose(output.logits[0, -1].float(), sampling)
-        if token in prompt_format.stop_ids:
-            break
-        reply.append(token)
-        text = prompt_format.decode_reply(reply)
-        # An unfinished character decodes to the replacement character; wait for its other bytes.
-        if len(text) > len(shown) and not text.endswith("\ufffd"):
-            yield text[len(shown) :]
-            shown = text
-        ids = torch.tensor([[token]], device=model.device)
-        types = types and types[-1:]  # the reply has the type of the token before it
+    def _forward(
+        self,
+        ids: list[list[int]],
+        seen: torch.Tensor | None,
+        types: list[list[int]] | None,
+        cache: DynamicCache,
+        positions: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Logits after the last token of each row, of shape (rows, vocabulary)."""
+        device = self.model.device
+        inputs = {} if types is None else {"token_type_ids": torch.tensor(types, device=device)}
+        if seen is not None:
+            inputs |= {"attention_mask": seen.to(device), "position_ids": positions.to(device)}
+        output = self.model(
+            input_ids=torch.tensor(ids, device=device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **inputs,
+        )
+        return output.logits[:, -1]
 
-
-def _choose(logits: torch.Tensor, sampling: Sampling) -> int:
-    """Nucleus sampling (Holtzman et al. 2020), or the likeliest token at temperature 0."""
-    if sampling.temperature <= 0:
-        return int(logits.argmax())
-    probabilities, order = torch.softmax(logits / sampling.temperature, -1).sort(descending=True)
-    outside = probabilities.cumsum(-1) - probabilities >= sampling.top_p
-    probabilities[outside] = 0.0
-    return int(order[torch.multinomial(probabilities, 1)])
+    def _require_room(self, prompt: list[int], sampling: Sampling) -> None:
+        limit = model_limit(self.model.config)
+        if len(prompt) + sampling.max_tokens > limit:
+            raise UserError(
+                f"a prompt of {len(prompt)} tokens and a reply of up to {sampling.max_tokens} do not fit: the model "
+                f"holds {limit}"
+            )

@@ -2,123 +2,277 @@
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+import platformdirs
+
+from gistchat import session_file
 from gistchat.chat import PERSON, ChatSession
 from gistchat.context import Line
 from gistchat.errors import UserError
 from gistchat.prompt import render_line
 
 HELP = """\
-/gist             the summary and the verbatim turns that the model saw before its last reply
-/gist edit TEXT   replace the summary (without TEXT: type it on the next line)
-/save [FILE]      save the conversation as JSONL (default: chat-DATE.jsonl)
-/reset            start over
-/help             this list
-/quit             leave (also Ctrl-D, or {end!r})"""
+/gist              what the model saw before its last reply: gist, verbatim turns, tokens used
+/gist edit TEXT    replace the gist (without TEXT: type it on the next line)
+/gist versions     the earlier gists that are kept
+/gist back [N]     go back to the Nth of them (1, the latest)
+/pin TEXT          keep a line word for word (or /pin N: the Nth line of the gist)
+/unpin [N]         let go of the Nth pinned line (1)
+/turns [N]         the last N turns with their numbers (10)
+/edit N TEXT       change turn N; a gist that covers it goes
+/undo              take your last turn and its answer back
+/regenerate        another answer to your last turn
+/strategy NAME     last | recent | full | summary | hybrid | rolling
+/model RUN         go on with another checkpoint
+/save [FILE]       save the conversation as JSONL (default: chat-DATE.jsonl)
+/load FILE         go on with a saved conversation
+/export FILE       write it as a text to read
+/reset             start over
+/help              this list
+/quit              leave (also Ctrl-D, or {end!r})"""
 
 
-def chat_in_terminal(folder: Path, overrides: list[str], seed: int | None) -> None:
+def chat_in_terminal(folder: Path, overrides: list[str], seed: int | None, load: Path | None = None) -> None:
     """Talk until /quit, the end command or the end of input."""
     interactive = sys.stdin.isatty()
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
     session = ChatSession.open(folder, overrides, seed)
-    end = session.checkpoint.recipe.chat.end_command
-    if interactive:
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401  line editing and history for input()
-        print(f"Talking to {folder}, context {session.checkpoint.recipe.chat.strategy}. /help lists commands.")
-    while True:
-        line = _read("you> " if interactive else "")
-        if line is None or line.strip() in ("/quit", end):
-            break
-        line = line.strip()
-        if not line:
-            continue
+    Terminal(session, _reader(interactive), interactive).run(folder, load)
+
+
+def _reader(interactive: bool) -> Callable[[str], str]:
+    """What reads a line: with editing, a history kept between chats and completion of commands where a person types."""
+    if not interactive:
+        return lambda prompt: input("")
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    try:
+        folder = Path(platformdirs.user_state_dir("gistchat"))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "chat-history").open("a").close()
+        history = FileHistory(folder / "chat-history")
+    except OSError:
+        history = InMemoryHistory()  # a home that cannot be written to must not end the chat
+    commands = [line.split("  ")[0] for line in HELP.splitlines()]
+    words = sorted({command.split(" [")[0].split(" N")[0].split(" TEXT")[0] for command in commands})
+    completer = WordCompleter(words, sentence=True)
+    return PromptSession(history=history, completer=completer, complete_while_typing=False).prompt
+
+
+class Terminal:
+    """A session, and the person at it."""
+
+    def __init__(self, session: ChatSession, read: Callable[[str], str], interactive: bool) -> None:
+        self.session, self.read, self.interactive = session, read, interactive
+        self.commands = {
+            "/gist": self._gist,
+            "/pin": self._pin,
+            "/unpin": self._unpin,
+            "/turns": self._turns,
+            "/edit": self._edit,
+            "/undo": self._undo,
+            "/regenerate": self._regenerate,
+            "/strategy": self._strategy,
+            "/model": self._model,
+            "/save": self._save,
+            "/load": self._load,
+            "/export": self._export,
+            "/reset": self._reset,
+            "/help": self._help,
+        }
+
+    def run(self, folder: Path, load: Path | None) -> None:
+        end = self.session.recipe.chat.end_command
+        if load:
+            self._load(str(load))
+        if self.interactive:
+            print(f"Talking to {folder}, context {self.session.recipe.chat.strategy}. /help lists commands.")
+        while True:
+            line = self._line("you> ")
+            if line is None or line.strip() in ("/quit", end):
+                break
+            if line.strip():
+                self._obey(line.strip())
+        if self.interactive:
+            print("bye")
+
+    def _obey(self, line: str) -> None:
+        name, _, rest = line.partition(" ")
         try:
-            if line.startswith("/"):
-                _command(session, line, interactive)
+            if not line.startswith("/"):
+                self._stream(self.session.reply(line))
+            elif name in self.commands:
+                self.commands[name](rest.strip())
             else:
-                _answer(session, line, interactive)
+                print(f"unknown command {name}; /help lists them")
+            self._tell()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             print(f"error: {error}", file=sys.stderr)
-    if interactive:
-        print("bye")
 
+    def _line(self, prompt: str) -> str | None:
+        try:
+            return self.read(prompt)
+        except EOFError:
+            return None
+        except KeyboardInterrupt:
+            print()
+            return None
 
-def _read(prompt: str) -> str | None:
-    try:
-        return input(prompt)
-    except EOFError:
-        return None
-    except KeyboardInterrupt:
-        print()
-        return None
+    def _stream(self, pieces: Iterator[str]) -> None:
+        """Print a reply as it comes; Ctrl-C ends it, and what was said of it is kept."""
+        if self.interactive:
+            print("bot> ", end="", flush=True)
+        try:
+            with contextlib.closing(pieces):
+                for piece in pieces:
+                    print(printable(piece), end="", flush=True)
+        except KeyboardInterrupt:
+            if not self.interactive:
+                raise
+            print(" ...", end="")
+        finally:
+            print(flush=True)
+        self._tell()
+        self.session.remember()
 
+    def _tell(self) -> None:
+        """Show what the user should know, once."""
+        if self.session.notice:
+            print(f"({self.session.notice})", file=sys.stderr)
+            self.session.notice = ""
 
-def _answer(session: ChatSession, line: str, interactive: bool) -> None:
-    if interactive:
-        print("bot> ", end="", flush=True)
-    try:
-        for piece in session.reply(line):
-            # Control characters that a model makes up must not drive the terminal.
-            print("".join(char if char.isprintable() else " " for char in piece), end="", flush=True)
-    except KeyboardInterrupt:
-        if not interactive:
-            raise
-        print(" ...", end="")
-    print(flush=True)
-    _tell(session)
-    session.remember()
-    _tell(session)
+    # ---- commands
 
+    def _gist(self, rest: str) -> None:
+        action, _, text = rest.partition(" ")
+        if action == "edit":
+            text = text.strip() or (self._line("new gist> ") or "").strip()
+            self.session.edit_gist(text)
+            print(f"gist set: {text}")
+        elif action == "versions":
+            for number, gist in enumerate(self.session.versions(), 1):
+                lines = " / ".join(line.text for line in gist.sentences) or "nothing"
+                print(f"{number}. turns 1 to {gist.end}, by {gist.made_by}: {printable(lines)}")
+            if not self.session.memory.versions:
+                print("no earlier gist is kept")
+        elif action == "back":
+            self.session.back_to(_number(text, 1))
+            print(f"gist: {printable(' / '.join(_texts(self.session))) or 'nothing'}")
+        elif action:
+            raise UserError(f"/gist {action}: there are /gist, /gist edit, /gist versions and /gist back")
+        else:
+            print(describe_gist(self.session))
 
-def _tell(session: ChatSession) -> None:
-    """Show what the user should know, once."""
-    if session.notice:
-        print(f"({session.notice})", file=sys.stderr)
-        session.notice = ""
+    def _pin(self, rest: str) -> None:
+        if rest.isdecimal():
+            print(f"pinned: {printable(self.session.pin_line(int(rest)))}")
+        else:
+            self.session.pin(rest)
+            print(f"pinned: {printable(rest)}")
 
+    def _unpin(self, rest: str) -> None:
+        print(f"no longer pinned: {printable(self.session.unpin(_number(rest, 1)))}")
 
-def _command(session: ChatSession, line: str, interactive: bool) -> None:
-    name, _, rest = line.partition(" ")
-    if name == "/gist" and rest.split(" ")[0] == "edit":
-        text = rest.removeprefix("edit").strip() or (_read("new gist> " if interactive else "") or "").strip()
-        session.edit_gist(text)
-        print(f"gist set: {text}")
-    elif name == "/gist":
-        print(describe_gist(session))
-    elif name == "/save":
-        path = Path(rest.strip() or f"chat-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
-        session.save(path)
+    def _turns(self, rest: str) -> None:
+        turns = self.session.turns
+        first = max(0, len(turns) - _number(rest, 10))
+        for number, turn in enumerate(turns[first:], first + 1):
+            print(f"{number}. {'you' if turn.speaker == PERSON else 'bot'}> {printable(turn.text)}")
+
+    def _edit(self, rest: str) -> None:
+        number, _, text = rest.partition(" ")
+        self.session.edit_turn(_number(number, 0), text)
+        print(f"turn {number} changed; /regenerate answers the last one again")
+
+    def _undo(self, rest: str) -> None:
+        print(f"taken back: {printable(self.session.take_back().text)}")
+
+    def _regenerate(self, rest: str) -> None:
+        self._stream(self.session.regenerate())
+
+    def _strategy(self, rest: str) -> None:
+        self.session.switch_strategy(rest)
+        print(f"context strategy {rest}")
+
+    def _model(self, rest: str) -> None:
+        if not rest:
+            raise UserError("/model RUN: name a run's folder")
+        self.session.switch_model(Path(rest))
+        print(f"talking to {rest}")
+
+    def _save(self, rest: str) -> None:
+        path = Path(rest or f"chat-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+        session_file.save(self.session, path)
         print(f"saved {path}")
-    elif name == "/reset":
-        session.reset()
+
+    def _load(self, rest: str) -> None:
+        if not rest:
+            raise UserError("/load FILE: name a saved conversation")
+        self.session.notice = session_file.load(self.session, Path(rest))
+        print(f"loaded {rest}: {len(self.session.turns)} turns")
+
+    def _export(self, rest: str) -> None:
+        if not rest:
+            raise UserError("/export FILE: name the text file")
+        session_file.export_text(self.session, Path(rest))
+        print(f"exported {rest}")
+
+    def _reset(self, rest: str) -> None:
+        self.session.reset()
         print("started over")
-    elif name == "/help":
-        print(HELP.format(end=session.checkpoint.recipe.chat.end_command))
-    else:
-        print(f"unknown command {name}; /help lists them")
+
+    def _help(self, rest: str) -> None:
+        print(HELP.format(end=self.session.recipe.chat.end_command))
+
+
+def _number(text: str, default: int) -> int:
+    text = text.strip()
+    if not text and default:
+        return default
+    if not text.isdecimal():
+        raise UserError(f"{text!r} is not a number")
+    return int(text)
+
+
+def _texts(session: ChatSession) -> list[str]:
+    return [line.text for line in session.memory.current().sentences]
+
+
+def printable(text: str) -> str:
+    """Text whose control characters, such as a model or a file makes up, cannot drive the terminal."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def describe_gist(session: ChatSession) -> str:
     """What the model saw before its last reply: gist, boundary and verbatim turns, with the turns each line is from."""
     context = session.context
+    pinned = {line.text for line in session.memory.pinned}
     if context is None:
-        return "nothing said yet"
+        return "\n".join(["nothing said yet", *(f"pinned: {printable(text)}" for text in sorted(pinned))])
     lines = []
     if context.lines:
         lines.append(f"gist of turns 1 to {context.boundary}, by {session.gist_by}:" if context.boundary else "gist:")
-        lines += [f"  {render_line(line)}{_sources(line)}" for line in context.lines]
+        lines += [
+            f"  {printable(render_line(line))}{_sources(line)}{'  (pinned)' if line.text in pinned else ''}"
+            for line in context.lines
+        ]
     else:
         lines.append("no gist: nothing has left the verbatim window" if not context.boundary else "no gist")
-    unread = [line.text for line in session.memory.pinned if all(line.text != shown.text for shown in context.lines)]
-    lines += [f"edited since: {text}" for text in unread]
+    unread = pinned - {line.text for line in context.lines}
+    lines += [f"edited or pinned since: {printable(text)}" for text in sorted(unread)]
     lines.append(f"verbatim, from turn {context.boundary + 1}:")
-    lines += [f"  {'User' if turn.role == PERSON else 'You'}: {turn.text}" for turn in (*context.turns, context.last)]
-    lines.append(f"{context.tokens} of {session.budget} tokens used before the last turn")
+    lines += [
+        f"  {'User' if turn.role == PERSON else 'You'}: {printable(turn.text)}"
+        for turn in (*context.turns, context.last)
+    ]
+    read = f"; {session.engine.prefilled} of the prompt were new to the model" if session.engine.prefilled else ""
+    lines.append(f"{context.tokens} of {session.budget} tokens used before the last turn{read}")
     return "\n".join(lines)
 
 

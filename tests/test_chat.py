@@ -6,6 +6,7 @@ import pytest
 from conftest import gistchat
 
 from gistchat import chat as chat_module
+from gistchat import session_file
 from gistchat.chat import ChatSession
 from gistchat.dialogue import Turn, load_dialogues
 from gistchat.errors import UserError
@@ -53,9 +54,9 @@ def test_an_edited_gist_reaches_the_prompt_and_stays_while_turns_leave(session, 
     prompts = []
     stream = chat_module.stream_reply
 
-    def recorded(model, prompt_format, prompt, sampling):
-        prompts.append(prompt_format.tokenizer.decode(prompt))
-        return stream(model, prompt_format, prompt, sampling)
+    def recorded(engine, prompt, sampling):
+        prompts.append(engine.format.tokenizer.decode(prompt))
+        return stream(engine, prompt, sampling)
 
     monkeypatch.setattr(chat_module, "stream_reply", recorded)
     for _ in range(4):
@@ -104,14 +105,14 @@ def test_a_reply_stopped_early_is_kept_as_far_as_it_came(session):
 
 def test_a_saved_chat_is_a_dialogue_that_prepare_reads(session, tmp_path):
     with pytest.raises(UserError, match="nothing to save yet"):
-        session.save(tmp_path / "c.jsonl")
+        session_file.save(session, tmp_path / "c.jsonl")
     while not session.turns:
         say(session, "Hello 👋")
-    session.save(tmp_path / "c.jsonl")
-    session.save(tmp_path / "c.jsonl")  # its own file, again
+    session_file.save(session, tmp_path / "c.jsonl")
+    session_file.save(session, tmp_path / "c.jsonl")  # its own file, again
     session.saved = None
     with pytest.raises(UserError, match="exists; give another name"):
-        session.save(tmp_path / "c.jsonl")
+        session_file.save(session, tmp_path / "c.jsonl")
     report, _ = prepare(DataConfig(corpus="jsonl", source=str(tmp_path / "c.jsonl")), tmp_path / "out")
     assert report["kept"] == 1
     [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")

@@ -15,11 +15,12 @@ from gistchat.checkpoint import fit_embeddings, load_checkpoint
 from gistchat.errors import UserError
 from gistchat.evaluate import Subject, build_items, predict
 from gistchat.examples import Example, ExampleBuilder, Target, TooLong, sample_targets
-from gistchat.generate import Sampling, generate_replies, stream_reply
+from gistchat.generate import TorchEngine, generate_replies, stream_reply
 from gistchat.likelihood import IGNORED, collate, length_batches, score_replies
 from gistchat.models import ModelConfig, load_model, load_tokenizer, resolve_base
 from gistchat.prompt import make_format
 from gistchat.recipe import STRATEGIES, ContextConfig, SummaryConfig
+from gistchat.sampling import Sampling
 from gistchat.summarize.store import SummaryStore
 
 
@@ -115,10 +116,10 @@ def test_context_gives_way_to_the_limit_but_last_turn_and_reply_never(parts):
 def test_greedy_replies_batched_single_streamed_and_without_cache_agree(parts):
     model, prompt_format, examples, _ = parts
     prompts = [example.prompt for example in examples[::5]]
-    batched = generate_replies(model, prompt_format, prompts, Sampling(max_tokens=8), batch_tokens=600)
+    batched = generate_replies(TorchEngine(model, prompt_format), prompts, Sampling(max_tokens=8), batch_tokens=600)
     for prompt, reply in zip(prompts, batched, strict=True):
-        [single] = generate_replies(model, prompt_format, [prompt], Sampling(max_tokens=8))
-        streamed = "".join(stream_reply(model, prompt_format, prompt, Sampling(max_tokens=8)))
+        [single] = generate_replies(TorchEngine(model, prompt_format), [prompt], Sampling(max_tokens=8))
+        streamed = "".join(stream_reply(TorchEngine(model, prompt_format), prompt, Sampling(max_tokens=8)))
         ids = list(prompt)
         for _ in range(8):
             with torch.no_grad():
@@ -135,7 +136,7 @@ def test_sampling_repeats_with_its_seed_only(parts):
 
     def draw(seed):
         sampling = Sampling(max_tokens=8, temperature=1.0, top_p=0.95, seed=seed)
-        return "".join(stream_reply(model, prompt_format, examples[0].prompt, sampling))
+        return "".join(stream_reply(TorchEngine(model, prompt_format), examples[0].prompt, sampling))
 
     assert draw(1) == draw(1) != draw(2)
 
@@ -191,7 +192,7 @@ def test_a_prompt_leaves_room_for_the_reply_within_the_model(parts):
     wide = ExampleBuilder(prompt_format, builder.config, builder.store, 1024, reserve=40)
     example = wide.build(Target(long, 89), "full")
     assert 960 < len(example.prompt) <= 984
-    [reply] = generate_replies(model, prompt_format, [example.prompt], Sampling(max_tokens=40))
+    [reply] = generate_replies(TorchEngine(model, prompt_format), [example.prompt], Sampling(max_tokens=40))
     assert reply.tokens <= 40
 
 

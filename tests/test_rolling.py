@@ -89,7 +89,7 @@ def test_editing_a_covered_turn_brings_an_earlier_gist_back(memory, count):
     turns = list(make_dialogue(0, turns=60).turns)
     extractor = Extractor("textrank", 30, count)
     tell(memory, turns, extractor)
-    ends = [gist.end for gist in memory.versions]
+    ends = [version.gist.end for version in memory.versions]
     changed = ends[-2]  # the first turn that the last two gists cover and the one before does not
     turns[changed] = Turn(turns[changed].speaker, "I never said that.")
     assert memory.rewind(turns)

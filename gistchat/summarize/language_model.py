@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import torch
 from jinja2.sandbox import SandboxedEnvironment
+from transformers import GenerationConfig
 
 from gistchat.errors import UserError, require
-from gistchat.generate import generate_ids
 from gistchat.likelihood import length_batches
 from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base
 from gistchat.recipe import ModelConfig
@@ -77,16 +78,27 @@ class LocalWriter:
         prompts = [self._ids(request) for request in requests]
         written = [""] * len(prompts)
         for batch in length_batches([len(ids) + self.budget for ids in prompts], BATCH_TOKENS):
-            rows = generate_ids(
-                self.model,
-                [prompts[i] for i in batch],
-                [self.tokenizer.eos_token_id],
-                self.budget,
-                repetition_penalty=REPETITION_PENALTY,
-            )
-            for i, ids in zip(batch, rows, strict=True):
+            for i, ids in zip(batch, self._continue([prompts[i] for i in batch]), strict=True):
                 written[i] = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
         return written
+
+    @torch.inference_mode()
+    def _continue(self, prompts: Sequence[list[int]]) -> list[list[int]]:
+        """What the model adds to each prompt of a batch."""
+        longest, end = max(map(len, prompts)), self.tokenizer.eos_token_id
+        empty = [longest - len(prompt) for prompt in prompts]
+        ids = torch.tensor([[end] * count + prompt for count, prompt in zip(empty, prompts, strict=True)])
+        mask = (torch.arange(longest) >= torch.tensor(empty)[:, None]).long()
+        config = GenerationConfig(
+            max_new_tokens=self.budget,
+            do_sample=False,
+            repetition_penalty=REPETITION_PENALTY,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        device = self.model.device
+        output = self.model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config)
+        return output[:, longest:].tolist()  # the end tokens at their ends are not decoded
 
     def _ids(self, request: Request) -> list[int]:
         messages = [{"role": "user", "content": self.prompt.fill(request)}]

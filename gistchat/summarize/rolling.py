@@ -4,7 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gistchat.context import MODEL, USER, Costs, Gist, RoleTurn, Sentence
 from gistchat.dialogue import Turn
@@ -42,6 +42,13 @@ class Window:
         return cls(budget, high, int(high * LEFT_AFTER_REFRESH))
 
 
+class Version(NamedTuple):
+    """A gist and the lines that were pinned beside it."""
+
+    gist: Gist
+    pinned: tuple[Sentence, ...]
+
+
 class RollingMemory:
     """A gist, and the turns since its end. Memory and work per turn do not grow with the dialogue.
 
@@ -49,7 +56,7 @@ class RollingMemory:
         gist: of turns 0..gist.end-1, without the pinned lines.
         window: the turns since, oldest first.
         pinned: lines that stay word for word.
-        versions: earlier gists, oldest first, at most `VERSIONS`.
+        versions: earlier gists with their pinned lines, oldest first, at most `VERSIONS`.
     """
 
     def __init__(self, window: Window, cost: Callable[[Turn], int], name: str) -> None:
@@ -60,7 +67,7 @@ class RollingMemory:
         """
         self.limits, self.cost, self.name = window, cost, name
         self.gist = Gist(made_by=name)
-        self.versions: deque[Gist] = deque(maxlen=VERSIONS)
+        self.versions: deque[Version] = deque(maxlen=VERSIONS)
         self.pinned: tuple[Sentence, ...] = ()
         self.window: deque[Turn] = deque()
         self._costs: deque[int] = deque()
@@ -123,14 +130,29 @@ class RollingMemory:
     def edit(self, text: str) -> None:
         """Put a text of one's own in the place of the gist; it stays word for word, later turns are summarised after
         it."""
-        self.pinned = (Sentence(-1, "", text),)
-        self._replace(Gist((), self.gist.end, self.gist.digest, "hand"))
+        self._replace(Gist((), self.gist.end, self.gist.digest, "hand"), (Sentence(-1, "", text),))
 
     def pin(self, line: Sentence) -> None:
-        """Keep a line of the gist word for word."""
+        """Keep a line word for word, one of the gist or one's own."""
         if line not in self.pinned:
-            self.pinned = (*self.pinned, line)
-        self.gist = replace(self.gist, sentences=tuple(other for other in self.gist.sentences if other != line))
+            sentences = tuple(other for other in self.gist.sentences if other != line)
+            self._replace(replace(self.gist, sentences=sentences), (*self.pinned, line))
+
+    def unpin(self, number: int) -> Sentence:
+        """Let go of a pinned line, by its place; returns it."""
+        line = self.pinned[number]
+        self._replace(self.gist, self.pinned[:number] + self.pinned[number + 1 :])
+        return line
+
+    def back_to(self, number: int, turns: Sequence[Turn]) -> None:
+        """Go back to an earlier version, 1 being the latest, with what was pinned then; later ones are dropped.
+
+        Args:
+            turns: the whole dialogue; those after the version's end are in the window again.
+        """
+        for _ in range(number):
+            self.gist, self.pinned = self.versions.pop()
+        self._hear_again(turns)
 
     def rewind(self, turns: Sequence[Turn]) -> bool:
         """Go on from what the dialogue is now, after turns of it were edited or taken back.
@@ -145,23 +167,28 @@ class RollingMemory:
         digests = dict(_digests(turns))
         fits = self._covers(self.gist, digests)
         if not fits:
-            while self.versions and not self._covers(self.versions[-1], digests):
+            while self.versions and not self._covers(self.versions[-1].gist, digests):
                 self.versions.pop()
-            self.gist = self.versions.pop() if self.versions else Gist(made_by=self.name)
+            self.gist = self.versions.pop().gist if self.versions else Gist(made_by=self.name)
+        self._hear_again(turns)
+        return not fits
+
+    def _hear_again(self, turns: Sequence[Turn]) -> None:
         self.window.clear()
         self._costs.clear()
         self._total = 0
         for turn in turns[self.gist.end :]:
             self.add(turn)
-        return not fits
 
     @staticmethod
     def _covers(gist: Gist, digests: dict[int, str]) -> bool:
         return digests.get(gist.end) == gist.digest
 
-    def _replace(self, gist: Gist) -> None:
-        self.versions.append(self.gist)
+    def _replace(self, gist: Gist, pinned: tuple[Sentence, ...] | None = None) -> None:
+        self.versions.append(Version(self.gist, self.pinned))
         self.gist = gist
+        if pinned is not None:
+            self.pinned = pinned
 
 
 def turn_cost(costs: Costs) -> Callable[[Turn], int]:

@@ -1,0 +1,179 @@
+"""The second engine: CTranslate2, in 32-bit floats or 8-bit integers, converted on first use and kept in the cache."""
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gistchat.checkpoint import Checkpoint, versions
+from gistchat.context import USER, Context, RoleTurn
+from gistchat.errors import UserError, require
+from gistchat.models import cache_dir, model_limit
+from gistchat.progress import say
+from gistchat.prompt import PromptFormat
+from gistchat.sampling import Draft, Sampling
+from gistchat.storage import atomic_folder, fingerprint, read_json, write_json
+
+INT8, FLOAT32 = "ctranslate2-int8", "ctranslate2"
+MOST_RISE = 0.02  # of the perplexity of SAMPLE, for 8-bit integers
+RECORD = "gistchat-engine.json"
+
+# What both are measured on: a person's turn and an answer to it.
+SAMPLE = (
+    ("Did you sleep well?", "Not really, the neighbours had a party until three in the morning."),
+    ("What do you do for a living?", "I teach maths at a school, and at the weekend I repair old radios."),
+    ("I'm thinking of getting a dog.", "Oh nice! Just remember that they need a walk even when it rains."),
+    ("How was your trip to the mountains?", "Cold, but the view from the top was worth every step."),
+    ("Have you seen any good films lately?", "I watched an old western last night. The story was slow but I liked it."),
+    ("My train is late again.", "That is the third time this week, isn't it? Maybe take the bus tomorrow."),
+    ("Can you cook?", "A little. I make a decent soup and my sister says that my bread is good."),
+    ("I failed my driving test.", "I'm sorry to hear that. I needed three tries myself, so don't give up."),
+    ("Where are you from?", "A small town by the sea. Everybody knows everybody there."),
+    ("It's my birthday today!", "Happy birthday! Do you have any plans for the evening?"),
+    ("Do you like your new flat?", "Yes, it is bright and quiet, only the kitchen is far too small."),
+    ("What should I read next?", "Try something short. I just finished a book of stories about lighthouse keepers."),
+)
+
+
+class FastEngine:
+    """A converted model. Its prompts are read whole each time; draws repeat with their seed, batch by batch."""
+
+    def __init__(self, generator: Any, prompt_format: PromptFormat, limit: int, name: str) -> None:
+        """`generator`: a ctranslate2.Generator; `limit`: tokens that the model holds."""
+        self.generator, self.format, self.limit, self.name = generator, prompt_format, limit, name
+        self.prefilled = 0
+
+    def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
+        """Let a draft grow to its end; yields each piece of text that can be shown."""
+        self.prefilled = len(prompt)
+        if draft.ended:
+            return
+        steps = self.generator.generate_tokens(self._tokens(prompt, sampling), **self._options(sampling))
+        try:
+            for step in steps:
+                if piece := draft.add(step.token_id, _score(step)):
+                    yield piece
+                if draft.ended:
+                    break
+        finally:
+            steps.close()
+
+    def fill(self, prompts: Sequence[list[int]], sampling: Sampling, rows: Sequence[int]) -> list[Draft]:
+        """A whole draft for each prompt of a batch."""
+        drafts = [Draft(self.format, sampling) for _ in prompts]
+        if drafts[0].ended:
+            return drafts
+
+        def add(step: Any) -> bool:
+            draft = drafts[step.batch_id]
+            if not draft.ended:
+                draft.add(step.token_id, _score(step))
+            return bool(draft.ended)
+
+        batch = [self._tokens(prompt, sampling) for prompt in prompts]
+        self.generator.generate_batch(
+            batch, callback=add, include_prompt_in_result=False, **self._options(sampling, rows[0])
+        )
+        return drafts
+
+    def _tokens(self, prompt: list[int], sampling: Sampling) -> list[str]:
+        if len(prompt) + sampling.max_tokens > self.limit:
+            raise UserError(
+                f"a prompt of {len(prompt)} tokens and a reply of up to {sampling.max_tokens} do not fit: the model "
+                f"holds {self.limit}"
+            )
+        return self.format.tokenizer.convert_ids_to_tokens(prompt)
+
+    def _options(self, sampling: Sampling, row: int = 0) -> dict[str, Any]:
+        """The library's names for a sampling's settings; sets its seed."""
+        if sampling.seed is not None:
+            require("ctranslate2", "fast").set_random_seed(sampling.seed_of(row) % 2**31)
+        drawn = sampling.temperature > 0
+        return {
+            "max_length": sampling.max_tokens + 1,  # the end token is one of them
+            "end_token": [],
+            "sampling_topk": (sampling.top_k or 0) if drawn else 1,
+            "sampling_topp": sampling.top_p if drawn else 1,
+            "sampling_temperature": sampling.temperature if drawn else 1,
+            "repetition_penalty": sampling.repetition_penalty,
+            "no_repeat_ngram_size": sampling.no_repeat_ngram,
+        }
+
+    def perplexity(self) -> float:
+        """Of the answers of SAMPLE, given what they answer."""
+        nats, count = 0.0, 0
+        for asked, answer in SAMPLE:
+            last = RoleTurn(USER, asked, 0)
+            prompt = self.format.encode(Context("last", (), (), last, 0, 0))
+            reply = self.format.encode_reply(answer)
+            tokens = self.format.tokenizer.convert_ids_to_tokens(prompt + reply)
+            [scored] = self.generator.score_batch([tokens])
+            nats -= sum(scored.log_probs[-len(reply) :])
+            count += len(reply)
+        return math.exp(nats / count)
+
+
+def _score(step: Any) -> float:
+    return 0.0 if step.log_prob is None else float(step.log_prob)
+
+
+def open_fast_engine(checkpoint: Checkpoint, name: str) -> FastEngine:
+    """The engine of a checkpoint, converted now where it never was.
+
+    Raises:
+        UserError: package ctranslate2 is missing, or it cannot run this model.
+    """
+    if checkpoint.format.token_types([]) is not None:
+        raise UserError(
+            f"chat.engine: the format {checkpoint.format.name!r} has token types, which CTranslate2 does not know; "
+            "use torch"
+        )
+    require("ctranslate2", "fast")
+    exact = _open(checkpoint, FLOAT32)
+    if name == FLOAT32:
+        return exact
+    small = _open(checkpoint, INT8)
+    rise = small.perplexity() / exact.perplexity() - 1
+    if rise < MOST_RISE:
+        say(f"8-bit integers: perplexity of a fixed sample {100 * rise:+.1f} %, below {MOST_RISE:.0%}: used")
+        return small
+    say(f"8-bit integers: perplexity of a fixed sample {100 * rise:+.1f} %: not used, 32-bit floats instead")
+    return exact
+
+
+def _open(checkpoint: Checkpoint, name: str) -> FastEngine:
+    ctranslate2 = require("ctranslate2", "fast")
+    folder = convert(checkpoint, name)
+    generator = ctranslate2.Generator(str(folder), device="cpu")
+    return FastEngine(generator, checkpoint.format, model_limit(checkpoint.model.config), name)
+
+
+def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Path:
+    """The folder of a checkpoint's converted weights, made where it is not there yet.
+
+    Args:
+        folder: where; None: in the cache, by the weights' hashes.
+    Raises:
+        UserError: CTranslate2 knows no such model.
+    """
+    key = fingerprint([checkpoint.metadata["weights"], versions(), name])
+    folder = folder or cache_dir() / "models" / f"{name}-{key}"
+    if (folder / RECORD).is_file() and read_json(folder / RECORD)["key"] == key:
+        return folder
+    say(f"converting the model to {name}, once")
+    converters = require("ctranslate2.converters", "fast")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as plain, atomic_folder(folder) as temporary:
+        checkpoint.model.save_pretrained(plain)
+        checkpoint.tokenizer.save_pretrained(plain)
+        try:
+            converter = converters.TransformersConverter(plain)
+            converter.convert(str(temporary), quantization="int8" if name == INT8 else None, force=True)
+        except Exception as error:
+            # The converter raises whatever it stumbled over.
+            raise UserError(
+                f"CTranslate2 cannot convert this model ({str(error).splitlines()[0]}); use torch"
+            ) from None
+        write_json(temporary / RECORD, {"key": key})
+    return folder
