@@ -110,7 +110,7 @@ class ChatSession:
             self.context, prompt = self._prompt()
             self.gist_by = self.memory.gist.made_by if self._remembers else self.recipe.summary.method
             self._tell_what_was_not_read()
-            for piece in stream_reply(self.engine, prompt, self._sampling()):
+            for piece in stream_reply(self.engine, prompt, self._next_sampling()):
                 said.append(piece)
                 yield piece
         finally:
@@ -121,11 +121,30 @@ class ChatSession:
                 self.turns.pop()  # no answer: the turn is taken back, so that speakers keep alternating
                 self.notice = "no answer came; try again or say it differently"
 
-    def _sampling(self) -> Sampling:
-        chat = self.recipe.chat
+    def prompt_of(self, turns: Sequence[Turn]) -> list[int]:
+        """The prompt that asks for an answer to the last of these turns, whoever spoke; the session forgets its own.
+
+        Whoever spoke last is the person; everybody else is the model.
+        """
+        self.reset()
+        person = turns[-1].speaker
+        said = [Turn(PERSON if turn.speaker == person else MODEL, turn.text) for turn in turns]
+        self.hear(said[:-1])
+        self.notice = ""
+        self.turns.append(Turn(PERSON, self._shorten(said[-1].text)))
+        self.context, prompt = self._prompt()
+        return prompt
+
+    def _next_sampling(self) -> Sampling:
         self.draws += 1
         # A seed of its own for every reply: repeatable, yet not the same draw each time.
         seed = None if self.seed is None else int(fingerprint([self.seed, self.draws])[:8], 16)
+        return self.sampling(seed)
+
+    def sampling(self, seed: int | None = None) -> Sampling:
+        """How the recipe wants replies to be drawn; with the session's seed where none is given."""
+        chat = self.recipe.chat
+        seed = self.seed if seed is None else seed
         return Sampling(
             max_tokens=chat.max_reply_tokens,
             temperature=chat.temperature,

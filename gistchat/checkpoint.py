@@ -16,12 +16,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError
-from gistchat.models import device, load_model, resolve_base
+from gistchat.models import device, load_model, load_tokenizer, resolve_base
 from gistchat.prompt import PromptFormat, make_format
 from gistchat.recipe import Recipe, recipe_from_dict
 from gistchat.storage import atomic_folder, file_hash, read_json, recover_folder, write_json
 
 METADATA = "gistchat.json"
+PACKAGED = Path(__file__).with_name("adapter")  # the adapter that comes with gistchat, for the packaged base
 PACKAGES = ("gistchat", "torch", "transformers", "peft", "tokenizers", "numpy", "nupunkt")
 
 
@@ -86,7 +87,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     if damaged := damaged_weights(folder, hashes):
         raise UserError(f"{folder / damaged}: missing or damaged (its hash differs); train again or copy it again")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = _load_tokenizer(folder, recipe)
         prompt_format = make_format(metadata["format"], tokenizer)
         model = _load_weights(folder, recipe, len(tokenizer))
     except (OSError, ValueError, RuntimeError) as error:
@@ -111,6 +112,13 @@ def find_checkpoint(folder: Path) -> Path:
     if not folder.exists():
         raise UserError(f"{folder}: no such folder")
     raise UserError(f"{folder}: holds no checkpoint yet; train one with gistchat run RECIPE.toml")
+
+
+def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The one beside the weights; the packaged adapter has none, as its base's is as it was."""
+    if (folder / "tokenizer_config.json").is_file():
+        return AutoTokenizer.from_pretrained(folder)
+    return load_tokenizer(resolve_base(recipe.model, recipe.seed))
 
 
 def _load_weights(folder: Path, recipe: Recipe, vocabulary: int) -> PreTrainedModel:

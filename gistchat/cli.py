@@ -53,6 +53,16 @@ From = Annotated[
         help="Your dialogues: a file or folder, hub, or hub:ID. The kind of a file is guessed.",
     ),
 ]
+ChatFolder = Annotated[
+    Path | None,
+    typer.Argument(metavar="[RUN]", help="A run's folder. Default: the adapter that comes with gistchat."),
+]
+Temperature = Annotated[float | None, typer.Option(help="0 always says the likeliest. Default: the recipe's (0.8).")]
+TopP = Annotated[float | None, typer.Option(help="Probability mass kept when sampling. Default: the recipe's (0.9).")]
+ReplyTokens = Annotated[int | None, typer.Option(help="Longest reply, in tokens. Default: the recipe's.")]
+Engine = Annotated[
+    str | None, typer.Option(help="torch | ctranslate2 | ctranslate2-int8 (extra fast). Default: the recipe's (torch).")
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Resume a stopped training also where its settings have changed since.")
 ]
@@ -269,7 +279,8 @@ def evaluate(run_folder: RunFolder, set_: Set = None) -> None:
 
 @app.command()
 def chat(
-    run_folder: RunFolder,
+    run_folder: ChatFolder = None,
+    load: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on with a conversation from /save.")] = None,
     strategy: Annotated[
         str | None,
         typer.Option(help="last | recent | full | summary | hybrid | rolling. Default: the recipe's (rolling)."),
@@ -287,15 +298,11 @@ def chat(
     url: Annotated[str | None, typer.Option(help="Of an OpenAI-compatible endpoint that writes the summaries.")] = None,
     prompt: Annotated[str | None, typer.Option(metavar="FILE", help="A prompt of your own for summaries.")] = None,
     budget: Annotated[int | None, typer.Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="0 always says the likeliest. Default: the recipe's (0.8).")
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(help="Probability mass kept when sampling. Default: the recipe's (0.9).")
-    ] = None,
-    max_reply_tokens: Annotated[
-        int | None, typer.Option(help="Longest reply, in tokens. Default: the recipe's.")
-    ] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_reply_tokens: ReplyTokens = None,
+    engine: Engine = None,
+    set_: Set = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable. Default: random.")] = None,
     end_command: Annotated[
         str | None, typer.Option(help="Ends the chat, besides /quit. Default: the recipe's (Abort!).")
@@ -308,31 +315,75 @@ def chat(
     from gistchat.terminal import chat_in_terminal
 
     chosen = {
-        "strategy": strategy,
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_reply_tokens": max_reply_tokens,
-        "end_command": end_command,
+        "chat.strategy": strategy,
+        "chat.temperature": temperature,
+        "chat.top_p": top_p,
+        "chat.max_reply_tokens": max_reply_tokens,
+        "chat.engine": engine,
+        "chat.end_command": end_command,
+        "summary.method": method,
+        "summary.model": with_,
+        "summary.url": url,
+        "summary.prompt": prompt,
+        "context.budget": budget,
     }
-    overrides = [f"chat.{name}={value}" for name, value in chosen.items() if value is not None]
-    summary = {"method": method, "model": with_, "url": url, "prompt": prompt}
-    overrides += [f"summary.{name}={value}" for name, value in summary.items() if value is not None]
-    if budget is not None:
-        overrides.append(f"context.budget={budget}")
-    chat_in_terminal(run_folder, overrides, seed)
+    chat_in_terminal(run_folder, _named(chosen, set_), seed, load)
+
+
+def _named(chosen: dict[str, Any], overrides: list[str] | None) -> list[str]:
+    """Options that were given, as settings of recipe fields."""
+    return [*(f"{name}={value}" for name, value in chosen.items() if value is not None), *(overrides or [])]
+
+
+@app.command()
+def reply(
+    source: Annotated[Path, typer.Argument(metavar="IN.jsonl", help="Dialogues, one a line, as prepare writes them.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="One reply a line: what answers the last turn.")],
+    run_folder: ChatFolder = None,
+    strategy: Annotated[str | None, typer.Option(help="Context strategy. Default: the recipe's (rolling).")] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_reply_tokens: ReplyTokens = None,
+    engine: Engine = None,
+    set_: Set = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Write OUT.jsonl anew where it exists.")] = False,
+) -> None:
+    """Answer the last turn of every dialogue of a file, as the chat would.
+
+    Stopped, the same command goes on. With torchrun, several processes share the work.
+    """
+    from gistchat.chat import ChatSession
+    from gistchat.reply import reply_to_file
+    from gistchat.run import is_first_process
+
+    chosen = {
+        "chat.strategy": strategy,
+        "chat.temperature": temperature,
+        "chat.top_p": top_p,
+        "chat.max_reply_tokens": max_reply_tokens,
+        "chat.engine": engine,
+    }
+    session = ChatSession.open(run_folder, _named(chosen, set_), seed)
+    count = reply_to_file(session, source, out, force)
+    if is_first_process():
+        print(f"{count:,} replies -> {out}")
 
 
 @app.command()
 def export(
     run_folder: RunFolder,
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the weights.")],
+    to: Annotated[
+        str, typer.Option(help="transformers | ctranslate2 | ctranslate2-int8 (extra fast).")
+    ] = "transformers",
     push: Annotated[str, typer.Option(metavar="HUB_ID", help="Also upload it there (hf auth login first).")] = "",
 ) -> None:
     """Write a checkpoint as a folder that plain transformers loads; a LoRA adapter is merged into its base."""
     from gistchat.export import export as export_run
     from gistchat.export import push as push_folder
 
-    print(f"exported: {export_run(run_folder, out)}")
+    print(f"exported: {export_run(run_folder, out, to)}")
     if push:
         print(f"pushed: {push_folder(out, push)}")
 

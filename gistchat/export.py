@@ -1,4 +1,4 @@
-"""A trained checkpoint -> a folder of whole weights that plain transformers loads, here or on the hub."""
+"""A trained checkpoint -> whole weights that plain transformers or CTranslate2 loads, in a folder or on the hub."""
 
 from pathlib import Path
 
@@ -7,17 +7,26 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from gistchat.checkpoint import load_checkpoint, save_checkpoint
 from gistchat.errors import UserError
+from gistchat.fast_engine import convert
+
+KINDS = ("transformers", "ctranslate2", "ctranslate2-int8")
 
 
-def export(run: Path, out: Path) -> Path:
+def export(run: Path, out: Path, to: str = "transformers") -> Path:
     """Write merged weights, tokenizer and gistchat's metadata to `out`; a LoRA adapter is merged into its base.
 
     Raises:
-        UserError: no checkpoint, or `out` is taken.
+        UserError: no checkpoint, no such kind, `out` is taken, or CTranslate2 cannot run this model.
     """
+    if to not in KINDS:
+        raise UserError(f"--to: {to!r} is not one of {', '.join(KINDS)}")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         raise UserError(f"{out} is not empty; give another folder")
     loaded = load_checkpoint(run)
+    if to != "transformers":
+        convert(loaded, to, out)
+        loaded.tokenizer.save_pretrained(out)
+        return out
     details = {name: loaded.metadata[name] for name in loaded.metadata if name not in _WRITTEN_ANEW}
     save_checkpoint(out, loaded.model, loaded.format, loaded.recipe, details)
     return out

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.checkpoint import Checkpoint, versions
-from gistchat.context import USER, Context, RoleTurn
+from gistchat.context import MODEL, USER, Context, RoleTurn
+from gistchat.dialogue import Dialogue, Turn
 from gistchat.errors import UserError, require
+from gistchat.examples import Example, Target
 from gistchat.models import cache_dir, model_limit
 from gistchat.progress import say
 from gistchat.prompt import PromptFormat
@@ -39,17 +41,19 @@ SAMPLE = (
 class FastEngine:
     """A converted model. Its prompts are read whole each time; draws repeat with their seed, batch by batch."""
 
-    def __init__(self, generator: Any, prompt_format: PromptFormat, limit: int, name: str) -> None:
-        """`generator`: a ctranslate2.Generator; `limit`: tokens that the model holds."""
-        self.generator, self.format, self.limit, self.name = generator, prompt_format, limit, name
+    def __init__(self, folder: Path, prompt_format: PromptFormat, limit: int, name: str) -> None:
+        """`folder`: a converted model; `limit`: tokens that it holds."""
+        self.folder, self.format, self.limit, self.name = folder, prompt_format, limit, name
         self.prefilled = 0
+        self.generator = require("ctranslate2", "fast").Generator(str(folder), device="cpu")
 
     def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
         """Let a draft grow to its end; yields each piece of text that can be shown."""
         self.prefilled = len(prompt)
         if draft.ended:
             return
-        steps = self.generator.generate_tokens(self._tokens(prompt, sampling), **self._options(sampling))
+        options = self._options(sampling)
+        steps = self.generator.generate_tokens(self._tokens(prompt, sampling), return_log_prob=True, **options)
         try:
             for step in steps:
                 if piece := draft.add(step.token_id, _score(step)):
@@ -72,8 +76,9 @@ class FastEngine:
             return bool(draft.ended)
 
         batch = [self._tokens(prompt, sampling) for prompt in prompts]
+        options = self._options(sampling, rows[0])
         self.generator.generate_batch(
-            batch, callback=add, include_prompt_in_result=False, **self._options(sampling, rows[0])
+            batch, callback=add, include_prompt_in_result=False, return_scores=True, **options
         )
         return drafts
 
@@ -87,12 +92,15 @@ class FastEngine:
 
     def _options(self, sampling: Sampling, row: int = 0) -> dict[str, Any]:
         """The library's names for a sampling's settings; sets its seed."""
-        if sampling.seed is not None:
-            require("ctranslate2", "fast").set_random_seed(sampling.seed_of(row) % 2**31)
         drawn = sampling.temperature > 0
+        if drawn and sampling.seed is not None:
+            # The library seeds the generator of a thread once, when it is first used: a seed needs a new thread.
+            ctranslate2 = require("ctranslate2", "fast")
+            ctranslate2.set_random_seed(sampling.seed_of(row) % 2**31)
+            self.generator = ctranslate2.Generator(str(self.folder), device="cpu")
         return {
             "max_length": sampling.max_tokens + 1,  # the end token is one of them
-            "end_token": [],
+            "end_token": list(self.format.stop_ids),
             "sampling_topk": (sampling.top_k or 0) if drawn else 1,
             "sampling_topp": sampling.top_p if drawn else 1,
             "sampling_temperature": sampling.temperature if drawn else 1,
@@ -103,15 +111,23 @@ class FastEngine:
     def perplexity(self) -> float:
         """Of the answers of SAMPLE, given what they answer."""
         nats, count = 0.0, 0
-        for asked, answer in SAMPLE:
-            last = RoleTurn(USER, asked, 0)
-            prompt = self.format.encode(Context("last", (), (), last, 0, 0))
-            reply = self.format.encode_reply(answer)
-            tokens = self.format.tokenizer.convert_ids_to_tokens(prompt + reply)
+        for example in sample_examples(self.format):
+            tokens = self.format.tokenizer.convert_ids_to_tokens(example.ids)
             [scored] = self.generator.score_batch([tokens])
-            nats -= sum(scored.log_probs[-len(reply) :])
-            count += len(reply)
+            nats -= sum(scored.log_probs[-len(example.reply) :])
+            count += len(example.reply)
         return math.exp(nats / count)
+
+
+def sample_examples(prompt_format: PromptFormat) -> list[Example]:
+    """SAMPLE as examples of that format."""
+    examples = []
+    for number, (asked, answer) in enumerate(SAMPLE):
+        context = Context("last", (), (), RoleTurn(USER, asked, 0), 0, 0)
+        target = Target(Dialogue(f"sample-{number}", (Turn(USER, asked), Turn(MODEL, answer))), 1)
+        prompt, reply = prompt_format.encode(context), prompt_format.encode_reply(answer)
+        examples.append(Example(target, context, prompt, reply))
+    return examples
 
 
 def _score(step: Any) -> float:
@@ -124,11 +140,6 @@ def open_fast_engine(checkpoint: Checkpoint, name: str) -> FastEngine:
     Raises:
         UserError: package ctranslate2 is missing, or it cannot run this model.
     """
-    if checkpoint.format.token_types([]) is not None:
-        raise UserError(
-            f"chat.engine: the format {checkpoint.format.name!r} has token types, which CTranslate2 does not know; "
-            "use torch"
-        )
     require("ctranslate2", "fast")
     exact = _open(checkpoint, FLOAT32)
     if name == FLOAT32:
@@ -142,11 +153,15 @@ def open_fast_engine(checkpoint: Checkpoint, name: str) -> FastEngine:
     return exact
 
 
+def _require_known(checkpoint: Checkpoint) -> None:
+    if checkpoint.format.token_types([]) is not None:
+        raise UserError(
+            f"the format {checkpoint.format.name!r} has token types, which CTranslate2 does not know; use torch"
+        )
+
+
 def _open(checkpoint: Checkpoint, name: str) -> FastEngine:
-    ctranslate2 = require("ctranslate2", "fast")
-    folder = convert(checkpoint, name)
-    generator = ctranslate2.Generator(str(folder), device="cpu")
-    return FastEngine(generator, checkpoint.format, model_limit(checkpoint.model.config), name)
+    return FastEngine(convert(checkpoint, name), checkpoint.format, model_limit(checkpoint.model.config), name)
 
 
 def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Path:
@@ -155,8 +170,9 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
     Args:
         folder: where; None: in the cache, by the weights' hashes.
     Raises:
-        UserError: CTranslate2 knows no such model.
+        UserError: CTranslate2 knows no such model or format.
     """
+    _require_known(checkpoint)
     key = fingerprint([checkpoint.metadata["weights"], versions(), name])
     folder = folder or cache_dir() / "models" / f"{name}-{key}"
     if (folder / RECORD).is_file() and read_json(folder / RECORD)["key"] == key:

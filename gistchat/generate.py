@@ -71,20 +71,21 @@ def generate_replies(
     sampling: Sampling,
     batch_tokens: int = 4096,
     advance: Callable[[int], None] = lambda count: None,
-    first_row: int = 0,
+    rows: Sequence[int] | None = None,
 ) -> list[Reply]:
     """One reply for each prompt (a list of token ids), in batches of similar length.
 
     Args:
-        first_row: number of the first prompt, where these are part of more: seeds come from it.
+        rows: their numbers, where these are part of more prompts: seeds come from them.
     """
     replies: list[Reply] = [Reply("", 0, 0.0)] * len(prompts)
     lengths = [(len(prompt) + sampling.max_tokens) * sampling.draws for prompt in prompts]
     for batch in length_batches(lengths, batch_tokens):
         start = time.perf_counter()
         wanted = [i for i in batch for _ in range(sampling.draws)]
-        rows = [(first_row + i) * sampling.draws + draw for i in batch for draw in range(sampling.draws)]
-        drafts = engine.fill([prompts[i] for i in wanted], sampling, rows)
+        numbers = [rows[i] if rows else i for i in batch]
+        seeds = [number * sampling.draws + draw for number in numbers for draw in range(sampling.draws)]
+        drafts = engine.fill([prompts[i] for i in wanted], sampling, seeds)
         seconds = (time.perf_counter() - start) / len(batch)
         for place, i in enumerate(batch):
             best = _best(drafts[place * sampling.draws : (place + 1) * sampling.draws])

@@ -35,13 +35,13 @@ HELP = """\
 /quit              leave (also Ctrl-D, or {end!r})"""
 
 
-def chat_in_terminal(folder: Path, overrides: list[str], seed: int | None, load: Path | None = None) -> None:
+def chat_in_terminal(folder: Path | None, overrides: list[str], seed: int | None, load: Path | None = None) -> None:
     """Talk until /quit, the end command or the end of input."""
     interactive = sys.stdin.isatty()
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
     session = ChatSession.open(folder, overrides, seed)
-    Terminal(session, _reader(interactive), interactive).run(folder, load)
+    Terminal(session, _reader(interactive), interactive).run(str(folder or "the packaged adapter"), load)
 
 
 def _reader(interactive: bool) -> Callable[[str], str]:
@@ -87,12 +87,12 @@ class Terminal:
             "/help": self._help,
         }
 
-    def run(self, folder: Path, load: Path | None) -> None:
+    def run(self, name: str, load: Path | None) -> None:
         end = self.session.recipe.chat.end_command
         if load:
             self._load(str(load))
         if self.interactive:
-            print(f"Talking to {folder}, context {self.session.recipe.chat.strategy}. /help lists commands.")
+            print(f"Talking to {name}, context {self.session.recipe.chat.strategy}. /help lists commands.")
         while True:
             line = self._line("you> ")
             if line is None or line.strip() in ("/quit", end):
