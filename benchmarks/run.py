@@ -63,6 +63,7 @@ def measure(pair: Pair | Measurement) -> dict:
 
 def all_pairs() -> list[Pair | Measurement]:
     import evaluate_items
+    import generation
     import prepare_corpus
     import rolling_turn_cost
     import textrank_prefixes
@@ -79,6 +80,11 @@ def all_pairs() -> list[Pair | Measurement]:
         training.SHARE,
         training.MEMORY,
         training.ALL_TARGETS,
+        generation.CACHED,
+        generation.BANDWIDTH,
+        generation.INT8,
+        generation.BATCH,
+        generation.CHAT,
     ]
 
 

@@ -26,6 +26,7 @@ from gistchat.trainer import ReplyTrainer, arguments
 BATCH = 8
 STEPS = 16
 LEARNING_RATE = 2e-5
+ROW, ROWS = 1024, 6  # tokens of a whole dialogue, as many as GPT-2 takes; and how many of them
 
 
 class Setting:
@@ -49,8 +50,9 @@ class Setting:
             self.builder = ExampleBuilder(self.format, context, store, 256)
             self.lessons = [Lesson.of(self.builder.build(target, "summary")) for target in targets]
             last = choose_targets(TrainConfig(targets="all", strategies=["full"]), dialogues, dialogues[:1], 0, {})
-            rows = [row for target in last.train[:12] for row in dialogue_lessons(target, self.builder)[0]]
-            self.rows = rows[: 2 * BATCH]
+            whole = ExampleBuilder(self.format, context, store, ROW)
+            rows = [row for target in last.train[:40] for row in dialogue_lessons(target, whole)[0]]
+            self.rows = [row for row in rows if len(row) > ROW // 2][:ROWS]  # of dialogues that are long enough
         if warm:
             run_ours(self, self.lessons[:BATCH])
 
@@ -199,21 +201,22 @@ def one_reply_at_a_time(state: Setting) -> int:
             labels = [IGNORED if i < start else label for i, label in enumerate(row.labels[: stop + 1])]
             lessons.append(Lesson(f"{row.id} {stop}", row.ids[: stop + 1], array("i", labels)))
             start = stop + 1
-    chosen = lessons[:: len(lessons) // (3 * BATCH)][: 3 * BATCH]
-    run_ours(state, chosen)
+    chosen = lessons[:: len(lessons) // BATCH][:BATCH]
+    run_ours(state, chosen, batch_size=2)
     return len(chosen)
 
 
 def whole_dialogues(state: Setting) -> int:
-    run_ours(state, state.rows)
+    run_ours(state, state.rows, batch_size=2)
     return sum(label == state.format.stop_ids[0] for row in state.rows for label in row.labels)
 
 
 ALL_TARGETS = Pair(
     "train_all_targets",
     "replies/s",
-    f"all replies of a speaker in one pass over {2 * BATCH} rows of up to 256 tokens of chitchat; baseline: each reply "
-    "in a row of its own with the same history, a sample of them, by the same loop.",
+    f"all replies of a speaker in one pass over {ROWS} rows of up to {ROW:,} tokens of chitchat, two at once; "
+    "baseline: each reply in a row of its own with the same history, every so many of them, by the same loop. The "
+    "bound is what is aimed at.",
     Setting,
     one_reply_at_a_time,
     whole_dialogues,

@@ -1,5 +1,6 @@
 """ChatSession: turns -> context -> reply. The one chat logic, under the terminal and whatever else talks."""
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class ChatSession:
         checkpoint = load_checkpoint(Path(folder))
         recipe = apply_overrides(checkpoint.recipe, overrides or [])
         checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
-        return cls(checkpoint, open_engine(checkpoint), _summarizer(checkpoint), _new_memory(checkpoint), seed)
+        return cls(checkpoint, open_engine(checkpoint), new_summarizer(checkpoint), new_memory(checkpoint), seed)
 
     @property
     def recipe(self) -> Recipe:
@@ -199,7 +200,7 @@ class ChatSession:
     def reset(self) -> None:
         """Forget everything that was said."""
         self.turns, self.context, self.notice, self.edited_up_to = [], None, "", 0
-        self.memory = _new_memory(self.checkpoint)
+        self.memory = new_memory(self.checkpoint)
         self.saved = None
 
     # ---- the gist
@@ -254,9 +255,8 @@ class ChatSession:
 
     def switch_strategy(self, name: str) -> None:
         """Go on with another context strategy. Raises UserError: there is no such one."""
-        self.checkpoint = dataclasses.replace(
-            self.checkpoint, recipe=apply_overrides(self.recipe, [f"chat.strategy={name}"])
-        )
+        recipe = apply_overrides(copy.deepcopy(self.recipe), [f"chat.strategy={name}"])
+        self.checkpoint = dataclasses.replace(self.checkpoint, recipe=recipe)
 
     def switch_model(self, folder: Path | str) -> None:
         """Go on with another checkpoint, which hears the whole conversation; what was pinned stays.
@@ -375,12 +375,14 @@ class ChatSession:
         return [dataclasses.replace(line, turn=line.turn + first) for line in made.of_prefix(turns - first)]
 
 
-def _summarizer(checkpoint: Checkpoint) -> Summarizer:
+def new_summarizer(checkpoint: Checkpoint) -> Summarizer:
+    """What makes the gists of a session with this checkpoint."""
     recipe = checkpoint.recipe
     return make_summarizer(recipe.summary, gist_budget(recipe.context), token_counter(checkpoint.tokenizer))
 
 
-def _new_memory(checkpoint: Checkpoint) -> RollingMemory:
+def new_memory(checkpoint: Checkpoint) -> RollingMemory:
+    """The memory of a session with this checkpoint, in which nothing was said."""
     context = checkpoint.recipe.context
     window = Window.of_budget(context.budget, context.summary_share)
     return RollingMemory(window, turn_cost(checkpoint.format), checkpoint.recipe.summary.method)

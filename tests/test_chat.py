@@ -1,5 +1,6 @@
 """The chat session and its terminal, on the tiny GPT-2."""
 
+import itertools
 import json
 
 import pytest
@@ -151,3 +152,202 @@ def test_terminal_answers_line_by_line_and_obeys_commands(run_folder, tmp_path):
     assert "error: . exists; give another name" in done.stderr
     assert done.stderr.splitlines()[-1] == "error: nothing to save yet"
     assert json.loads((tmp_path / "talk.jsonl").read_text())["turns"][0]["text"] == "hello <sp1> you"
+
+
+# ---- a memory that can be seen and corrected
+
+LONG = "The lighthouse was painted yellow again by the neighbours of the old harbour."
+
+
+def talk(session, turns):
+    for i in range(turns):
+        session.hear([Turn("user", f"{LONG} {i}"), Turn("model", f"I saw {i} boats there, and a dog.")])
+
+
+def texts(session):
+    return [line.text for line in session.memory.current().sentences]
+
+
+def test_what_is_pinned_stays_in_the_prompt_for_ever(session):
+    session.pin("My dog is called Biscuit.")
+    talk(session, 60)
+    first = say(session, "Hm?")
+    assert first
+    assert texts(session)[0] == "My dog is called Biscuit."
+    assert session.context.lines[0].text == "My dog is called Biscuit."
+    line = texts(session)[1]
+    assert session.pin_line(2) == line
+    talk(session, 60)
+    assert texts(session)[:2] == ["My dog is called Biscuit.", line]
+    assert session.unpin(1) == "My dog is called Biscuit."
+    assert texts(session)[0] == line
+    for wrong in (lambda: session.pin_line(99), lambda: session.unpin(5), lambda: session.pin(" ")):
+        with pytest.raises(UserError):
+            wrong()
+
+
+def test_going_back_to_an_earlier_gist_undoes_an_edit(session):
+    talk(session, 12)
+    gist, window = session.memory.gist, list(session.memory.window)
+    session.edit_gist("They sing.")
+    assert texts(session) == ["They sing."]
+    assert session.versions()[0].sentences == gist.sentences
+    session.back_to(1)
+    assert session.memory.gist == gist
+    assert (session.memory.pinned, list(session.memory.window)) == ((), window)
+    with pytest.raises(UserError, match="no earlier gist 99"):
+        session.back_to(99)
+
+
+def test_undo_takes_an_exchange_back_and_regenerate_draws_anew(session):
+    with pytest.raises(UserError, match="nothing said yet"):
+        session.take_back()
+    with pytest.raises(UserError, match="nothing said yet"):
+        next(session.regenerate())
+    first = say(session, "Hello there")
+    again = "".join(session.regenerate())
+    assert again != first
+    assert [turn.text for turn in session.turns] == ["Hello there", again.strip()]
+    assert session.memory.turns <= 2
+    assert session.take_back() == Turn("user", "Hello there")
+    assert session.turns == []
+    assert session.memory.turns == 0
+
+
+def test_a_failed_regeneration_leaves_the_answer_of_before(session, monkeypatch):
+    say(session, "Hello there")
+    before = list(session.turns)
+    monkeypatch.setattr(chat_module, "stream_reply", lambda *_: iter([" "]))
+    "".join(session.regenerate())
+    assert session.turns == before
+    assert "no answer came" in session.notice
+
+    def broken(*_):
+        raise UserError("the model's output is not a number")
+        yield
+
+    monkeypatch.setattr(chat_module, "stream_reply", broken)
+    for attempt in (session.regenerate, lambda: session.reply("And now?")):
+        with pytest.raises(UserError, match="not a number"):
+            "".join(attempt())
+        assert session.turns == before
+
+
+def test_a_changed_turn_takes_the_gist_that_covers_it_along(session):
+    talk(session, 20)
+    end = session.memory.gist.end
+    assert end > 4
+    session.edit_turn(len(session.turns), "I saw whales.")
+    assert session.memory.gist.end == end  # the gist is of turns before it
+    session.edit_turn(3, "My parrot speaks French.")
+    assert session.memory.gist.end < 3
+    assert "the gist covered what changed" in session.notice
+    say(session, "Hm?")
+    assert session.memory.turns >= len(session.turns) - 2
+    with pytest.raises(UserError, match="no turn 0"):
+        session.edit_turn(0, "x")
+    with pytest.raises(UserError, match="empty turn"):
+        session.edit_turn(1, "\x1b")
+
+
+def test_strategy_and_model_can_change_in_the_middle(session, run_folder):
+    session.pin("My dog is called Biscuit.")
+    talk(session, 10)
+    session.switch_strategy("last")
+    say(session, "Hm?")
+    assert session.context.strategy == "last"
+    with pytest.raises(UserError, match="'nonsense' is not one of"):
+        session.switch_strategy("nonsense")
+    turns = list(session.turns)
+    with pytest.raises(UserError, match="no such folder"):
+        session.switch_model("nowhere")
+    session.switch_model(run_folder)
+    session.switch_strategy("rolling")
+    assert session.turns == turns
+    assert texts(session)[0] == "My dog is called Biscuit."
+    assert session.memory.turns == len(turns)
+    assert say(session, "Hm?")
+
+
+def test_a_loaded_session_goes_on_as_if_it_had_never_stopped(session, run_folder, tmp_path):
+    session.pin("My dog is called Biscuit.")
+    talk(session, 20)
+    session.edit_gist("They sing.")
+    session.say("Hello 👋")
+    session_file.save(session, tmp_path / "c.jsonl")
+    other = ChatSession.open(run_folder, ["chat.max_reply_tokens=8"], seed=3)
+    assert session_file.load(other, tmp_path / "c.jsonl") == ""
+    assert other.turns == session.turns
+    for name in ("gist", "pinned", "versions", "window", "_total"):
+        assert getattr(other.memory, name) == getattr(session.memory, name), name
+    assert [say(other, "And then?") for _ in range(3)] == [say(session, "And then?") for _ in range(3)]
+    assert other.context == session.context
+
+
+def test_session_files_of_others_are_taken_as_far_as_they_go(session, tmp_path):
+    talk(session, 20)
+    session_file.save(session, tmp_path / "c.jsonl")
+    turns = list(session.turns)
+    saved = json.loads((tmp_path / "c.jsonl").read_text())
+
+    def changed(**meta):
+        (tmp_path / "d.jsonl").write_text(json.dumps({**saved, **meta}) + "\n")
+        return session_file.load(session, tmp_path / "d.jsonl")
+
+    state = saved["meta"]["session"]
+    assert "of version 99" in changed(meta={"session": {**state, "version": 99}})
+    assert session.turns == turns
+    assert session.memory.turns == len(turns)
+    assert "cannot be read" in changed(meta={"session": {**state, "gist": None}})
+    assert "not of these turns" in changed(turns=[{**saved["turns"][0], "text": "Other."}, *saved["turns"][1:]])
+    assert changed(meta={}) == ""
+    others = [{"speaker": "ab"[i % 2], "text": f"Turn {i}"} for i in range(5)]
+    assert changed(turns=others, meta={}) == ""
+    assert [turn.speaker for turn in session.turns] == ["model", "user", "model", "user", "model"]
+
+    before = list(session.turns)
+    for content, message in (
+        ((tmp_path / "c.jsonl").read_text()[:200], "half.jsonl:1: "),
+        ("", "holds 0 conversations"),
+        (json.dumps(saved) + "\n" + json.dumps({**saved, "id": "x"}) + "\n", "holds 2 conversations"),
+    ):
+        (tmp_path / "half.jsonl").write_text(content)
+        with pytest.raises(UserError, match=message):
+            session_file.load(session, tmp_path / "half.jsonl")
+        assert session.turns == before
+    with pytest.raises(UserError, match="no such file"):
+        session_file.load(session, tmp_path / "none.jsonl")
+
+
+def test_the_prompt_goes_on_from_the_last_one_between_summaries(session):
+    """The engine reads what is new: a reply of before, the new turn, and control tokens; all of it after a refresh."""
+    session.pin("My dog is called Biscuit.")
+    read, ends = [], []
+    for i in range(30):
+        ends.append(session.memory.gist.end)
+        session.say(f"I saw {i} ships.")
+        read.append((session.engine.prefilled, len(session.engine._known)))
+    refreshed = [later != earlier for earlier, later in itertools.pairwise(ends)]
+    assert 0 < sum(refreshed) < 15
+    for (new, whole), fresh in zip(read[1:], refreshed, strict=True):
+        if not fresh:
+            assert new <= 8 + len(["I", "saw", "10", "ships", "."]) + 3 < whole
+    assert max(new for (new, _), fresh in zip(read[1:], refreshed, strict=True) if fresh) > 19
+
+
+def test_a_long_chat_keeps_its_prompt_and_its_work_flat(run_folder, tmp_path):
+    """Eight hundred turns through the terminal, and what was pinned first is still read at the end."""
+    lines = ["/pin My dog is called Biscuit."]
+    lines += [f"{LONG} {i}" for i in range(400)]
+    lines += ["/gist", "/turns 1", "/save end.jsonl"]
+    done = gistchat(
+        "chat", str(run_folder), "--seed", "1", "--max-reply-tokens", "2", cwd=tmp_path, stdin="\n".join(lines) + "\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "My dog is called Biscuit.  (by hand)  (pinned)" in done.stdout
+    [dialogue] = load_dialogues(tmp_path / "end.jsonl")
+    answered = 800 - 2 * done.stderr.count("no answer came")
+    assert len(dialogue.turns) == answered
+    assert answered > 500
+    used = [line for line in done.stdout.splitlines() if "tokens used" in line]
+    assert int(used[0].split()[0]) <= 96

@@ -12,28 +12,8 @@ from gistchat.fast_engine import FastEngine
 from gistchat.generate import TorchEngine, generate_replies, stream_reply
 from gistchat.sampling import Chooser, Draft, Sampling
 
-WORDS = [
-    "what",
-    "do",
-    "you",
-    "think",
-    "about",
-    "the",
-    "small",
-    "garden",
-    "near",
-    "my",
-    "house",
-    "today",
-    "and",
-    "will",
-    "they",
-    "keep",
-    "that",
-    "old",
-    "red",
-    "car",
-]
+TEXT = "what do you think about the small garden near my house today and will they keep that old red car"
+WORDS = TEXT.split()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,320 @@
+"""Replies of GPT-2 124M with random weights: with and without a cache, against memory bandwidth, in batches, by the
+second engine; and a chat of a thousand turns."""
+
+import itertools
+import statistics
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+from figures import Measurement, Pair
+from transformers import GenerationConfig
+
+from gistchat.chat import ChatSession, new_memory, new_summarizer
+from gistchat.checkpoint import Checkpoint, fit_embeddings
+from gistchat.dialogue import Turn
+from gistchat.fast_engine import FastEngine, convert
+from gistchat.generate import Engine, TorchEngine
+from gistchat.models import gpt2_tokenizer, load_model, resolve_base
+from gistchat.prompt import make_format
+from gistchat.recipe import ModelConfig, Recipe, apply_overrides
+from gistchat.sampling import Draft, Sampling
+
+PLOT = Path(__file__).parent.parent / "docs" / "chat_turn_1000.svg"
+LONG, SHORT = 400, 200  # tokens of context
+PLAIN_TOKENS, TOKENS = 6, 48
+EARLY, LATE = 20, 1000  # turns
+
+
+@cache
+def checkpoint() -> Checkpoint:
+    base = resolve_base(ModelConfig("gpt2", "scratch", "small"), 0)
+    tokenizer = gpt2_tokenizer()
+    prompt_format = make_format("speaker-tokens", tokenizer)
+    model = load_model(base)
+    fit_embeddings(model, len(tokenizer))
+    recipe = apply_overrides(Recipe(), ["chat.max_reply_tokens=8", "chat.temperature=0", "context.budget=128"])
+    # Random weights end no reply by themselves, or all at once; without end tokens all are of the length asked for.
+    prompt_format.stop_ids = prompt_format.stop_ids[:1]
+    return Checkpoint(model, tokenizer, prompt_format, recipe, {"weights": {"base": base.identity}})
+
+
+def prompt(length: int, seed: int = 0) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 50_000, (length,), generator=generator).tolist()
+
+
+def torch_engine() -> Engine:
+    engine = TorchEngine(checkpoint().model, checkpoint().format)
+    decode(engine, SHORT, 2)
+    return engine
+
+
+def decode(engine: Engine, context: int, tokens: int) -> int:
+    """Tokens of one streamed reply; the prompt is read, too."""
+    sampling = Sampling(max_tokens=tokens)
+    draft = Draft(engine.format, sampling)
+    for _ in engine.stream(prompt(context), sampling, draft):
+        pass
+    return len(draft.ids)
+
+
+def with_cache(engine: Engine) -> int:
+    engine._forget_all_but([0])  # the prompt of before is the same
+    return decode(engine, LONG, TOKENS)
+
+
+@torch.inference_mode()
+def without_cache(engine: Engine) -> int:
+    """The paper's loop: everything again for every token."""
+    ids = prompt(LONG)
+    for _ in range(PLAIN_TOKENS):
+        ids.append(int(engine.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    return PLAIN_TOKENS
+
+
+CACHED = Pair(
+    "decode_cached_400",
+    "tokens/s",
+    f"a reply of {TOKENS} tokens after {LONG} tokens of context, which are read in the same time; baseline: the loop "
+    f"without a key-value cache, {PLAIN_TOKENS} tokens of it. The bound is what is aimed at.",
+    torch_engine,
+    without_cache,
+    with_cache,
+    repeats=5,
+    bound=12,
+    peaks=False,
+)
+
+
+def bandwidth() -> float:
+    """Bytes per second at which a matrix that fits no cache is read: the better of a sum and a product."""
+    matrix, vector = torch.ones(8192, 16384), torch.ones(16384)
+    best = 0.0
+    for read in (matrix.sum, lambda: matrix @ vector):
+        for _ in range(3):
+            start = time.perf_counter()
+            read()
+            best = max(best, matrix.numel() * 4 / (time.perf_counter() - start))
+    return best
+
+
+def seconds_per_token(engine: Engine, context: int, tokens: int) -> float:
+    """Of a streamed reply, without the reading of its prompt."""
+    sampling = Sampling(max_tokens=tokens + 1)
+    draft = Draft(engine.format, sampling)
+    pieces = engine.stream(prompt(context), sampling, draft)
+    while not draft.ids:
+        next(pieces)
+    start = time.perf_counter()
+    before = len(draft.ids)
+    for _ in pieces:
+        pass
+    return (time.perf_counter() - start) / (len(draft.ids) - before)
+
+
+def bandwidth_share() -> float:
+    engine = torch_engine()
+    weights = 4 * sum(parameter.numel() for parameter in checkpoint().model.parameters())
+    shares = []
+    for _ in range(5):
+        best = bandwidth()
+        engine._forget_all_but([0])
+        rate = weights / seconds_per_token(engine, 64, 32)
+        shares.append(100 * rate / max(best, bandwidth()))
+    return statistics.median(shares)
+
+
+BANDWIDTH = Measurement(
+    "decode_bandwidth_share",
+    "% of bound",
+    "bytes of weights by the time of a token (batch 1, 32-bit floats, after 64 tokens of context), as a share of the "
+    "rate at which a large matrix is read, measured before and after; median of 5. The bound is what it should not "
+    "fall below.",
+    bandwidth_share,
+    75,
+)
+
+
+def both_engines() -> tuple[Engine, Engine]:
+    folder = convert(checkpoint(), "ctranslate2-int8")
+    fast = FastEngine(folder, checkpoint().format, 1024, "ctranslate2-int8")
+    decode(fast, SHORT, 2)
+    return torch_engine(), fast
+
+
+@torch.inference_mode()
+def library_generate(engines: tuple[Engine, Engine]) -> int:
+    ids = torch.tensor([prompt(SHORT)])
+    config = GenerationConfig(max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
+    mask = torch.ones_like(ids)
+    output = engines[0].model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+    return output.shape[1] - SHORT
+
+
+INT8 = Pair(
+    "decode_int8",
+    "tokens/s",
+    f"a reply of {TOKENS} tokens after {SHORT} tokens of context by CTranslate2 in 8-bit integers; baseline: "
+    "`transformers.generate` in 32-bit floats. The bound is what is aimed at.",
+    both_engines,
+    library_generate,
+    lambda engines: decode(engines[1], SHORT, TOKENS),
+    repeats=5,
+    bound=2.5,
+    peaks=False,
+)
+
+
+def batch(engine: Engine, rows: int) -> int:
+    sampling = Sampling(max_tokens=TOKENS)
+    drafts = engine.fill([prompt(64, seed) for seed in range(rows)], sampling, range(rows))
+    return sum(len(draft.ids) for draft in drafts)
+
+
+BATCH = Pair(
+    "decode_batch16",
+    "tokens/s",
+    f"replies of {TOKENS} tokens after 64 tokens of context, 16 at once; baseline: one. The bound is what is aimed at.",
+    torch_engine,
+    lambda engine: batch(engine, 1),
+    lambda engine: batch(engine, 16),
+    repeats=5,
+    bound=5,
+    peaks=False,
+)
+
+
+# ---- a chat of a thousand turns
+
+WORDS = [
+    "I",
+    "we",
+    "you",
+    "they",
+    "saw",
+    "had",
+    "found",
+    "lost",
+    "a",
+    "the",
+    "my",
+    "red",
+    "old",
+    "small",
+    "dog",
+    "house",
+    "book",
+    "train",
+    "today",
+    "again",
+    "near",
+    "with",
+]
+
+
+def script() -> itertools.count:
+    """Turns of 12 words without an end, no two alike."""
+    return (
+        " ".join(WORDS[(n * 7 + j * (n % 11 + 1)) % len(WORDS)] for j in range(12)) + f" {n}."
+        for n in itertools.count()
+    )
+
+
+def new_session() -> ChatSession:
+    made = checkpoint()
+    engine = TorchEngine(made.model, made.format)
+    return ChatSession(made, engine, new_summarizer(made), new_memory(made))
+
+
+def first_token(session: ChatSession, text: str) -> float:
+    """Seconds from a turn to the first piece of its answer; the answer is then read to its end."""
+    pieces = session.reply(text)
+    start = time.perf_counter()
+    next(pieces)
+    seconds = time.perf_counter() - start
+    for _ in pieces:
+        pass
+    session.remember()
+    return seconds
+
+
+def hear(session: ChatSession, lines: itertools.count, turns: int) -> None:
+    """Let a session hear turns that were said elsewhere, up to so many."""
+    while len(session.turns) < turns:
+        session.hear([Turn("user", next(lines)), Turn("model", next(lines))])
+
+
+def resident_mb() -> float:
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
+
+
+@torch.inference_mode()
+def growing_history(lines: itertools.count, until: int) -> list[tuple[int, float]]:
+    """(turns, seconds to the first token) of a chat that reads its whole history, until the model breaks."""
+    made = checkpoint()
+    ids: list[int] = []
+    found = []
+    for turn in range(1, until, 2):
+        ids += [made.format.other, *made.format.encode_text(next(lines)), made.format.own]
+        start = time.perf_counter()
+        try:
+            made.model(input_ids=torch.tensor([ids]), logits_to_keep=1)
+        except IndexError:
+            break
+        found.append((turn, time.perf_counter() - start))
+        ids += made.format.encode_text(next(lines))
+    return found
+
+
+def chat_ratio() -> float:
+    """The larger of two ratios, late by early: time to the first token, and resident memory."""
+    early, late = new_session(), new_session()
+    torch_engine()
+    lines = script()
+    hear(early, lines, EARLY)
+    by_turn = []
+    for turn in range(EARLY, LATE + 1, 20):
+        hear(late, lines, turn)
+        by_turn.append((turn + 1, statistics.median(first_token(late, next(lines)) for _ in range(3))))
+        if turn == EARLY:
+            before = resident_mb()
+    memory = resident_mb() / before
+    ratios = []
+    for _ in range(40):
+        line = next(lines)
+        ratios.append((first_token(early, line), first_token(late, line)))
+    seconds = statistics.median(b for _, b in ratios) / statistics.median(a for a, _ in ratios)
+    plot(by_turn, growing_history(script(), LATE))
+    print(f"time to the first token {seconds:.3f}, memory {memory:.3f}, turn {LATE} by turn {EARLY}")
+    return max(seconds, memory)
+
+
+def plot(gist: list[tuple[int, float]], history: list[tuple[int, float]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.plot([turn for turn, _ in gist], [seconds for _, seconds in gist], label="gist and latest turns (rolling)")
+    axes.plot([turn for turn, _ in history], [seconds for _, seconds in history], label="growing history, plain")
+    last, slowest = history[-1]
+    axes.annotate("the model's limit", (last, slowest), (last + 30, slowest), va="center")
+    axes.set_xlabel("turn")
+    axes.set_ylabel("seconds to the first token")
+    axes.set_ylim(0)
+    axes.legend(frameon=False)
+    figure.savefig(PLOT, format="svg", metadata={"Date": None})
+
+
+CHAT = Measurement(
+    "chat_turn_1000",
+    "times",
+    f"time to the first token at turn {LATE:,} by that at turn {EARLY} (medians of 40 turns, interleaved), "
+    f"or resident memory at those turns, whichever is more; rolling gist, 128 tokens. "
+    "docs/chat_turn_1000.svg shows it beside the growing history. The bound is what it must not exceed.",
+    chat_ratio,
+    1.15,
+)
