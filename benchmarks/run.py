@@ -64,6 +64,7 @@ def measure(pair: Pair | Measurement) -> dict:
 def all_pairs() -> list[Pair | Measurement]:
     import evaluate_items
     import generation
+    import long_chat
     import prepare_corpus
     import rolling_turn_cost
     import textrank_prefixes
@@ -85,6 +86,7 @@ def all_pairs() -> list[Pair | Measurement]:
         generation.INT8,
         generation.BATCH,
         generation.CHAT,
+        long_chat.FIGURE,
     ]
 
 

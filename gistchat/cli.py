@@ -264,17 +264,50 @@ def train(
 
 
 @app.command()
-def evaluate(run_folder: RunFolder, set_: Set = None) -> None:
+def evaluate(
+    run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run's folder.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of a run: replies that any system wrote.")
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The gold replies, aligned by id, else by place.")
+    ] = None,
+    old_rouge: Annotated[
+        bool, typer.Option("--old-rouge", help="Also the paper's metric, to compare with it (extra paper).")
+    ] = False,
+    set_: Set = None,
+) -> None:
     """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html.
 
-    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's.
+    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With
+    --predictions and --references it scores a file of replies beside controls instead: JSONL with id and reply, or the
+    paper's {"context": [...], "ans": [...]}.
     """
+    if predictions or references:
+        if run_folder or not (predictions and references):
+            raise UserError("--predictions and --references go together, and without a run's folder")
+        _score_file(predictions, references, old_rouge)
+        return
+    if run_folder is None:
+        raise UserError("name a run's folder, such as runs/demo, or give --predictions and --references")
     from gistchat.report import print_table
     from gistchat.run import open_run, run_evaluate
 
     workspace = open_run(run_folder, set_ or [])
     print_table(run_evaluate(workspace))
     print(f"\nreport: {workspace.folder / 'report.html'}")
+
+
+def _score_file(predictions: Path, references: Path, old_rouge: bool) -> None:
+    from gistchat.predictions import score_predictions
+    from gistchat.report import print_scores
+    from gistchat.storage import write_json
+
+    found = score_predictions(predictions, references, old=old_rouge)
+    print_scores(found)
+    out = predictions.with_name(f"{predictions.stem}.scores.json")
+    write_json(out, found)
+    print(f"\n-> {out}")
 
 
 @app.command()

@@ -4,6 +4,8 @@ A metric is a list of per-item statistics and a function from their (weighted) s
 resample is a row of weights: one matrix product serves all resamples.
 """
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ import numpy as np
 from gistchat.errors import require
 
 CONFIDENCE = 0.95
+AGAINST_GOLD = ("rouge1", "rouge2", "rougeL", "bleu", "chrf", "f1", "rouge1_old")
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,49 @@ def bleu(replies: Sequence[str], golds: Sequence[str]) -> Metric:
         )
 
     return Metric("bleu", "%", "higher", values)
+
+
+def chrf(replies: Sequence[str], golds: Sequence[str]) -> Metric:
+    """Mean sentence chrF in percent (Popović 2015): shared character n-grams up to six, by `sacrebleu`."""
+    scorer = require("sacrebleu.metrics", "evaluate").CHRF()
+    scores = [scorer.sentence_score(reply, [gold]).score for reply, gold in zip(replies, golds, strict=True)]
+    return Metric("chrf", "%", "higher", mean(scores))
+
+
+def unigram_f1(replies: Sequence[str], golds: Sequence[str]) -> Metric:
+    """F1 of shared words in percent, as ParlAI counts it: lower case, without punctuation and articles."""
+    scores = [_f1(_plain_words(reply), _plain_words(gold)) for reply, gold in zip(replies, golds, strict=True)]
+    return Metric("f1", "%", "higher", mean([100 * score for score in scores]))
+
+
+def _plain_words(text: str) -> list[str]:
+    words = re.sub(r"[^\w\s]|_", " ", text.lower()).split()
+    return [word for word in words if word not in ("a", "an", "the")]
+
+
+def _f1(words: list[str], others: list[str]) -> float:
+    shared = sum((Counter(words) & Counter(others)).values())
+    return 2 * shared / (len(words) + len(others)) if shared else 0.0
+
+
+def old_rouge(replies: Sequence[str], golds: Sequence[str]) -> Metric:
+    """ROUGE-1 as the paper took it: package `rouge`, case-sensitive, words by white space. Not to be used.
+
+    It prefers other dialogues' gold replies to any model's, as these are spaced like the references (docs/LOG.md).
+    """
+    rouge = require("rouge", "paper").Rouge(metrics=["rouge-1"])
+    scores = [
+        rouge.get_scores(reply, gold)[0]["rouge-1"]["f"] if reply.strip(" .") and gold.strip(" .") else 0.0
+        for reply, gold in zip(replies, golds, strict=True)
+    ]
+    return Metric("rouge1_old", "%", "higher", mean([100 * score for score in scores]))
+
+
+def self_repetition(replies: Sequence[str], n: int = 3) -> Metric:
+    """Word n-grams that a reply has said before, of all that it says, in percent; all replies together."""
+    grams = [_ngrams(reply.lower().split(), n) for reply in replies]
+    repeated = [100.0 * (len(item) - len(set(item))) for item in grams]
+    return Metric("self_repetition", "%", "lower", ratio_of_sums(repeated, [len(item) for item in grams]))
 
 
 def distinct(replies: Sequence[str], n: int) -> Metric:

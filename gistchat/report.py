@@ -111,6 +111,22 @@ def print_table(metrics: dict[str, Any]) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
+def print_scores(found: dict[str, Any]) -> None:
+    """The scores of a file of predictions beside its controls, on standard output."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("metric", no_wrap=True)
+    for name in found["results"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for metric in found["results"]["predictions"]:
+        cells = [values[metric] for values in found["results"].values()]
+        table.add_row(metric, *(f"{one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]" for one in cells))
+    console = Console()
+    console.print(table)
+    console.print(f"{found['items']} replies. [95 % bootstrap interval].", highlight=False, markup=False)
+    for line in found["warnings"]:
+        console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
 def write_report(folder: Path, recipe: Recipe, metrics: dict[str, Any]) -> Path:
     """Write report.html from the metrics, predictions.jsonl and the training history in the run's folder."""
     rows = read_json_lines(folder / "predictions.jsonl")
