@@ -214,7 +214,7 @@ def whole_dialogues(state: Setting) -> int:
 ALL_TARGETS = Pair(
     "train_all_targets",
     "replies/s",
-    f"all replies of a speaker in one pass over {ROWS} rows of up to {ROW:,} tokens of chitchat, two at once; "
+    f"all replies of a speaker in one pass over {ROWS} rows of {ROW // 2} to {ROW:,} tokens of chitchat, two at once; "
     "baseline: each reply in a row of its own with the same history, every so many of them, by the same loop. The "
     "bound is what is aimed at.",
     Setting,

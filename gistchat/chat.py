@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gistchat.checkpoint import Checkpoint, load_checkpoint
+from gistchat.checkpoint import PACKAGED, Checkpoint, load_checkpoint
+from gistchat.context import MODEL as ANSWERS
+from gistchat.context import USER as ASKS
 from gistchat.context import Context, Gist, Sentence, build_context, fit_limit
 from gistchat.dialogue import Turn
 from gistchat.errors import UserError
@@ -52,6 +54,7 @@ class ChatSession:
     summarizer: Summarizer
     memory: RollingMemory
     seed: int | None = None
+    overrides: tuple[str, ...] = ()  # of the checkpoint's recipe, as they were asked for
     edited_up_to: int = 0  # for how many turns a gist written by hand stands
     turns: list[Turn] = field(default_factory=list)
     context: Context | None = None
@@ -61,12 +64,21 @@ class ChatSession:
     draws: int = 0  # replies drawn so far: one that is drawn again comes out differently
 
     @classmethod
-    def open(cls, folder: Path | str, overrides: list[str] | None = None, seed: int | None = None) -> "ChatSession":
-        """A session with the checkpoint of a run. Raises UserError when there is none, or no such summarizer."""
-        checkpoint = load_checkpoint(Path(folder))
-        recipe = apply_overrides(checkpoint.recipe, overrides or [])
+    def open(
+        cls, folder: Path | str | None = None, overrides: Sequence[str] = (), seed: int | None = None
+    ) -> "ChatSession":
+        """A session with the checkpoint of a run; without one, with the adapter that comes with gistchat.
+
+        Args:
+            overrides: `field=value` of the checkpoint's recipe.
+        Raises:
+            UserError: there is no checkpoint, or no such summarizer.
+        """
+        checkpoint = load_checkpoint(Path(folder) if folder else PACKAGED)
+        recipe = apply_overrides(checkpoint.recipe, list(overrides))
         checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
-        return cls(checkpoint, open_engine(checkpoint), new_summarizer(checkpoint), new_memory(checkpoint), seed)
+        engine, summarizer, memory = open_engine(checkpoint), new_summarizer(checkpoint), new_memory(checkpoint)
+        return cls(checkpoint, engine, summarizer, memory, seed, tuple(overrides))
 
     @property
     def recipe(self) -> Recipe:
@@ -83,10 +95,13 @@ class ChatSession:
 
         The turn and whatever was said of the answer are kept, also when the caller stops early.
         """
+        text = clean_text(text)
+        if not text:
+            raise UserError("nothing in that turn that can be read")
         if self.memory.turns < len(self.turns):
             self.remember()  # it was not called after the last reply
         self.notice = ""
-        yield from self._answer(Turn(PERSON, self._shorten(clean_text(text))))
+        yield from self._answer(Turn(PERSON, self._shorten(text)))
 
     def regenerate(self) -> Iterator[str]:
         """Yield another answer to the last turn, which takes the place of the one before.
@@ -131,9 +146,11 @@ class ChatSession:
         person = turns[-1].speaker
         said = [Turn(PERSON if turn.speaker == person else MODEL, turn.text) for turn in turns]
         self.hear(said[:-1])
-        self.notice = ""
+        heard, self.notice = self.notice, ""
         self.turns.append(Turn(PERSON, self._shorten(said[-1].text)))
         self.context, prompt = self._prompt()
+        self._tell_what_was_not_read()
+        self.notice = "; ".join(filter(None, [heard, self.notice]))
         return prompt
 
     def _next_sampling(self) -> Sampling:
@@ -173,11 +190,11 @@ class ChatSession:
         Raises:
             UserError: nothing was said yet.
         """
-        if not self.turns:
+        spoken = [i for i, turn in enumerate(self.turns) if turn.speaker == PERSON]
+        if not spoken:
             raise UserError("nothing said yet")
-        while self.turns[-1].speaker == MODEL:
-            self.turns.pop()
-        asked = self.turns.pop()
+        asked = self.turns[spoken[-1]]
+        del self.turns[spoken[-1] :]
         self._heard_otherwise()
         return asked
 
@@ -193,8 +210,8 @@ class ChatSession:
 
     def _heard_otherwise(self) -> None:
         """Let the memory follow turns that changed: a gist that covers one of them has to go."""
-        if self.memory.rewind(self.turns):
-            self.notice = "the gist covered what changed; an earlier one took its place"
+        if self.memory.rewind(self.turns, self.summarizer if self._remembers else None):
+            self.notice = "the gist covered what changed; it was made anew from an earlier one"
         self.edited_up_to = min(self.edited_up_to, len(self.turns))
 
     def reset(self) -> None:
@@ -220,9 +237,16 @@ class ChatSession:
             raise UserError("nothing to pin; give a text, or the number of a line of /gist")
         self.memory.pin(Sentence(-1, "", text))
 
+    def gist_lines(self) -> list[Sentence]:
+        """The lines of the gist that the model saw last, or will see where it saw none yet."""
+        if self.context is None:
+            return list(self.memory.current().sentences)
+        speakers = {ASKS: PERSON, ANSWERS: MODEL, "": ""}
+        return [Sentence(line.turn, speakers[line.role], line.text, line.sources) for line in self.context.lines]
+
     def pin_line(self, number: int) -> str:
-        """Pin a line of the gist, numbered from 1; returns its text. Raises UserError: no such line."""
-        lines = self.memory.current().sentences
+        """Pin a line of `gist_lines`, numbered from 1; returns its text. Raises UserError: no such line."""
+        lines = self.gist_lines()
         if not 1 <= number <= len(lines):
             raise UserError(f"the gist has no line {number}; it has {len(lines)}")
         self.memory.pin(lines[number - 1])
@@ -264,7 +288,8 @@ class ChatSession:
         Raises:
             UserError: there is none. The session is as it was.
         """
-        other = ChatSession.open(folder, [f"chat.strategy={self.recipe.chat.strategy}"], self.seed)
+        strategy = f"chat.strategy={self.recipe.chat.strategy}"
+        other = ChatSession.open(folder, [*self.overrides, strategy], self.seed)
         other.memory.pinned = self.memory.pinned
         other.hear(self.turns)
         self.checkpoint, self.engine, self.summarizer = other.checkpoint, other.engine, other.summarizer
@@ -361,12 +386,13 @@ class ChatSession:
         if self._remembers:
             since = split_sentences(self.turns[gist.end : turns], gist.end)
             return [*gist.sentences, *reversed(since)]
-        return [*gist.sentences, *self._picked(turns)]
+        return [*self.memory.pinned, *self._picked(turns)]
 
     def _picked(self, turns: int) -> list[Sentence]:
         """Sentences of the turns after those that a gist written by hand stands for."""
         recipe = self.recipe
-        first = self.edited_up_to
+        by_hand = self.memory.gist.made_by == "hand" and self.memory.pinned
+        first = self.edited_up_to if by_hand else 0
         later = self.turns[first : turns + 1]
         if turns <= first or len(later) < 2:
             return []

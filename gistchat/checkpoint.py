@@ -77,6 +77,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     Raises:
         UserError: not a checkpoint, damaged weights, or a base model that cannot be had.
     """
+    if folder == PACKAGED and not folder.exists():
+        raise UserError("this installation has no adapter of its own; name a run's folder, such as runs/demo")
     folder = find_checkpoint(folder)
     metadata = read_json(folder / METADATA)
     try:
@@ -90,7 +92,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         tokenizer = _load_tokenizer(folder, recipe)
         prompt_format = make_format(metadata["format"], tokenizer)
         model = _load_weights(folder, recipe, len(tokenizer))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"{folder}: cannot load the checkpoint ({str(error).splitlines()[0]})") from None
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
 

@@ -11,10 +11,10 @@ from gistchat.context import MODEL, USER, Context, RoleTurn
 from gistchat.dialogue import Dialogue, Turn
 from gistchat.errors import UserError, require
 from gistchat.examples import Example, Target
-from gistchat.models import cache_dir, model_limit
+from gistchat.models import cache_dir, model_limit, only_one
 from gistchat.progress import say
 from gistchat.prompt import PromptFormat
-from gistchat.sampling import Draft, Sampling
+from gistchat.sampling import Draft, Sampling, not_a_number
 from gistchat.storage import atomic_folder, fingerprint, read_json, write_json
 
 INT8, FLOAT32 = "ctranslate2-int8", "ctranslate2"
@@ -56,7 +56,10 @@ class FastEngine:
         steps = self.generator.generate_tokens(self._tokens(prompt, sampling), return_log_prob=True, **options)
         try:
             for step in steps:
-                if piece := draft.add(step.token_id, _score(step)):
+                piece = draft.add(step.token_id, _score(step))
+                if math.isnan(draft.likelihood):
+                    raise not_a_number()
+                if piece:
                     yield piece
                 if draft.ended:
                     break
@@ -80,6 +83,8 @@ class FastEngine:
         self.generator.generate_batch(
             batch, callback=add, include_prompt_in_result=False, return_scores=True, **options
         )
+        if any(math.isnan(draft.likelihood) for draft in drafts):
+            raise not_a_number()
         return drafts
 
     def _tokens(self, prompt: list[int], sampling: Sampling) -> list[str]:
@@ -175,11 +180,15 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
     _require_known(checkpoint)
     key = fingerprint([checkpoint.metadata["weights"], versions(), name])
     folder = folder or cache_dir() / "models" / f"{name}-{key}"
-    if (folder / RECORD).is_file() and read_json(folder / RECORD)["key"] == key:
-        return folder
+    with only_one(folder):
+        if not (folder / RECORD).is_file() or read_json(folder / RECORD)["key"] != key:
+            _convert(checkpoint, name, folder, key)
+    return folder
+
+
+def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
     say(f"converting the model to {name}, once")
     converters = require("ctranslate2.converters", "fast")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as plain, atomic_folder(folder) as temporary:
         checkpoint.model.save_pretrained(plain)
         checkpoint.tokenizer.save_pretrained(plain)
@@ -192,4 +201,3 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
                 f"CTranslate2 cannot convert this model ({str(error).splitlines()[0]}); use torch"
             ) from None
         write_json(temporary / RECORD, {"key": key})
-    return folder

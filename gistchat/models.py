@@ -196,7 +196,7 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
     checksum = file_hash(gguf)
     folder = models / f"{gguf.stem}-{checksum[:12]}"
     base = Base(str(folder), checksum[:12])
-    with _only_one(folder):
+    with only_one(folder):
         if not _is_intact(folder):
             say(f"converting {gguf.name} to safetensors, once (about half a minute)")
             require("gguf", "demo")
@@ -206,7 +206,7 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path) -> Iterator[None]:
     """Of several processes that want to make this folder, one does and the others wait for it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".lock")):
@@ -252,7 +252,7 @@ def _scratch_base(config: ModelConfig, seed: int) -> Base:
     size = _scratch_size(config)
     identity = f"gpt2-scratch-{size}-seed{seed}"
     folder = cache_dir() / "models" / identity
-    with _only_one(folder):
+    with only_one(folder):
         if not (folder / "model.safetensors").is_file():
             tokenizer = gpt2_tokenizer()
             torch.manual_seed(seed)

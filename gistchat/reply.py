@@ -1,5 +1,6 @@
 """Replies for a file of dialogues: what a chat would answer to the last turn of each."""
 
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from gistchat.generate import generate_replies
 from gistchat.progress import progress, say
 from gistchat.storage import atomic_text, fingerprint
 
-AT_ONCE = 64  # dialogues between two writes
+Chunk = list[tuple[int, Dialogue]]  # dialogues with their numbers in the file
+AT_ONCE = 16  # dialogues that are answered together, whatever the number of processes and stops
 
 
 def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = False) -> int:
@@ -40,13 +42,14 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
     done = _finished(out, key)
     if done and rank == 0:
         say(f"{len(done):,} of {len(dialogues):,} replies are there already")
-    own = [(number, dialogue) for number, dialogue in enumerate(dialogues) if number % world == rank]
-    left = [(number, dialogue) for number, dialogue in own if number not in done]
+    numbered = list(enumerate(dialogues))
+    own = [numbered[start : start + AT_ONCE] for start in range(rank * AT_ONCE, len(numbered), world * AT_ONCE)]
+    left = [chunk for chunk in own if not all(number in done for number, _ in chunk)]
     if world > 1:
         dist.barrier()  # nobody writes before all have read what is there
-    with progress(
-        f"reply ({rank + 1} of {world})" if world > 1 else "reply", len(own), len(own) - len(left)
-    ) as advance:
+    title = f"reply ({rank + 1} of {world})" if world > 1 else "reply"
+    total = sum(map(len, own))
+    with progress(title, total, total - sum(map(len, left))) as advance:
         for rows in _answer(session, left):
             with _part(out, key, rank).open("ab") as file:
                 file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
@@ -91,7 +94,7 @@ def _part(out: Path, key: str, rank: int) -> Path:
 def _finished(out: Path, key: str) -> dict[int, dict[str, Any]]:
     """Rows by their number; a last line that is half written is cut off, and made again."""
     rows: dict[int, dict[str, Any]] = {}
-    for path in sorted(out.parent.glob(f"{out.name}.part-{key}-*")):
+    for path in sorted(out.parent.glob(f"{glob.escape(out.name)}.part-{key}-*")):
         data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data) and int(os.environ.get("RANK", 0)) == 0:
@@ -100,9 +103,8 @@ def _finished(out: Path, key: str) -> dict[int, dict[str, Any]]:
     return rows
 
 
-def _answer(session: ChatSession, dialogues: Sequence[tuple[int, Dialogue]]) -> Iterator[list[dict[str, Any]]]:
-    for start in range(0, len(dialogues), AT_ONCE):
-        some = dialogues[start : start + AT_ONCE]
+def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict[str, Any]]]:
+    for some in chunks:
         prompts, notices = [], []
         for _, dialogue in some:
             prompts.append(session.prompt_of(dialogue.turns))
@@ -132,7 +134,7 @@ def _put_together(out: Path, key: str, count: int) -> None:
         for number in range(count):
             row = {name: value for name, value in rows[number].items() if name != "number"}
             file.write(orjson.dumps(row).decode() + "\n")
-    for path in out.parent.glob(f"{out.name}.part-*"):
+    for path in out.parent.glob(f"{glob.escape(out.name)}.part-{key}-*"):
         path.unlink()
     if empty := sum(not row["reply"] for row in rows.values()):
         say(f"empty replies: {empty} of {count}")

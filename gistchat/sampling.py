@@ -85,21 +85,22 @@ class Chooser:
         Raises:
             UserError: the model gave something that is not a number.
         """
-        logits = logits.float()
+        logits, replies = logits.float(), replies.to(logits.device)
         scores = self.warpers(replies, self.repetition(replies, logits.clone() if self.repetition else logits))
         if self.sampling.temperature > 0:
-            if torch.isnan(scores).any():
-                raise _not_a_number()
+            probabilities = scores.softmax(-1).cpu()
+            if not torch.isfinite(probabilities).all():
+                raise not_a_number()
             drawn = [
                 torch.multinomial(row, 1, generator=generator)
-                for row, generator in zip(scores.softmax(-1).cpu(), self.generators, strict=True)
+                for row, generator in zip(probabilities, self.generators, strict=True)
             ]
             tokens = torch.cat(drawn).to(logits.device)
         else:
             tokens = scores.argmax(-1)
         chosen = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
         if torch.isnan(chosen).any():
-            raise _not_a_number()
+            raise not_a_number()
         return tokens.tolist(), chosen.tolist()
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -116,7 +117,8 @@ def _generator(seed: int | None) -> torch.Generator:
     return generator
 
 
-def _not_a_number() -> UserError:
+def not_a_number() -> UserError:
+    """What to say of a model whose scores are not numbers."""
     return UserError("the model's output is not a number; its weights are damaged or diverged in training")
 
 

@@ -1,15 +1,17 @@
 """Conversations as files: a dialogue that `gistchat prepare` reads, with the memory beside it; or a text to read."""
 
+import copy
 import dataclasses
 from pathlib import Path
 from typing import Any
 
-from gistchat.chat import MODEL, PERSON, ChatSession
+from gistchat.chat import MODEL, PERSON, ChatSession, new_memory
 from gistchat.context import Gist, Sentence
 from gistchat.dialogue import Dialogue, Malformed, Turn, read_jsonl, write_jsonl
 from gistchat.errors import UserError
+from gistchat.recipe import apply_overrides
 from gistchat.storage import atomic_text, fingerprint
-from gistchat.summarize.rolling import Version
+from gistchat.summarize.rolling import RollingMemory, Version
 
 VERSION = 1  # of what stands under meta.session
 
@@ -57,12 +59,36 @@ def _state(session: ChatSession) -> dict[str, Any]:
 def load(session: ChatSession, path: Path) -> str:
     """Go on with a saved conversation; returns what the user should know of it, or nothing.
 
-    A file without a memory, or with one of another version, gives its turns; the memory is made anew.
+    A file without a memory, or with one that cannot be used, gives its turns; the memory is made anew. Such a file is
+    not written over by the next save.
 
     Raises:
         UserError: no such file, or not one conversation; the session is as it was.
     """
     dialogue = _only_dialogue(path)
+    turns = _turns(path, dialogue)
+    unanswered = len(dialogue.turns) - len(turns)
+    notes = [f"left out at the end, as nobody answered: {unanswered} turns"] if unanswered else []
+    said, memory = dialogue.meta.get("session"), None
+    if said is not None:
+        try:
+            memory = _memory(session, turns, said)
+        except UserError as error:
+            notes.append(f"{error}: the gist was made anew")
+    session.reset()
+    if memory is None:
+        session.hear(turns)
+        return "; ".join(notes)
+    session.turns, session.memory = turns, memory
+    session.draws, session.edited_up_to = int(said["draws"]), int(said["edited_up_to"])
+    if not any(setting.startswith("chat.strategy=") for setting in session.overrides):
+        session.switch_strategy(said["strategy"])
+    session.saved = None if notes else path
+    return "; ".join(notes)
+
+
+def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
+    """The turns by PERSON and MODEL, up to the last that was answered."""
     speakers = list(dict.fromkeys(turn.speaker for turn in dialogue.turns))
     roles = {name: name for name in (PERSON, MODEL)}
     if not set(speakers) <= set(roles):
@@ -73,15 +99,9 @@ def load(session: ChatSession, path: Path) -> str:
     turns = [Turn(roles[speaker], text) for speaker, text in dialogue.turns]
     while turns and turns[-1].speaker == PERSON:
         turns.pop()
-    said, problem = dialogue.meta.get("session"), ""
-    session.reset()
-    if said is None or (problem := _restore(session, turns, said)):
-        session.reset()
-        session.hear(turns)
-    session.saved = path
-    unanswered = len(dialogue.turns) - len(turns)
-    notes = [problem, f"left out at the end, as nobody answered: {unanswered} turns" if unanswered else ""]
-    return "; ".join(note for note in notes if note)
+    if not turns:
+        raise UserError(f"{path}: nobody answered in this conversation")
+    return turns
 
 
 def _only_dialogue(path: Path) -> Dialogue:
@@ -96,25 +116,24 @@ def _only_dialogue(path: Path) -> Dialogue:
     return found[0]
 
 
-def _restore(session: ChatSession, turns: list[Turn], said: Any) -> str:
-    """Take turns and memory as they were saved; returns why that is not possible."""
+def _memory(session: ChatSession, turns: list[Turn], said: Any) -> RollingMemory:
+    """The memory as it was saved; of turns that were edited in the file, the gist goes, and pinned lines stay.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    memory = new_memory(session.checkpoint)
     try:
         if said["version"] != VERSION:
-            return f"its memory is of version {said['version']}, this is {VERSION}: the gist was made anew"
-        gist, pinned = _gist(said["gist"]), _sentences(said["pinned"])
-        versions = [Version(_gist(one["gist"]), _sentences(one["pinned"])) for one in said["versions"]]
-        session.draws, session.edited_up_to = int(said["draws"]), int(said["edited_up_to"])
-        strategy = str(said["strategy"])
+            raise UserError(f"its memory is of version {said['version']}, this is {VERSION}")
+        memory.gist, memory.pinned = _gist(said["gist"]), _sentences(said["pinned"])
+        memory.versions.extend(Version(_gist(one["gist"]), _sentences(one["pinned"])) for one in said["versions"])
+        apply_overrides(copy.deepcopy(session.recipe), [f"chat.strategy={said['strategy']}"])
+        _ = int(said["draws"]), int(said["edited_up_to"])
     except (KeyError, TypeError, ValueError):
-        return "its memory cannot be read: the gist was made anew"
-    memory = session.memory
-    session.turns = turns
-    memory.gist, memory.pinned = gist, pinned
-    memory.versions.extend(versions)
-    session.switch_strategy(strategy)
-    if memory.rewind(turns):
-        return "its gist is not of these turns: it was made anew"
-    return ""
+        raise UserError("its memory cannot be read") from None
+    memory.rewind(turns, session.summarizer)
+    return memory
 
 
 def _gist(value: dict[str, Any]) -> Gist:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 import platformdirs
 
 from gistchat import session_file
-from gistchat.chat import PERSON, ChatSession
-from gistchat.context import Line
+from gistchat.chat import MODEL, PERSON, ChatSession
+from gistchat.context import Sentence
 from gistchat.errors import UserError
-from gistchat.prompt import render_line
+
+LABELS = {PERSON: "User: ", MODEL: "You: ", "": ""}  # as the model reads them
 
 HELP = """\
 /gist              what the model saw before its last reply: gist, verbatim turns, tokens used
@@ -32,7 +34,7 @@ HELP = """\
 /export FILE       write it as a text to read
 /reset             start over
 /help              this list
-/quit              leave (also Ctrl-D, or {end!r})"""
+/quit              leave (also Ctrl-D, or {end!r}); Ctrl-C stops a reply"""
 
 
 def chat_in_terminal(folder: Path | None, overrides: list[str], seed: int | None, load: Path | None = None) -> None:
@@ -90,7 +92,7 @@ class Terminal:
     def run(self, name: str, load: Path | None) -> None:
         end = self.session.recipe.chat.end_command
         if load:
-            self._load(str(load))
+            self._obey(f"/load {load}")
         if self.interactive:
             print(f"Talking to {name}, context {self.session.recipe.chat.strategy}. /help lists commands.")
         while True:
@@ -114,15 +116,32 @@ class Terminal:
             self._tell()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             print(f"error: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            if not self.interactive:
+                raise
+            print("(stopped)")
+        except Exception:
+            self._rescue()
+            raise
+
+    def _rescue(self) -> None:
+        """Save the conversation before a defect ends the chat."""
+        path = Path(f"chat-rescued-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+        with contextlib.suppress(UserError, OSError):
+            session_file.save(self.session, path)
+            print(f"the conversation is kept: {path}", file=sys.stderr)
 
     def _line(self, prompt: str) -> str | None:
-        try:
-            return self.read(prompt)
-        except EOFError:
-            return None
-        except KeyboardInterrupt:
-            print()
-            return None
+        """What was typed; None at the end of input. Ctrl-C clears the line."""
+        while True:
+            try:
+                return self.read(prompt)
+            except EOFError:
+                return None
+            except KeyboardInterrupt:
+                if not self.interactive:
+                    raise
+                print("(/quit or Ctrl-D leaves)")
 
     def _stream(self, pieces: Iterator[str]) -> None:
         """Print a reply as it comes; Ctrl-C ends it, and what was said of it is kept."""
@@ -139,7 +158,16 @@ class Terminal:
         finally:
             print(flush=True)
         self._tell()
-        self.session.remember()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Refresh the gist; where a person does not want to wait for it, the next turn tries again."""
+        try:
+            self.session.remember()
+        except KeyboardInterrupt:
+            if not self.interactive:
+                raise
+            print("(the gist was not refreshed; it will be before the next reply)")
 
     def _tell(self) -> None:
         """Show what the user should know, once."""
@@ -245,23 +273,36 @@ def _texts(session: ChatSession) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Text whose control characters, such as a model or a file makes up, cannot drive the terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    """Text that cannot drive the terminal: control characters and marks that turn the direction of writing become
+    spaces. Joiners stay, as emoji and several scripts fall apart without them."""
+    return "".join(" " if _drives(char) else char for char in text)
+
+
+def _drives(char: str) -> bool:
+    return (
+        unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+        or char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    )
 
 
 def describe_gist(session: ChatSession) -> str:
     """What the model saw before its last reply: gist, boundary and verbatim turns, with the turns each line is from."""
     context = session.context
     pinned = {line.text for line in session.memory.pinned}
+    shown = [
+        f"  {number}. {LABELS[line.speaker]}{printable(line.text)}{_sources(line)}"
+        + ("  (pinned)" if line.text in pinned else "")
+        for number, line in enumerate(session.gist_lines(), 1)
+    ]
     if context is None:
-        return "\n".join(["nothing said yet", *(f"pinned: {printable(text)}" for text in sorted(pinned))])
+        if not session.turns and not shown:
+            return "nothing said yet"
+        title = f"gist of turns 1 to {session.memory.gist.end}, for the next reply:" if session.turns else "gist:"
+        return "\n".join([title, *(shown or ["  nothing"])])
     lines = []
-    if context.lines:
+    if shown:
         lines.append(f"gist of turns 1 to {context.boundary}, by {session.gist_by}:" if context.boundary else "gist:")
-        lines += [
-            f"  {printable(render_line(line))}{_sources(line)}{'  (pinned)' if line.text in pinned else ''}"
-            for line in context.lines
-        ]
+        lines += shown
     else:
         lines.append("no gist: nothing has left the verbatim window" if not context.boundary else "no gist")
     unread = pinned - {line.text for line in context.lines}
@@ -276,7 +317,7 @@ def describe_gist(session: ChatSession) -> str:
     return "\n".join(lines)
 
 
-def _sources(line: Line) -> str:
+def _sources(line: Sentence) -> str:
     turns = [turn + 1 for turn in line.sources or (line.turn,)]
     if turns == [0]:
         return "  (by hand)"

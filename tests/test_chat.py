@@ -12,7 +12,7 @@ from gistchat.chat import ChatSession
 from gistchat.dialogue import Turn, load_dialogues
 from gistchat.errors import UserError
 from gistchat.prepare import DataConfig, prepare
-from gistchat.terminal import describe_gist
+from gistchat.terminal import Terminal, describe_gist, printable
 
 
 @pytest.fixture
@@ -168,14 +168,17 @@ def texts(session):
     return [line.text for line in session.memory.current().sentences]
 
 
-def test_what_is_pinned_stays_in_the_prompt_for_ever(session):
+def test_what_is_pinned_stays_in_the_prompt_for_ever(run_folder):
+    session = ChatSession.open(run_folder, ["chat.max_reply_tokens=8", "context.budget=150"], seed=3)
     session.pin("My dog is called Biscuit.")
     talk(session, 60)
     first = say(session, "Hm?")
     assert first
     assert texts(session)[0] == "My dog is called Biscuit."
     assert session.context.lines[0].text == "My dog is called Biscuit."
-    line = texts(session)[1]
+    line = session.context.lines[1].text
+    assert line in texts(session)
+    assert f"  2. User: {line}" in describe_gist(session) or f"  2. You: {line}" in describe_gist(session)
     assert session.pin_line(2) == line
     talk(session, 60)
     assert texts(session)[:2] == ["My dog is called Biscuit.", line]
@@ -240,10 +243,12 @@ def test_a_changed_turn_takes_the_gist_that_covers_it_along(session):
     session.edit_turn(len(session.turns), "I saw whales.")
     assert session.memory.gist.end == end  # the gist is of turns before it
     session.edit_turn(3, "My parrot speaks French.")
-    assert session.memory.gist.end < 3
+    assert session.memory.gist.end >= end - 4
     assert "the gist covered what changed" in session.notice
-    say(session, "Hm?")
-    assert session.memory.turns >= len(session.turns) - 2
+    assert session.memory.turns == len(session.turns)  # all were heard again, and summarised as they came
+    assert session.memory._total <= session.memory.limits.first
+    assert say(session, "Hm?")
+    assert session.notice == ""
     with pytest.raises(UserError, match="no turn 0"):
         session.edit_turn(0, "x")
     with pytest.raises(UserError, match="empty turn"):
@@ -285,6 +290,7 @@ def test_a_loaded_session_goes_on_as_if_it_had_never_stopped(session, run_folder
 
 
 def test_session_files_of_others_are_taken_as_far_as_they_go(session, tmp_path):
+    session.pin("My dog is called Biscuit.")
     talk(session, 20)
     session_file.save(session, tmp_path / "c.jsonl")
     turns = list(session.turns)
@@ -299,16 +305,28 @@ def test_session_files_of_others_are_taken_as_far_as_they_go(session, tmp_path):
     assert session.turns == turns
     assert session.memory.turns == len(turns)
     assert "cannot be read" in changed(meta={"session": {**state, "gist": None}})
-    assert "not of these turns" in changed(turns=[{**saved["turns"][0], "text": "Other."}, *saved["turns"][1:]])
+    assert "cannot be" not in changed(turns=[{**saved["turns"][0], "text": "Other."}, *saved["turns"][1:]])
+    assert texts(session)[0] == "My dog is called Biscuit."  # the gist was made anew, what was pinned stays
+    assert session.memory.turns == len(turns)
+    assert "'shuffled' is not one of" in changed(meta={"session": {**state, "strategy": "shuffled"}})
+    assert session.turns == turns
+    assert session.saved is None  # the file holds more than what was taken from it
     assert changed(meta={}) == ""
     others = [{"speaker": "ab"[i % 2], "text": f"Turn {i}"} for i in range(5)]
     assert changed(turns=others, meta={}) == ""
     assert [turn.speaker for turn in session.turns] == ["model", "user", "model", "user", "model"]
+    assert [session.take_back().text for _ in range(2)] == ["Turn 3", "Turn 1"]
+    for nothing in (session.take_back, lambda: next(session.regenerate())):
+        with pytest.raises(UserError, match="nothing said yet"):
+            nothing()
+    assert [turn.text for turn in session.turns] == ["Turn 0"]
+    changed(turns=others, meta={})
 
     before = list(session.turns)
     for content, message in (
         ((tmp_path / "c.jsonl").read_text()[:200], "half.jsonl:1: "),
         ("", "holds 0 conversations"),
+        (json.dumps({**saved, "turns": saved["turns"][:1]}) + "\n", "nobody answered"),
         (json.dumps(saved) + "\n" + json.dumps({**saved, "id": "x"}) + "\n", "holds 2 conversations"),
     ):
         (tmp_path / "half.jsonl").write_text(content)
@@ -350,4 +368,38 @@ def test_a_long_chat_keeps_its_prompt_and_its_work_flat(run_folder, tmp_path):
     assert len(dialogue.turns) == answered
     assert answered > 500
     used = [line for line in done.stdout.splitlines() if "tokens used" in line]
-    assert int(used[0].split()[0]) <= 96
+    assert int(used[0].split()[0]) <= 48
+
+
+def test_a_turn_of_control_characters_only_is_refused(session):
+    for text in ("\x1b", "\x07\x00", ""):
+        with pytest.raises(UserError, match="nothing in that turn"):
+            say(session, text)
+    assert session.turns == []
+
+
+def test_a_gist_edited_and_taken_back_no_longer_hides_turns(session):
+    session.switch_strategy("hybrid")
+    talk(session, 8)
+    say(session, "Hm?")
+    lines = session._summary(10)
+    session.edit_gist("They sing.")
+    assert session._summary(10)[0].text == "They sing."
+    session.back_to(1)
+    assert session._summary(10) == lines
+
+
+def test_what_the_terminal_shows_keeps_joiners_and_drops_what_drives_it():
+    assert printable("👩\u200d🚀 می\u200cروم") == "👩\u200d🚀 می\u200cروم"
+    assert printable("a\x1b[2Jb\u202ec\u2028d") == "a [2Jb c d"
+
+
+def test_a_defect_saves_the_conversation_before_it_shows(session, tmp_path, monkeypatch):
+    talk(session, 2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(chat_module, "stream_reply", lambda *_: 1 / 0)
+    lines = iter(["Hello"])
+    with pytest.raises(ZeroDivisionError):
+        Terminal(session, lambda _: next(lines), False).run("x", None)
+    [rescued] = tmp_path.glob("chat-rescued-*.jsonl")
+    assert len(load_dialogues(rescued)[0].turns) == 4

@@ -1,7 +1,5 @@
 """Where summaries are made: several processes, a Ray cluster, and what is stored when something fails."""
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -121,16 +119,6 @@ def test_rolling_examples_need_no_stored_chain(tmp_path):
     assert context.tokens <= 96
 
 
-def kill_once(flag: str, part: list[int]) -> list[int]:
-    """The squares of a part; the first time that 7 is among them, the worker dies."""
-    if 7 in part and not Path(flag).exists():
-        Path(flag).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    if -1 in part:
-        raise UserError("no such model")
-    return [number**2 for number in part]
-
-
 RAY_SCRIPT = """
 import functools, sys
 sys.path.insert(0, {tests!r})
@@ -139,7 +127,7 @@ path = {{"env_vars": {{"PYTHONPATH": {tests!r}}}}}
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=path)
 from gistchat.errors import UserError
 from gistchat.summarize.ray_engine import map_in_order
-from test_engines import DIALOGUES, kill_once, open_store, store_module
+from killed_worker import kill_once
 from pathlib import Path
 parts = [[i, i + 1] for i in range(0, 20, 2)]
 found = list(map_in_order(functools.partial(kill_once, {flag!r}), parts))
@@ -151,6 +139,7 @@ except UserError as error:
     assert str(error) == "no such model"
 else:
     raise AssertionError("the error of a worker was lost")
+from test_engines import DIALOGUES, open_store, store_module
 store_module.CHUNK = 4
 for engine in ("local", "ray"):
     store = open_store(Path({folder!r}) / engine)
@@ -165,7 +154,7 @@ def test_ray_writes_the_bytes_of_the_local_engine_and_outlives_a_killed_worker(t
     script.write_text(
         RAY_SCRIPT.format(tests=str(Path(__file__).parent), flag=str(tmp_path / "flag"), folder=str(tmp_path))
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     [local], [ray] = ((tmp_path / engine).glob("*.jsonl") for engine in ("local", "ray"))
     assert local.read_bytes() == ray.read_bytes()

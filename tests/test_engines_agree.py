@@ -53,6 +53,8 @@ def test_a_hundred_greedy_replies_are_the_same_with_and_without_cache_and_batche
     assert batched == [without_cache(checkpoint, prompt, 12) for prompt in prompts]
     single = [draft.ids for prompt in prompts for draft in engine.fill([prompt], sampling, [0])]
     assert batched == single
+    assert len(set(map(tuple, batched))) > 10  # they are not all the same
+    assert sum(len(ids) for ids in batched) > 500
     replies = generate_replies(engine, prompts, sampling, batch_tokens=500)
     assert [reply.text for reply in replies] == ["".join(stream_reply(engine, prompt, sampling)) for prompt in prompts]
     assert [reply.tokens for reply in replies] == [len(ids) for ids in batched]

@@ -72,11 +72,13 @@ def test_a_stopped_run_goes_on_to_the_same_replies(run_folder, source, tmp_path,
     assert not list(tmp_path.glob("*part*"))
 
 
-def test_two_processes_share_the_work(run_folder, source, tmp_path):
+def test_two_processes_share_the_work(run_folder, tmp_path):
+    source = tmp_path / "in.jsonl"
+    source.write_bytes(b"".join(make_dialogue(i, turns=4 + i % 3).to_line() for i in range(20)))
     arguments = [run_folder, "--max-reply-tokens", "6", "--seed", "2"]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29653"]
     done = subprocess.run(
-        [*command, "-m", "gistchat", "reply", source, tmp_path / "two.jsonl", *arguments],
+        [*command, "-m", "gistchat", "reply", source, tmp_path / "two[1].jsonl", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -84,7 +86,7 @@ def test_two_processes_share_the_work(run_folder, source, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     reply_to_file(open_session(run_folder), source, tmp_path / "one.jsonl")
-    assert rows_of(tmp_path / "two.jsonl") == rows_of(tmp_path / "one.jsonl")
+    assert rows_of(tmp_path / "two[1].jsonl") == rows_of(tmp_path / "one.jsonl")
 
 
 def test_bad_input_is_one_clear_line(run_folder, source, tmp_path):

@@ -1,6 +1,8 @@
 """Memory that rolls: the latest turns word for word, and a gist of those before, made from the gist before that."""
 
+import contextlib
 import hashlib
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -102,11 +104,15 @@ class RollingMemory:
         if job.gist and not update.sentences:
             return False
         digest = self.gist.digest
-        for _ in job.turns:
-            digest = chained(digest, self.window.popleft())
-            self._total -= self._costs.popleft()
+        for turn in job.turns:
+            digest = chained(digest, turn)
         made_by = f"textrank instead of {self.name}: {update.fell_back}" if update.fell_back else self.name
-        self._replace(Gist(update.sentences, self.gist.end + len(job.turns), digest, made_by))
+        gist = Gist(update.sentences, self.gist.end + len(job.turns), digest, made_by)
+        left = deque(itertools.islice(self.window, len(job.turns), None))
+        costs = deque(itertools.islice(self._costs, len(job.turns), None))
+        self.versions.append(Version(self.gist, self.pinned))
+        # All at once, so that a Ctrl-C in the middle leaves nothing that does not belong together.
+        self.gist, self.window, self._costs, self._total = gist, left, costs, sum(costs)
         return True
 
     def refresh(self, summarizer: Summarizer) -> str:
@@ -154,13 +160,15 @@ class RollingMemory:
             self.gist, self.pinned = self.versions.pop()
         self._hear_again(turns)
 
-    def rewind(self, turns: Sequence[Turn]) -> bool:
+    def rewind(self, turns: Sequence[Turn], summarizer: Summarizer | None = None) -> bool:
         """Go on from what the dialogue is now, after turns of it were edited or taken back.
 
         The latest version that covers only turns as they are now takes over; turns after it are in the window again.
 
         Args:
             turns: the whole dialogue.
+            summarizer: makes gists anew, step by step, of turns that do not fit into the window; without one, all stay
+                in it until the next refresh.
         Returns:
             Whether the gist had to go, as it covered something that changed.
         """
@@ -170,15 +178,18 @@ class RollingMemory:
             while self.versions and not self._covers(self.versions[-1].gist, digests):
                 self.versions.pop()
             self.gist = self.versions.pop().gist if self.versions else Gist(made_by=self.name)
-        self._hear_again(turns)
+        self._hear_again(turns, None if fits else summarizer)
         return not fits
 
-    def _hear_again(self, turns: Sequence[Turn]) -> None:
+    def _hear_again(self, turns: Sequence[Turn], summarizer: Summarizer | None = None) -> None:
         self.window.clear()
         self._costs.clear()
         self._total = 0
         for turn in turns[self.gist.end :]:
             self.add(turn)
+            if summarizer:
+                with contextlib.suppress(UserError):  # the turns stay in the window; the next refresh tries again
+                    self.refresh(summarizer)
 
     @staticmethod
     def _covers(gist: Gist, digests: dict[int, str]) -> bool:
