@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gistchat.checkpoint import Checkpoint, versions
 from gistchat.context import MODEL, USER, Context, RoleTurn
 from gistchat.dialogue import Dialogue, Turn
@@ -45,7 +47,11 @@ class FastEngine:
         """`folder`: a converted model; `limit`: tokens that it holds."""
         self.folder, self.format, self.limit, self.name = folder, prompt_format, limit, name
         self.prefilled = 0
-        self.generator = require("ctranslate2", "fast").Generator(str(folder), device="cpu")
+        self._load()
+
+    def _load(self) -> None:
+        threads = torch.get_num_threads()  # left to itself, the library takes four, whatever there are
+        self.generator = require("ctranslate2", "fast").Generator(str(self.folder), device="cpu", intra_threads=threads)
 
     def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
         """Let a draft grow to its end; yields each piece of text that can be shown."""
@@ -100,9 +106,8 @@ class FastEngine:
         drawn = sampling.temperature > 0
         if drawn and sampling.seed is not None:
             # The library seeds the generator of a thread once, when it is first used: a seed needs a new thread.
-            ctranslate2 = require("ctranslate2", "fast")
-            ctranslate2.set_random_seed(sampling.seed_of(row) % 2**31)
-            self.generator = ctranslate2.Generator(str(self.folder), device="cpu")
+            require("ctranslate2", "fast").set_random_seed(sampling.seed_of(row) % 2**31)
+            self._load()
         return {
             "max_length": sampling.max_tokens + 1,  # the end token is one of them
             "end_token": list(self.format.stop_ids),
