@@ -36,7 +36,7 @@ Written by `docs/model_card.py` from the files of one run. `gistchat chat` witho
 ## How good it is
 
 Perplexity of the gold reply, token-weighted, of {items} held-out replies, one per dialogue; 95 % bootstrap intervals
-over dialogues, differences paired.
+over dialogues, differences paired. Measured before the adapter was cut to 16 bits.
 
 {table}
 
