@@ -249,14 +249,16 @@ class ReplyTrainer(Trainer):
             return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         return super()._get_grad_norm(model, grad_norm)
 
-    def _diverged(self, what: str) -> UserError:
+    def _diverged(self, what: str, done: int = 0) -> UserError:
+        """What to say of a step: of the one that is under way, or with `done=1` of the one before."""
+        step = self.state.global_step + 1 - done
         return UserError(
-            f"the {what} is not a number at step {self.state.global_step + 1} (batch: {self._batch_names()}); lower "
+            f"the {what} is not a number at step {step} (batch: {self._batch_names(done)}); lower "
             f"train.learning_rate (now {self.args.learning_rate:g}). What was saved before is kept"
         )
 
-    def _batch_names(self) -> str:
-        first = self.state.global_step * self.config.batch_size
+    def _batch_names(self, done: int = 0) -> str:
+        first = (self.state.global_step - done) * self.config.batch_size
         names = [lesson.id for lesson in self.lessons[first : first + self.config.batch_size]]
         return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
@@ -269,6 +271,8 @@ class ReplyTrainer(Trainer):
         nats = sum(score_replies(self.model, self.format, self.validation[rank::world]))
         total = self.accelerator.reduce(torch.tensor(nats, dtype=torch.float64, device=self.args.device))
         loss = float(total) / sum(len(example.reply) for example in self.validation)
+        if not math.isfinite(loss):
+            raise self._diverged("validation loss", done=1)
         earlier = [entry["eval_loss"] for entry in self.state.log_history if "eval_loss" in entry]
         metrics = {"eval_loss": loss, "eval_perplexity": math.exp(min(loss, 50.0))}
         self.log(metrics)
