@@ -31,7 +31,8 @@ Written by `docs/model_card.py` from the files of one run. `gistchat chat` witho
 - **Training**: [recipes/adapter.toml](../recipes/adapter.toml): {steps} steps of {batch} replies, in {hours} hours on
   two processor cores; contexts of {budget} tokens, by the strategies {strategies} in turn. The step with the lowest
   validation loss ({loss:.3f} nats per token, step {best}) is kept.
-- **Make it again**: `gistchat run recipes/adapter.toml`, then `docs/model_card.py runs/adapter`.
+- **Make it again**: `gistchat run recipes/adapter.toml`, then
+  `.venv/bin/python docs/model_card.py runs/adapter --hours 1.5`.
 
 ## How good it is
 

@@ -10,7 +10,7 @@ import orjson
 import torch.distributed as dist
 
 from gistchat.chat import ChatSession
-from gistchat.dialogue import Dialogue, Malformed, read_jsonl
+from gistchat.dialogue import Dialogue, load_dialogues
 from gistchat.errors import UserError
 from gistchat.generate import generate_replies
 from gistchat.progress import progress, say
@@ -64,11 +64,7 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
 
 
 def _read(source: Path) -> list[Dialogue]:
-    dialogues = []
-    for found in read_jsonl(source):
-        if isinstance(found, Malformed):
-            raise UserError(str(found))
-        dialogues.append(found)
+    dialogues = load_dialogues(source)
     if not dialogues:
         raise UserError(f"{source}: no dialogue in it")
     seen: set[str] = set()
