@@ -92,7 +92,8 @@ class Terminal:
     def run(self, name: str, load: Path | None) -> None:
         end = self.session.recipe.chat.end_command
         if load:
-            self._obey(f"/load {load}")
+            self._load(str(load))  # what cannot be loaded ends the command: nothing was said here yet
+            self._tell()
         if self.interactive:
             print(f"Talking to {name}, context {self.session.recipe.chat.strategy}. /help lists commands.")
         while True:

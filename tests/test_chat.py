@@ -403,3 +403,9 @@ def test_a_defect_saves_the_conversation_before_it_shows(session, tmp_path, monk
         Terminal(session, lambda _: next(lines), False).run("x", None)
     [rescued] = tmp_path.glob("chat-rescued-*.jsonl")
     assert len(load_dialogues(rescued)[0].turns) == 4
+
+
+def test_a_chat_that_cannot_load_its_conversation_does_not_begin(run_folder, tmp_path):
+    done = gistchat("chat", str(run_folder), "--load", "none.jsonl", cwd=tmp_path, stdin="Hello\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "none.jsonl: no such file" in done.stderr
