@@ -1,66 +1,138 @@
-"""Likelihood of replies: one item at a time, logits everywhere; against batches of like length, logits on replies."""
+"""What an evaluation computes: likelihood and ranks, one item at a time with logits everywhere, against ours."""
 
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
-from figures import Pair
+from figures import Measurement, Pair
+from transformers import AutoModelForCausalLM
 
+from gistchat import metrics
+from gistchat.checkpoint import fit_embeddings
 from gistchat.dialogue import load_dialogues
 from gistchat.examples import ExampleBuilder, sample_targets
 from gistchat.likelihood import score_replies
 from gistchat.models import load_model, load_tokenizer, resolve_base
 from gistchat.prepare import DataConfig, prepare
 from gistchat.prompt import make_format
+from gistchat.ranking import Candidate, draw_others, rank_gold
 from gistchat.recipe import ContextConfig, ModelConfig, SummaryConfig
 from gistchat.summarize.store import SummaryStore
 
-ITEMS = 6
 STRATEGIES = ("last", "recent", "summary", "hybrid", "shuffled")
+SCRATCH = ModelConfig(name="gpt2", init="scratch", size="mini")
+SMOLLM2 = ModelConfig()
+REPLIES, RESAMPLES = 5_000, 10_000
 
 
-def setup():
-    base = resolve_base(ModelConfig(), 0)
-    tokenizer = load_tokenizer(base)
-    prompt_format = make_format("auto", tokenizer)
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(DataConfig(), Path(folder))
-        dialogues = load_dialogues(Path(folder) / "test.jsonl")
-        targets = sample_targets(dialogues, ITEMS, 0, 6, one_per_dialogue=True)
-        donors = [target.dialogue for target in targets]
-        store = SummaryStore(Path(folder) / "s", SummaryConfig("textrank"), ContextConfig(), prompt_format, "t")
-        store.add(donors)
-        builder = ExampleBuilder(prompt_format, ContextConfig(), store, 2048, donors)
-        examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in targets]
-    model = load_model(base)
-    score_replies(model, prompt_format, examples[:4])  # warm up
-    return model, examples, prompt_format
+class Setting:
+    """A model twice, as the library loads it and as we do, and examples of chitchat under every strategy."""
+
+    def __init__(self, config: ModelConfig, items: int) -> None:
+        base = resolve_base(config, 0)
+        self.format = make_format("auto", load_tokenizer(base))
+        self.plain = AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32).eval()
+        self.model = load_model(base)
+        for model in (self.plain, self.model):
+            fit_embeddings(model, len(self.format.tokenizer))
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(DataConfig(), Path(folder))
+            dialogues = load_dialogues(Path(folder) / "test.jsonl")
+            self.targets = sample_targets(dialogues, items, 0, 6, turns="one")
+            donors = [target.dialogue for target in self.targets]
+            store = SummaryStore(Path(folder) / "s", SummaryConfig("textrank"), ContextConfig(), self.format, "t")
+            store.add(donors)
+            builder = ExampleBuilder(self.format, ContextConfig(), store, 1024, donors)
+            self.examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in self.targets]
+        score_replies(self.model, self.format, self.examples[:4])  # warm up
+        one_at_a_time(self, self.examples[:2])
 
 
 @torch.inference_mode()
-def baseline(state) -> int:
-    model, examples, _ = state
-    for example in examples:
-        ids = torch.tensor([example.prompt + example.reply])
-        labels = ids.clone()
-        labels[:, : len(example.prompt)] = -100
-        model(input_ids=ids, labels=labels)
-    return len(examples)
+def one_at_a_time(setting: Setting, rows) -> int:
+    for row in rows:
+        setting.plain(input_ids=torch.tensor([row.ids]), labels=torch.tensor([row.labels]))
+    return len(rows)
 
 
-def ours(state) -> int:
-    model, examples, prompt_format = state
-    score_replies(model, prompt_format, examples)
-    return len(examples)
+def plain_likelihood(setting: Setting) -> int:
+    return one_at_a_time(setting, setting.examples)
+
+
+def our_likelihood(setting: Setting) -> int:
+    score_replies(setting.model, setting.format, setting.examples)
+    return len(setting.examples)
+
+
+def ranked(setting: Setting):
+    """Hybrid contexts and the texts that their gold replies are ranked among."""
+    examples = [example for example in setting.examples if example.context.strategy == "hybrid"][:4]
+    return examples, [draw_others(example.target, setting.targets) for example in examples]
+
+
+def plain_ranks(setting: Setting) -> int:
+    for example, texts in zip(*ranked(setting), strict=True):
+        replies = [example.reply, *(setting.format.encode_reply(text) for text in texts)]
+        one_at_a_time(setting, [Candidate.of(example.prompt, reply) for reply in replies])
+    return 4
+
+
+def our_ranks(setting: Setting) -> int:
+    return len(rank_gold(setting.model, setting.format, *ranked(setting)))
+
+
+def bootstrap_seconds() -> float:
+    """Seconds to draw all resamples and take the interval of a perplexity and of a paired difference."""
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(2, 40, REPLIES).tolist()
+    one, other = (metrics.perplexity((rng.normal(3, 1, REPLIES) * tokens).tolist(), tokens) for _ in range(2))
+    start = time.perf_counter()
+    weights = metrics.resample_weights(REPLIES, RESAMPLES, 0)
+    mine, theirs = (metrics.Sampled.of(metric, REPLIES, weights) for metric in (one, other))
+    mine.interval(), metrics.compared(mine, theirs)
+    return time.perf_counter() - start
 
 
 PAIR = Pair(
     "evaluate_items",
     "items/s",
-    f"likelihood of {ITEMS} chitchat replies with {len(STRATEGIES)} strategies, SmolLM2-135M in 32-bit floats; "
-    "baseline: one item at a time, logits at every position.",
-    setup,
-    baseline,
-    ours,
+    f"likelihood of 24 chitchat replies with {len(STRATEGIES)} strategies, GPT-2 of four layers (that of "
+    "recipes/findings.toml) in 32-bit floats; baseline: one item at a time, logits at every position.",
+    partial(Setting, SCRATCH, 24),
+    plain_likelihood,
+    our_likelihood,
+    repeats=5,
+    bound=3.0,
+)
+SMALL = Pair(
+    "evaluate_items_smollm2",
+    "items/s",
+    f"the same for 6 replies with {len(STRATEGIES)} strategies and SmolLM2-135M, where most of the work is in the "
+    "layers, not in the logits: by count of multiplications at most about 1.6 times.",
+    partial(Setting, SMOLLM2, 6),
+    plain_likelihood,
+    our_likelihood,
     repeats=3,
+)
+RANKS = Pair(
+    "rank_items",
+    "items/s",
+    "the gold reply's place among 20 candidates with SmolLM2-135M, hybrid contexts; baseline: each candidate alone, "
+    "the prompt read again for each.",
+    partial(Setting, SMOLLM2, 24),
+    plain_ranks,
+    our_ranks,
+    repeats=3,
+    peaks=False,
+)
+BOOTSTRAP = Measurement(
+    "bootstrap_seconds",
+    "s",
+    f"{RESAMPLES:,} bootstrap resamples of {REPLIES:,} replies: drawn, and the intervals of a perplexity and of a "
+    "paired difference. The bound is what it must not exceed.",
+    bootstrap_seconds,
+    5.0,
 )

@@ -45,7 +45,7 @@ class Setting:
             prepare(DataConfig(), Path(folder))
             dialogues = load_dialogues(Path(folder) / "train.jsonl")
             store = SummaryStore(Path(folder) / "s", SummaryConfig("textrank"), context, self.format, "t")
-            targets = sample_targets(dialogues, BATCH * STEPS, 0, 2, one_per_dialogue=True)
+            targets = sample_targets(dialogues, BATCH * STEPS, 0, 2, turns="one")
             store.add([target.dialogue for target in targets])
             self.builder = ExampleBuilder(self.format, context, store, 256)
             self.lessons = [Lesson.of(self.builder.build(target, "summary")) for target in targets]

@@ -1,29 +1,30 @@
-"""Stage 4: checkpoint and test dialogues -> predictions.jsonl and metrics.json."""
+"""Stage 4: checkpoint and test dialogues -> predictions.jsonl: likelihood, rank and reply of every item."""
 
-import dataclasses
 import json
+import math
 import shutil
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from gistchat import metrics
 from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
 from gistchat.examples import Example, ExampleBuilder, Target, TooLong, require_dialogues, sample_targets
 from gistchat.generate import TorchEngine, generate_replies
 from gistchat.likelihood import score_replies
-from gistchat.metrics import Interval, Metric
 from gistchat.progress import progress, say
 from gistchat.prompt import PromptFormat, render_gist
+from gistchat.ranking import draw_others, rank_gold
 from gistchat.recipe import EvaluateConfig, Recipe
 from gistchat.sampling import Sampling
-from gistchat.storage import atomic_text, read_json_lines, write_json
+from gistchat.storage import atomic_text, read_json_lines
 
 Row = dict[str, Any]
+WITHOUT_BUDGET = ("last", "full")  # these show nothing, or all that fits the model
+COMPUTED = ("nats", "rank", "candidates", "reply", "reply_tokens", "seconds", "prefill_seconds")
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,65 @@ class Subject:
     load: Callable[[], PreTrainedModel]  # called only where something is left to compute
 
 
+@dataclass(frozen=True)
+class Condition:
+    """What a model is tested with: a context strategy at a budget of tokens; None for those that have none."""
+
+    strategy: str
+    budget: int | None
+
+    def __str__(self) -> str:
+        return self.strategy if self.budget is None else f"{self.strategy}-{self.budget}"
+
+
+@dataclass(frozen=True)
+class Items:
+    """The replies that are scored, the same for every model and condition.
+
+    Attributes:
+        targets: that fit the model under every condition.
+        examples: by condition, aligned with the targets.
+        reused: by condition, how many tokens of each prompt a chat would have in its cache, as the prompt of the
+            answerer's reply before begins with them.
+        left_out: how many the model cannot hold.
+    """
+
+    targets: list[Target]
+    examples: dict[Condition, list[Example]]
+    reused: dict[Condition, list[int]] = field(default_factory=dict)
+    left_out: int = 0
+
+    def first(self, number: int) -> "Items":
+        """So many of them; 0: all."""
+        end = number or None
+        examples = {condition: some[:end] for condition, some in self.examples.items()}
+        reused = {condition: some[:end] for condition, some in self.reused.items()}
+        return Items(self.targets[:end], examples, reused, self.left_out)
+
+
+def conditions(recipe: Recipe) -> list[Condition]:
+    """Every strategy of the recipe at every budget."""
+    config = recipe.evaluate
+    budgets = config.budgets or [recipe.context.budget]
+    free = [Condition(strategy, None) for strategy in config.strategies if strategy in WITHOUT_BUDGET]
+    held = [
+        Condition(strategy, budget)
+        for budget in budgets
+        for strategy in config.strategies
+        if strategy not in WITHOUT_BUDGET
+    ]
+    return free + held
+
+
 def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
-    """The test replies that are scored, at most one per dialogue, the same for every model and strategy.
+    """The test replies that are scored, the same for every model and strategy.
 
     Raises:
-        UserError: no reply with enough history.
+        UserError: no reply with enough history, or a strategy that these dialogues cannot serve.
     """
     config = recipe.evaluate
     require_dialogues("test", test)
-    items = sample_targets(test, config.items, recipe.seed, config.min_history, one_per_dialogue=True)
+    items = sample_targets(test, config.items, recipe.seed, config.min_history, config.turns)
     if not items:
         raise UserError(
             f"no test reply has {config.min_history} turns before it; lower evaluate.min_history or give more dialogues"
@@ -52,58 +103,97 @@ def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
             "the control 'shuffled' needs two test dialogues with enough history: give more dialogues, lower "
             "evaluate.min_history, raise data.test_share, or leave 'shuffled' out of evaluate.strategies"
         )
+    if "gold" in config.strategies and (bare := [item for item in items if not item.dialogue.meta.get("gold")]):
+        raise UserError(
+            f"the strategy 'gold' needs dialogues with a summary or personas of their own, and {bare[0].dialogue.id} "
+            f"of {recipe.data.corpus} has none; leave 'gold' out of evaluate.strategies"
+        )
     return items
 
 
 def build_items(
-    items: Sequence[Target], strategies: Sequence[str], builder: ExampleBuilder
-) -> tuple[dict[str, list[Example]], int]:
-    """Examples by strategy, aligned by position, and how many items were left out: the model cannot hold them."""
-    built: dict[str, list[Example]] = {strategy: [] for strategy in strategies}
-    left_out = 0
-    for item in items:
+    targets: Sequence[Target], wanted: Sequence[Condition], builders: Mapping[int, ExampleBuilder]
+) -> Items:
+    """Examples of every target under every condition; targets that the model cannot hold are left out and counted.
+
+    Args:
+        builders: by budget.
+    """
+    first = next(iter(builders.values()))
+    examples: dict[Condition, list[Example]] = {condition: [] for condition in wanted}
+    reused: dict[Condition, list[int]] = {condition: [] for condition in wanted}
+    kept = []
+    for target in targets:
         try:
-            examples = [builder.build(item, strategy) for strategy in strategies]
+            built = [builders.get(one.budget, first).build(target, one.strategy) for one in wanted]
         except TooLong as error:
             say(f"left out: {error}")
-            left_out += 1
             continue
-        for strategy, example in zip(strategies, examples, strict=True):
-            built[strategy].append(example)
-    if left_out == len(items):
+        kept.append(target)
+        for condition, example in zip(wanted, built, strict=True):
+            examples[condition].append(example)
+            reused[condition].append(_reused(example, builders.get(condition.budget, first)))
+    if not kept:
         raise UserError("every test item is longer than the model takes")
-    return built, left_out
+    return Items(kept, examples, reused, len(targets) - len(kept))
+
+
+def _reused(example: Example, builder: ExampleBuilder) -> int:
+    """How many tokens the prompt shares with that of the answerer's reply before, that reply included."""
+    dialogue, turn = example.target.dialogue, example.target.turn
+    speaker = dialogue.turns[turn].speaker
+    before = [i for i in dialogue.reply_indices() if i < turn and dialogue.turns[i].speaker == speaker]
+    if not before:
+        return 0
+    try:
+        earlier = builder.build(Target(dialogue, before[-1]), example.context.strategy)
+    except TooLong:
+        return 0
+    shared = 0
+    for one, other in zip(earlier.ids, example.prompt[:-1], strict=False):
+        if one != other:
+            break
+        shared += 1
+    return shared
 
 
 def predict(
-    subject: Subject, prompt_format: PromptFormat, built: dict[str, list[Example]], config: EvaluateConfig, folder: Path
+    subject: Subject, prompt_format: PromptFormat, items: Items, config: EvaluateConfig, folder: Path
 ) -> list[Row]:
-    """Score and answer every item with every strategy. A strategy's finished rows are read back from `folder`.
+    """Score, rank and answer every item under every condition. Finished conditions are read back from `folder`.
 
-    Where strategies come to the same prompt (a short history fits whole), it is computed once, for the first.
+    Where conditions come to the same prompt (a short history fits whole), it is computed once, for the first.
     """
     rows: list[Row] = []
     known: dict[Hashable, Row] = {}
     model = None
-    for strategy, examples in built.items():
-        path = folder / f"{subject.name}-{strategy}.jsonl"
-        if path.exists():
-            say(f"evaluate {subject.name}, {strategy}: done before, skipped")
-            strategy_rows = read_json_lines(path)
+    for condition, examples in items.examples.items():
+        path = folder / f"{subject.name}-{condition}.jsonl"
+        found = read_json_lines(path) if path.exists() else []
+        if [row["id"] for row in found] == [target.id for target in items.targets]:
+            say(f"evaluate {subject.name}, {condition}: done before, skipped")
         else:
             model = model or subject.load()
-            strategy_rows = [_row(subject.name, strategy, example, prompt_format) for example in examples]
-            _fill_rows(strategy_rows, model, prompt_format, examples, known, config)
-            with atomic_text(path) as file:
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in strategy_rows)
-        for example, row in zip(examples, strategy_rows, strict=True):
+            found = [
+                _row(subject.name, condition, example, shared, prompt_format)
+                for example, shared in zip(examples, items.reused[condition], strict=True)
+            ]
+            title = f"evaluate {subject.name}, {condition}"
+            _fill_rows(found, model, prompt_format, items, examples, known, config, title)
+            write_rows(path, found)
+        for example, row in zip(examples, found, strict=True):
             known.setdefault(_identity(example), row)
-        rows += strategy_rows
+        rows += found
     return rows
 
 
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    with atomic_text(path) as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
 def _identity(example: Example) -> Hashable:
-    """Equal for strategies that come to the same prompt for the same reply."""
+    """Equal for conditions that come to the same prompt for the same reply."""
     return example.target.id, tuple(example.prompt)
 
 
@@ -111,173 +201,94 @@ def _fill_rows(
     rows: list[Row],
     model: PreTrainedModel,
     prompt_format: PromptFormat,
+    items: Items,
     examples: Sequence[Example],
     known: dict[Hashable, Row],
     config: EvaluateConfig,
+    title: str,
 ) -> None:
-    """Add likelihoods and replies to the rows of one strategy."""
+    """Add likelihoods, ranks and replies to the rows of one condition."""
     new = []
     for i, example in enumerate(examples):
         same = known.get(_identity(example))
         if same is None:
             new.append(i)
         else:
-            rows[i] |= {name: same[name] for name in ("nats", "reply", "reply_tokens", "seconds")}
+            rows[i] |= {name: same[name] for name in COMPUTED}
+    ranked = [i for i in new if i < config.rank_items]
     answered = [i for i in new if i < config.reply_items]
-    title = f"evaluate {rows[0]['model']}, {rows[0]['strategy']}"
-    with progress(title, len(new) + len(answered)) as advance:
+    with progress(title, len(new) + len(ranked) + len(answered)) as advance:
         nats = score_replies(model, prompt_format, [examples[i] for i in new], config.batch_tokens, advance)
         for i, value in zip(new, nats, strict=True):
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{title}: the likelihood of {rows[i]['id']} is {value}; the weights are damaged or the training "
+                    "diverged (conditions that were finished are kept)"
+                )
             rows[i]["nats"] = value
+        others = [draw_others(items.targets[i], items.targets) for i in ranked]
+        places = rank_gold(model, prompt_format, [examples[i] for i in ranked], others, config.batch_tokens, advance)
+        for i, place, texts in zip(ranked, places, others, strict=True):
+            rows[i] |= {"rank": place, "candidates": len(texts) + 1}
         sampling = Sampling(max_tokens=config.max_reply_tokens)
         prompts = [examples[i].prompt for i in answered]
         engine = TorchEngine(model, prompt_format)
         replies = generate_replies(engine, prompts, sampling, config.batch_tokens, advance)
         for i, reply in zip(answered, replies, strict=True):
-            rows[i] |= {"reply": reply.text, "reply_tokens": reply.tokens, "seconds": reply.seconds}
+            rows[i] |= {"reply": reply.text, "reply_tokens": reply.tokens}
+            rows[i] |= {"seconds": reply.seconds, "prefill_seconds": reply.prefill}
 
 
-def _row(model: str, strategy: str, example: Example, prompt_format: PromptFormat) -> Row:
+def _row(model: str, condition: Condition, example: Example, reused: int, prompt_format: PromptFormat) -> Row:
     context = example.context
     return {
         "id": example.target.id,
         "dialogue": example.target.dialogue.id,
         "turn": example.target.turn,
         "model": model,
-        "strategy": strategy,
+        "strategy": condition.strategy,
+        "budget": condition.budget,
         "gist": render_gist(context.lines),
         "boundary": context.boundary,
         "context": [{"role": turn.role, "text": turn.text} for turn in (*context.turns, context.last)],
         "prompt": prompt_format.tokenizer.decode(example.prompt),
         "prompt_tokens": len(example.prompt),
+        "reused_tokens": reused,
         "context_tokens": context.tokens,
         "gold": example.target.gold,
         "gold_tokens": len(example.reply),
+        "gold_bytes": len(example.target.gold.encode()),
         "nats": None,
+        "rank": None,
+        "candidates": None,
         "reply": None,
         "reply_tokens": None,
         "seconds": None,
+        "prefill_seconds": None,
     }
 
 
-def measure(rows: Sequence[Row]) -> dict[str, tuple[Metric, int]]:
-    """All metrics of one model and strategy, each with the number of items it is over."""
-    answered = [row for row in rows if row["reply"] is not None]
-    found = [(metrics.perplexity([row["nats"] for row in rows], [row["gold_tokens"] for row in rows]), len(rows))]
-    found.append(
-        (Metric("prompt_tokens", "tokens", "lower", metrics.mean([r["prompt_tokens"] for r in rows])), len(rows))
-    )
-    if answered:
-        replies, golds = [row["reply"] for row in answered], [row["gold"] for row in answered]
-        on_replies = [
-            *metrics.rouge(replies, golds),
-            metrics.bleu(replies, golds),
-            metrics.distinct(replies, 1),
-            metrics.distinct(replies, 2),
-            Metric("reply_tokens", "tokens", "", metrics.mean([row["reply_tokens"] for row in answered])),
-            Metric("empty", "%", "lower", metrics.mean([100.0 * (not reply) for reply in replies])),
-            Metric("seconds", "s per reply", "lower", metrics.mean([row["seconds"] for row in answered])),
-        ]
-        found += [(metric, len(answered)) for metric in on_replies]
-    return {metric.name: (metric, items) for metric, items in found}
-
-
-def summarize_metrics(rows: Sequence[Row], recipe: Recipe) -> dict[str, Any]:
-    """The content of metrics.json: every metric with its interval, and its paired difference to the baseline."""
-    config = recipe.evaluate
-    by_pair: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        by_pair.setdefault((row["model"], row["strategy"]), []).append(row)
-    measured = {pair: measure(pair_rows) for pair, pair_rows in by_pair.items()}
-    weights = {
-        items: metrics.resample_weights(items, config.resamples, recipe.seed)
-        for found in measured.values()
-        for _, items in found.values()
-    }
-    results = []
-    for (model, strategy), found in measured.items():
-        values = {}
-        for name, (metric, items) in found.items():
-            values[name] = _interval_json(metrics.interval(metric, items, weights[items]))
-            values[name] |= {"items": items, "unit": metric.unit, "better": metric.better}
-            if strategy != config.baseline:
-                baseline, _ = measured[model, config.baseline][name]
-                difference = metrics.paired_difference(metric, baseline, items, weights[items])
-                values[name]["difference"] = _interval_json(difference)
-        results.append({"model": model, "strategy": strategy, "metrics": values})
-    return {
-        "baseline": config.baseline,
-        "confidence": metrics.CONFIDENCE,
-        "resamples": config.resamples,
-        "results": results,
-        "comparisons": _comparisons(measured, weights),
-    }
-
-
-def _comparisons(measured: dict[tuple[str, str], dict[str, tuple[Metric, int]]], weights: dict[int, Any]) -> list[Row]:
-    """The questions that the table is read for: does tuning help, and does it matter whose summary it is?"""
-    pairs = [((model, "summary"), (model, "shuffled")) for model in ("base", "tuned")]
-    pairs += [(("tuned", strategy), ("base", strategy)) for model, strategy in measured if model == "tuned"]
-    found = []
-    for one, other in pairs:
-        if one in measured and other in measured:
-            metric, items = measured[one]["perplexity"]
-            difference = metrics.paired_difference(metric, measured[other]["perplexity"][0], items, weights[items])
-            found.append(
-                {
-                    "metric": "perplexity",
-                    "of": " ".join(one),
-                    "minus": " ".join(other),
-                    **_interval_json(difference),
-                    "significant": difference.high < 0 or difference.low > 0,
-                }
-            )
-    return found
-
-
-def _interval_json(found: Interval) -> dict[str, float]:
-    return {"value": found.value, "low": found.low, "high": found.high}
-
-
-def evaluate(
-    recipe: Recipe,
-    subjects: Sequence[Subject],
-    prompt_format: PromptFormat,
-    built: dict[str, list[Example]],
-    left_out: int,
-    folder: Path,
-    key: str,
-) -> dict[str, Any]:
-    """Write predictions.jsonl and metrics.json to the run `folder`; returns the metrics.
-
-    Rows finished under the same `key` are not computed again.
-    """
+def open_parts(folder: Path, key: str) -> Path:
+    """The folder of rows that were finished under the same `key`, which are not computed again; emptied for another."""
     parts = folder / "evaluation"
     if not (parts / key).exists():
         shutil.rmtree(parts, ignore_errors=True)
         parts.mkdir(parents=True)
         (parts / key).touch()
-    rows = [row for subject in subjects for row in predict(subject, prompt_format, built, recipe.evaluate, parts)]
-    with atomic_text(folder / "predictions.jsonl") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    values = summarize_metrics(rows, recipe)
-    items = len(next(iter(built.values())))
-    values |= {
-        "items": items,
-        "reply_items": min(items, recipe.evaluate.reply_items),
-        "left_out": left_out,
-        "budget": recipe.context.budget,
-        "min_history": recipe.evaluate.min_history,
-    }
-    write_json(folder / "metrics.json", values)
-    return values
+    return parts
 
 
-def describe(recipe: Recipe) -> Row:
-    """The parts of a recipe that evaluation depends on, for its fingerprint."""
+def what_rows_depend_on(recipe: Recipe) -> Row:
+    """The parts of a recipe that change a row, for the fingerprint of finished ones.
+
+    Strategies and budgets do not: each condition has a file of its own.
+    """
+    config = recipe.evaluate
     return {
         "seed": recipe.seed,
-        "context": dataclasses.asdict(recipe.context),
-        "summary": dataclasses.asdict(recipe.summary),
-        "evaluate": dataclasses.asdict(recipe.evaluate),
+        "full": [recipe.context.full_limit, recipe.context.max_turns, recipe.context.summary_share],
+        "summary": [recipe.summary.method, recipe.summary.recency, recipe.summary.model, recipe.summary.prompt],
+        "items": [config.items, config.turns, config.min_history],
+        "answers": [config.reply_items, config.rank_items, config.max_reply_tokens],
+        "probe": config.probe_items,
     }

@@ -64,27 +64,25 @@ def sample_targets(
     count: int,
     seed: int,
     min_history: int = 1,
-    one_per_dialogue: bool = False,
+    turns: str = "all",
     weights: Mapping[str, float] | None = None,
 ) -> list[Target]:
     """Up to `count` replies, drawn without replacement, the same for the same seed and dialogues.
 
     Args:
         min_history: turns before the reply, at least.
-        one_per_dialogue: draw dialogues, then a reply of each, so that items are independent.
+        turns: all | one (a reply of each dialogue, drawn, so that items are independent) | last (of each dialogue).
         weights: by corpus: 2 puts its replies into the pool twice, 0.5 a random half of them; 1 where none is given.
     """
     rng = random.Random(seed)
-    if one_per_dialogue:
-        pool = []
-        for dialogue in dialogues:
-            turns = [turn for turn in dialogue.reply_indices() if turn >= min_history]
-            if turns:
-                pool.append(Target(dialogue, rng.choice(turns)))
-    else:
-        pool = [
-            Target(dialogue, turn) for dialogue in dialogues for turn in dialogue.reply_indices() if turn >= min_history
-        ]
+    pool = []
+    for dialogue in dialogues:
+        replies = [turn for turn in dialogue.reply_indices() if turn >= min_history]
+        if turns == "one" and replies:
+            replies = [rng.choice(replies)]
+        elif turns == "last":
+            replies = replies[-1:]
+        pool += [Target(dialogue, turn) for turn in replies]
     if weights:
         copies = ((target, weights.get(target.dialogue.corpus, 1.0)) for target in pool)
         pool = [target for target, weight in copies for _ in range(int(weight) + (rng.random() < weight % 1))]
@@ -209,6 +207,24 @@ class ExampleBuilder:
             ]
 
         return of_prefix
+
+
+def builders_by_budget(
+    budgets: Sequence[int],
+    prompt_format: PromptFormat,
+    config: ContextConfig,
+    stores: Mapping[int, SummaryStore],
+    limit: int,
+    donors: Sequence[Dialogue] = (),
+    reserve: int = 0,
+) -> dict[int, ExampleBuilder]:
+    """A builder for each budget, the recipe's own where none is given; see `ExampleBuilder`."""
+    return {
+        budget: ExampleBuilder(
+            prompt_format, dataclasses.replace(config, budget=budget), stores[budget], limit, donors, reserve
+        )
+        for budget in budgets or [config.budget]
+    }
 
 
 def _gold(dialogue: Dialogue) -> Summarize:

@@ -47,6 +47,7 @@ class FastEngine:
         """`folder`: a converted model; `limit`: tokens that it holds."""
         self.folder, self.format, self.limit, self.name = folder, prompt_format, limit, name
         self.prefilled = 0
+        self.prefill_seconds = None  # the library does not tell
         self._load()
 
     def _load(self) -> None:

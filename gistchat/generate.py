@@ -22,6 +22,7 @@ class Reply:
     Attributes:
         tokens: how many it has, its end token not counted.
         seconds: its share of its batch's wall time.
+        prefill: of these, its share of the time until the batch's first token, where the engine tells.
         likelihood: mean log-likelihood per token (nats), the end token included.
         ended: "end" | "stop" | "length".
     """
@@ -31,6 +32,7 @@ class Reply:
     seconds: float
     likelihood: float = 0.0
     ended: str = ""
+    prefill: float | None = None
 
 
 class Engine(Protocol):
@@ -38,11 +40,13 @@ class Engine(Protocol):
 
     Attributes:
         prefilled: tokens of the last streamed prompt that had to be read; the others were in the cache.
+        prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
     """
 
     name: str
     format: PromptFormat
     prefilled: int
+    prefill_seconds: float | None
 
     def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
         """Let a draft grow to its end; yields each piece of text that can be shown."""
@@ -87,9 +91,10 @@ def generate_replies(
         seeds = [number * sampling.draws + draw for number in numbers for draw in range(sampling.draws)]
         drafts = engine.fill([prompts[i] for i in wanted], sampling, seeds)
         seconds = (time.perf_counter() - start) / len(batch)
+        prefill = engine.prefill_seconds and engine.prefill_seconds / len(batch)
         for place, i in enumerate(batch):
             best = _best(drafts[place * sampling.draws : (place + 1) * sampling.draws])
-            replies[i] = Reply(best.text, len(best.ids), seconds, best.likelihood, best.ended)
+            replies[i] = Reply(best.text, len(best.ids), seconds, best.likelihood, best.ended, prefill)
         advance(len(batch))
     return replies
 
@@ -111,6 +116,7 @@ class TorchEngine:
     def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat) -> None:
         self.model, self.format = model, prompt_format
         self.prefilled = 0
+        self.prefill_seconds: float | None = None
         self._known: list[int] = []  # the tokens whose keys and values are in the cache
         self._cache = DynamicCache()
 
@@ -163,8 +169,10 @@ class TorchEngine:
             ]
         seen = torch.arange(longest) >= torch.tensor(padding)[:, None]
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
+        start, self.prefill_seconds = time.perf_counter(), None
         while places:
             logits = self._forward(new, seen if max(padding) else None, types, cache, positions)
+            self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
             replies = torch.tensor([drafts[i].ids for i in places], dtype=torch.long)
             tokens, scores = choose(logits, replies)
             for i, token, score in zip(places, tokens, scores, strict=True):

@@ -63,7 +63,7 @@ def choose_targets(
         drawn = _last_of_each_speaker(drawn)
     if not drawn:
         raise UserError("the train split holds no reply to learn from")
-    held_out = sample_targets(validation, config.validation_items, seed, one_per_dialogue=True)
+    held_out = sample_targets(validation, config.validation_items, seed, turns="one")
     if not held_out:
         raise UserError(
             "the validation split holds no reply to choose the best checkpoint by; raise data.validation_share"
@@ -87,24 +87,27 @@ def _last_of_each_speaker(targets: Sequence[Target]) -> list[Target]:
 
 
 def build_lessons(
-    targets: Sequence[Target], config: TrainConfig, builder: ExampleBuilder, seed: int
+    targets: Sequence[Target], config: TrainConfig, builders: Sequence[ExampleBuilder], seed: int
 ) -> tuple[list[Lesson], int]:
     """The lessons in the order in which passes over the targets come to them, and how many were left out as too long.
 
-    Each pass after the first has an order of its own, and the context strategies take turns.
+    Each pass after the first has an order of its own. The context strategies take turns, and each time all of them had
+    theirs, the next of the builders, which differ by their budgets, takes over.
     """
     if config.targets == "all":
-        return _whole_dialogues(targets, config, builder, seed)
-    known: dict[tuple[int, str], Lesson | None] = {}
+        return _whole_dialogues(targets, config, builders[0], seed)
+    kinds = [(builder, strategy) for builder in builders for strategy in config.strategies]
+    known: dict[tuple[int, int], Lesson | None] = {}
     lessons: list[Lesson] = []
     left_out = 0
     order = _passes(len(targets), _needed(config, len(targets)), seed)
     with progress("build examples", len(order)) as advance:
         for i, number in enumerate(order):
-            key = number, config.strategies[i % len(config.strategies)]
+            key = number, i % len(kinds)
             if key not in known:
+                builder, strategy = kinds[key[1]]
                 try:
-                    known[key] = Lesson.of(builder.build(targets[number], key[1]))
+                    known[key] = Lesson.of(builder.build(targets[number], strategy))
                 except TooLong:
                     known[key] = None
             if (lesson := known[key]) is None:

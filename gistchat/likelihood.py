@@ -1,15 +1,17 @@
-"""The likelihood of replies: right-padded batches, and logits only where there is a label."""
+"""The likelihood of replies: right-padded batches, logits only where there is a label, shared beginnings read once."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from gistchat.prompt import PromptFormat
 
 IGNORED = -100  # torch's label of positions without a loss
+WORTH_SHARING = 8  # tokens; keeping fewer costs more than reading them again
 
 
 class Labelled(Protocol):
@@ -45,13 +47,24 @@ def collate(rows: Sequence[Labelled], prompt_format: PromptFormat) -> dict[str, 
     return batch if types is None else {**batch, "token_type_ids": types}
 
 
-def label_losses(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Negative log-likelihood in nats of every label of a batch, row by row; shape (labels,)."""
+def label_losses(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], beginning: DynamicCache | None = None
+) -> torch.Tensor:
+    """Negative log-likelihood in nats of every label of a batch, row by row; shape (labels,).
+
+    Args:
+        beginning: keys and values of the tokens that all rows begin with, of one row; these have no labels.
+    """
+    past: dict[str, object] = {"use_cache": False}
+    if beginning is not None:
+        start = beginning.get_seq_length()
+        batch = {name: tensor[:, start:] for name, tensor in batch.items()}
+        past = {"past_key_values": _repeated(beginning, len(batch["labels"]))}
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     following = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
     labelled = following != IGNORED
     with _only_at(model, labelled):
-        logits = model(**inputs, use_cache=False).logits
+        logits = model(**inputs, **past).logits
     return torch.nn.functional.cross_entropy(logits.float(), following[labelled], reduction="none")
 
 
@@ -104,6 +117,33 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return batches
 
 
+def _shared_length(rows: Sequence[Labelled]) -> int:
+    """How many tokens all rows begin with, short of the one that the first label follows."""
+    ends = [next(i for i, label in enumerate(row.labels) if label != IGNORED) - 1 for row in rows]
+    first = rows[0].ids
+    for i in range(min(ends)):
+        if any(row.ids[i] != first[i] for row in rows):
+            return i
+    return min(ends)
+
+
+def _beginning(model: PreTrainedModel, rows: Sequence[Labelled], prompt_format: PromptFormat) -> DynamicCache | None:
+    """Keys and values of what all rows begin with; None where that is hardly anything."""
+    length = _shared_length(rows)
+    if len(rows) < 2 or length < WORTH_SHARING:
+        return None
+    batch = collate(rows[:1], prompt_format)
+    inputs = {name: tensor[:, :length].to(model.device) for name, tensor in batch.items() if name != "labels"}
+    return model(**inputs, past_key_values=DynamicCache(), logits_to_keep=1).past_key_values
+
+
+def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
+    """The same for each row of a batch, to be added to."""
+    repeated = copy.deepcopy(cache)
+    repeated.batch_repeat_interleave(rows)
+    return repeated
+
+
 @torch.inference_mode()
 def score_replies(
     model: PreTrainedModel,
@@ -114,9 +154,12 @@ def score_replies(
 ) -> list[float]:
     """Summed negative log-likelihood (nats) of each row's labels: of an example's reply, its end token included."""
     scores = [0.0] * len(rows)
+    if not rows:
+        return scores
+    beginning = _beginning(model, rows, prompt_format)
     for batch in length_batches([len(row.ids) for row in rows], batch_tokens):
         tensors = collate([rows[i] for i in batch], prompt_format)
-        losses = label_losses(model, {name: tensor.to(model.device) for name, tensor in tensors.items()})
+        losses = label_losses(model, {name: tensor.to(model.device) for name, tensor in tensors.items()}, beginning)
         counts = (tensors["labels"][:, 1:] != IGNORED).sum(1).tolist()
         for i, own in zip(batch, losses.split(counts), strict=True):
             scores[i] = float(own.sum())

@@ -6,7 +6,7 @@ resample is a row of weights: one matrix product serves all resamples.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from gistchat.errors import require
 
 CONFIDENCE = 0.95
+DRAWN_AT_ONCE = 100  # resamples, so that what is counted stays in the processor's cache
 AGAINST_GOLD = ("rouge1", "rouge2", "rougeL", "bleu", "chrf", "f1", "rouge1_old")
 
 
@@ -37,8 +38,13 @@ class Interval:
 
 
 def ratio_of_sums(numerator: Sequence[float], denominator: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
-    top, bottom = np.asarray(numerator, float), np.asarray(denominator, float)
-    return lambda weights: (weights @ top) / np.maximum(weights @ bottom, 1e-12)
+    both = np.stack([np.asarray(numerator, float), np.asarray(denominator, float)], axis=1)
+
+    def values(weights: np.ndarray) -> np.ndarray:
+        sums = weights @ both.astype(weights.dtype)  # a mixed product would copy all weights
+        return sums[:, 0] / np.maximum(sums[:, 1], 1e-12)
+
+    return values
 
 
 def mean(values: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
@@ -49,6 +55,12 @@ def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> Metric:
     """exp of the mean negative log-likelihood per token, all tokens of all replies weighing the same."""
     per_token = ratio_of_sums(nats, tokens)
     return Metric("perplexity", "per token", "lower", lambda weights: np.exp(np.minimum(per_token(weights), 700.0)))
+
+
+def bits_per_byte(nats: Sequence[float], lengths: Sequence[int]) -> Metric:
+    """Bits per byte of the gold replies in UTF-8, end tokens included: comparable between tokenizers."""
+    per_byte = ratio_of_sums(nats, lengths)
+    return Metric("bits_per_byte", "bits", "lower", lambda weights: per_byte(weights) / np.log(2))
 
 
 def rouge(replies: Sequence[str], golds: Sequence[str]) -> list[Metric]:
@@ -74,7 +86,7 @@ def bleu(replies: Sequence[str], golds: Sequence[str]) -> Metric:
     statistics = np.asarray(rows, float)
 
     def values(weights: np.ndarray) -> np.ndarray:
-        sums = weights @ statistics
+        sums = np.rint(weights @ statistics.astype(weights.dtype))
         return np.asarray(
             [
                 BLEU.compute_bleu(
@@ -148,10 +160,15 @@ def distinct(replies: Sequence[str], n: int) -> Metric:
     totals = np.asarray([len(item) for item in grams], float)
 
     def values(weights: np.ndarray) -> np.ndarray:
-        different = ((weights > 0).astype(np.float32) @ present > 0).sum(1)
-        return 100 * different / np.maximum(weights @ totals, 1)
+        different = np.concatenate([((some > 0).astype(np.float32) @ present > 0).sum(1) for some in _chunks(weights)])
+        return 100 * different / np.maximum(weights @ totals.astype(weights.dtype), 1)
 
     return Metric(f"distinct{n}", "%", "higher", values)
+
+
+def _chunks(weights: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(weights), DRAWN_AT_ONCE):
+        yield weights[first : first + DRAWN_AT_ONCE]
 
 
 def _ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
@@ -161,13 +178,32 @@ def _ngrams(words: list[str], n: int) -> list[tuple[str, ...]]:
 def resample_weights(items: int, resamples: int, seed: int) -> np.ndarray:
     """How often each item is drawn in each bootstrap resample (Efron 1979); shape (resamples, items)."""
     generator = np.random.default_rng(seed)
-    return generator.multinomial(items, np.full(items, 1 / items), size=resamples).astype(float)
+    weights = np.empty((resamples, items), np.float32)
+    for first in range(0, resamples, DRAWN_AT_ONCE):
+        rows = min(DRAWN_AT_ONCE, resamples - first)
+        drawn = generator.integers(0, items, (rows, items)) + np.arange(rows)[:, None] * items
+        weights[first : first + rows] = np.bincount(drawn.ravel(), minlength=rows * items).reshape(rows, items)
+    return weights
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A metric over all items, and in each bootstrap resample."""
+
+    value: float
+    resampled: np.ndarray
+
+    @classmethod
+    def of(cls, metric: Metric, items: int, weights: np.ndarray) -> "Sampled":
+        return cls(float(metric.values(np.ones((1, items)))[0]), metric.values(weights))
+
+    def interval(self) -> Interval:
+        return Interval(self.value, *_bounds(self.resampled))
 
 
 def interval(metric: Metric, items: int, weights: np.ndarray) -> Interval:
     """The metric over all items, with its bootstrap interval."""
-    value = float(metric.values(np.ones((1, items)))[0])
-    return Interval(value, *_bounds(metric.values(weights)))
+    return Sampled.of(metric, items, weights).interval()
 
 
 def paired_difference(metric: Metric, other: Metric, items: int, weights: np.ndarray) -> Interval:
@@ -175,6 +211,32 @@ def paired_difference(metric: Metric, other: Metric, items: int, weights: np.nda
     ones = np.ones((1, items))
     value = float(metric.values(ones)[0] - other.values(ones)[0])
     return Interval(value, *_bounds(metric.values(weights) - other.values(weights)))
+
+
+def compared(one: "Sampled", other: "Sampled") -> dict[str, float]:
+    """one - other, over the same resamples of the same items: value, low, high, ratio with its interval, p-value.
+
+    The p-value is two-sided: twice the smaller share of resamples on either side of no difference (Efron and
+    Tibshirani 1993).
+    """
+    low, high = _bounds(one.resampled - other.resampled)
+    found = {"value": one.value - other.value, "low": low, "high": high}
+    if other.value > 0 and (other.resampled > 0).all():
+        ratio_low, ratio_high = _bounds(one.resampled / other.resampled)
+        found |= {"ratio": one.value / other.value, "ratio_low": ratio_low, "ratio_high": ratio_high}
+    sides = one.resampled <= other.resampled, one.resampled >= other.resampled
+    smaller = min((1 + int(side.sum())) / (1 + len(side)) for side in sides)
+    return {**found, "p": min(1.0, 2 * smaller)}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the order they came (Holm 1979)."""
+    corrected = [0.0] * len(p_values)
+    most = 0.0
+    for place, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        most = max(most, min(1.0, p_values[i] * (len(p_values) - place)))
+        corrected[i] = most
+    return corrected
 
 
 def _bounds(values: np.ndarray) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from gistchat import metrics
+from gistchat.analysis import reply_metrics
 from gistchat.dialogue import Malformed, json_lines, require_text
 from gistchat.errors import UserError
 from gistchat.metrics import Metric
@@ -111,17 +112,7 @@ def align(predictions: Sequence[Text], references: Sequence[Text], names: tuple[
 
 def measures(replies: Sequence[str], golds: Sequence[str], old: bool = False) -> list[Metric]:
     """Every metric of replies against gold ones; `old`: the paper's, too."""
-    found = [
-        *metrics.rouge(replies, golds),
-        metrics.bleu(replies, golds),
-        metrics.chrf(replies, golds),
-        metrics.unigram_f1(replies, golds),
-        metrics.distinct(replies, 1),
-        metrics.distinct(replies, 2),
-        metrics.self_repetition(replies),
-        Metric("words", "words", "", metrics.mean([len(reply.split()) for reply in replies])),
-        Metric("empty", "%", "lower", metrics.mean([100.0 * (not reply.strip()) for reply in replies])),
-    ]
+    found = reply_metrics(replies, golds)
     return [*found, metrics.old_rouge(replies, golds)] if old else found
 
 

@@ -95,6 +95,9 @@ class TrainConfig:
         default_factory=lambda: ["summary", "hybrid", "recent", "last"],
         metadata={"help": "context strategies of the training examples, in equal parts"},
     )
+    budgets: list[int] = field(
+        default_factory=list, metadata={"help": "token budgets of the training examples, in turn; []: context.budget"}
+    )
     targets: str = field(
         default="one",
         metadata={"help": "one: a reply per row | all: every reply of a dialogue in one pass (strategy full only)"},
@@ -152,14 +155,30 @@ class EvaluateConfig:
     strategies: list[str] = field(
         default_factory=lambda: list(STRATEGIES), metadata={"help": f"of: {', '.join(STRATEGIES)}, rolling, gold"}
     )
+    budgets: list[int] = field(
+        default_factory=list,
+        metadata={"help": "token budgets that each strategy is scored at; []: context.budget, the most there can be"},
+    )
     baseline: str = field(default="recent", metadata={"help": "strategy that the others are compared with"})
-    items: int = field(default=200, metadata={"help": "test replies scored by perplexity, at most one per dialogue"})
+    items: int = field(default=200, metadata={"help": "test replies whose likelihood is scored, at most"})
+    turns: str = field(
+        default="one",
+        metadata={"help": "which replies: one of each dialogue, drawn | last: of each dialogue, the last | all: any"},
+    )
     reply_items: int = field(default=100, metadata={"help": "of these, how many get a generated reply"})
+    rank_items: int = field(
+        default=0,
+        metadata={"help": "of these, for how many the gold reply is ranked among 20 candidates by likelihood"},
+    )
+    probe_items: int = field(
+        default=0, metadata={"help": "generated dialogues in which a fact told early is asked for late"}
+    )
     min_history: int = field(default=6, metadata={"help": "turns before the reply, at least"})
     max_reply_tokens: int = field(default=40, metadata={"help": "tokens per generated reply, at most"})
     base: bool = field(default=True, metadata={"help": "also score the base model without fine-tuning"})
+    base_items: int = field(default=0, metadata={"help": "on so many of the items; 0: on all"})
     batch_tokens: int = field(default=4096, metadata={"help": "tokens per forward pass"})
-    resamples: int = field(default=2000, metadata={"help": "bootstrap resamples, by dialogue"})
+    resamples: int = field(default=10_000, metadata={"help": "bootstrap resamples, by dialogue"})
 
 
 @dataclass
@@ -192,6 +211,31 @@ class ChatConfig:
 
 
 @dataclass
+class VariantConfig:
+    """One of the models that an experiment compares."""
+
+    name: str = field(default="", metadata={"help": "as tables show it"})
+    set: list[str] = field(default_factory=list, metadata={"help": "settings of its own, each section.field=value"})
+    specialists: bool = field(
+        default=False, metadata={"help": "a model for each of train.strategies, tested with that strategy only"}
+    )
+    needs_hub: bool = field(default=False, metadata={"help": "left out with --offline"})
+
+
+@dataclass
+class ExperimentConfig:
+    """Several runs and their comparison, in one recipe."""
+
+    seeds: list[int] = field(default_factory=list, metadata={"help": "each variant is run with each; []: the recipe's"})
+    offline: list[str] = field(
+        default_factory=list, metadata={"help": "settings that --offline makes, each section.field=value"}
+    )
+    variants: list[VariantConfig] = field(
+        default_factory=list, metadata={"help": "the models that are compared; none: the recipe is a single run"}
+    )
+
+
+@dataclass
 class Recipe:
     """The whole way, from corpus to report."""
 
@@ -204,6 +248,7 @@ class Recipe:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     chat: ChatConfig = field(default_factory=ChatConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
 
 
 CHOICES = {
@@ -218,6 +263,7 @@ CHOICES = {
     "train.strategies": (*STRATEGIES, "rolling", "gold"),
     "evaluate.strategies": (*STRATEGIES, "rolling", "gold"),
     "evaluate.baseline": (*STRATEGIES, "rolling", "gold"),
+    "evaluate.turns": ("one", "last", "all"),
     "chat.strategy": (*(name for name in STRATEGIES if name != "shuffled"), "rolling"),
     "chat.engine": ("torch", "ctranslate2", "ctranslate2-int8"),
     "data.on_error": ("stop", "skip"),
@@ -259,6 +305,9 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "train.save_every": (1, None),
     "evaluate.items": (1, None),
     "evaluate.reply_items": (0, None),
+    "evaluate.rank_items": (0, None),
+    "evaluate.probe_items": (0, None),
+    "evaluate.base_items": (0, None),
     "evaluate.min_history": (1, None),
     "evaluate.max_reply_tokens": (1, None),
     "evaluate.batch_tokens": (1, None),
@@ -288,8 +337,10 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     values.setdefault("name", path.stem)
-    recipe = _fill(Recipe, values, "", str(path))
-    return apply_overrides(recipe, overrides or [])
+    recipe = apply_overrides(_fill(Recipe, values, "", str(path)), overrides or [])
+    for variant in recipe.experiment.variants:  # what is asked for on the command line goes before a variant's own
+        variant.set += [override for override in overrides or [] if not override.startswith("experiment.")]
+    return recipe
 
 
 def apply_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
@@ -328,12 +379,7 @@ def fields(config: type = Recipe, prefix: str = "") -> list[tuple[str, str, Any,
 def check(recipe: Recipe) -> None:
     """Refuse values that no stage can work with."""
     for name, allowed in CHOICES.items():
-        value = _get(recipe, name)
-        if value == []:
-            raise UserError(f"{name} must name at least one of {', '.join(allowed)}")
-        for item in value if isinstance(value, list) else [value]:
-            if item not in allowed:
-                raise UserError(f"{name}: {item!r} is not one of {', '.join(allowed)}{_nearest(item, allowed)}")
+        _check_choice(name, _get(recipe, name), allowed)
     for name, (least, most) in RANGES.items():
         value = _get(recipe, name)
         if not (math.isfinite(value) and least <= value <= (math.inf if most is None else most)):
@@ -342,6 +388,8 @@ def check(recipe: Recipe) -> None:
     if recipe.data.test_share + recipe.data.validation_share >= 1:
         raise UserError("data.test_share + data.validation_share must be below 1")
     _check_train(recipe.train)
+    for name in ("train.budgets", "evaluate.budgets"):
+        _check_budgets(name, _get(recipe, name), recipe.context.budget)
     _check_mix(recipe.data)
     _check_summary(recipe.summary)
     if Path(recipe.name).name != recipe.name:
@@ -350,11 +398,29 @@ def check(recipe: Recipe) -> None:
         raise UserError(f"evaluate.baseline: {recipe.evaluate.baseline!r} is not among evaluate.strategies")
 
 
+def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value == []:
+        raise UserError(f"{name} must name at least one of {', '.join(allowed)}")
+    for item in value if isinstance(value, list) else [value]:
+        if item not in allowed:
+            raise UserError(f"{name}: {item!r} is not one of {', '.join(allowed)}{_nearest(item, allowed)}")
+
+
 def _check_train(config: TrainConfig) -> None:
     if config.targets == "all" and config.strategies != ["full"]:
         raise UserError(
             "train.targets 'all' learns every reply with its full history; set train.strategies = [\"full\"]"
         )
+
+
+def _check_budgets(name: str, budgets: list[int], most: int) -> None:
+    for budget in budgets:
+        if not 0 <= budget <= most:
+            raise UserError(
+                f"{name}: {budget} is not between 0 and context.budget ({most}), which summaries are made for"
+            )
+    if len(set(budgets)) < len(budgets):
+        raise UserError(f"{name}: a budget is there twice")
 
 
 def _check_summary(config: SummaryConfig) -> None:
@@ -395,11 +461,14 @@ def _typed(kind: Any, value: Any, name: str, where: str) -> Any:
         if not isinstance(value, list):
             raise UserError(f"{where}: {name} must be a list of tables, [[{name}]]")
         return [_fill(inner, item, f"{name}[].", where) for item in value]  # type: ignore[arg-type]
-    fits = isinstance(value, origin or kind) and not (kind in (int, float) and isinstance(value, bool))
-    if fits and origin is list:
-        fits = all(isinstance(item, str) for item in value)
+    if origin is list:
+        [inner] = typing.get_args(kind)
+        fits = isinstance(value, list) and all(type(item) is inner for item in value)
+        expected = "a list of strings" if inner is str else "a list of whole numbers"
+    else:
+        fits = isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool))
+        expected = f"of type {kind.__name__}"
     if not fits:
-        expected = "a list of strings" if origin is list else f"of type {kind.__name__}"
         raise UserError(f"{where}: {name} must be {expected}, not {value!r}")
     return value
 
@@ -425,7 +494,8 @@ def _parse(kind: Any, text: str) -> Any:
     if kind is str:
         return text
     if typing.get_origin(kind) is list and not text.startswith("["):
-        return [item.strip() for item in text.split(",") if item.strip()]
+        [inner] = typing.get_args(kind)
+        return [item.strip() if inner is str else _parse(inner, item) for item in text.split(",") if item.strip()]
     try:
         return json.loads(text)
     except json.JSONDecodeError:

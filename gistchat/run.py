@@ -1,6 +1,7 @@
 """The whole way: prepare, summarize, train, evaluate, report. A stage whose output is current is skipped."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,21 +12,33 @@ from typing import Any
 from filelock import FileLock, Timeout
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from gistchat.analysis import analyse, analyse_probe
 from gistchat.checkpoint import METADATA, find_checkpoint, fit_embeddings, load_checkpoint
+from gistchat.cost import cache_bytes_per_token, seconds_per_summary
 from gistchat.dialogue import Dialogue, load_dialogues
 from gistchat.errors import UserError
-from gistchat.evaluate import Subject, build_items, choose_items, evaluate
-from gistchat.evaluate import describe as describe_evaluation
-from gistchat.examples import ExampleBuilder
+from gistchat.evaluate import (
+    Row,
+    Subject,
+    build_items,
+    choose_items,
+    conditions,
+    open_parts,
+    predict,
+    what_rows_depend_on,
+    write_rows,
+)
+from gistchat.examples import ExampleBuilder, Target, builders_by_budget
 from gistchat.lessons import choose_targets
 from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base, tokenizer_fingerprint
 from gistchat.prepare import default_folder, prepare
 from gistchat.prepare_report import report_lines
+from gistchat.probe import probe, probe_targets
 from gistchat.progress import say
 from gistchat.prompt import PromptFormat, make_format
 from gistchat.recipe import Recipe, apply_overrides, recipe_from_dict
 from gistchat.report import write_report
-from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json
+from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json, write_json
 from gistchat.summarize.store import SummaryStore
 from gistchat.tokens import TokenStore, tokenize
 from gistchat.tokens import report_lines as tokens_lines
@@ -33,7 +46,7 @@ from gistchat.train import describe as describe_training
 from gistchat.train import train, weights_of
 
 SETTINGS_OF_EVALUATION = ("evaluate", "context", "summary")
-VERSION = 3  # raise it when the same recipe would give another result
+VERSION = 4  # raise it when the same recipe would give another result
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,12 @@ class Workspace:
     base: Base
     tokenizer: PreTrainedTokenizerBase
     format: PromptFormat
-    store: SummaryStore
+    stores: dict[int, SummaryStore]  # by the budget that they serve
+
+    @property
+    def store(self) -> SummaryStore:
+        """The summaries for the recipe's own budget."""
+        return self.stores[self.recipe.context.budget]
 
     def key(self, *parts: Any) -> str:
         """The fingerprint of a stage that reads these data and summaries."""
@@ -56,11 +74,12 @@ class Workspace:
     def split(self, name: str) -> list[Dialogue]:
         return load_dialogues(self.data / f"{name}.jsonl")
 
-    def summarize(self, dialogues: Sequence[Dialogue]) -> None:
-        """Make the summaries of these dialogues that are not stored yet."""
-        made = self.store.add(dialogues)
-        kept = len({dialogue.content_hash for dialogue in dialogues}) - made
-        say(f"summarize: {made:,} dialogues summarised, {kept:,} stored before")
+    def summarize(self, dialogues: Sequence[Dialogue], budgets: Sequence[int] = ()) -> None:
+        """Make the summaries of these dialogues that are not stored yet, for the recipe's budget or for others."""
+        for store in dict.fromkeys(self.stores[budget] for budget in budgets or [self.recipe.context.budget]):
+            made = store.add(dialogues)
+            kept = len({dialogue.content_hash for dialogue in dialogues}) - made
+            say(f"summarize: {made:,} dialogues summarised, {kept:,} stored before")
 
 
 def is_first_process() -> bool:
@@ -105,7 +124,7 @@ def _open_workspace(recipe: Recipe, folder: Path, data: Path) -> Workspace:
     if new:
         for line in tokens_lines(lengths):
             say(f"  {line}")
-    store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
+    stores = open_stores(recipe, data / "summaries", prompt_format, key)
     return Workspace(
         recipe,
         folder,
@@ -114,8 +133,23 @@ def _open_workspace(recipe: Recipe, folder: Path, data: Path) -> Workspace:
         base,
         tokenizer,
         prompt_format,
-        store,
+        stores,
     )
+
+
+def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: str) -> dict[int, SummaryStore]:
+    """The summaries for each budget of the recipe.
+
+    Picked sentences are stored best first, so those for the largest budget serve the smaller ones; a written summary
+    is written for its budget.
+    """
+    most = recipe.context.budget
+    stores = {most: SummaryStore(folder, recipe.summary, recipe.context, prompt_format, key)}
+    for budget in {*recipe.train.budgets, *recipe.evaluate.budgets} - {most}:
+        context = dataclasses.replace(recipe.context, budget=budget)
+        own = stores[most].written
+        stores[budget] = SummaryStore(folder, recipe.summary, context, prompt_format, key) if own else stores[most]
+    return stores
 
 
 def run(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
@@ -149,7 +183,7 @@ def _train(workspace: Workspace, force: bool) -> None:
     targets = choose_targets(
         recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
     )
-    workspace.summarize([target.dialogue for target in targets.train + targets.validation])
+    workspace.summarize([target.dialogue for target in targets.train + targets.validation], recipe.train.budgets)
     details = {
         "data": {
             "corpus": recipe.data.corpus,
@@ -159,7 +193,7 @@ def _train(workspace: Workspace, force: bool) -> None:
         "base": {"source": recipe.model.name, "identity": workspace.base.identity},
         "seed": recipe.seed,
     }
-    history = train(recipe, workspace.base, workspace.format, targets, workspace.store, folder, details, force)
+    history = train(recipe, workspace.base, workspace.format, targets, workspace.stores, folder, details, force)
     if not is_first_process():
         return
     checkpoint = folder / "checkpoint"
@@ -179,32 +213,78 @@ def _evaluate(workspace: Workspace) -> dict[str, Any]:
     recipe, folder = workspace.recipe, workspace.folder
     checkpoint = folder / "checkpoint"
     weights = read_json(checkpoint / METADATA)["weights"]
-    key = workspace.key(describe_evaluation(recipe), workspace.base.identity, weights)
+    key = workspace.key(
+        what_rows_depend_on(recipe), dataclasses.asdict(recipe.evaluate), workspace.base.identity, weights
+    )
     marker = folder / "evaluated.json"
     if is_current(marker, key):
         say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")
         return read_json(folder / "metrics.json")
     marker.unlink(missing_ok=True)
-    items = choose_items(recipe, workspace.split("test"))
-    dialogues = [item.dialogue for item in items]
-    workspace.summarize(dialogues)
-    tuned = load_checkpoint(checkpoint)
-    builder = ExampleBuilder(
-        workspace.format,
-        recipe.context,
-        workspace.store,
-        model_limit(tuned.model.config),
-        dialogues,
-        reserve=recipe.evaluate.max_reply_tokens,
-    )
-    built, left_out = build_items(items, recipe.evaluate.strategies, builder)
-    subjects = [Subject("tuned", lambda: tuned.model)]
-    if recipe.evaluate.base:
-        subjects.insert(0, Subject("base", lambda: untuned(workspace)))
-    values = evaluate(recipe, subjects, workspace.format, built, left_out, folder, key)
-    report = write_report(folder, recipe, values)
+    rows, answers, facts = _predictions(workspace, weights)
+    write_rows(folder / "predictions.jsonl", rows)
+    write_rows(folder / "probe.jsonl", answers)
+    resamples = recipe.evaluate.resamples
+    values = analyse(rows, recipe.evaluate.baseline, resamples, recipe.seed)
+    values |= {"probe": analyse_probe(answers, resamples, recipe.seed), **facts}
+    write_json(folder / "metrics.json", values)
+    report = write_report(folder, recipe.name, _subtitle(recipe), values, rows, {"": [training_log(folder)]})
     mark_done(marker, key, [folder / "predictions.jsonl", folder / "metrics.json", report])
     return values
+
+
+def _subtitle(recipe: Recipe) -> str:
+    return (
+        f"Does the gist of a conversation serve as well as its turns? Model {recipe.model.name}, corpus "
+        f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
+    )
+
+
+def training_log(folder: Path) -> list[dict[str, Any]]:
+    """Losses by step of a run; empty where its checkpoint was made elsewhere."""
+    path = folder / "train" / "history.json"
+    return read_json(path)["log"] if path.exists() else []
+
+
+def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
+    recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
+    targets = choose_items(recipe, workspace.split("test"))
+    asked = probe_targets(config.probe_items)
+    for some in (targets, asked):
+        workspace.summarize([target.dialogue for target in some], config.budgets)
+    tuned = load_checkpoint(folder / "checkpoint")
+
+    def builders(some: Sequence[Target]) -> dict[int, ExampleBuilder]:
+        donors = [target.dialogue for target in some]
+        limit = model_limit(tuned.model.config)
+        stores, reserve = workspace.stores, config.max_reply_tokens
+        return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, limit, donors, reserve)
+
+    wanted = conditions(recipe)
+    items = build_items(targets, wanted, builders(targets))
+    key = workspace.key(what_rows_depend_on(recipe), workspace.base.identity, weights)
+    parts = open_parts(folder, key)
+    subjects = [Subject("tuned", lambda: tuned.model)]
+    if config.base:
+        subjects.insert(0, Subject("base", lambda: untuned(workspace)))
+    rows, answers = [], []
+    for subject in subjects:
+        some = items.first(config.base_items) if subject.name == "base" else items
+        rows += predict(subject, workspace.format, some, config, parts)
+        if asked:
+            served = [condition for condition in wanted if condition.strategy != "gold"]
+            answers += probe(subject, workspace.format, asked, served, builders(asked), config.batch_tokens, parts)
+    facts = {
+        "items": len(items.targets),
+        "reply_items": min(len(items.targets), config.reply_items),
+        "left_out": items.left_out,
+        "budget": recipe.context.budget,
+        "min_history": config.min_history,
+        "cache_bytes_per_token": cache_bytes_per_token(tuned.model.config),
+        "summary_seconds": seconds_per_summary(items.targets, recipe, workspace.tokenizer),
+    }
+    return rows, answers, facts
 
 
 def untuned(workspace: Workspace) -> PreTrainedModel:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel, set_seed
 
 from gistchat.checkpoint import METADATA, damaged_weights, fit_embeddings, recover_folder, save_checkpoint
 from gistchat.errors import UserError, require
-from gistchat.examples import Example, ExampleBuilder, TooLong
+from gistchat.examples import Example, ExampleBuilder, TooLong, builders_by_budget
 from gistchat.lessons import TrainingSet, build_lessons, order_lessons
 from gistchat.models import Base, load_model, model_limit
 from gistchat.prepare import mix_of
@@ -49,7 +50,7 @@ def train(
     base: Base,
     prompt_format: PromptFormat,
     targets: TrainingSet,
-    store: SummaryStore,
+    stores: Mapping[int, SummaryStore],
     folder: Path,
     details: dict[str, Any],
     force: bool = False,
@@ -59,6 +60,7 @@ def train(
     A stopped run resumes from its last whole state in `folder/train` and comes to the same end.
 
     Args:
+        stores: the summaries, by the budget that they serve.
         details: what the checkpoint's metadata say of data and base.
         force: resume also where settings or data changed.
     Returns:
@@ -72,9 +74,9 @@ def train(
     model = load_model(base)
     require_types(model, prompt_format)
     limit = min(config.max_tokens, model_limit(model.config))
-    builder = ExampleBuilder(prompt_format, recipe.context, store, limit)
-    lessons, left_out = build_lessons(targets.train, config, builder, recipe.seed)
-    validation, validation_left_out = build_validation(targets, recipe, builder)
+    builders = list(builders_by_budget(config.budgets, prompt_format, recipe.context, stores, limit).values())
+    lessons, left_out = build_lessons(targets.train, config, builders, recipe.seed)
+    validation, validation_left_out = build_validation(targets, recipe, builders)
     if left_out or validation_left_out:
         say(f"left out {left_out} train and {validation_left_out} validation replies: longer than {limit} tokens")
     if not lessons or not validation:
@@ -109,13 +111,16 @@ def train(
     return history
 
 
-def build_validation(targets: TrainingSet, recipe: Recipe, builder: ExampleBuilder) -> tuple[list[Example], int]:
-    """Validation examples with the training's strategies in turn, and how many were left out as too long."""
+def build_validation(
+    targets: TrainingSet, recipe: Recipe, builders: Sequence[ExampleBuilder]
+) -> tuple[list[Example], int]:
+    """Validation examples with the training's strategies and budgets in turn, and how many were left out."""
     examples, left_out = [], 0
-    strategies = recipe.train.strategies
+    kinds = [(builder, strategy) for builder in builders for strategy in recipe.train.strategies]
     for i, target in enumerate(targets.validation):
+        builder, strategy = kinds[i % len(kinds)]
         try:
-            examples.append(builder.build(target, strategies[i % len(strategies)]))
+            examples.append(builder.build(target, strategy))
         except TooLong:
             left_out += 1
     return examples, left_out

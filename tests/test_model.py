@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gistchat import models
 from gistchat.checkpoint import fit_embeddings, load_checkpoint
 from gistchat.errors import UserError
-from gistchat.evaluate import Subject, build_items, predict
+from gistchat.evaluate import Condition, Subject, build_items, predict
 from gistchat.examples import Example, ExampleBuilder, Target, TooLong, sample_targets
 from gistchat.generate import TorchEngine, generate_replies, stream_reply
 from gistchat.likelihood import IGNORED, collate, length_batches, score_replies
@@ -37,7 +37,7 @@ def parts(tiny_base, tmp_path_factory):
     )
     store.add(dialogues)
     builder = ExampleBuilder(prompt_format, ContextConfig(budget=48), store, 512, dialogues)
-    targets = sample_targets(dialogues, 8, 0, 4, one_per_dialogue=True)
+    targets = sample_targets(dialogues, 8, 0, 4, turns="one")
     examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in targets]
     return model, prompt_format, examples, builder
 
@@ -176,11 +176,13 @@ def test_an_item_is_never_scored_with_anothers_reply(tiny_recipe, tmp_path, part
     pair = [dataclasses.replace(d, turns=tuple(t)) for d, t in zip((one, other), turns, strict=True)]
     builder.store.add(pair)
     targets = [Target(pair[0], 7), Target(pair[1], 7)]
-    built, _ = build_items(targets, ["last", "recent"], builder)
-    assert built["last"][0].prompt == built["last"][1].prompt
+    last, recent = Condition("last", None), Condition("recent", 48)
+    items = build_items(targets, [last, recent], {48: builder})
+    built = items.examples
+    assert built[last][0].prompt == built[last][1].prompt
     config = dataclasses.replace(tiny_recipe.evaluate, reply_items=1)
-    rows = predict(Subject("tuned", lambda: model), prompt_format, built, config, tmp_path)
-    for row, example in zip(rows, built["last"] + built["recent"], strict=True):
+    rows = predict(Subject("tuned", lambda: model), prompt_format, items, config, tmp_path)
+    for row, example in zip(rows, built[last] + built[recent], strict=True):
         assert row["nats"] == pytest.approx(plain_nats(model, example), rel=1e-5)
         assert (row["reply"] is not None) == (row["id"] == targets[0].id)
 

@@ -40,7 +40,7 @@ def parts(request, tiny_base, tmp_path_factory):
 def some_lessons(parts, strategies=("summary", "hybrid", "recent", "last"), count=12):
     _, _, builder, dialogues = parts
     targets = sample_targets(dialogues, count, 0)
-    return build_lessons(targets, TrainConfig(strategies=list(strategies)), builder, 0)[0]
+    return build_lessons(targets, TrainConfig(strategies=list(strategies)), [builder], 0)[0]
 
 
 def plain_loop(model, prompt_format, lessons):
@@ -148,7 +148,7 @@ def test_strategies_take_turns_and_later_passes_have_an_order_of_their_own(parts
     _, _, builder, dialogues = parts
     targets = sample_targets(dialogues, 10, 0)
     config = TrainConfig(strategies=["last", "recent"], epochs=3)
-    lessons, left_out = build_lessons(targets, config, builder, 0)
+    lessons, left_out = build_lessons(targets, config, [builder], 0)
     assert left_out == 0
     passes = [[lesson.id for lesson in lessons[i : i + 10]] for i in (0, 10, 20)]
     assert passes[0] == [target.id for target in targets]
@@ -156,7 +156,7 @@ def test_strategies_take_turns_and_later_passes_have_an_order_of_their_own(parts
     assert len({tuple(one) for one in passes}) == 3
     bare = {target.id: len(builder.build(target, "last")) for target in targets}
     assert all(len(lesson) == bare[lesson.id] for lesson in lessons[::2])
-    stopped, _ = build_lessons(targets, dataclasses.replace(config, steps=3, batch_size=4), builder, 0)
+    stopped, _ = build_lessons(targets, dataclasses.replace(config, steps=3, batch_size=4), [builder], 0)
     assert [lesson.id for lesson in stopped] == [lesson.id for lesson in lessons[:12]]
 
 
@@ -178,7 +178,7 @@ def test_training_learns_and_keeps_the_best_by_token_weighted_loss(tiny_recipe, 
     # The kept weights have that loss, counted token by token.
     checkpoint = load_checkpoint(tmp_path / "run")
     builder = ExampleBuilder(workspace.format, tiny_recipe.context, workspace.store, tiny_recipe.train.max_tokens)
-    targets = sample_targets(workspace.split("validation"), 3, 0, one_per_dialogue=True)
+    targets = sample_targets(workspace.split("validation"), 3, 0, turns="one")
     strategies = tiny_recipe.train.strategies
     lessons = [Lesson.of(builder.build(target, strategies[i % len(strategies)])) for i, target in enumerate(targets)]
     with torch.no_grad():

@@ -8,16 +8,48 @@ from gistchat.dialogue import Turn
 DISTANCES = (10, 50, 200)  # turns after the last planted fact at which a memory is asked
 FACTS = 5
 
-# What is told, and which part of it has to be remembered.
+# What is told, how it is asked for, and which part of it has to be remembered.
 _TELLINGS = (
-    ("My sister {0} works as a nurse in the city hospital.", ("Olga", "Miriam", "Beatrice", "Yuki", "Ingrid")),
-    ("I grew up in {0} and moved away when I was young.", ("Lisbon", "Oslo", "Nairobi", "Quito", "Krakow")),
-    ("My old dog {0} is afraid of thunder and hides.", ("Biscuit", "Rufus", "Pepper", "Waffles", "Otto")),
-    ("I was born in {0}, in the coldest winter.", ("1961", "1974", "1983", "1987", "1992")),
-    ("I play the {0} in a small orchestra on weekends.", ("cello", "oboe", "trombone", "viola", "bassoon")),
-    ("I am allergic to {0}, so I always check the menu.", ("peanuts", "shellfish", "celery", "sesame", "kiwi")),
-    ("My train leaves on platform {0} every morning.", ("4", "7", "11", "13", "17")),
-    ("I am writing a book about {0} in my spare time.", ("lighthouses", "bees", "glaciers", "tango", "origami")),
+    (
+        "My sister {0} works as a nurse in the city hospital.",
+        "What is my sister called?",
+        ("Olga", "Miriam", "Beatrice", "Yuki", "Ingrid"),
+    ),
+    (
+        "I grew up in {0} and moved away when I was young.",
+        "Which city did I grow up in?",
+        ("Lisbon", "Oslo", "Nairobi", "Quito", "Krakow"),
+    ),
+    (
+        "My old dog {0} is afraid of thunder and hides.",
+        "What is my dog called?",
+        ("Biscuit", "Rufus", "Pepper", "Waffles", "Otto"),
+    ),
+    (
+        "I was born in {0}, in the coldest winter.",
+        "In which year was I born?",
+        ("1961", "1974", "1983", "1987", "1992"),
+    ),
+    (
+        "I play the {0} in a small orchestra on weekends.",
+        "Which instrument do I play?",
+        ("cello", "oboe", "trombone", "viola", "bassoon"),
+    ),
+    (
+        "I am allergic to {0}, so I always check the menu.",
+        "What am I allergic to?",
+        ("peanuts", "shellfish", "celery", "sesame", "kiwi"),
+    ),
+    (
+        "My train leaves on platform {0} every morning.",
+        "Which platform does my train leave on?",
+        ("4", "7", "11", "13", "17"),
+    ),
+    (
+        "I am writing a book about {0} in my spare time.",
+        "What is my book about?",
+        ("lighthouses", "bees", "glaciers", "tango", "origami"),
+    ),
 )
 _REMARKS = (
     "The {0} was {1} again today.",
@@ -43,9 +75,10 @@ _ANSWERS = ("Oh really?", "I see.", "Haha, yes.", "Ok.", "Good to know.", "That 
 
 @dataclass(frozen=True)
 class Planted:
-    """A dialogue that begins with facts, and the words that show that a fact is remembered."""
+    """A dialogue that begins with facts, how each is asked for, and the word that shows that it is remembered."""
 
     turns: tuple[Turn, ...]
+    questions: tuple[str, ...]
     answers: tuple[str, ...]
 
     @property
@@ -57,13 +90,14 @@ class Planted:
 def planted_dialogue(number: int, turns_after: int = max(DISTANCES)) -> Planted:
     """The dialogue of that number: facts in the user's first turns, small talk from then on."""
     rng = random.Random(f"planted {number}")
-    told = [(telling, rng.choice(words)) for telling, words in rng.sample(_TELLINGS, FACTS)]
+    told = [(telling, question, rng.choice(words)) for telling, question, words in rng.sample(_TELLINGS, FACTS)]
     turns: list[Turn] = []
-    for telling, word in told:
+    for telling, _, word in told:
         turns += [Turn("user", telling.format(word)), Turn("model", rng.choice(_ANSWERS))]
     while len(turns) < 2 * FACTS + turns_after:
         turns += [Turn("user", _remark(rng)), Turn("model", f"{rng.choice(_ANSWERS)} {_remark(rng)}")]
-    return Planted(tuple(turns), tuple(word for _, word in told))
+    _, questions, answers = zip(*told, strict=True)
+    return Planted(tuple(turns), questions, answers)
 
 
 def _remark(rng: random.Random) -> str:

@@ -1,0 +1,92 @@
+"""The command line: one command per stage. Heavy imports stay inside the commands, so that --help is instant."""
+
+import errno
+import os
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from gistchat import __version__
+from gistchat.cli.checkpoints import export, import_ckpt
+from gistchat.cli.data import corpora, prepare, summarize
+from gistchat.cli.info import env, fields
+from gistchat.cli.talk import chat, reply
+from gistchat.cli.training import compare, evaluate, judge, run, train
+from gistchat.errors import UserError
+
+INTERRUPTED = 130  # exit code after Ctrl-C, by the shell's convention
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train, evaluate and run dialogue models that answer from the gist of a conversation.\n\n"
+    "Start with: gistchat run recipes/demo.toml",
+)
+
+# The order of --help.
+COMMANDS = (
+    run,
+    prepare,
+    summarize,
+    train,
+    evaluate,
+    compare,
+    judge,
+    chat,
+    reply,
+    export,
+    import_ckpt,
+    corpora,
+    fields,
+    env,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"gistchat {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point. A mistake of the user becomes one line on standard error; anything else is a defect and shows."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|peft\.|torch\.")
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _fail("interrupted; the same command goes on, what is finished is kept", INTERRUPTED)
+        raise
+    except Exception as error:
+        if _is_full_disk(error):
+            _fail(f"disk full ({error}); make room, and the same command goes on from what is finished")
+        if isinstance(error, OSError) and error.filename:
+            _fail(f"{error.filename}: {error.strerror}")
+        raise
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Also where a library wraps the system's error in one of its own: the writers of weights do."""
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return True
+    if any(f"os error {number}" in str(error) for number in FULL_DISK) or "PytorchStreamWriter failed" in str(error):
+        return True
+    return error.__cause__ is not None and _is_full_disk(error.__cause__)
+
+
+def _fail(message: str, code: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

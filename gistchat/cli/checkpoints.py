@@ -1,0 +1,46 @@
+"""Commands between gistchat's checkpoints and other formats: export, import-ckpt."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gistchat.cli.options import RunFolder
+
+
+def export(
+    run_folder: RunFolder,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the weights.")],
+    to: Annotated[
+        str, typer.Option(help="transformers | ctranslate2 | ctranslate2-int8 (extra fast).")
+    ] = "transformers",
+    push: Annotated[str, typer.Option(metavar="HUB_ID", help="Also upload it there (hf auth login first).")] = "",
+) -> None:
+    """Write a checkpoint as a folder that plain transformers loads; a LoRA adapter is merged into its base."""
+    from gistchat.export import export as export_run
+    from gistchat.export import push as push_folder
+
+    print(f"exported: {export_run(run_folder, out, to)}")
+    if push:
+        print(f"pushed: {push_folder(out, push)}")
+
+
+def import_ckpt(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="CKPT", help="A .ckpt of the paper's code, or a model of its parent: folder or hub id."),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The run's folder that is made.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="The layout that it was trained with: paper (with a summary) | paper-turns (its multi-turn parent). "
+            "Default: paper for a .ckpt, paper-turns for a folder or hub id.",
+        ),
+    ] = "",
+) -> None:
+    """Turn a checkpoint of the paper's code into one that gistchat chats with and evaluates."""
+    from gistchat.import_checkpoint import import_checkpoint
+
+    print(f"checkpoint: {import_checkpoint(source, out, format_)}\ntalk to it: gistchat chat {out}")

@@ -1,0 +1,161 @@
+"""Commands on dialogues: prepare, summarize, corpora."""
+
+import collections
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gistchat.errors import UserError
+
+
+def prepare(
+    corpus: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CORPUS[=PLACE]...", help="Of those that gistchat corpora lists; several are put together."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where train, validation and test .jsonl go.")],
+    from_: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="PLACE", help="File or folder to read, hub, or hub:ID@REVISION. Default: the package."
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Fixes which speakers or dialogues are held out.")] = 0,
+    min_turns: Annotated[int, typer.Option(help="Drop shorter dialogues, in turns. 0: the corpus's default.")] = 0,
+    max_turn_chars: Annotated[
+        int, typer.Option(help="Drop dialogues with a longer turn, in characters. 0: the corpus's default.")
+    ] = 0,
+    scrub: Annotated[str, typer.Option(help="Replace phone numbers, e-mail, web addresses: auto | yes | no.")] = "auto",
+    split_by: Annotated[str, typer.Option(help="What may not straddle splits: auto | speaker | dialogue.")] = "auto",
+    audit: Annotated[bool, typer.Option("--audit", help="Report near duplicates across splits.")] = False,
+    drop_twins: Annotated[bool, typer.Option("--drop-twins", help="Audit, and drop those in train.")] = False,
+    on_error: Annotated[str, typer.Option(help="At malformed input: stop | skip (and list it).")] = "stop",
+) -> None:
+    """Turn a corpus into train.jsonl, validation.jsonl, test.jsonl and report.json."""
+    from gistchat.prepare import MixConfig
+    from gistchat.prepare import prepare as prepare_corpus
+    from gistchat.prepare_report import report_lines
+    from gistchat.recipe import Recipe, check
+
+    recipe = Recipe()
+    named = [name.partition("=") for name in corpus]
+    if len(named) == 1:
+        recipe.data.corpus, recipe.data.source = named[0][0], named[0][2] or from_
+    elif from_:
+        raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
+    else:
+        counts = collections.Counter()
+        for name, _, place in named:
+            counts[name] += 1
+            recipe.data.mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
+    recipe.data.seed = seed
+    recipe.data.min_turns, recipe.data.max_turn_chars = min_turns, max_turn_chars
+    recipe.data.scrub, recipe.data.split_by, recipe.data.on_error = scrub, split_by, on_error
+    recipe.data.audit = "drop" if drop_twins else "report" if audit else "no"
+    check(recipe)
+    report, new = prepare_corpus(recipe.data, out)
+    for line in report_lines(report):
+        print(line)
+    print(f"-> {out}" + ("" if new else " (done before, skipped)"))
+
+
+def summarize(
+    data: Annotated[Path, typer.Argument(metavar="FOLDER", help="A prepared folder.")],
+    method: Annotated[
+        str,
+        typer.Option(
+            help="Picks sentences: textrank | lexrank | lsa | mmr | lead | recent. A model writes: seq2seq | llm | "
+            "endpoint. With --score several, as a,b,c."
+        ),
+    ] = "",
+    with_: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            metavar="MODEL",
+            help="What writes: a hub id or folder, or the endpoint's name of it. Default: "
+            "philschmid/bart-large-cnn-samsum for seq2seq, smollm2 for llm.",
+        ),
+    ] = "",
+    url: Annotated[str, typer.Option(help="Of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY.")] = "",
+    prompt: Annotated[str, typer.Option(metavar="FILE", help="A prompt of your own, for llm and endpoint.")] = "",
+    recency: Annotated[
+        float, typer.Option(help="Scores are multiplied by this for each turn that a sentence lies back.")
+    ] = 1.0,
+    tokens: Annotated[int, typer.Option(help="The budget in tokens of the model's tokenizer.")] = 96,
+    model: Annotated[str, typer.Option(help="Whose tokenizer counts: smollm2, a hub id or a folder.")] = "smollm2",
+    engine: Annotated[str, typer.Option(help="local (all cores) | ray (a cluster: RAY_ADDRESS, or this machine).")] = (
+        "local"
+    ),
+    score: Annotated[
+        bool, typer.Option("--score", help="Measure summarizers on whole dialogues instead; see docs/summarizers.md.")
+    ] = False,
+    items: Annotated[int, typer.Option(help="With --score: dialogues, drawn at random. 0: all.")] = 0,
+    planted: Annotated[int, typer.Option(help="With --score: dialogues with planted facts. 0: none.")] = 20,
+) -> None:
+    """Summarise every prefix of every dialogue of a prepared folder, for all strategies up to this budget."""
+    from gistchat.dialogue import SPLITS, load_dialogues
+    from gistchat.models import load_tokenizer, resolve_base, tokenizer_fingerprint
+    from gistchat.prompt import make_format
+    from gistchat.recipe import Recipe, check
+    from gistchat.summarize.engines import ENGINES
+    from gistchat.summarize.store import SummaryStore
+
+    recipe = Recipe()
+    recipe.summary.recency, recipe.model.name, recipe.context.budget = recency, model, tokens
+    recipe.summary.model, recipe.summary.url, recipe.summary.prompt = with_, url, prompt
+    if tokens < 1:
+        raise UserError("--tokens must be at least 1")
+    if engine not in ENGINES:
+        raise UserError(f"--engine: {engine!r} is not one of {', '.join(ENGINES)}")
+    names = method.split(",") if method else []
+    if len(names) > 1 and not score:
+        raise UserError("several methods go with --score; without it, summarise with one after another")
+    for name in names:
+        recipe.summary.method = name
+        check(recipe)
+    dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
+    tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))
+    if score:
+        _score(recipe, names, dialogues, tokenizer, data, items, planted)
+        return
+    key = tokenizer_fingerprint(tokenizer)
+    prompt_format = make_format(recipe.model.format, tokenizer)
+    store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
+    made = store.add(dialogues, engine)
+    print(f"{made:,} dialogues summarised, {len(dialogues) - made:,} stored before -> {store.path}")
+
+
+def _score(
+    recipe: Any, names: list[str], dialogues: list[Any], tokenizer: Any, data: Path, items: int, planted: int
+) -> None:
+    import dataclasses
+    import random
+
+    from gistchat.storage import write_json
+    from gistchat.summarize.engines import token_counter
+    from gistchat.summarize.extractive import METHODS
+    from gistchat.summarize.score import score, score_table
+
+    configs = {name: dataclasses.replace(recipe.summary, method=name) for name in names or METHODS}
+    if items:
+        dialogues = random.Random(recipe.seed).sample(dialogues, min(items, len(dialogues)))
+    folder = data / "scores"
+    values = score(dialogues, configs, recipe.context, token_counter(tokenizer), folder, planted)
+    write_json(folder / "scores.json", values)
+    print(score_table(values))
+    print(f"\n-> {folder / 'scores.json'}")
+
+
+def corpora(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[CORPUS]...", help="Only these. Default: all.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub what is reachable.")] = False,
+) -> None:
+    """List the corpora that prepare reads: size, licence, citation, files, and what can be reached now."""
+    from gistchat.corpora.listing import describe
+
+    for line in describe(names or [], offline):
+        print(line)

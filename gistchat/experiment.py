@@ -1,0 +1,165 @@
+"""An experiment: each variant of a recipe with each seed is a run of its own, and one comparison of them all."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gistchat.analysis import Row, analyse, analyse_probe
+from gistchat.checkpoint import METADATA
+from gistchat.errors import UserError
+from gistchat.progress import say
+from gistchat.recipe import ExperimentConfig, Recipe, VariantConfig, apply_overrides
+from gistchat.report import write_report
+from gistchat.run import is_first_process, run, training_log
+from gistchat.storage import read_json, read_json_lines, write_json
+
+FACTS = ("summary_seconds", "cache_bytes_per_token", "left_out", "items")
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run of an experiment, or any run that is compared with others."""
+
+    variant: str
+    seed: int
+    folder: Path
+
+
+def members(recipe: Recipe, folder: Path) -> list[tuple[Member, Recipe]]:
+    """The runs of an experiment with their recipes, in the order in which they are made: seed after seed.
+
+    Raises:
+        UserError: a variant without a name of its own, or settings that no recipe has.
+    """
+    config = recipe.experiment
+    names = [variant.name for variant in config.variants]
+    if "" in names or len(set(names)) < len(names):
+        raise UserError("experiment.variants: each needs a name of its own")
+    found = []
+    for seed in config.seeds or [recipe.seed]:
+        for variant in config.variants or [VariantConfig(recipe.name)]:
+            for name, own in _runs_of(recipe, variant, seed):
+                found.append((Member(variant.name, seed, folder / name), own))
+    return found
+
+
+def _runs_of(recipe: Recipe, variant: VariantConfig, seed: int) -> list[tuple[str, Recipe]]:
+    """A variant's run with a seed; several where each strategy has a specialist."""
+    own = copy.deepcopy(recipe)
+    own.experiment, own.seed = ExperimentConfig(), seed
+    own = apply_overrides(own, variant.set)
+    name = "-".join([*variant.name.lower().split(), f"seed{seed}"])
+    if not variant.specialists:
+        return [(name, _named(own, name))]
+    found = []
+    for strategy in own.train.strategies:
+        # The control borrows from other dialogues what the specialist for summaries has learned to read.
+        tested = (
+            [strategy, "shuffled"] if strategy == "summary" and "shuffled" in own.evaluate.strategies else [strategy]
+        )
+        one = copy.deepcopy(own)
+        one.train.strategies, one.evaluate.strategies, one.evaluate.baseline = [strategy], tested, strategy
+        found.append((f"{name}-{strategy}", _named(one, f"{name}-{strategy}")))
+    return found
+
+
+def _named(recipe: Recipe, name: str) -> Recipe:
+    recipe.name = name
+    return recipe
+
+
+def without_hub(recipe: Recipe) -> Recipe:
+    """The recipe as --offline runs it: its offline settings made, and variants that need the hub left out."""
+    recipe = copy.deepcopy(recipe)
+    config = recipe.experiment
+    left_out = [variant.name for variant in config.variants if variant.needs_hub]
+    config.variants = [variant for variant in config.variants if not variant.needs_hub]
+    if left_out:
+        say(f"offline: left out, as they need the hub: {', '.join(left_out)}")
+    if left_out and not config.variants:
+        raise UserError("every variant of this recipe needs the hub; run it without --offline")
+    return apply_overrides(recipe, config.offline)
+
+
+def run_experiment(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
+    """Run every member into its folder below `folder`, then compare them; returns the metrics.
+
+    Stopped, the same command goes on. Members share prepared data, summaries and base models.
+    """
+    all_members = members(recipe, folder)
+    for number, (member, own) in enumerate(all_members, 1):
+        say(f"--- run {number} of {len(all_members)}: {member.folder.name}")
+        run(own, member.folder, force)
+    if not is_first_process():
+        return {}
+    return compare([member for member, _ in all_members], folder, recipe.name, recipe.evaluate.baseline)
+
+
+def compare(
+    runs: Sequence[Member], folder: Path, title: str, baseline: str, resamples: int = 0, seed: int = 0
+) -> dict[str, Any]:
+    """Set finished runs side by side: metrics.json, report.html and report.md in `folder`; returns the metrics.
+
+    Runs of one variant are pooled: their replies, seed by seed. The base model of a variant is taken from wherever it
+    was tested.
+
+    Raises:
+        UserError: a run that is not evaluated, or two runs of one variant and seed with the same system.
+    """
+    rows: list[Row] = []
+    answers: list[Row] = []
+    facts: dict[str, Any] = {}
+    trained: dict[str, list[str]] = {}
+    for member in runs:
+        metrics = _metrics_of(member.folder)
+        mark = {"variant": member.variant, "seed": member.seed}
+        rows += [row | mark for row in read_json_lines(member.folder / "predictions.jsonl")]
+        answers += [row | mark for row in read_json_lines(member.folder / "probe.jsonl")]
+        facts.setdefault(member.variant, {name: metrics.get(name) for name in FACTS})
+        own = trained.setdefault(member.variant, [])
+        own += [name for name in _trained_strategies(member.folder) if name not in own]
+        resamples = resamples or metrics["resamples"]
+    rows, answers = _once(rows), _once(answers)
+    values = analyse(rows, baseline, resamples, seed, trained)
+    values |= {
+        "probe": analyse_probe(answers, resamples, seed),
+        "facts": facts,
+        "runs": [str(member.folder) for member in runs],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "metrics.json", values)
+    logs: dict[str, list[list[Row]]] = {}
+    for member in runs:
+        logs.setdefault(member.variant, []).append(training_log(member.folder))
+    write_report(folder, title, f"{len(runs)} runs side by side.", values, rows, logs)
+    return values
+
+
+def _metrics_of(folder: Path) -> dict[str, Any]:
+    path = folder / "metrics.json"
+    if not path.exists() or not (folder / "predictions.jsonl").exists():
+        raise UserError(f"{folder}: not evaluated yet; gistchat evaluate {folder}")
+    return read_json(path)
+
+
+def _trained_strategies(folder: Path) -> list[str]:
+    return read_json(folder / "checkpoint" / METADATA)["recipe"]["train"]["strategies"]
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """Each system's row for each reply and seed once: specialists of a variant share their base model."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        found.setdefault(tuple(row.get(name) for name in ("variant", "seed", "model", "strategy", "budget", "id")), row)
+    return list(found.values())
+
+
+def named_runs(folders: Sequence[Path]) -> list[Member]:
+    """Runs to be compared, each a variant under its folder's name."""
+    names = [folder.resolve().name for folder in folders]
+    for name, folder in zip(names, folders, strict=True):
+        if names.count(name) > 1:
+            raise UserError(f"{folder}: two runs are called {name}; rename one of the folders")
+    return [Member(name, 0, folder) for name, folder in zip(names, folders, strict=True)]

@@ -1,0 +1,93 @@
+"""The planted-fact probe: what was told early in a generated dialogue is asked for late; exact match of the word."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from gistchat.dialogue import Dialogue, Turn
+from gistchat.evaluate import Condition, Subject, write_rows
+from gistchat.examples import ExampleBuilder, Target
+from gistchat.generate import TorchEngine, generate_replies
+from gistchat.progress import progress, say
+from gistchat.prompt import PromptFormat
+from gistchat.sampling import Sampling
+from gistchat.storage import read_json_lines
+from gistchat.summarize.planted import planted_dialogue, remembered
+
+DISTANCES = (0, 10, 40)  # turns of small talk between the last fact and the question; the dialogues take turns
+ANSWER_TOKENS = 16
+
+
+def probe_targets(number: int) -> list[Target]:
+    """So many dialogues that end with a question for one of their facts; its gold reply is the word asked for."""
+    targets = []
+    for i in range(number):
+        planted = planted_dialogue(i, DISTANCES[i % len(DISTANCES)])
+        fact = i % len(planted.answers)
+        asked = Turn("user", planted.questions[fact]), Turn("model", planted.answers[fact])
+        targets.append(Target(Dialogue(f"planted-{i}", (*planted.turns, *asked), "planted"), len(planted.turns) + 1))
+    return targets
+
+
+def probe(
+    subject: Subject,
+    prompt_format: PromptFormat,
+    targets: Sequence[Target],
+    wanted: Sequence[Condition],
+    builders: Mapping[int, ExampleBuilder],
+    batch_tokens: int,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """Greedy answers to every question under every condition; what an earlier run left in `folder` is read back.
+
+    Returns:
+        Rows with `right`: whether the word asked for stands in the answer; `shown`: whether it stood in the prompt.
+    """
+    path = folder / f"{subject.name}-probe.jsonl"
+    names = [str(condition) for condition in wanted]
+    rows = read_json_lines(path) if path.exists() else []
+    if list(dict.fromkeys(row["condition"] for row in rows)) == names and len(rows) == len(names) * len(targets):
+        say(f"probe {subject.name}: done before, skipped")
+        return rows
+    model = subject.load()
+    rows = []
+    with progress(f"probe {subject.name}", len(wanted) * len(targets)) as advance:
+        for condition in wanted:
+            builder = builders.get(condition.budget, next(iter(builders.values())))
+            rows += _answers(subject.name, model, prompt_format, targets, condition, builder, batch_tokens, advance)
+    write_rows(path, rows)
+    return rows
+
+
+def _answers(
+    name: str,
+    model: PreTrainedModel,
+    prompt_format: PromptFormat,
+    targets: Sequence[Target],
+    condition: Condition,
+    builder: ExampleBuilder,
+    batch_tokens: int,
+    advance: Callable[[int], None],
+) -> list[dict[str, Any]]:
+    prompts = [builder.build(target, condition.strategy).prompt for target in targets]
+    engine = TorchEngine(model, prompt_format)
+    replies = generate_replies(engine, prompts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
+    return [
+        {
+            "id": target.id,
+            "dialogue": target.dialogue.id,
+            "model": name,
+            "strategy": condition.strategy,
+            "budget": condition.budget,
+            "condition": str(condition),
+            "distance": DISTANCES[i % len(DISTANCES)],
+            "question": target.dialogue.turns[-2].text,
+            "answer": target.gold,
+            "reply": reply.text,
+            "right": bool(remembered((target.gold,), reply.text)),
+            "shown": bool(remembered((target.gold,), prompt_format.tokenizer.decode(prompt))),
+        }
+        for i, (target, prompt, reply) in enumerate(zip(targets, prompts, replies, strict=True))
+    ]
