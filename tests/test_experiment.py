@@ -1,0 +1,157 @@
+"""Several runs in one recipe and their comparison; runs set side by side; what --offline leaves out."""
+
+import json
+
+import pytest
+from conftest import TINY_TOML, gistchat
+
+from gistchat.errors import UserError
+from gistchat.experiment import Member, compare, members, named_runs, without_hub
+from gistchat.recipe import load_recipe
+from gistchat.storage import read_json, write_json
+
+EXPERIMENT = (
+    TINY_TOML.replace("steps = 6", "steps = 2").replace("reply_items = 3", "reply_items = 2\nprobe_items = 2")
+    + """
+strategies = ["last", "recent", "summary", "shuffled"]
+budgets = [16, 48]
+
+[experiment]
+seeds = [0, 1]
+offline = ["evaluate.items=3"]
+
+[[experiment.variants]]
+name = "The mix"
+
+[[experiment.variants]]
+name = "own"
+specialists = true
+set = ["train.strategies=recent,summary", "evaluate.base=false"]
+
+[[experiment.variants]]
+name = "from the hub"
+needs_hub = true
+set = ["model.name=gpt2", "model.init=pretrained"]
+"""
+)
+
+
+@pytest.fixture
+def recipe_file(tiny_folder):
+    (tiny_folder / "several.toml").write_text(EXPERIMENT)
+    return tiny_folder / "several.toml"
+
+
+def test_every_variant_comes_with_every_seed_and_specialists_for_each_strategy(recipe_file, tmp_path):
+    found = members(without_hub(load_recipe(recipe_file)), tmp_path)
+    names = [member.folder.name for member, _ in found]
+    per_seed = ["the-mix-seed{}", "own-seed{}-recent", "own-seed{}-summary"]
+    assert names == [name.format(seed) for seed in (0, 1) for name in per_seed]
+    by_name = {member.folder.name: own for member, own in found}
+    one = by_name["own-seed1-summary"]
+    assert (one.seed, one.train.strategies, one.evaluate.strategies) == (1, ["summary"], ["summary", "shuffled"])
+    assert by_name["own-seed1-recent"].evaluate.strategies == ["recent"]
+    assert not by_name["own-seed1-recent"].evaluate.base
+    assert by_name["the-mix-seed0"].evaluate.base
+    assert not by_name["the-mix-seed0"].experiment.variants
+    assert {own.evaluate.items for own in by_name.values()} == {3}  # an offline setting
+
+
+def test_the_command_line_goes_before_a_variants_own_settings(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file, ["train.strategies=last", "experiment.seeds=7"])
+    assert {(own.seed, tuple(own.train.strategies)) for _, own in members(recipe, tmp_path)} == {(7, ("last",))}
+
+
+def test_variants_need_names_of_their_own(recipe_file, tmp_path):
+    recipe = load_recipe(recipe_file)
+    recipe.experiment.variants[1].name = "The mix"
+    with pytest.raises(UserError, match="each needs a name of its own"):
+        members(recipe, tmp_path)
+
+
+def test_an_experiment_from_the_command_line(recipe_file, tiny_folder):
+    done = gistchat("run", "several.toml", "--offline", cwd=tiny_folder)
+    assert done.returncode == 0, done.stderr
+    assert "offline: left out, as they need the hub: from the hub" in done.stderr
+    folder = tiny_folder / "runs" / "several"
+    values = read_json(folder / "metrics.json")
+    systems = {(one["variant"], one["model"], one["strategy"], one["budget"]) for one in values["results"]}
+    assert {
+        ("own", "tuned", "summary", 16),
+        ("own", "tuned", "recent", 48),
+        ("The mix", "base", "last", None),
+    } <= systems
+    assert not [one for one in systems if one[:2] == ("own", "base")]
+    # The specialists meet in one comparison, on the replies of both seeds.
+    own = [one for one in values["comparisons"] if one["of"] == "own tuned summary 48" and one["family"] == "strategy"]
+    assert [one["minus"] for one in own] == ["own tuned recent 48"]
+    [pooled] = [one for one in values["results"] if one["name"] == "The mix tuned recent 48"]
+    assert pooled["metrics"]["perplexity"]["items"] == 6
+    for name in ("report.html", "report.md"):
+        assert "own" in (folder / name).read_text()
+    assert "The mix" in done.stdout
+    again = gistchat("run", "several.toml", "--offline", cwd=tiny_folder)
+    assert again.stderr.count("done before, skipped)") >= 12
+    assert read_json(folder / "metrics.json") == values
+    train = gistchat("train", "several.toml", cwd=tiny_folder)
+    assert (train.returncode, train.stdout) == (1, "")
+    assert "is an experiment of several runs; gistchat run several.toml" in train.stderr
+
+
+def test_runs_side_by_side(tiny_folder):
+    for name, steps in (("one", 2), ("two", 3)):
+        words = ["--set", f"train.steps={steps}", "--set", "evaluate.strategies=last,recent", "--out", name]
+        done = gistchat("run", "tiny.toml", *words, cwd=tiny_folder)
+        assert done.returncode == 0, done.stderr
+    done = gistchat("compare", "one", "two", "--out", "both", cwd=tiny_folder)
+    assert done.returncode == 0, done.stderr
+    values = read_json(tiny_folder / "both" / "metrics.json")
+    pairs = {(one["of"], one["minus"]) for one in values["comparisons"] if one["family"] == "variant"}
+    assert ("two tuned recent", "one tuned recent") in pairs
+    single = read_json(tiny_folder / "one" / "metrics.json")
+    [alone] = [one for one in single["results"] if one["name"] == "tuned recent"]
+    [beside] = [one for one in values["results"] if one["name"] == "one tuned recent"]
+    assert beside["metrics"]["perplexity"]["value"] == pytest.approx(alone["metrics"]["perplexity"]["value"])
+    for words, said in (
+        (["one"], "compare takes two runs or more"),
+        (["one", "none"], "none: not evaluated yet; gistchat evaluate none"),
+        (["one", "./one"], "two runs are called one"),
+    ):
+        done = gistchat("compare", *words, cwd=tiny_folder)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert said in done.stderr
+
+
+def made_run(folder, strategy, reply):
+    """A run's files as far as comparing reads them: eight replies of one system."""
+    rows = [
+        {
+            "id": f"d{i}#3", "dialogue": f"d{i}", "turn": 3, "model": "tuned", "strategy": strategy, "budget": 64,
+            "gist": "", "boundary": 0, "context": [{"role": "user", "text": f"turn {i}"}], "prompt": "p",
+            "prompt_tokens": 9, "reused_tokens": 3, "context_tokens": 5, "gold": f"gold {i} text", "gold_tokens": 4,
+            "gold_bytes": 11, "nats": 8.0 + reply + i % 3, "rank": None, "candidates": None, "reply": f"reply {i}",
+            "reply_tokens": 3, "seconds": 0.1, "prefill_seconds": 0.05,
+        }
+        for i in range(8)
+    ]  # fmt: skip
+    folder.mkdir()
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "probe.jsonl").write_text("")
+    write_json(folder / "metrics.json", {"resamples": 200})
+    (folder / "checkpoint").mkdir()
+    write_json(folder / "checkpoint" / "gistchat.json", {"recipe": {"train": {"strategies": [strategy]}}})
+    return folder
+
+
+def test_variants_of_one_strategy_each_are_compared_under_their_own(tmp_path):
+    runs = [
+        Member("turns", 0, made_run(tmp_path / "a", "recent", 0)),
+        Member("gist", 0, made_run(tmp_path / "b", "summary", 1)),
+    ]
+    values = compare(runs, tmp_path / "out", "two", "recent")
+    [row] = [one for one in values["comparisons"] if one["family"] == "variant"]
+    assert (row["of"], row["minus"], row["significant"]) == ("gist tuned summary", "turns tuned recent", True)
+
+
+def test_names_of_compared_runs_are_their_folders(tmp_path):
+    assert [run.variant for run in named_runs([tmp_path / "a", tmp_path / "b"])] == ["a", "b"]
