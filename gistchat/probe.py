@@ -20,14 +20,18 @@ DISTANCES = (0, 10, 40)  # turns of small talk between the last fact and the que
 ANSWER_TOKENS = 16
 
 
-def probe_targets(number: int) -> list[Target]:
-    """So many dialogues that end with a question for one of their facts; its gold reply is the word asked for."""
+def probe_targets(number: int, seed: int = 0) -> list[Target]:
+    """So many dialogues that end with a question for one of their facts; its gold reply is the word asked for.
+
+    Each seed has dialogues of its own.
+    """
     targets = []
     for i in range(number):
-        planted = planted_dialogue(i, DISTANCES[i % len(DISTANCES)])
+        name = seed * number + i
+        planted = planted_dialogue(name, DISTANCES[i % len(DISTANCES)])
         fact = i % len(planted.answers)
         asked = Turn("user", planted.questions[fact]), Turn("model", planted.answers[fact])
-        targets.append(Target(Dialogue(f"planted-{i}", (*planted.turns, *asked), "planted"), len(planted.turns) + 1))
+        targets.append(Target(Dialogue(f"planted-{name}", (*planted.turns, *asked), "planted"), len(planted.turns) + 1))
     return targets
 
 

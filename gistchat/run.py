@@ -250,7 +250,7 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
     targets = choose_items(recipe, workspace.split("test"))
-    asked = probe_targets(config.probe_items)
+    asked = probe_targets(config.probe_items, recipe.seed)
     for some in (targets, asked):
         workspace.summarize([target.dialogue for target in some], config.budgets)
     tuned = load_checkpoint(folder / "checkpoint")

@@ -1,0 +1,551 @@
+"""The report: order, bold and marks of its tables, sentences, plots, and the page with its item browser."""
+
+import copy
+import json
+import random
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from gistchat import plots, report, report_items
+from gistchat.analysis import analyse, analyse_probe
+from gistchat.report_tables import best, control_table, cost_table, groups, main_table, markdown, result_table
+from gistchat.report_words import compared, explanation, main_sentences, sentences, verdicts
+
+HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 1"> & <b>bold</b>'
+WORDS = ["river", "garden", "violin", "bicycle", "teacher", "mountain", "kitchen", "library", "engine", "winter"]
+DIALOGUES = 30
+NEAR, FAR = 0.0, 0.2  # nats per token above the baseline: too little to be shown, and enough
+
+
+def sentence(rng: random.Random) -> str:
+    return "I saw the " + " ".join(rng.choices(WORDS, k=6)) + "."
+
+
+def make_rows(penalty: dict, budget: int | None = 64, model: str = "tuned", seed: int = 0, variant: str = "") -> list:
+    """Rows of a system for each strategy, by how many nats per token it lies above the others; five have replies."""
+    rows = []
+    for i in range(DIALOGUES):
+        rng = random.Random(f"{seed} {i}")
+        turns = [{"role": ("user", "assistant")[k % 2], "text": sentence(rng)} for k in range(7)]
+        gold, level = sentence(rng), rng.uniform(2, 4)
+        for strategy, more in penalty.items():
+            own = random.Random(f"{strategy} {budget} {model} {seed} {i} {variant}")
+            shown = turns if strategy == "recent" else turns[-1:]
+            gist = "" if strategy == "recent" else "User: " + turns[0]["text"]
+            answered = i < 5
+            rows.append(
+                {
+                    "id": f"d{i}#7", "dialogue": f"d{i}", "turn": 7, "model": model, "strategy": strategy,
+                    "budget": budget, "gist": gist, "boundary": 0, "context": shown,
+                    "prompt": f"<bos>{gist}" + "".join(f"<sp>{turn['text']}" for turn in shown) + "<sp1>",
+                    "prompt_tokens": 20 * len(shown), "reused_tokens": 10, "context_tokens": 5, "gold": gold,
+                    "gold_tokens": 10, "gold_bytes": len(gold), "nats": 10 * (level + more + own.gauss(0, 0.03)),
+                    "rank": own.choice([1, 2]) if answered else None, "candidates": 20 if answered else None,
+                    "reply": sentence(own) if answered else None, "reply_tokens": 9 if answered else None,
+                    "seconds": 1.0 if answered else None, "prefill_seconds": 0.25 if answered else None,
+                }
+            )  # fmt: skip
+            if variant:
+                rows[-1] |= {"variant": variant, "seed": seed}
+    return rows
+
+
+def make_probe(rows: list) -> list:
+    """Four questions to each system, of which two are answered."""
+    systems = {(row.get("variant", ""), row["model"], row["strategy"], row["budget"]) for row in rows}
+    return [
+        dict(zip(("variant", "model", "strategy", "budget"), system, strict=True))
+        | {"id": f"p{i}", "dialogue": f"p{i}", "distance": 10 * (i % 2), "right": i < 2, "shown": i < 3}
+        for system in sorted(systems, key=str)
+        for i in range(4)
+    ]
+
+
+def analysed(rows: list, **facts) -> dict:
+    return analyse(rows, "recent", 400, 0) | {"probe": analyse_probe(make_probe(rows), 100, 0)} | facts
+
+
+@pytest.fixture(scope="module")
+def single() -> tuple[dict, list]:
+    """One budget: full is best, then the baseline, summary and, worst, last."""
+    held = {"recent": FAR, "summary": 2 * FAR, "shuffled": 3 * FAR}
+    rows = make_rows({"last": 4 * FAR, "full": 0.0}, budget=None) + make_rows(held)
+    rows += make_rows({"recent": 5 * FAR, "summary": 5 * FAR + NEAR}, model="base")
+    facts = {"items": DIALOGUES, "reply_items": 5, "left_out": 2, "cache_bytes_per_token": 1_000_000}
+    return analysed(rows, summary_seconds=0.125, **facts), rows
+
+
+@pytest.fixture(scope="module")
+def budgets() -> tuple[dict, list]:
+    """Summary is worse at 16, like the baseline at 64, better at 256; the control follows it, then differs."""
+    rows = make_rows({"last": 0.9, "full": 0.1}, budget=None)
+    rows += make_rows({"recent": 0.4, "summary": 0.4 + FAR, "shuffled": 0.4 + FAR}, budget=16)
+    rows += make_rows({"recent": 0.4, "summary": 0.4 + NEAR, "shuffled": 0.4 + FAR}, budget=64)
+    rows += make_rows({"recent": 0.4, "summary": 0.4 - FAR, "shuffled": 0.4 + FAR}, budget=256)
+    return analysed(rows), rows
+
+
+@pytest.fixture(scope="module")
+def experiment() -> tuple[dict, list]:
+    """Two variants with two seeds each; summary is worse in one, and better in the other."""
+    rows = []
+    for seed in (1, 2):
+        rows += make_rows({"recent": 0.3, "summary": 0.3 + FAR}, seed=seed, variant="small")
+        rows += make_rows({"recent": 0.3, "summary": 0.3 - FAR}, seed=seed, variant="large")
+    facts = {"small": {"cache_bytes_per_token": 1e6}, "large": {"cache_bytes_per_token": 2e6}}
+    return analysed(rows, facts=facts), rows
+
+
+LOG = [{"step": 1, "loss": 4.0}, {"step": 2, "loss": 3.0}, {"step": 2, "eval_loss": 3.5}]
+
+
+def texts(table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def bold(table) -> list[str]:
+    """The systems whose row has something bold."""
+    return [" ".join(cell.text for cell in row[: table.words]) for row in table.rows if any(c.bold for c in row)]
+
+
+def test_rows_are_sorted_by_model_budget_and_perplexity(budgets, single, experiment):
+    rows = [row[:3] for row in texts(main_table(budgets[0], ""))]
+    assert [row[2] for row in rows] == ["16"] * 3 + ["64"] * 3 + ["256"] * 3 + ["-"] * 2
+    assert rows[6:9] == [["tuned", "summary", "256"], ["tuned", "recent", "256"], ["tuned", "shuffled", "256"]]
+    for group in groups(budgets[0], ""):
+        values = [result["metrics"]["perplexity"]["value"] for result in group]
+        assert values == sorted(values)
+    # With one budget, what has none stands among the others, and there is no column for it.
+    table = main_table(single[0], "")
+    assert table.columns == [
+        "model",
+        "context",
+        "perplexity",
+        "ROUGE-L",
+        "distinct-2",
+        "reply\ntokens",
+        "prompt\ntokens",
+    ]
+    assert {row[1] for row in texts(table)[:2]} == {"recent", "summary"}
+    assert [row[:2] for row in texts(table)[2:]] == [
+        ["tuned", name] for name in ("full", "recent", "summary", "shuffled", "last")
+    ]
+    assert table.starts == {2}
+    assert [row[1] for row in texts(main_table(experiment[0], "small"))] == ["recent", "summary"]
+    assert [row[1] for row in texts(main_table(experiment[0], "large"))] == ["summary", "recent"]
+
+
+def test_bold_is_only_what_is_shown_to_be_better_than_the_next(budgets, single, experiment):
+    # At 16 the baseline is best and all others but the control are worse; at 64 nothing is shown; without a budget
+    # nothing is compared.
+    assert bold(result_table(budgets[0], "")) == ["tuned recent 16", "tuned summary 256"]
+    assert bold(result_table(single[0], "")) == ["tuned full"]
+    assert bold(main_table(experiment[0], "small")) == ["tuned recent"]
+    assert bold(main_table(experiment[0], "large")) == ["tuned summary"]
+    weak = copy.deepcopy(single[0])
+    for found in weak["comparisons"]:
+        found["significant"] = False
+    assert bold(result_table(weak, "")) == []
+
+
+def test_a_baseline_is_bold_only_where_all_others_are_worse_and_a_control_is_never(budgets):
+    values = budgets[0]
+    group = next(group for group in groups(values, "") if group[0]["budget"] == 16)
+    assert best(values, group)["strategy"] == "recent"
+    unsure = copy.deepcopy(values)
+    for found in unsure["comparisons"]:
+        if found["of"] == "tuned summary 16" and found["family"] == "strategy":
+            found["significant"] = False
+    assert best(unsure, group) is None
+    # A control in front says that something is wrong with the group.
+    assert best(values, sorted(group, key=lambda result: result["strategy"] != "shuffled")) is None
+    # Between two that are not the baseline, nothing was tested.
+    three = [{**group[1], "strategy": "hybrid"}, {**group[1]}, group[0]]
+    assert best(values, three) is None
+
+
+def test_marks_follow_the_corrected_p_value(single):
+    rows = {tuple(row[:2]): row[2] for row in texts(main_table(single[0], ""))}
+    assert rows["tuned", "full"].endswith("] +")
+    assert rows["tuned", "last"].endswith("] -")
+    assert rows["tuned", "recent"].endswith("]")
+    assert rows["base", "summary"].endswith("]")  # nothing is shown
+    unsure = copy.deepcopy(single[0])
+    for found in unsure["comparisons"]:
+        found["significant"] = False
+    assert all(row[2].endswith("]") for row in texts(main_table(unsure, "")))
+
+
+def test_controls_stand_apart(single):
+    assert [row[0] for row in texts(control_table(single[0]))] == ["gold", "echo", "random-reply"]
+    assert "control" not in {row[0] for row in texts(result_table(single[0], ""))}
+    assert control_table(single[0]).columns[:3] == ["control", "ROUGE-1", "ROUGE-2"]
+
+
+def test_costs(single, experiment):
+    table = cost_table(single[0], "")
+    costs = {row[1]: dict(zip(table.columns, row, strict=True)) for row in texts(table)}  # the tuned ones come last
+    recent, summary = costs["recent"], costs["summary"]
+    assert (recent["prefill s"], recent["decode s"], recent["s per reply"]) == ("0.25", "0.75", "1.00")
+    assert recent["cache MB"] == "149.00"  # (140 + 9 tokens) of a million bytes
+    assert (recent["summary s"], summary["summary s"]) == ("-", "0.125")
+    assert summary["in the cache %"] == "50.0"
+    small, large = (texts(cost_table(experiment[0], name)) for name in ("small", "large"))
+    assert [row[-2] for row in small] == ["149.00", "29.00"]
+    assert [row[-2] for row in large] == ["58.00", "298.00"]
+
+
+def test_sentences_say_worse_better_and_not_shown(budgets):
+    worse, unshown, better = compared(budgets[0], "strategy")
+    percent = r"(\d+\.\d) %"
+    found = re.fullmatch(
+        rf"At 16 tokens, tuned summary has {percent} higher perplexity than tuned recent "
+        rf"\[{percent}, {percent}\], Holm p (?:= 0\.0\d+|< 0\.001): it is worse\.",
+        worse,
+    )
+    value, low, high = map(float, found.groups())
+    assert low < value < high
+    assert 20 < value < 24  # exp(0.2) is 1.22
+    assert re.fullmatch(
+        rf"At 64 tokens, tuned summary is not shown to differ from tuned recent: at most {percent} worse, at most "
+        rf"{percent} better, Holm p = [\d.]+\.",
+        unshown,
+    )
+    found = re.search(rf"At 256 tokens, tuned summary has {percent} lower .*\[{percent}, {percent}\].*better\.", better)
+    value, low, high = map(float, found.groups())
+    assert low < value < high
+    assert 17 < value < 20  # exp(-0.2) is 0.82
+    assert verdicts(budgets[0]) == [
+        "In short, the tuned model against recent: summary is worse at 16 tokens, not shown to differ at 64 tokens, "
+        "better at 256 tokens."
+    ]
+    assert sentences(budgets[0])[-1] == verdicts(budgets[0])[0]
+
+
+def test_sentences_of_controls_and_tuning(budgets, single):
+    unread, read, much = compared(budgets[0], "control")
+    assert unread.startswith("At 16 tokens, it is not shown that it matters to the tuned model whose summary it is")
+    assert read.startswith("At 64 tokens, the tuned model reads the summary: another dialogue's raises perplexity by 2")
+    assert much.startswith(
+        "At 256 tokens, the tuned model reads the summary: another dialogue's raises perplexity by 4"
+    )
+    assert re.match(r"Tuning lowers the perplexity of recent by 5\d\.\d % \[5", compared(single[0], "tuning")[0])
+    turned = copy.deepcopy(budgets[0])
+    for one in turned["comparisons"]:
+        one |= {"ratio": 1 / one["ratio"], "ratio_low": 1 / one["ratio_high"], "ratio_high": 1 / one["ratio_low"]}
+    assert "does better with another dialogue's summary" in compared(turned, "control")[1]
+
+
+def test_a_difference_that_the_correction_takes_back_is_called_so(single):
+    values = copy.deepcopy(single[0])
+    [found] = [one for one in values["comparisons"] if one["of"] == "tuned summary" and one["family"] == "strategy"]
+    found |= {"significant": False, "p_holm": 0.0625}
+    [line] = [line for line in compared(values, "strategy") if line.startswith("Tuned summary")]
+    assert re.search(r"2\d\.\d % worse by itself, but not after the correction, Holm p = 0\.0625\.", line)
+
+
+def test_the_explanation_says_what_was_tested(single, experiment):
+    text = explanation(single[0])
+    assert "30 held-out replies of 30 dialogues, 5 with a generated reply, context budget 64 tokens" in text
+    assert "2 left out as longer than the model takes" in text
+    assert "400 resamples by dialogue" in text
+    assert "strategy (4), control (1), tuning (2)" in text
+    assert "2 seeds" in explanation(experiment[0])
+
+
+def test_the_terminal_fits_eighty_columns(budgets, single, experiment, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for values, _ in (budgets, single, experiment):
+        values = values | {"warnings": [f"warning number {i}" for i in range(7)]}
+        report.print_table(values)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "warning: warning number 0"
+        assert [line for line in lines if line.startswith("warning")][-1] == "warning: 2 more; the report has them"
+        table = [line for line in lines if re.match(r" *(model|base|tuned) ", line)]
+        assert len(table) >= len(values["results"]) - 3
+        assert max(map(len, table)) <= 80
+        assert not any("…" in line for line in table)
+        assert lines[-1].startswith("In short")
+    assert [line for line in lines if line in ("small", "large")] == ["small", "large"]
+
+
+def test_a_terminal_shows_only_the_outcome_of_many_comparisons(single):
+    values = copy.deepcopy(single[0])
+    strategies = [one for one in values["comparisons"] if one["family"] == "strategy"]
+    assert main_sentences(values)[:4] == compared(values, "strategy")
+    values["comparisons"] += strategies * 3
+    assert main_sentences(values) == compared(values, "control") + verdicts(values)
+
+
+def test_the_pareto_front():
+    points = [(10, 5.0), (20, 4.0), (20, 4.5), (30, 4.0), (40, 3.0), (50, 3.5), (10, 5.0)]
+    assert plots.pareto_front(points) == [(10, 5.0), (20, 4.0), (40, 3.0)]
+    assert plots.pareto_front([]) == []
+
+
+def test_plots_show_every_system_and_the_front(budgets, single):
+    [axes] = plots.plot_pareto(budgets[0]).axes
+    labels = {text.get_text() for text in axes.texts}
+    assert labels == {"last", "full"} | {f"{name} {n}" for name in ("recent", "summary") for n in (16, 64, 256)}
+    [front] = [line for line in axes.lines if line.get_label() == "front"]
+    results = [result["metrics"] for result in budgets[0]["results"] if result["model"] == "tuned"]
+    every = [(one["prompt_tokens"]["value"], one["perplexity"]["value"]) for one in results]
+    assert all(any(c <= cost and v <= value for c, v in front.get_xydata()) for cost, value in every)
+    [axes] = plots.plot_budgets(budgets[0]).axes
+    assert {line.get_label() for line in axes.lines if line.get_label()[0] != "_"} == {
+        "recent", "summary", "shuffled", "last", "full",
+    }  # fmt: skip
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "64", "256"]
+    assert [axes.get_title() for axes in plots.plot_strategies(single[0]).axes] == ["base", "tuned"]
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone(budgets):
+    matplotlib = pytest.importorskip("matplotlib")
+    before = dict(matplotlib.rcParams)
+    drawn = plots.svg(plots.plot_budgets(budgets[0]), 'a "title"')
+    assert dict(matplotlib.rcParams) == before
+    assert 'aria-label="a &quot;title&quot;"' in drawn
+    assert "currentColor" in drawn
+    assert "context budget (tokens)" in drawn  # as text, not as outlines
+
+
+def test_seeds_are_dots_in_the_plots_of_an_experiment(experiment):
+    values = experiment[0]
+    seeds = {entry["value"] for entry in values["seeds"] if entry["variant"] == "small"}
+    assert len(seeds) == 4
+    [axes] = plots.plot_strategies(values, "small").axes
+    dots = {line.get_xdata()[0] for line in axes.lines if line.get_marker() == "."}
+    assert dots == seeds
+    titles = [plot.title for own in plots.all_plots(values, {"small": [LOG, LOG]}).values() for plot in own]
+    assert titles == [
+        "small: Perplexity by strategy", "small: Quality against cost", "small: Planted facts", "small: Training",
+        "large: Perplexity by strategy", "large: Quality against cost", "large: Planted facts",
+    ]  # fmt: skip
+
+
+def test_markdown_has_the_tables_sentences_and_warnings(tmp_path, experiment, budgets):
+    for values, rows in (experiment, budgets):
+        values = values | {"warnings": ["read this | first"]}
+        report.write_report(tmp_path, "Title", "About it", values, rows)
+        text = (tmp_path / "report.md").read_text()
+        tables = re.findall(r"(?:^\|.*\n)+", text, re.M)
+        assert len(tables) >= 5
+        for table in tables:
+            counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+            assert len(counts) == 1, table
+        assert all(f"- {line}\n" in text for line in sentences(values))
+        assert "> **Warning:** read this | first" in text
+        assert text.index("**Warning:**") < text.index("## Results")
+    assert "| tuned | **summary**" not in text
+    assert re.search(r"^\| tuned \| summary \| 256 \| \*\*\d+\.\d \[.*\] \+\*\* \|", text, re.M)
+
+
+def test_a_cell_cannot_break_a_markdown_table():
+    table = main_table({"results": [], "budgets": [], "comparisons": [], "baseline": "recent"}, "")
+    table.columns[0] = "one | two\nthree"
+    assert markdown(table)[0] == "| one \\| two three | context |"
+
+
+class Page(HTMLParser):
+    """Open elements, and the content of every script."""
+
+    VOID = ("meta", "input", "br", "img", "link")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.scripts: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+
+
+def hostile(rows: list) -> list:
+    """The rows with hostile texts in the first item."""
+    rows = copy.deepcopy(rows)
+    for row in rows[:8]:
+        if row["id"] == "d0#7":
+            row |= {"gold": HOSTILE, "reply": HOSTILE, "gist": HOSTILE, "prompt": f"<bos>{HOSTILE}<sp1>"}
+            row["context"] = [{"role": "user", "text": HOSTILE}] * 3
+    return rows
+
+
+def test_the_page_is_complete_and_hostile_text_stays_text(tmp_path, budgets):
+    values = budgets[0] | {"warnings": [HOSTILE]}
+    rows = hostile(budgets[1])
+    path = report.write_report(tmp_path, HOSTILE, HOSTILE, values, rows, {"": [LOG]})
+    assert path == tmp_path / "report.html"
+    text = path.read_text()
+    page = Page()
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    assert text.endswith("</html>\n") or text.endswith("</html>")
+    assert len(page.scripts) == 2
+    assert "img" not in page.tags
+    assert page.tags.count("svg") == 4  # no plot by depth, as all replies are at the same one
+    assert "http" not in re.sub(r"http://www\.w3\.org/[\w/.]+", "", text)
+    assert f"All {DIALOGUES} items" in text
+    data = json.loads(page.scripts[0])
+    assert len(data["items"]) == DIALOGUES
+    assert HOSTILE in data["texts"]
+    for line in sentences(values):
+        assert line.replace("'", "&#39;") in text
+
+
+def test_the_page_embeds_every_prediction_as_it_is(budgets):
+    rows = hostile(budgets[1])
+    found = report_items.embed(rows)
+    data = json.loads(found.data)
+    assert (found.items, found.all_items, found.rows, found.all_rows) == (DIALOGUES, DIALOGUES, len(rows), len(rows))
+    by_place = {(row["id"], row["strategy"], row["budget"]): row for row in rows}
+    shown = 0
+    for name, _, _, _, asked, gold, own in data["items"]:
+        for system, gist, context, prompt, reply, nats, rank, f1, candidates, *_ in own:
+            row = by_place.pop((name, *data["systems"][system][2:]))
+            text = data["texts"].__getitem__
+            assert "".join(map(text, prompt)) == row["prompt"]
+            assert [text(turn) for _, turn in context] == [turn["text"] for turn in row["context"][:-1]]
+            assert (None if gist is None else text(gist)) == (row["gist"] or None)
+            assert (None if reply is None else text(reply)) == row["reply"]
+            assert nats == pytest.approx(row["nats"] / 10, abs=0.001)
+            assert (rank, candidates) == (row["rank"], row["candidates"])
+            assert (f1 is None) == (reply is None)
+            assert f1 is None or 0 <= f1 <= 100
+            shown += 1
+        assert text(gold)
+        assert text(asked)
+    assert shown == len(rows)
+
+
+def test_a_page_with_too_many_items_holds_those_with_replies_and_says_so(tmp_path, experiment, monkeypatch):
+    values, rows = experiment
+    whole = len(report_items.embed(rows).data)
+    found = report_items.embed(rows, whole // 3)
+    assert len(found.data) <= whole // 3
+    assert 10 <= found.items < found.all_items == 2 * DIALOGUES
+    items = json.loads(found.data)["items"]
+    assert {(name, seed) for name, _, _, seed, *_ in items[:10]} == {(f"d{i}#7", s) for i in range(5) for s in (1, 2)}
+    monkeypatch.setattr(report, "embed", lambda rows: report_items.embed(rows, whole // 3))
+    text = report.write_report(tmp_path, "t", "s", values, rows).read_text()
+    counts = f"{found.items} of {found.all_items} items ({found.rows} of {found.all_rows} predictions)"
+    assert f"This page holds {counts}" in text
+
+
+def test_the_report_of_an_experiment_has_a_section_for_each_variant(tmp_path, experiment):
+    values, rows = experiment
+    text = report.write_report(
+        tmp_path, "Two sizes", "4 runs", values, rows, {"small": [LOG], "large": [LOG]}
+    ).read_text()
+    for section in ("Results", "Costs", "Planted facts", "By depth", "By seed"):
+        for variant in ("small", "large"):
+            assert f'aria-label="{section} {variant}"' in text
+    assert text.count("<svg") == 8
+    assert "In short, the tuned model of small against recent: summary is worse." in text
+    assert "In short, the tuned model of large against recent: summary is better." in text
+    assert "With large, tuned summary has" in text
+
+
+def chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if not found:
+        pytest.skip("the item browser is tested in a real browser: apt-get install chromium")
+    return found
+
+
+@pytest.fixture
+def browser_page(tmp_path, experiment):
+    """The report of the experiment in Chromium, as a phone shows it; fails when the page's script does."""
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    rows = hostile(experiment[1])
+    report.write_report(tmp_path, "Two sizes", "4 runs", experiment[0], rows)
+    errors = []
+    with sync_playwright() as playwright:
+        quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=path, args=quiet)
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("request", lambda request: errors.append(request.url) if request.url[:5] != "file:" else None)
+        page.goto((tmp_path / "report.html").as_uri())
+        yield page
+        browser.close()
+    assert errors == []
+
+
+def test_the_item_browser(browser_page, experiment):
+    from playwright.sync_api import expect
+
+    page, rows = browser_page, hostile(experiment[1])
+    count, listed = page.locator("#count"), page.locator("#list > details")
+    expect(count).to_have_text("60 items of 60, 240 predictions")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+    # Pages.
+    expect(listed).to_have_count(20)
+    expect(page.locator("#page")).to_have_text("page 1 of 3")
+    page.locator("#after").click()
+    expect(page.locator("#page")).to_have_text("page 2 of 3")
+
+    # Search in what a system said.
+    said = next(row for row in rows if row["variant"] == "large" and row["id"] == "d3#7" and row["reply"])
+    page.get_by_label("search all texts").fill(said["reply"].upper())
+    expect(count).to_have_text("1 item of 60, 1 prediction")
+    expect(page.locator("#page")).to_have_text("page 1 of 1")
+    page.get_by_role("button", name="clear").click()
+    expect(count).to_have_text("60 items of 60, 240 predictions")
+
+    # Filters.
+    page.get_by_label("variant").select_option("small")
+    page.get_by_label("strategy").select_option("summary")
+    expect(count).to_have_text("60 items of 60, 60 predictions")
+    scores = sorted(row["nats"] / 10 for row in rows if row["variant"] == "small" and row["strategy"] == "summary")
+    page.get_by_label("at least").fill(f"{(scores[-5] + scores[-6]) / 2:.4f}")
+    expect(count).to_have_text("5 items of 60, 5 predictions")
+    page.get_by_label("order").select_option("highest score first")
+    shown = [float(text.rsplit(" ", 1)[1]) for text in listed.locator("> summary").all_inner_texts()]
+    assert shown == pytest.approx(scores[:-6:-1], abs=0.001)
+    page.get_by_role("button", name="clear").click()
+    page.get_by_label("score").select_option("rank")
+    page.get_by_label("at most").fill("1")
+    ones = sum(row["rank"] == 1 for row in rows)
+    expect(count).to_contain_text(f", {ones} predictions")
+
+    # An item by keyboard, with its systems side by side; hostile text is only text.
+    page.get_by_role("button", name="clear").click()
+    page.get_by_label("search all texts").fill("onerror")
+    expect(listed).to_have_count(1)
+    listed.locator("> summary").focus()
+    page.keyboard.press("Enter")
+    cards = listed.locator(".card")
+    hit = sum("onerror" in row["gold"] for row in rows)
+    expect(cards).to_have_count(hit)
+    assert HOSTILE in cards.first.text_content()
+    cards.first.get_by_text("prompt as the model got it").click()
+    expect(cards.first.locator("pre")).to_have_text(f"<bos>{HOSTILE}<sp1>")
+    listed.get_by_role("button", name="show all").click()
+    expect(cards).to_have_count(4)
+    assert page.locator("#list img, #list script, #list b").count() == 0
+    assert page.evaluate("window.hacked") is None
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
