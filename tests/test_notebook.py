@@ -21,6 +21,6 @@ def test_the_notebook_runs_from_data_to_chat(tmp_path, monkeypatch):
         for output in cell.outputs
     )
     plots = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
-    assert len(plots) == 3
+    assert len(plots) == 4
     for expected in ("after 8 turns:", "--- hybrid:", "tuned  summary", "bot>", "verbatim, from turn"):
         assert expected in text
