@@ -7,9 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from gistchat import endpoint
 from gistchat import judge as module
+from gistchat.endpoint import Endpoint
 from gistchat.errors import UserError
-from gistchat.judge import Endpoint, System, cohens_kappa, judge, judge_lines, judge_run, parse_system
+from gistchat.judge import System, cohens_kappa, judge, judge_lines, judge_run, parse_system
 
 HYBRID, LAST, SMALL = System("tuned", "hybrid"), System("tuned", "last"), System("tuned", "hybrid", 64)
 PLACES = re.compile(r"\n===== REPLY A =====\n(.*)\n===== REPLY B =====\n(.*)\n===== END =====\n", re.DOTALL)
@@ -69,7 +71,7 @@ class Judge:
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(module, "RETRIES", 0)
+    monkeypatch.setattr(endpoint, "RETRIES", 0)
     made = Judge()
     threading.Thread(target=made.server.serve_forever, daemon=True).start()
     yield made
@@ -241,6 +243,7 @@ def test_systems_are_named_as_the_predictions_have_them():
     del rows[0]["budget"]
     assert parse_system("tuned  hybrid", rows) == HYBRID
     assert parse_system(" tuned hybrid 64", rows) == SMALL
+    assert parse_system("tuned hybrid", [rows[1], row(0, LAST, "No.")]) == SMALL  # the only budget there is
     with pytest.raises(UserError, match=r"no system 'tuned hybrid 32' .* there are: tuned hybrid, tuned hybrid 64$"):
         parse_system("tuned hybrid 32", rows)
 
@@ -257,8 +260,6 @@ def test_systems_that_cannot_be_compared(ask, server, tmp_path):
         ask(make_rows(2), items=0)
     with pytest.raises(UserError, match="no address"):
         Endpoint("localhost:9", "m")
-    with pytest.raises(UserError, match="which model"):
-        Endpoint(server.url, " ")
 
 
 def test_a_run_is_judged_from_its_predictions(server, tmp_path):
@@ -266,6 +267,8 @@ def test_a_run_is_judged_from_its_predictions(server, tmp_path):
         judge_run(tmp_path, "tuned hybrid", "tuned last", server.url, "m")
     rows = make_rows(3) + [row(i, SMALL, "No.") for i in range(2)]
     (tmp_path / "predictions.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    with pytest.raises(UserError, match="which model"):
+        judge_run(tmp_path, "tuned hybrid 64", "tuned last", server.url, " ")
     found = judge_run(tmp_path, "tuned hybrid 64", "tuned last", server.url, "m", items=5, seed=3)
     assert json.loads((tmp_path / "judge.json").read_text()) == found
     assert (found["one"], found["items"], found["losses"]) == ("tuned hybrid 64", 2, 2)

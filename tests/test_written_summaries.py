@@ -12,6 +12,7 @@ import torch
 from conftest import make_dialogue
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
+from gistchat import endpoint as endpoint_module
 from gistchat.chat import ChatSession
 from gistchat.context import Sentence
 from gistchat.dialogue import Turn
@@ -252,7 +253,7 @@ def endpoint(monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     Endpoint.asked, Endpoint.at_once, Endpoint.most_at_once = [], 0, 0
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    monkeypatch.setattr(language_model, "RETRIES", 2)
+    monkeypatch.setattr(endpoint_module, "RETRIES", 2)
     yield f"http://127.0.0.1:{server.server_port}/v1"
     server.shutdown()
     server.server_close()
@@ -287,8 +288,8 @@ def test_an_endpoint_that_fails_is_one_clear_error(endpoint, script, problem):
 
 def test_an_endpoint_that_is_slow_or_down(endpoint, monkeypatch):
     Endpoint.script = ["slow"]
-    monkeypatch.setattr(language_model, "TIMEOUT", 0.3)
-    monkeypatch.setattr(language_model, "RETRIES", 1)
+    monkeypatch.setattr(endpoint_module, "TIMEOUT", 0.3)
+    monkeypatch.setattr(endpoint_module, "RETRIES", 1)
     with pytest.raises(UserError, match="no answer within"):
         EndpointWriter(endpoint, "m", 40, "").write([Request("", "a: b")])
     with pytest.raises(UserError, match="cannot be reached"):

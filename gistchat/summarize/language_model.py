@@ -1,17 +1,16 @@
 """Summaries by a language model: one that runs here, or any OpenAI-compatible endpoint."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import torch
 from jinja2.sandbox import SandboxedEnvironment
 from transformers import GenerationConfig
 
-from gistchat.errors import UserError, require
+from gistchat.endpoint import Endpoint
+from gistchat.errors import UserError
 from gistchat.likelihood import length_batches
 from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base
 from gistchat.recipe import ModelConfig
@@ -26,10 +25,7 @@ REPETITION_PENALTY = 1.1  # small models repeat themselves without it
 
 ENDPOINT_ROOM = 3000  # tokens of a request, as about every hosted model takes
 CHARACTERS_PER_TOKEN = 3  # a careful guess, as an endpoint does not tell how it counts
-TIMEOUT = 60.0  # seconds
-RETRIES = 4  # after no answer, too many requests (as late as the endpoint says) or a failure on its side
 AT_ONCE = 4  # requests
-KEY_VARIABLE = "OPENAI_API_KEY"
 
 
 class Prompt:
@@ -111,17 +107,11 @@ class LocalWriter:
 
 
 class EndpointWriter:
-    """Summaries by an OpenAI-compatible endpoint; the key comes from the environment variable OPENAI_API_KEY."""
+    """Summaries by an OpenAI-compatible endpoint."""
 
     def __init__(self, url: str, model: str, budget: int, prompt: str) -> None:
         """Raises UserError: no address, or package openai is missing."""
-        if not url.startswith(("http://", "https://")):
-            raise UserError(f"summary.url: {url!r} is no address; give one such as http://localhost:8000/v1 (--url)")
-        self.openai = require("openai", "endpoint")
-        self.url, self.model, self.budget, self.prompt = url, model, budget, Prompt(prompt, budget)
-        # Local servers want no key, the client wants one.
-        key = os.environ.get(KEY_VARIABLE) or "none"
-        self.client = self.openai.OpenAI(base_url=url, api_key=key, timeout=TIMEOUT, max_retries=RETRIES)
+        self.endpoint, self.budget, self.prompt = Endpoint(url, model), budget, Prompt(prompt, budget)
         self.room = ENDPOINT_ROOM
 
     def count(self, texts: Sequence[str]) -> list[int]:
@@ -132,35 +122,4 @@ class EndpointWriter:
             return list(pool.map(self._ask, requests))
 
     def _ask(self, request: Request) -> str:
-        openai = self.openai
-        try:
-            answer = self.client.chat.completions.create(
-                model=self.model,
-                messages=[{"role": "user", "content": self.prompt.fill(request)}],
-                max_tokens=self.budget,
-                temperature=0.0,
-            )
-        except openai.APITimeoutError:
-            raise UserError(f"{self.url}: no answer within {TIMEOUT:.0f} s, {RETRIES + 1} times") from None
-        except openai.APIConnectionError as error:
-            raise UserError(f"{self.url}: cannot be reached ({error.__cause__ or error})") from None
-        except openai.APIStatusError as error:
-            hint = f"; is {KEY_VARIABLE} set?" if error.status_code in (401, 403) else ""
-            raise UserError(f"{self.url}: answers {error.status_code} ({_first_line(error.message)}){hint}") from None
-        except (openai.APIError, ValueError) as error:
-            raise UserError(f"{self.url}: not the answer of a chat endpoint ({_first_line(str(error))})") from None
-        return self._said(answer)
-
-    def _said(self, answer: Any) -> str:
-        """The text of an answer; an address that is no endpoint may answer with a web page, which arrives as text."""
-        try:
-            return answer.choices[0].message.content or ""
-        except (AttributeError, IndexError, TypeError):
-            shown = _first_line(str(answer))[:80]
-            raise UserError(
-                f"{self.url}: not the answer of a chat endpoint ({shown}); does the address end in /v1?"
-            ) from None
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[0][:200]
+        return self.endpoint.ask([{"role": "user", "content": self.prompt.fill(request)}], self.budget)
