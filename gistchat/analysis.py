@@ -348,33 +348,31 @@ def _warnings(comparer: Comparer, budgets: bool) -> list[str]:
     lines = []
     models = [system for system in comparer.rows if system.model != "control" and system.strategy != "shuffled"]
     for control in ("random-reply", "echo"):
-        own = System("", "control", control)
-        for name in metrics.AGAINST_GOLD:
-            compared = [
-                (system.name(budgets), difference)
-                for system in models
-                if own in comparer.rows and (difference := comparer.difference(system, own, name))
-            ]
-            lines += _not_above(name, control, compared)
-    chance = System("", "control", "gold")
+        lines += _not_above(control, comparer, models)
+    gold = System("", "control", "gold")
     for name in metrics.AGAINST_GOLD:
         compared = [
             (system.name(budgets), difference)
             for system in models
-            if chance in comparer.rows and (difference := comparer.difference(chance, system, name))
+            if gold in comparer.rows and (difference := comparer.difference(gold, system, name))
         ]
         if below := [of for of, difference in compared if difference["low"] <= 0]:
             lines.append(f"{name} does not put the gold replies above {_some(below)}: the metric is broken")
     return lines + _ranking_at_chance(comparer, models, budgets)
 
 
-def _not_above(name: str, control: str, compared: Sequence[tuple[str, dict[str, float]]]) -> list[str]:
-    weak = [of for of, difference in compared if difference["low"] <= 0]
+def _not_above(control: str, comparer: Comparer, models: Sequence[System]) -> list[str]:
+    """Metrics by which not every system is shown to be above a control."""
+    own = System("", "control", control)
+    weak = []
+    for name in metrics.AGAINST_GOLD if own in comparer.rows else ():
+        found = [difference for system in models if (difference := comparer.difference(system, own, name))]
+        above = sum(difference["low"] > 0 for difference in found)
+        weak += [f"{name} {above} of {len(found)}"] if above < len(found) else []
     if not weak:
         return []
     return [
-        f"{name} does not show {len(weak)} of {len(compared)} systems to be above the control '{control}' "
-        f"({_some(weak)}): do not read differences in it"
+        f"systems shown to be above the control '{control}': {', '.join(weak)}. Read no differences in these metrics"
     ]
 
 

@@ -68,7 +68,9 @@ def _plots_of(metrics: Found, variant: str) -> list[Plot]:
     """Of what was evaluated, for one variant."""
     seeds = " Small dots: single seeds." if metrics["seeds"] else ""
     alone = "95 % intervals of each system alone, wider than those of paired differences; lower is better."
-    found = []
+    found: list[Plot] = []
+    if not _of(metrics["results"], variant, "tuned"):
+        return found
     if len(metrics["budgets"]) > 1:
         caption = f"Tuned model. {alone} Level lines: no budget.{seeds}"
         found.append(Plot("Perplexity by budget", caption, plot_budgets(metrics, variant)))

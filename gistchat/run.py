@@ -16,7 +16,7 @@ from gistchat.analysis import analyse, analyse_probe
 from gistchat.checkpoint import METADATA, find_checkpoint, fit_embeddings, load_checkpoint
 from gistchat.cost import cache_bytes_per_token, seconds_per_summary
 from gistchat.dialogue import Dialogue, load_dialogues
-from gistchat.errors import UserError
+from gistchat.errors import UserError, require
 from gistchat.evaluate import (
     Row,
     Subject,
@@ -154,6 +154,8 @@ def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: 
 
 def run(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
     """Everything a recipe asks for, into the run `folder`; returns the metrics. `force`: see `run_train`."""
+    for module in ("rouge_score", "sacrebleu", "matplotlib"):
+        require(module, "evaluate")
     workspace = open_workspace(recipe, folder)
     choose_items(recipe, workspace.split("test"))  # what cannot be evaluated should fail before training, not after
     run_train(workspace, force)
