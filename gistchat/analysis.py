@@ -135,6 +135,9 @@ def measure(rows: Sequence[Row]) -> Measured:
         found |= {metric.name: (metric, answered) for metric in said}
         if answered[0].get("seconds") is not None:
             found |= {metric.name: (metric, answered) for metric in cost_metrics(answered)}
+        if all(row.get("bertscore") is not None for row in answered):
+            mean = metrics.mean(_column(answered, "bertscore"))
+            found["bertscore"] = Metric("bertscore", "%", "higher", mean), answered
     return found
 
 

@@ -177,6 +177,17 @@ class EvaluateConfig:
     max_reply_tokens: int = field(default=40, metadata={"help": "tokens per generated reply, at most"})
     base: bool = field(default=True, metadata={"help": "also score the base model without fine-tuning"})
     base_items: int = field(default=0, metadata={"help": "on so many of the items; 0: on all"})
+    bertscore_model: str = field(
+        default="",
+        metadata={"help": "encoder for BERTScore, by hub id or folder, such as roberta-large (extra judges)"},
+    )
+    mauve_model: str = field(
+        default="",
+        metadata={
+            "help": "language model for MAUVE, by hub id or folder, such as gpt2-large; 100 replies or more (extra "
+            "judges)"
+        },
+    )
     batch_tokens: int = field(default=4096, metadata={"help": "tokens per forward pass"})
     resamples: int = field(default=10_000, metadata={"help": "bootstrap resamples, by dialogue"})
 

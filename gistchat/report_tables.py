@@ -20,6 +20,7 @@ COLUMNS = {
     "rougeL": "ROUGE-L",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "bertscore": "BERTScore",
     "f1": "F1",
     "distinct1": "distinct-1",
     "distinct2": "distinct-2",

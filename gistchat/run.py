@@ -30,6 +30,7 @@ from gistchat.evaluate import (
 )
 from gistchat.examples import ExampleBuilder, Target, builders_by_budget
 from gistchat.lessons import choose_targets
+from gistchat.model_metrics import check_models, score_by_models
 from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base, tokenizer_fingerprint
 from gistchat.prepare import default_folder, prepare
 from gistchat.prepare_report import report_lines
@@ -157,9 +158,17 @@ def run(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
     for module in ("rouge_score", "sacrebleu", "matplotlib"):
         require(module, "evaluate")
     workspace = open_workspace(recipe, folder)
-    choose_items(recipe, workspace.split("test"))  # what cannot be evaluated should fail before training, not after
+    _check_evaluation(workspace)  # what cannot be evaluated should fail before training, not after
     run_train(workspace, force)
     return run_evaluate(workspace) if is_first_process() else {}
+
+
+def _check_evaluation(workspace: Workspace) -> list[Target]:
+    """The items that will be scored. Raises UserError where they, or a model that scores them, cannot be had."""
+    config = workspace.recipe.evaluate
+    targets = choose_items(workspace.recipe, workspace.split("test"))
+    check_models(config.bertscore_model, config.mauve_model, min(len(targets), config.reply_items))
+    return targets
 
 
 def run_train(workspace: Workspace, force: bool = False) -> None:
@@ -224,6 +233,7 @@ def _evaluate(workspace: Workspace) -> dict[str, Any]:
         return read_json(folder / "metrics.json")
     marker.unlink(missing_ok=True)
     rows, answers, facts = _predictions(workspace, weights)
+    facts["mauve"] = score_by_models(recipe.evaluate, rows, recipe.seed)
     write_rows(folder / "predictions.jsonl", rows)
     write_rows(folder / "probe.jsonl", answers)
     resamples = recipe.evaluate.resamples
@@ -251,7 +261,7 @@ def training_log(folder: Path) -> list[dict[str, Any]]:
 def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Row], list[Row], dict[str, Any]]:
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
-    targets = choose_items(recipe, workspace.split("test"))
+    targets = _check_evaluation(workspace)
     asked = probe_targets(config.probe_items, recipe.seed)
     for some in (targets, asked):
         workspace.summarize([target.dialogue for target in some], config.budgets)
