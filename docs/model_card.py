@@ -105,7 +105,8 @@ def card(run: Path, hours: float) -> str:
 
 def table(found: dict[str, Any]) -> str:
     """Perplexity by strategy, base and tuned, with the paired difference."""
-    values = {(row["model"], row["strategy"]): row["metrics"]["perplexity"] for row in found["results"]}
+    systems = [row for row in found["results"] if row["model"] != "control"]
+    values = {(row["model"], row["strategy"]): row["metrics"]["perplexity"] for row in systems}
     differences = {(row["of"], row["minus"]): row for row in found["comparisons"] if row["metric"] == "perplexity"}
     lines = ["| context | base | tuned | tuned minus base |", "|---|---:|---:|---:|"]
     for name in dict.fromkeys(strategy for _, strategy in values):
