@@ -384,7 +384,8 @@ def _ranking_at_chance(comparer: Comparer, models: Sequence[System], budgets: bo
     for system in models:
         if "hits1" in comparer.measured[system]:
             _, rows = comparer.measured[system]["hits1"]
-            if comparer.value(system, "hits1")["low"] <= 100 / max(row["candidates"] for row in rows):
+            chance = 100 * sum(1 / row["candidates"] for row in rows) / len(rows)
+            if comparer.value(system, "hits1")["low"] <= chance:
                 weak.append(system.name(budgets))
     return [f"hits1 is not shown to be above chance for {_some(weak)}"] if weak else []
 

@@ -15,7 +15,8 @@ from gistchat.report import write_report
 from gistchat.run import is_first_process, run, training_log
 from gistchat.storage import read_json, read_json_lines, write_json
 
-FACTS = ("summary_seconds", "cache_bytes_per_token", "left_out", "items")
+FACTS = ("summary_seconds", "cache_bytes_per_token")  # the same in each run of a variant, but for noise
+COUNTS = ("items", "left_out")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ def compare(
         mark = {"variant": member.variant, "seed": member.seed}
         rows += [row | mark for row in read_json_lines(member.folder / "predictions.jsonl")]
         answers += [row | mark for row in read_json_lines(member.folder / "probe.jsonl")]
-        facts.setdefault(member.variant, {name: metrics.get(name) for name in FACTS})
+        known = facts.setdefault(member.variant, {name: metrics.get(name) for name in FACTS} | dict.fromkeys(COUNTS, 0))
+        for name in COUNTS:
+            known[name] += metrics.get(name) or 0
         own = trained.setdefault(member.variant, [])
         own += [name for name in _trained_strategies(member.folder) if name not in own]
         resamples = resamples or metrics["resamples"]

@@ -32,6 +32,7 @@ FAMILIES = {
     "strategy": "Strategies against the baseline",
     "control": "Does it matter whose summary it is?",
     "tuning": "What tuning does",
+    "variant": "Variants against the first, in bits per byte, as tokenizers differ",
 }
 NOTES = {
     "Controls": "Replies that no model made, scored like the others: the gold reply, the turn that is answered, and "

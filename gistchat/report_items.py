@@ -94,11 +94,12 @@ def _item(group: Sequence[Row], texts: Texts, systems: Sequence[Any]) -> list[An
     first = group[0]
     about = [first["id"], first["dialogue"], first["turn"], first.get("seed", 0)]
     asked = first["context"][-1]["text"]
-    rows = [_row(row, texts, systems.index(system_of(row))) for row in group]
+    shared = _shared_words(group)
+    rows = [_row(row, texts, systems.index(system_of(row)), f1) for row, f1 in zip(group, shared, strict=True)]
     return [*about, texts.number(asked), texts.number(first["gold"]), rows]
 
 
-def _row(row: Row, texts: Texts, system: int) -> list[Any]:
+def _row(row: Row, texts: Texts, system: int, f1: float | None) -> list[Any]:
     """What the page's script reads by place: texts by number, then figures."""
     context = [[int(turn["role"] == "user"), texts.number(turn["text"])] for turn in row["context"][:-1]]
     known = [row["gist"], *(turn["text"] for turn in row["context"])]
@@ -111,7 +112,7 @@ def _row(row: Row, texts: Texts, system: int) -> list[Any]:
         None if reply is None else texts.number(reply),
         _rounded(row["nats"] / row["gold_tokens"] if row["nats"] is not None else None),
         row.get("rank"),
-        _rounded(None if reply is None else _f1(reply, row["gold"])),
+        _rounded(f1),
         row.get("candidates"),
         row["prompt_tokens"],
         row.get("reused_tokens"),
@@ -120,8 +121,12 @@ def _row(row: Row, texts: Texts, system: int) -> list[Any]:
     ]
 
 
-def _f1(reply: str, gold: str) -> float:
-    return float(metrics.unigram_f1([reply], [gold]).values(np.ones((1, 1)))[0])
+def _shared_words(group: Sequence[Row]) -> list[float | None]:
+    """F1 of each reply's words with the gold reply's, in percent; None where there is no reply."""
+    answered = [row for row in group if row["reply"] is not None]
+    metric = metrics.unigram_f1([row["reply"] for row in answered], [row["gold"] for row in answered])
+    found = iter(metric.values(np.eye(len(answered))))
+    return [None if row["reply"] is None else float(next(found)) for row in group]
 
 
 def _rounded(value: float | None) -> float | None:

@@ -88,6 +88,8 @@ def _model(found: Found) -> str:
 
 def _sentence(metrics: Found, found: Found) -> str:
     text = WORDS[found["family"]](metrics, found)
+    if found["family"] == "variant":
+        return text
     place = _place(metrics, found["system"])
     return f"{place}, {text}" if place else text[0].upper() + text[1:]
 
@@ -140,7 +142,21 @@ def _tuning(metrics: Found, found: Found) -> str:
     return f"tuning {verb} the perplexity of {strategy} by {_percent(found['ratio'])} {_range(found)}, {_p(found)}."
 
 
-WORDS: dict[str, Callable[[Found, Found], str]] = {"strategy": _strategy, "control": _control, "tuning": _tuning}
+def _variant(metrics: Found, found: Found) -> str:
+    """In bits per byte; both sides are named in full, as a counterpart may have another strategy or budget."""
+    if not found["significant"]:
+        return f"{found['of']} is not shown to differ from {found['minus']}: {_limits(found)}, {_p(found)}."
+    end = "worse" if found["ratio"] > 1 else "better"
+    change = f"{_change(found)} bits per byte than {found['minus']} {_range(found)}"
+    return f"{found['of']} has {change}, {_p(found)}: it is {end}."
+
+
+WORDS: dict[str, Callable[[Found, Found], str]] = {
+    "strategy": _strategy,
+    "control": _control,
+    "tuning": _tuning,
+    "variant": _variant,
+}
 
 
 def _percent(ratio: float) -> str:

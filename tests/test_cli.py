@@ -22,8 +22,10 @@ REPOSITORY = Path(__file__).parent.parent
 def final(folder: Path) -> list[dict]:
     """Everything in metrics.json but wall times."""
     values = json.loads((folder / "metrics.json").read_text())
+    values.pop("summary_seconds")
     for result in values["results"]:
-        result["metrics"].pop("seconds")
+        result["metrics"].pop("seconds", None)
+        result["metrics"].pop("prefill", None)
     return values
 
 
@@ -40,7 +42,7 @@ def test_the_whole_way_with_real_conversations_and_real_weights(tmp_path):
     assert done.stdout.splitlines()[-1].strip() == "talk to it: gistchat chat runs/demo"
     run = tmp_path / "runs" / "demo"
     report = (run / "report.html").read_text()
-    assert report.count("<svg") == 4
+    assert report.count("<svg") >= 3  # by strategy, quality by cost, training; by depth where there are several
     assert "http" not in report.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     ).replace("https://matplotlib.org", "")
@@ -50,7 +52,7 @@ def test_the_whole_way_with_real_conversations_and_real_weights(tmp_path):
     tuned = [row for row in rows if row["model"] == "tuned" and row["strategy"] == "summary"]
     assert all("Earlier in this chat" in row["prompt"] and row["gist"] in row["prompt"] for row in tuned)
     results = json.loads((run / "metrics.json").read_text())["results"]
-    perplexity = {(r["model"], r["strategy"]): r["metrics"]["perplexity"] for r in results}
+    perplexity = {(r["model"], r["strategy"]): r["metrics"]["perplexity"] for r in results if r["model"] != "control"}
     assert all(p["low"] <= p["value"] <= p["high"] for p in perplexity.values())
     assert perplexity["tuned", "summary"]["value"] < perplexity["base", "summary"]["value"]
     assert "difference" in perplexity["tuned", "summary"]

@@ -7,10 +7,12 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from gistchat import plots, report, report_items
 from gistchat.analysis import analyse, analyse_probe
+from gistchat.metrics import unigram_f1
 from gistchat.report_tables import best, control_table, cost_table, groups, main_table, markdown, result_table
 from gistchat.report_words import compared, explanation, main_sentences, sentences, verdicts
 
@@ -38,8 +40,8 @@ def make_rows(penalty: dict, budget: int | None = 64, model: str = "tuned", seed
             answered = i < 5
             rows.append(
                 {
-                    "id": f"d{i}#7", "dialogue": f"d{i}", "turn": 7, "model": model, "strategy": strategy,
-                    "budget": budget, "gist": gist, "boundary": 0, "context": shown,
+                    "id": f"d{i}#7", "dialogue": f"d{i}", "turn": 7 + 20 * (i % 2), "model": model,
+                    "strategy": strategy, "budget": budget, "gist": gist, "boundary": 0, "context": shown,
                     "prompt": f"<bos>{gist}" + "".join(f"<sp>{turn['text']}" for turn in shown) + "<sp1>",
                     "prompt_tokens": 20 * len(shown), "reused_tokens": 10, "context_tokens": 5, "gold": gold,
                     "gold_tokens": 10, "gold_bytes": len(gold), "nats": 10 * (level + more + own.gauss(0, 0.03)),
@@ -179,6 +181,18 @@ def test_marks_follow_the_corrected_p_value(single):
     assert all(row[2].endswith("]") for row in texts(main_table(unsure, "")))
 
 
+def test_tables_of_depth_seeds_and_planted_facts(single, experiment):
+    depth, probe, seeds = (
+        report.report_tables(values)[name] for name, values in
+        (("By depth", single[0]), ("Planted facts", single[0]), ("By seed", experiment[0]))
+    )  # fmt: skip
+    assert depth[""].columns == ["model", "context", "0 to 11 turns", "24 to 47 turns"]
+    assert [row[:2] for row in texts(depth[""])] == [row[:2] for row in texts(main_table(single[0], ""))]
+    assert texts(probe[""])[0][2:] == ["4", "50.0 [0.0, 100.0]", "75.0 [25.0, 100.0]", "50", "50"]
+    assert seeds["large"].columns == ["model", "context", "seed 1", "seed 2"]
+    assert "By seed" not in report.report_tables(single[0])
+
+
 def test_controls_stand_apart(single):
     assert [row[0] for row in texts(control_table(single[0]))] == ["gold", "echo", "random-reply"]
     assert "control" not in {row[0] for row in texts(result_table(single[0], ""))}
@@ -228,15 +242,21 @@ def test_sentences_say_worse_better_and_not_shown(budgets):
 def test_sentences_of_controls_and_tuning(budgets, single):
     unread, read, much = compared(budgets[0], "control")
     assert unread.startswith("At 16 tokens, it is not shown that it matters to the tuned model whose summary it is")
-    assert read.startswith("At 64 tokens, the tuned model reads the summary: another dialogue's raises perplexity by 2")
-    assert much.startswith(
-        "At 256 tokens, the tuned model reads the summary: another dialogue's raises perplexity by 4"
-    )
+    raised = r"the tuned model reads the summary: another dialogue's raises perplexity by (\d+)\.\d % \[\d"
+    assert 20 <= int(re.match(rf"At 64 tokens, {raised}", read)[1]) <= 23
+    assert 47 <= int(re.match(rf"At 256 tokens, {raised}", much)[1]) <= 51
     assert re.match(r"Tuning lowers the perplexity of recent by 5\d\.\d % \[5", compared(single[0], "tuning")[0])
     turned = copy.deepcopy(budgets[0])
     for one in turned["comparisons"]:
         one |= {"ratio": 1 / one["ratio"], "ratio_low": 1 / one["ratio_high"], "ratio_high": 1 / one["ratio_low"]}
     assert "does better with another dialogue's summary" in compared(turned, "control")[1]
+
+
+def test_sentences_compare_variants_with_the_first(experiment):
+    baseline, summary = compared(experiment[0], "variant")
+    assert baseline.startswith("large tuned recent is not shown to differ from small tuned recent: at most ")
+    lower = r"large tuned summary has \d+\.\d % lower bits per byte than small tuned summary \[.*\], Holm p .*"
+    assert re.fullmatch(rf"{lower}: it is better\.", summary)
 
 
 def test_a_difference_that_the_correction_takes_back_is_called_so(single):
@@ -300,6 +320,13 @@ def test_plots_show_every_system_and_the_front(budgets, single):
     }  # fmt: skip
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "64", "256"]
     assert [axes.get_title() for axes in plots.plot_strategies(single[0]).axes] == ["base", "tuned"]
+    panels = plots.plot_depth(budgets[0]).axes
+    assert [axes.get_title() for axes in panels] == ["16 tokens", "64 tokens", "256 tokens"]
+    assert [tick.get_text() for tick in panels[-1].get_xticklabels()] == ["0 to 11\n(15)", "24 to 47\n(15)"]
+    probed = plots.plot_probe(single[0]).axes[0]
+    assert [tick.get_text() for tick in probed.get_yticklabels()] == ["full", "recent", "summary", "shuffled", "last"]
+    marks = [line.get_xdata()[0] for line in probed.lines if line.get_marker() == "|" and len(line.get_xdata())]
+    assert marks == [75] * 5
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone(budgets):
@@ -321,8 +348,9 @@ def test_seeds_are_dots_in_the_plots_of_an_experiment(experiment):
     assert dots == seeds
     titles = [plot.title for own in plots.all_plots(values, {"small": [LOG, LOG]}).values() for plot in own]
     assert titles == [
-        "small: Perplexity by strategy", "small: Quality against cost", "small: Planted facts", "small: Training",
-        "large: Perplexity by strategy", "large: Quality against cost", "large: Planted facts",
+        "small: Perplexity by strategy", "small: Quality against cost", "small: Perplexity by depth",
+        "small: Planted facts", "small: Training", "large: Perplexity by strategy", "large: Quality against cost",
+        "large: Perplexity by depth", "large: Planted facts",
     ]  # fmt: skip
 
 
@@ -401,7 +429,7 @@ def test_the_page_is_complete_and_hostile_text_stays_text(tmp_path, budgets):
     assert text.endswith("</html>\n") or text.endswith("</html>")
     assert len(page.scripts) == 2
     assert "img" not in page.tags
-    assert page.tags.count("svg") == 4  # no plot by depth, as all replies are at the same one
+    assert page.tags.count("svg") == 5
     assert "http" not in re.sub(r"http://www\.w3\.org/[\w/.]+", "", text)
     assert f"All {DIALOGUES} items" in text
     data = json.loads(page.scripts[0])
@@ -429,7 +457,9 @@ def test_the_page_embeds_every_prediction_as_it_is(budgets):
             assert nats == pytest.approx(row["nats"] / 10, abs=0.001)
             assert (rank, candidates) == (row["rank"], row["candidates"])
             assert (f1 is None) == (reply is None)
-            assert f1 is None or 0 <= f1 <= 100
+            if reply is not None:
+                alone = unigram_f1([row["reply"]], [row["gold"]]).values(np.ones((1, 1)))
+                assert f1 == pytest.approx(float(alone[0]), abs=0.001)
             shown += 1
         assert text(gold)
         assert text(asked)
@@ -458,7 +488,7 @@ def test_the_report_of_an_experiment_has_a_section_for_each_variant(tmp_path, ex
     for section in ("Results", "Costs", "Planted facts", "By depth", "By seed"):
         for variant in ("small", "large"):
             assert f'aria-label="{section} {variant}"' in text
-    assert text.count("<svg") == 8
+    assert text.count("<svg") == 10
     assert "In short, the tuned model of small against recent: summary is worse." in text
     assert "In short, the tuned model of large against recent: summary is better." in text
     assert "With large, tuned summary has" in text
@@ -517,17 +547,18 @@ def test_the_item_browser(browser_page, experiment):
     expect(count).to_have_text("60 items of 60, 240 predictions")
 
     # Filters.
-    page.get_by_label("variant").select_option("small")
-    page.get_by_label("strategy").select_option("summary")
+    page.locator("select[name=variant]").select_option("small")
+    page.locator("select[name=strategy]").select_option("summary")
     expect(count).to_have_text("60 items of 60, 60 predictions")
     scores = sorted(row["nats"] / 10 for row in rows if row["variant"] == "small" and row["strategy"] == "summary")
     page.get_by_label("at least").fill(f"{(scores[-5] + scores[-6]) / 2:.4f}")
     expect(count).to_have_text("5 items of 60, 5 predictions")
-    page.get_by_label("order").select_option("highest score first")
+    page.locator("select[name=order]").select_option("highest score first")
+    expect(listed.first.locator("> summary")).to_contain_text("nats per token")
     shown = [float(text.rsplit(" ", 1)[1]) for text in listed.locator("> summary").all_inner_texts()]
     assert shown == pytest.approx(scores[:-6:-1], abs=0.001)
     page.get_by_role("button", name="clear").click()
-    page.get_by_label("score").select_option("rank")
+    page.locator("select[name=score]").select_option("rank")
     page.get_by_label("at most").fill("1")
     ones = sum(row["rank"] == 1 for row in rows)
     expect(count).to_contain_text(f", {ones} predictions")
@@ -536,11 +567,12 @@ def test_the_item_browser(browser_page, experiment):
     page.get_by_role("button", name="clear").click()
     page.get_by_label("search all texts").fill("onerror")
     expect(listed).to_have_count(1)
+    page.locator("select[name=variant]").select_option("small")
+    expect(count).to_have_text("1 item of 60, 2 predictions")
     listed.locator("> summary").focus()
     page.keyboard.press("Enter")
     cards = listed.locator(".card")
-    hit = sum("onerror" in row["gold"] for row in rows)
-    expect(cards).to_have_count(hit)
+    expect(cards).to_have_count(2)
     assert HOSTILE in cards.first.text_content()
     cards.first.get_by_text("prompt as the model got it").click()
     expect(cards.first.locator("pre")).to_have_text(f"<bos>{HOSTILE}<sp1>")
