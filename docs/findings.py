@@ -26,7 +26,7 @@ PLOTS = {
 HEAD = """\
 # Findings: does the gist serve as well as the history?
 
-On chitchat, {replies} held-out replies of {dialogues} dialogues, at {budgets} tokens of context; written by
+On chitchat, {replies} different held-out replies of {dialogues} dialogues, at {budgets} tokens of context; written by
 `docs/findings.py` from the files of one experiment.
 
     gistchat run recipes/findings.toml
