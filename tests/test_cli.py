@@ -215,7 +215,7 @@ def test_gpt2_from_a_local_folder_and_evaluate_with_other_settings(tiny_folder, 
     assert done.returncode == 0, done.stderr
     values = json.loads((tiny_folder / "r" / "metrics.json").read_text())
     assert values["items"] == 2
-    assert {result["model"] for result in values["results"]} == {"tuned"}
+    assert {result["model"] for result in values["results"]} == {"tuned", "control"}
     refused = gistchat("evaluate", "r", "--set", "data.seed=1", cwd=tiny_folder)
     assert "evaluate takes settings of evaluate, context, summary" in refused.stderr
     (tiny_folder / "talks.jsonl").write_text((tiny_folder / "talks.jsonl").read_text().replace("garden", "orchard"))

@@ -11,7 +11,8 @@ def test_the_notebook_runs_from_data_to_chat(tmp_path, monkeypatch):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "store the notebook without outputs"
     small = "train.steps=2 train.batch_size=2 train.evaluate_every=2 train.validation_items=2 evaluate.items=3"
-    monkeypatch.setenv("NOTEBOOK_SET", f"{small} evaluate.reply_items=1 evaluate.max_reply_tokens=6")
+    small += " evaluate.strategies=recent,summary,shuffled evaluate.reply_items=1 evaluate.max_reply_tokens=6"
+    monkeypatch.setenv("NOTEBOOK_SET", f"{small} evaluate.rank_items=0")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(NOTEBOOK.parent.parent), os.environ.get("PYTHONPATH", "")]))
     NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(tmp_path)}}).execute()
     text = "".join(

@@ -61,8 +61,8 @@ def test_rouge_and_truth_of_what_is_picked(tmp_path, count):
         assert row["faithful"]["value"] == 100  # nothing is made up where sentences are taken over
         assert 0 < row["length"]["value"] < 100
         for name in ("rouge1", "rouge2", "rougeL"):
-            assert 0 <= row[name]["low"] <= row[name]["value"] + 1e-9
-            assert row[name]["value"] <= row[name]["high"] + 1e-9 <= 100 + 1e-6
+            assert 0 <= row[name]["low"] <= row[name]["value"] + 1e-4  # resamples are 32-bit floats
+            assert row[name]["value"] <= row[name]["high"] + 1e-4 <= 100 + 1e-3
     assert rows["lead"]["rougeL"]["low"] > rows["recent"]["rougeL"]["high"]  # the references are of the first turns
     lines = score_table(values).splitlines()
     assert lines[4].startswith("| lead")
