@@ -72,13 +72,12 @@ def likelihood_metrics(rows: Sequence[Row]) -> list[Metric]:
     reused = metrics.ratio_of_sums(
         [100.0 * row.get("reused_tokens", 0) for row in rows], _column(rows, "prompt_tokens")
     )
-    found = [
+    return [
         metrics.perplexity(nats, _column(rows, "gold_tokens")),
         metrics.bits_per_byte(nats, [row.get("gold_bytes") or len(row["gold"].encode()) for row in rows]),
         Metric("prompt_tokens", "tokens", "lower", metrics.mean(_column(rows, "prompt_tokens"))),
         Metric("reused", "% of prompt", "higher", reused),
     ]
-    return found
 
 
 def ranking_metrics(rows: Sequence[Row]) -> list[Metric]:
@@ -166,7 +165,7 @@ class Comparer:
         self.measured = {system: measure(own) for system, own in self.rows.items()}
         self.draws = Resampler(resamples, seed)
         self._sampled: dict[int, Sampled] = {}
-        self._shared: dict[tuple[System, System], tuple[Measured, Measured]] = {}
+        self._shared: dict[tuple[System, System, Any], tuple[Measured, ...]] = {}
 
     def value(self, system: System, name: str) -> dict[str, Any]:
         """A metric over all replies of a system."""
@@ -181,26 +180,25 @@ class Comparer:
         return self._sampled[id(metric)]
 
     def difference(self, one: System, other: System, name: str) -> dict[str, float] | None:
-        """`one` minus `other` over the replies that both have; None where there is none, or no such metric."""
-        first, second = self._on_shared(one, other)
-        if name not in first or name not in second:
+        """`one` minus `other` over the replies that both have the metric of; None where there is none."""
+        if name not in self.measured[one] or name not in self.measured[other]:
             return None
-        if [place_of(row) for row in first[name][1]] != [place_of(row) for row in second[name][1]]:
-            return None  # one of them answered or ranked fewer
-        return metrics.compared(self._sample(*first[name]), self._sample(*second[name]))
+        first, second = self._on_shared(one, other, name)
+        return first and metrics.compared(self._sample(*first), self._sample(*second))
 
-    def _on_shared(self, one: System, other: System) -> tuple[Measured, Measured]:
-        if (one, other) not in self._shared:
-            mine = {place_of(row): row for row in self.rows[one]}
-            theirs = {place_of(row): row for row in self.rows[other]}
-            if list(mine) == list(theirs):
-                self._shared[one, other] = self.measured[one], self.measured[other]
-            else:
-                places = [place for place in mine if place in theirs]
-                both = ([found[place] for place in places] for found in (mine, theirs))
-                first, second = (measure(rows) for rows in both)
-                self._shared[one, other] = first, second
-        return self._shared[one, other]
+    def _on_shared(self, one: System, other: System, name: str) -> tuple[Any, Any]:
+        """The metric of both with its rows; measured again where one of them has it of fewer replies."""
+        mine, theirs = ({place_of(row): row for row in self.measured[system][name][1]} for system in (one, other))
+        if list(mine) == list(theirs):
+            return self.measured[one][name], self.measured[other][name]
+        places = tuple(place for place in mine if place in theirs)
+        if not places:
+            return None, None
+        if (one, other, places) not in self._shared:
+            both = ([found[place] for place in places] for found in (mine, theirs))
+            self._shared[one, other, places] = tuple(measure(rows) for rows in both)
+        first, second = self._shared[one, other, places]
+        return first[name], second[name]
 
 
 def analyse(

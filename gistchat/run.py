@@ -39,6 +39,7 @@ from gistchat.progress import say
 from gistchat.prompt import PromptFormat, make_format
 from gistchat.recipe import Recipe, apply_overrides, recipe_from_dict
 from gistchat.report import write_report
+from gistchat.report_tables import WITH_SUMMARY
 from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json, write_json
 from gistchat.summarize.store import SummaryStore
 from gistchat.tokens import TokenStore, tokenize
@@ -294,8 +295,9 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
         "budget": recipe.context.budget,
         "min_history": config.min_history,
         "cache_bytes_per_token": cache_bytes_per_token(tuned.model.config),
-        "summary_seconds": seconds_per_summary(items.targets, recipe, workspace.tokenizer),
     }
+    if set(config.strategies) & set(WITH_SUMMARY):
+        facts["summary_seconds"] = seconds_per_summary(items.targets, recipe, workspace.tokenizer)
     return rows, answers, facts
 
 

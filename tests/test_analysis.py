@@ -90,6 +90,16 @@ def test_systems_with_other_replies_are_compared_on_those_that_both_have():
     assert difference["ratio"] == pytest.approx(math.exp(0.1), abs=0.02)
 
 
+def test_a_system_with_fewer_replies_is_held_against_the_controls_on_those():
+    """Of two variants one answers a third as often; none may fall out of the warnings."""
+    many = make_rows({"recent": 0}, variant="many", replies="chance")
+    few = make_rows({"recent": 0}, variant="few", replies="chance")
+    for row in few[20:]:
+        row["reply"] = row["seconds"] = None
+    [line] = [line for line in analyse([*many, *few], "recent", 500, 0)["warnings"] if "'random-reply'" in line]
+    assert "rougeL 0 of 2" in line
+
+
 def test_variants_are_compared_in_bits_per_byte_and_seeds_are_shown():
     rows = [
         row

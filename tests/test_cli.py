@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parent.parent
 def final(folder: Path) -> list[dict]:
     """Everything in metrics.json but wall times."""
     values = json.loads((folder / "metrics.json").read_text())
-    values.pop("summary_seconds")
+    values.pop("summary_seconds", None)
     for result in values["results"]:
         result["metrics"].pop("seconds", None)
         result["metrics"].pop("prefill", None)

@@ -84,19 +84,14 @@ def test_the_rank_is_that_of_the_mean_likelihood_of_each_candidate(parts):
         assert rank == 1 + sum(value < means[0] for value in means[1:])
 
 
-def test_a_model_that_knows_the_gold_reply_ranks_it_first(parts):
+def test_a_model_that_expects_the_gold_reply_ranks_it_first(parts):
     model, prompt_format, builders = parts
     example = builders[96].build(TARGETS[0], "last")
-    knows = dataclasses.replace(example, prompt=[*example.prompt, *example.reply * 3])
-
-    class Copies(torch.nn.Module):
-        """Stands in for a model that has learned the reply: the logits of its tokens are high."""
-
     logits = torch.zeros(model.config.vocab_size)
-    logits[knows.reply] = 9.0
+    logits[example.reply] = 9.0
     hook = model.get_output_embeddings().register_forward_hook(lambda layer, inputs, out: out * 0 + logits)
     try:
-        assert rank_gold(model, prompt_format, [knows], [draw_others(TARGETS[0], TARGETS)]) == [1]
+        assert rank_gold(model, prompt_format, [example], [draw_others(TARGETS[0], TARGETS)]) == [1]
     finally:
         hook.remove()
 
