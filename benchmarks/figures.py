@@ -5,18 +5,26 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Timed(NamedTuple):
+    """What a side returns where only a part of its call is measured."""
+
+    items: int
+    seconds: float
 
 
 @dataclass
 class Pair:
-    """One comparison: both sides do the same `work` items and return them, so that what they return can be checked."""
+    """One comparison: each side works on what `setup` returns, and says how many items it did."""
 
     name: str
     unit: str
     explanation: str
     setup: Callable[[], object]
-    baseline: Callable[[object], int]
-    ours: Callable[[object], int]
+    baseline: Callable[[object], int | Timed]
+    ours: Callable[[object], int | Timed]
     repeats: int = 5
     bound: float | None = None
     peaks: bool = True  # measure peak memory; of no use for a side that works in processes of its own

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from figures import Measurement, Pair, peak_mb
+from figures import Measurement, Pair, Timed, peak_mb
 
 from gistchat.progress import say
 
@@ -23,11 +23,12 @@ RESULTS = HERE / "results.json"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 
 
-def rate(side: Callable[[object], int], state: object) -> float:
+def rate(side: Callable[[object], int | Timed], state: object) -> float:
     """Items per second of one call."""
     start = time.perf_counter()
-    items = side(state)
-    return items / (time.perf_counter() - start)
+    done = side(state)
+    seconds = time.perf_counter() - start
+    return done.items / done.seconds if isinstance(done, Timed) else done / seconds
 
 
 def measure(pair: Pair | Measurement) -> dict:
@@ -88,6 +89,7 @@ def all_pairs() -> list[Pair | Measurement]:
         generation.BANDWIDTH,
         generation.INT8,
         generation.BATCH,
+        generation.BATCH_WHOLE,
         generation.CHAT,
         long_chat.FIGURE,
     ]

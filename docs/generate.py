@@ -8,7 +8,7 @@ from pathlib import Path
 from typer.main import get_command
 
 from gistchat.cli import app
-from gistchat.recipe import fields
+from gistchat.recipe_file import fields
 
 HERE = Path(__file__).parent
 

@@ -15,7 +15,8 @@ from gistchat.errors import UserError
 from gistchat.generate import Engine, TorchEngine, stream_reply
 from gistchat.models import model_limit
 from gistchat.normalize import clean_text
-from gistchat.recipe import Recipe, apply_overrides
+from gistchat.recipe import Recipe
+from gistchat.recipe_file import apply_overrides
 from gistchat.sampling import Sampling
 from gistchat.storage import fingerprint
 from gistchat.summarize.engines import token_counter

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from gistchat.errors import UserError
 from gistchat.models import device, load_model, load_tokenizer, resolve_base
 from gistchat.prompt import PromptFormat, make_format
-from gistchat.recipe import Recipe, recipe_from_dict
+from gistchat.recipe import Recipe
+from gistchat.recipe_file import recipe_from_dict
 from gistchat.storage import atomic_folder, file_hash, read_json, recover_folder, write_json
 
 METADATA = "gistchat.json"

@@ -160,7 +160,8 @@ def _reused(example: Example, builder: ExampleBuilder) -> int:
 def predict(
     subject: Subject, prompt_format: PromptFormat, items: Items, config: EvaluateConfig, folder: Path
 ) -> list[Row]:
-    """Score, rank and answer every item under every condition. Finished conditions are read back from `folder`.
+    """Score, rank and answer every item under every condition. What was finished is read back from `folder`: whole
+    conditions, or their rows where items were added since.
 
     Where conditions come to the same prompt (a short history fits whole), it is computed once, for the first.
     """
@@ -173,6 +174,8 @@ def predict(
         if [row["id"] for row in found] == [target.id for target in items.targets]:
             say(f"evaluate {subject.name}, {condition}: done before, skipped")
         else:
+            for row in found:
+                known.setdefault(_identity(row), row)
             model = model or subject.load()
             found = [
                 _row(subject.name, condition, example, shared, prompt_format)
@@ -181,8 +184,8 @@ def predict(
             title = f"evaluate {subject.name}, {condition}"
             _fill_rows(found, model, prompt_format, items, examples, known, config, title)
             write_rows(path, found)
-        for example, row in zip(examples, found, strict=True):
-            known.setdefault(_identity(example), row)
+        for row in found:
+            known.setdefault(_identity(row), row)
         rows += found
     return rows
 
@@ -192,9 +195,9 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _identity(example: Example) -> Hashable:
+def _identity(row: Row) -> Hashable:
     """Equal for conditions that come to the same prompt for the same reply."""
-    return example.target.id, tuple(example.prompt)
+    return row["id"], row["prompt"], row["prompt_tokens"]
 
 
 def _fill_rows(
@@ -209,12 +212,13 @@ def _fill_rows(
 ) -> None:
     """Add likelihoods, ranks and replies to the rows of one condition."""
     new = []
-    for i, example in enumerate(examples):
-        same = known.get(_identity(example))
-        if same is None:
+    for i, row in enumerate(rows):
+        same = known.get(_identity(row))
+        wanted = ["nats"] + ["rank"] * (i < config.rank_items) + ["reply"] * (i < config.reply_items)
+        if same is None or any(same[name] is None for name in wanted):
             new.append(i)
         else:
-            rows[i] |= {name: same[name] for name in COMPUTED}
+            row |= {name: same[name] for name in COMPUTED}
     ranked = [i for i in new if i < config.rank_items]
     answered = [i for i in new if i < config.reply_items]
     with progress(title, len(new) + len(ranked) + len(answered)) as advance:
@@ -281,14 +285,16 @@ def open_parts(folder: Path, key: str) -> Path:
 def what_rows_depend_on(recipe: Recipe) -> Row:
     """The parts of a recipe that change a row, for the fingerprint of finished ones.
 
-    Strategies and budgets do not: each condition has a file of its own.
+    Strategies and budgets do not: each condition has a file of its own. Nor does the number of items, which are drawn
+    in the same order, but for the replies that a gold one is ranked among, which are those of the other items.
     """
     config = recipe.evaluate
     return {
         "seed": recipe.seed,
         "full": [recipe.context.full_limit, recipe.context.max_turns, recipe.context.summary_share],
         "summary": [recipe.summary.method, recipe.summary.recency, recipe.summary.model, recipe.summary.prompt],
-        "items": [config.items, config.turns, config.min_history],
+        "items": [config.turns, config.min_history],
+        "ranked among": config.items if config.rank_items else 0,
         "answers": [config.reply_items, config.rank_items, config.max_reply_tokens],
         "probe": config.probe_items,
     }

@@ -10,7 +10,8 @@ from gistchat.analysis import Row, analyse, analyse_probe
 from gistchat.checkpoint import METADATA
 from gistchat.errors import UserError
 from gistchat.progress import say
-from gistchat.recipe import ExperimentConfig, Recipe, VariantConfig, apply_overrides
+from gistchat.recipe import ExperimentConfig, Recipe, VariantConfig
+from gistchat.recipe_file import apply_overrides
 from gistchat.report import write_report
 from gistchat.run import is_first_process, run, training_log
 from gistchat.storage import read_json, read_json_lines, write_json

@@ -19,7 +19,8 @@ from gistchat.checkpoint import save_checkpoint
 from gistchat.errors import UserError
 from gistchat.models import gpt2_tokenizer, load_error, reachable
 from gistchat.prompt import PAPER_TOKENS, add_tokens, make_format
-from gistchat.recipe import Recipe, apply_overrides
+from gistchat.recipe import Recipe
+from gistchat.recipe_file import apply_overrides
 from gistchat.train import require_types
 
 HEAD_WIDTH = 64  # of every GPT-2 and DialoGPT

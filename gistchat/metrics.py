@@ -206,14 +206,7 @@ def interval(metric: Metric, items: int, weights: np.ndarray) -> Interval:
     return Sampled.of(metric, items, weights).interval()
 
 
-def paired_difference(metric: Metric, other: Metric, items: int, weights: np.ndarray) -> Interval:
-    """metric - other over the same items, with its paired bootstrap interval (the same resamples for both)."""
-    ones = np.ones((1, items))
-    value = float(metric.values(ones)[0] - other.values(ones)[0])
-    return Interval(value, *_bounds(metric.values(weights) - other.values(weights)))
-
-
-def compared(one: "Sampled", other: "Sampled") -> dict[str, float]:
+def compared(one: Sampled, other: Sampled) -> dict[str, float]:
     """one - other, over the same resamples of the same items: value, low, high, ratio with its interval, p-value.
 
     The p-value is two-sided: twice the smaller share of resamples on either side of no difference (Efron and

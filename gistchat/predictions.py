@@ -11,9 +11,10 @@ from gistchat import metrics
 from gistchat.analysis import reply_metrics
 from gistchat.dialogue import Malformed, json_lines, require_text
 from gistchat.errors import UserError
-from gistchat.metrics import Metric
+from gistchat.metrics import Metric, Sampled
 from gistchat.progress import say
 
+Measured = list[tuple[Metric, Sampled]]
 TEXT_FIELDS = ("reply", "prediction", "gold", "reference", "response", "text")
 CONTROLS = "shuffled gold", "echo"
 
@@ -132,39 +133,37 @@ def score_predictions(
     if all(last):
         systems["echo"] = last
     weights = metrics.resample_weights(len(pairs), resamples, seed)
-    found = {name: measures(replies, golds, old) for name, replies in systems.items()}
+    found = {
+        name: [(metric, Sampled.of(metric, len(pairs), weights)) for metric in measures(replies, golds, old)]
+        for name, replies in systems.items()
+    }
     return {
         "items": len(pairs),
         "resamples": resamples,
-        "results": {name: _values(of, found["predictions"], len(pairs), weights) for name, of in found.items()},
-        "warnings": _warnings(found, len(pairs), weights),
+        "results": {name: _values(of, found["predictions"]) for name, of in found.items()},
+        "warnings": _warnings(found),
     }
 
 
-def _values(of: Sequence[Metric], predictions: Sequence[Metric], items: int, weights: Any) -> dict[str, Any]:
+def _values(of: Measured, predictions: Measured) -> dict[str, Any]:
     values = {}
-    for metric, other in zip(of, predictions, strict=True):
-        values[metric.name] = vars(metrics.interval(metric, items, weights)) | {
-            "unit": metric.unit,
-            "better": metric.better,
-        }
-        if metric is not other:
-            values[metric.name]["minus predictions"] = vars(metrics.paired_difference(metric, other, items, weights))
+    for (metric, sampled), (_, other) in zip(of, predictions, strict=True):
+        values[metric.name] = {**vars(sampled.interval()), "unit": metric.unit, "better": metric.better}
+        if sampled is not other:
+            values[metric.name]["minus predictions"] = metrics.compared(sampled, other)
     return values
 
 
-def _warnings(found: dict[str, list[Metric]], items: int, weights: Any) -> list[str]:
+def _warnings(found: dict[str, Measured]) -> list[str]:
     """Metrics against gold that do not put the predictions above a control."""
     lines = []
     for name in CONTROLS:
-        for metric, own in zip(found.get(name, []), found["predictions"], strict=False):
-            if metric.name not in metrics.AGAINST_GOLD:
-                continue
-            difference = metrics.paired_difference(own, metric, items, weights)
-            if difference.low <= 0:
-                below = "below" if difference.high < 0 else "not shown to be above"
+        for (metric, sampled), (_, own) in zip(found.get(name, []), found["predictions"], strict=False):
+            difference = metrics.compared(own, sampled)
+            if metric.name in metrics.AGAINST_GOLD and difference["low"] <= 0:
+                below = "below" if difference["high"] < 0 else "not shown to be above"
                 lines.append(
                     f"{metric.name}: the predictions are {below} the control '{name}' "
-                    f"({difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}])"
+                    f"({difference['value']:+.2f} [{difference['low']:+.2f}, {difference['high']:+.2f}])"
                 )
     return lines

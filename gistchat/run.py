@@ -37,7 +37,8 @@ from gistchat.prepare_report import report_lines
 from gistchat.probe import probe, probe_targets
 from gistchat.progress import say
 from gistchat.prompt import PromptFormat, make_format
-from gistchat.recipe import Recipe, apply_overrides, recipe_from_dict
+from gistchat.recipe import Recipe
+from gistchat.recipe_file import apply_overrides, recipe_from_dict
 from gistchat.report import write_report
 from gistchat.report_tables import WITH_SUMMARY
 from gistchat.storage import file_hash, fingerprint, is_current, mark_done, read_json, write_json

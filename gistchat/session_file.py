@@ -9,7 +9,7 @@ from gistchat.chat import MODEL, PERSON, ChatSession, new_memory
 from gistchat.context import Gist, Sentence
 from gistchat.dialogue import Dialogue, Malformed, Turn, read_jsonl, write_jsonl
 from gistchat.errors import UserError
-from gistchat.recipe import apply_overrides
+from gistchat.recipe_file import apply_overrides
 from gistchat.storage import atomic_text, fingerprint
 from gistchat.summarize.rolling import RollingMemory, Version
 

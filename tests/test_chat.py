@@ -4,14 +4,17 @@ import itertools
 import json
 
 import pytest
-from conftest import gistchat
+from conftest import gistchat, make_dialogue
 
 from gistchat import chat as chat_module
 from gistchat import session_file
 from gistchat.chat import ChatSession
 from gistchat.dialogue import Turn, load_dialogues
 from gistchat.errors import UserError
+from gistchat.examples import ExampleBuilder, Target
+from gistchat.models import model_limit
 from gistchat.prepare import DataConfig, prepare
+from gistchat.summarize.store import SummaryStore
 from gistchat.terminal import Terminal, describe_gist, printable
 
 
@@ -29,6 +32,24 @@ def test_replies_repeat_with_the_seed_and_differ_by_turn(session, run_folder):
     again = ChatSession.open(run_folder, ["chat.max_reply_tokens=8"], seed=3)
     assert first == [say(again, "Hello there") for _ in range(3)]
     assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize("strategy", ["last", "recent", "full", "summary", "hybrid", "rolling"])
+def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, tmp_path, strategy):
+    session = ChatSession.open(run_folder, [f"chat.strategy={strategy}"])
+    made = session.checkpoint
+    context = made.recipe.context
+    store = SummaryStore(tmp_path, made.recipe.summary, context, made.format, "t")
+    dialogues = [make_dialogue(i, turns=24) for i in range(3)]
+    store.add(dialogues)
+    builder = ExampleBuilder(made.format, context, store, model_limit(made.model.config))
+    with_gist = 0
+    for dialogue in dialogues:
+        for turn in range(2, 24):
+            example = builder.build(Target(dialogue, turn), strategy)
+            with_gist += bool(example.context.lines)
+            assert session.prompt_of(dialogue.turns[:turn]) == example.prompt
+    assert (with_gist > 20) == (strategy in ("summary", "hybrid", "rolling"))
 
 
 def test_gist_covers_exactly_what_left_the_verbatim_window(session):

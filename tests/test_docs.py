@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from gistchat.cli import app
 from gistchat.dialogue import parse_dialogue
-from gistchat.recipe import apply_overrides, load_recipe
+from gistchat.recipe_file import apply_overrides, load_recipe
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = runpy.run_path(str(REPOSITORY / "docs" / "generate.py"))["PAGES"]

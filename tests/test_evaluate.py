@@ -1,5 +1,6 @@
 """Scoring and answering every item under every condition: shared prompts, ranks, what a cache would hold, resuming."""
 
+import copy
 import dataclasses
 import json
 
@@ -139,20 +140,39 @@ def test_finished_conditions_are_not_computed_again(parts, tmp_path, monkeypatch
     model, prompt_format, builders = parts
     config = dataclasses.replace(Recipe().evaluate, reply_items=2, rank_items=2, max_reply_tokens=3)
     items = build_items(TARGETS[:4], [Condition("recent", 32), Condition("summary", 32)], builders)
-    calls = []
+    scored = []
     real = evaluate.score_replies
-    monkeypatch.setattr(evaluate, "score_replies", lambda *words: calls.append(1) or real(*words))
+    monkeypatch.setattr(evaluate, "score_replies", lambda *words: scored.append(len(words[2])) or real(*words))
     rows = predict(Subject("tuned", lambda: model), prompt_format, items, config, tmp_path)
     (tmp_path / "tuned-summary-32.jsonl").unlink()
     again = predict(Subject("tuned", lambda: model), prompt_format, items, config, tmp_path)
-    assert len(calls) == 3
+    assert scored == [4, 4, 4]
     for row in (*rows, *again):
         row.pop("seconds"), row.pop("prefill_seconds")
     assert again == rows
     assert [row["rank"] is not None for row in rows[:4]] == [True, True, False, False]
-    fewer = build_items(TARGETS[:3], [Condition("recent", 32)], builders)
-    predict(Subject("tuned", lambda: model), prompt_format, fewer, config, tmp_path)
-    assert len(calls) == 4  # other items: what is stored does not count
+
+
+def test_items_that_are_added_are_computed_alone(parts, tmp_path, monkeypatch):
+    model, prompt_format, builders = parts
+    config = dataclasses.replace(Recipe().evaluate, reply_items=2, max_reply_tokens=3)
+    wanted = [Condition("recent", 32), Condition("shuffled", 32)]
+    tuned = Subject("tuned", lambda: model)
+    few = predict(tuned, prompt_format, build_items(TARGETS[:4], wanted, builders), config, tmp_path)
+    scored = []
+    real = evaluate.score_replies
+    monkeypatch.setattr(evaluate, "score_replies", lambda *words: scored.append(len(words[2])) or real(*words))
+    other = {96: builders[96], 32: copy.copy(builders[32])}
+    other[32].donors = DIALOGUES[20:]  # more items lend other summaries
+    more = predict(tuned, prompt_format, build_items(TARGETS[:6], wanted, other), config, tmp_path)
+    assert scored == [2, 6]
+    assert more[:4] == few[:4]
+    assert [row["id"] for row in more] == [target.id for target in TARGETS[:6]] * 2
+    assert all(row["nats"] > 0 for row in more)
+    config.reply_items = 3
+    (tmp_path / "tuned-recent-32.jsonl").write_text("".join(json.dumps(row) + "\n" for row in more[:5]))
+    predict(tuned, prompt_format, build_items(TARGETS[:6], wanted[:1], other), config, tmp_path)
+    assert scored == [2, 6, 2]  # the third lacks a reply, the sixth is new
 
 
 def test_likelihoods_that_are_no_numbers_stop_and_keep_what_was_finished(parts, tmp_path, monkeypatch):

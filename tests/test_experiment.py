@@ -7,7 +7,7 @@ from conftest import TINY_TOML, gistchat
 
 from gistchat.errors import UserError
 from gistchat.experiment import Member, compare, members, named_runs, without_hub
-from gistchat.recipe import load_recipe
+from gistchat.recipe_file import load_recipe
 from gistchat.storage import read_json, write_json
 
 EXPERIMENT = (

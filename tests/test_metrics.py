@@ -64,6 +64,7 @@ def test_paired_difference_is_sharper_than_two_intervals():
     one = metrics.Metric("m", "", "higher", metrics.mean([x + 0.2 + rng.gauss(0, 0.1) for x in base]))
     other = metrics.Metric("m", "", "higher", metrics.mean(base))
     weights = metrics.resample_weights(50, 1000, 0)
-    difference = metrics.paired_difference(one, other, 50, weights)
-    assert 0.1 < difference.low < difference.value < difference.high < 0.3
-    assert metrics.interval(one, 50, weights).low < metrics.interval(other, 50, weights).high
+    first, second = metrics.Sampled.of(one, 50, weights), metrics.Sampled.of(other, 50, weights)
+    difference = metrics.compared(first, second)
+    assert 0.1 < difference["low"] < difference["value"] < difference["high"] < 0.3
+    assert first.interval().low < second.interval().high

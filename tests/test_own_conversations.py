@@ -8,7 +8,7 @@ import pytest
 from conftest import DEEDS, THINGS, gistchat
 
 from gistchat.dialogue import SPLITS
-from gistchat.recipe import load_recipe
+from gistchat.recipe_file import load_recipe
 from gistchat.run import run
 
 RECIPES = Path(__file__).parent.parent / "recipes"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from gistchat.errors import UserError
-from gistchat.recipe import RANGES, fields, load_recipe
+from gistchat.recipe_file import RANGES, fields, load_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 

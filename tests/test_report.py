@@ -1,107 +1,30 @@
-"""The report: order, bold and marks of its tables, sentences, plots, and the page with its item browser."""
+"""The report: order, bold and marks of its tables, sentences, plots, Markdown."""
 
 import copy
-import json
-import random
 import re
-import shutil
-from html.parser import HTMLParser
 
-import numpy as np
 import pytest
+import report_data
+from report_data import LOG
 
-from gistchat import plots, report, report_items
-from gistchat.analysis import analyse, analyse_probe
-from gistchat.metrics import unigram_f1
+from gistchat import plots, report
 from gistchat.report_tables import best, control_table, cost_table, groups, main_table, markdown, result_table
 from gistchat.report_words import compared, explanation, main_sentences, sentences, verdicts
-
-HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window.hacked = 1"> & <b>bold</b>'
-WORDS = ["river", "garden", "violin", "bicycle", "teacher", "mountain", "kitchen", "library", "engine", "winter"]
-DIALOGUES = 30
-NEAR, FAR = 0.0, 0.2  # nats per token above the baseline: too little to be shown, and enough
-
-
-def sentence(rng: random.Random) -> str:
-    return "I saw the " + " ".join(rng.choices(WORDS, k=6)) + "."
-
-
-def make_rows(penalty: dict, budget: int | None = 64, model: str = "tuned", seed: int = 0, variant: str = "") -> list:
-    """Rows of a system for each strategy, by how many nats per token it lies above the others; five have replies."""
-    rows = []
-    for i in range(DIALOGUES):
-        rng = random.Random(f"{seed} {i}")
-        turns = [{"role": ("user", "assistant")[k % 2], "text": sentence(rng)} for k in range(7)]
-        gold, level = sentence(rng), rng.uniform(2, 4)
-        for strategy, more in penalty.items():
-            own = random.Random(f"{strategy} {budget} {model} {seed} {i} {variant}")
-            shown = turns if strategy == "recent" else turns[-1:]
-            gist = "" if strategy == "recent" else "User: " + turns[0]["text"]
-            answered = i < 5
-            rows.append(
-                {
-                    "id": f"d{i}#7", "dialogue": f"d{i}", "turn": 7 + 20 * (i % 2), "model": model,
-                    "strategy": strategy, "budget": budget, "gist": gist, "boundary": 0, "context": shown,
-                    "prompt": f"<bos>{gist}" + "".join(f"<sp>{turn['text']}" for turn in shown) + "<sp1>",
-                    "prompt_tokens": 20 * len(shown), "reused_tokens": 10, "context_tokens": 5, "gold": gold,
-                    "gold_tokens": 10, "gold_bytes": len(gold), "nats": 10 * (level + more + own.gauss(0, 0.03)),
-                    "rank": own.choice([1, 2]) if answered else None, "candidates": 20 if answered else None,
-                    "reply": sentence(own) if answered else None, "reply_tokens": 9 if answered else None,
-                    "seconds": 1.0 if answered else None, "prefill_seconds": 0.25 if answered else None,
-                }
-            )  # fmt: skip
-            if variant:
-                rows[-1] |= {"variant": variant, "seed": seed}
-    return rows
-
-
-def make_probe(rows: list) -> list:
-    """Four questions to each system, of which two are answered."""
-    systems = {(row.get("variant", ""), row["model"], row["strategy"], row["budget"]) for row in rows}
-    return [
-        dict(zip(("variant", "model", "strategy", "budget"), system, strict=True))
-        | {"id": f"p{i}", "dialogue": f"p{i}", "distance": 10 * (i % 2), "right": i < 2, "shown": i < 3}
-        for system in sorted(systems, key=str)
-        for i in range(4)
-    ]
-
-
-def analysed(rows: list, **facts) -> dict:
-    return analyse(rows, "recent", 400, 0) | {"probe": analyse_probe(make_probe(rows), 100, 0)} | facts
 
 
 @pytest.fixture(scope="module")
 def single() -> tuple[dict, list]:
-    """One budget: full is best, then the baseline, summary and, worst, last."""
-    held = {"recent": FAR, "summary": 2 * FAR, "shuffled": 3 * FAR}
-    rows = make_rows({"last": 4 * FAR, "full": 0.0}, budget=None) + make_rows(held)
-    rows += make_rows({"recent": 5 * FAR, "summary": 5 * FAR + NEAR}, model="base")
-    facts = {"items": DIALOGUES, "reply_items": 5, "left_out": 2, "cache_bytes_per_token": 1_000_000}
-    return analysed(rows, summary_seconds=0.125, **facts), rows
+    return copy.deepcopy(report_data.single())
 
 
 @pytest.fixture(scope="module")
 def budgets() -> tuple[dict, list]:
-    """Summary is worse at 16, like the baseline at 64, better at 256; the control follows it, then differs."""
-    rows = make_rows({"last": 0.9, "full": 0.1}, budget=None)
-    rows += make_rows({"recent": 0.4, "summary": 0.4 + FAR, "shuffled": 0.4 + FAR}, budget=16)
-    rows += make_rows({"recent": 0.4, "summary": 0.4 + NEAR, "shuffled": 0.4 + FAR}, budget=64)
-    rows += make_rows({"recent": 0.4, "summary": 0.4 - FAR, "shuffled": 0.4 + FAR}, budget=256)
-    return analysed(rows), rows
+    return copy.deepcopy(report_data.budgets())
 
 
 @pytest.fixture(scope="module")
 def experiment() -> tuple[dict, list]:
-    """Two variants with two seeds each; summary is worse in one, and better in the other."""
-    rows = []
-    for seed in (1, 2):
-        rows += make_rows({"recent": 0.3, "summary": 0.3 + FAR}, seed=seed, variant="small")
-        rows += make_rows({"recent": 0.3, "summary": 0.3 - FAR}, seed=seed, variant="large")
-    facts = {"small": {"cache_bytes_per_token": 1e6}, "large": {"cache_bytes_per_token": 2e6}}
-    return analysed(rows, facts=facts), rows
-
-
-LOG = [{"step": 1, "loss": 4.0}, {"step": 2, "loss": 3.0}, {"step": 2, "eval_loss": 3.5}]
+    return copy.deepcopy(report_data.experiment())
 
 
 def texts(table) -> list[list[str]]:
@@ -375,209 +298,3 @@ def test_a_cell_cannot_break_a_markdown_table():
     table = main_table({"results": [], "budgets": [], "comparisons": [], "baseline": "recent"}, "")
     table.columns[0] = "one | two\nthree"
     assert markdown(table)[0] == "| one \\| two three | context |"
-
-
-class Page(HTMLParser):
-    """Open elements, and the content of every script."""
-
-    VOID = ("meta", "input", "br", "img", "link")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.scripts: list[str] = []
-        self.tags: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-
-
-def hostile(rows: list) -> list:
-    """The rows with hostile texts in the first item."""
-    rows = copy.deepcopy(rows)
-    for row in rows[:8]:
-        if row["id"] == "d0#7":
-            row |= {"gold": HOSTILE, "reply": HOSTILE, "gist": HOSTILE, "prompt": f"<bos>{HOSTILE}<sp1>"}
-            row["context"] = [{"role": "user", "text": HOSTILE}] * 3
-    return rows
-
-
-def test_the_page_is_complete_and_hostile_text_stays_text(tmp_path, budgets):
-    values = budgets[0] | {"warnings": [HOSTILE]}
-    rows = hostile(budgets[1])
-    path = report.write_report(tmp_path, HOSTILE, HOSTILE, values, rows, {"": [LOG]})
-    assert path == tmp_path / "report.html"
-    text = path.read_text()
-    page = Page()
-    page.feed(text)
-    page.close()
-    assert page.open == []
-    assert text.endswith("</html>\n") or text.endswith("</html>")
-    assert len(page.scripts) == 2
-    assert "img" not in page.tags
-    assert page.tags.count("svg") == 5
-    assert "http" not in re.sub(r"http://www\.w3\.org/[\w/.]+", "", text)
-    assert f"All {DIALOGUES} items" in text
-    data = json.loads(page.scripts[0])
-    assert len(data["items"]) == DIALOGUES
-    assert HOSTILE in data["texts"]
-    for line in sentences(values):
-        assert line.replace("'", "&#39;") in text
-
-
-def test_the_page_embeds_every_prediction_as_it_is(budgets):
-    rows = hostile(budgets[1])
-    found = report_items.embed(rows)
-    data = json.loads(found.data)
-    assert (found.items, found.all_items, found.rows, found.all_rows) == (DIALOGUES, DIALOGUES, len(rows), len(rows))
-    by_place = {(row["id"], row["strategy"], row["budget"]): row for row in rows}
-    shown = 0
-    for name, _, _, _, asked, gold, own in data["items"]:
-        for system, gist, context, prompt, reply, nats, rank, f1, candidates, *_ in own:
-            row = by_place.pop((name, *data["systems"][system][2:]))
-            text = data["texts"].__getitem__
-            assert "".join(map(text, prompt)) == row["prompt"]
-            assert [text(turn) for _, turn in context] == [turn["text"] for turn in row["context"][:-1]]
-            assert (None if gist is None else text(gist)) == (row["gist"] or None)
-            assert (None if reply is None else text(reply)) == row["reply"]
-            assert nats == pytest.approx(row["nats"] / 10, abs=0.001)
-            assert (rank, candidates) == (row["rank"], row["candidates"])
-            assert (f1 is None) == (reply is None)
-            if reply is not None:
-                alone = unigram_f1([row["reply"]], [row["gold"]]).values(np.ones((1, 1)))
-                assert f1 == pytest.approx(float(alone[0]), abs=0.001)
-            shown += 1
-        assert text(gold)
-        assert text(asked)
-    assert shown == len(rows)
-
-
-def test_a_page_with_too_many_items_holds_those_with_replies_and_says_so(tmp_path, experiment, monkeypatch):
-    values, rows = experiment
-    whole = len(report_items.embed(rows).data)
-    found = report_items.embed(rows, whole // 3)
-    assert len(found.data) <= whole // 3
-    assert 10 <= found.items < found.all_items == 2 * DIALOGUES
-    items = json.loads(found.data)["items"]
-    assert {(name, seed) for name, _, _, seed, *_ in items[:10]} == {(f"d{i}#7", s) for i in range(5) for s in (1, 2)}
-    monkeypatch.setattr(report, "embed", lambda rows: report_items.embed(rows, whole // 3))
-    text = report.write_report(tmp_path, "t", "s", values, rows).read_text()
-    counts = f"{found.items} of {found.all_items} items ({found.rows} of {found.all_rows} predictions)"
-    assert f"This page holds {counts}" in text
-
-
-def test_the_report_of_an_experiment_has_a_section_for_each_variant(tmp_path, experiment):
-    values, rows = experiment
-    text = report.write_report(
-        tmp_path, "Two sizes", "4 runs", values, rows, {"small": [LOG], "large": [LOG]}
-    ).read_text()
-    for section in ("Results", "Costs", "Planted facts", "By depth", "By seed"):
-        for variant in ("small", "large"):
-            assert f'aria-label="{section} {variant}"' in text
-    assert text.count("<svg") == 10
-    assert "In short, the tuned model of small against recent: summary is worse." in text
-    assert "In short, the tuned model of large against recent: summary is better." in text
-    assert "With large, tuned summary has" in text
-
-
-def chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if not found:
-        pytest.skip("the item browser is tested in a real browser: apt-get install chromium")
-    return found
-
-
-@pytest.fixture
-def browser_page(tmp_path, experiment):
-    """The report of the experiment in Chromium, as a phone shows it; fails when the page's script does."""
-    path = chromium()
-    from playwright.sync_api import sync_playwright
-
-    rows = hostile(experiment[1])
-    report.write_report(tmp_path, "Two sizes", "4 runs", experiment[0], rows)
-    errors = []
-    with sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=path, args=quiet)
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text))
-        page.on("request", lambda request: errors.append(request.url) if request.url[:5] != "file:" else None)
-        page.goto((tmp_path / "report.html").as_uri())
-        yield page
-        browser.close()
-    assert errors == []
-
-
-def test_the_item_browser(browser_page, experiment):
-    from playwright.sync_api import expect
-
-    page, rows = browser_page, hostile(experiment[1])
-    count, listed = page.locator("#count"), page.locator("#list > details")
-    expect(count).to_have_text("60 items of 60, 240 predictions")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-
-    # Pages.
-    expect(listed).to_have_count(20)
-    expect(page.locator("#page")).to_have_text("page 1 of 3")
-    page.locator("#after").click()
-    expect(page.locator("#page")).to_have_text("page 2 of 3")
-
-    # Search in what a system said.
-    said = next(row for row in rows if row["variant"] == "large" and row["id"] == "d3#7" and row["reply"])
-    page.get_by_label("search all texts").fill(said["reply"].upper())
-    expect(count).to_have_text("1 item of 60, 1 prediction")
-    expect(page.locator("#page")).to_have_text("page 1 of 1")
-    page.get_by_role("button", name="clear").click()
-    expect(count).to_have_text("60 items of 60, 240 predictions")
-
-    # Filters.
-    page.locator("select[name=variant]").select_option("small")
-    page.locator("select[name=strategy]").select_option("summary")
-    expect(count).to_have_text("60 items of 60, 60 predictions")
-    scores = sorted(row["nats"] / 10 for row in rows if row["variant"] == "small" and row["strategy"] == "summary")
-    page.get_by_label("at least").fill(f"{(scores[-5] + scores[-6]) / 2:.4f}")
-    expect(count).to_have_text("5 items of 60, 5 predictions")
-    page.locator("select[name=order]").select_option("highest score first")
-    expect(listed.first.locator("> summary")).to_contain_text("nats per token")
-    shown = [float(text.rsplit(" ", 1)[1]) for text in listed.locator("> summary").all_inner_texts()]
-    assert shown == pytest.approx(scores[:-6:-1], abs=0.001)
-    page.get_by_role("button", name="clear").click()
-    page.locator("select[name=score]").select_option("rank")
-    page.get_by_label("at most").fill("1")
-    ones = sum(row["rank"] == 1 for row in rows)
-    expect(count).to_contain_text(f", {ones} predictions")
-
-    # An item by keyboard, with its systems side by side; hostile text is only text.
-    page.get_by_role("button", name="clear").click()
-    page.get_by_label("search all texts").fill("onerror")
-    expect(listed).to_have_count(1)
-    page.locator("select[name=variant]").select_option("small")
-    expect(count).to_have_text("1 item of 60, 2 predictions")
-    listed.locator("> summary").focus()
-    page.keyboard.press("Enter")
-    cards = listed.locator(".card")
-    expect(cards).to_have_count(2)
-    assert HOSTILE in cards.first.text_content()
-    cards.first.get_by_text("prompt as the model got it").click()
-    expect(cards.first.locator("pre")).to_have_text(f"<bos>{HOSTILE}<sp1>")
-    listed.get_by_role("button", name="show all").click()
-    expect(cards).to_have_count(4)
-    assert page.locator("#list img, #list script, #list b").count() == 0
-    assert page.evaluate("window.hacked") is None
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -38,7 +38,8 @@ def prepare(
     from gistchat.prepare import MixConfig
     from gistchat.prepare import prepare as prepare_corpus
     from gistchat.prepare_report import report_lines
-    from gistchat.recipe import Recipe, check
+    from gistchat.recipe import Recipe
+    from gistchat.recipe_file import check
 
     recipe = Recipe()
     named = [name.partition("=") for name in corpus]
@@ -100,7 +101,8 @@ def summarize(
     from gistchat.dialogue import SPLITS, load_dialogues
     from gistchat.models import load_tokenizer, resolve_base, tokenizer_fingerprint
     from gistchat.prompt import make_format
-    from gistchat.recipe import Recipe, check
+    from gistchat.recipe import Recipe
+    from gistchat.recipe_file import check
     from gistchat.summarize.engines import ENGINES
     from gistchat.summarize.store import SummaryStore
 

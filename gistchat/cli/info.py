@@ -6,7 +6,7 @@ from pathlib import Path
 
 def fields() -> None:
     """List every recipe field with its type, default and meaning."""
-    from gistchat.recipe import fields as recipe_fields
+    from gistchat.recipe_file import fields as recipe_fields
 
     for name, kind, default, text in recipe_fields():
         print(f"{name} ({kind}, default {default!r})\n    {text}")

@@ -66,7 +66,7 @@ def load(
     overrides: list[str] | None,
 ) -> tuple[Any, Path]:
     """A recipe as the options change it, and its run's folder."""
-    from gistchat.recipe import load_recipe
+    from gistchat.recipe_file import load_recipe
 
     if from_ and not corpus and Path(from_).is_file():
         from gistchat.corpora.sources import kind_of_file
