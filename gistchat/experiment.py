@@ -72,19 +72,6 @@ def _named(recipe: Recipe, name: str) -> Recipe:
     return recipe
 
 
-def without_hub(recipe: Recipe) -> Recipe:
-    """The recipe as --offline runs it: its offline settings made, and variants that need the hub left out."""
-    recipe = copy.deepcopy(recipe)
-    config = recipe.experiment
-    left_out = [variant.name for variant in config.variants if variant.needs_hub]
-    config.variants = [variant for variant in config.variants if not variant.needs_hub]
-    if left_out:
-        say(f"offline: left out, as they need the hub: {', '.join(left_out)}")
-    if left_out and not config.variants:
-        raise UserError("every variant of this recipe needs the hub; run it without --offline")
-    return apply_overrides(recipe, config.offline)
-
-
 def run_experiment(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
     """Run every member into its folder below `folder`, then compare them; returns the metrics.
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from gistchat.errors import UserError
 from gistchat.prepare import DataConfig
-from gistchat.recipe import STRATEGIES, Recipe, SummaryConfig, TrainConfig
+from gistchat.progress import say
+from gistchat.recipe import STRATEGIES, ExperimentConfig, Recipe, SummaryConfig, TrainConfig
 
 CHOICES = {
     "train.schedule": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
@@ -85,9 +86,12 @@ RANGES: dict[str, tuple[float, float | None]] = {
 }
 
 
-def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(path: Path, overrides: list[str] | None = None, offline: bool = False) -> Recipe:
     """Read a recipe and apply `section.field=value` overrides.
 
+    Args:
+        overrides: of the command line. They go before what the recipe says, its variants' own settings included.
+        offline: make the recipe's offline settings, which these go before, and leave out variants that need the hub.
     Raises:
         UserError: no such file, not TOML, an unknown field (the nearest right one is named) or a wrong type.
     """
@@ -100,10 +104,22 @@ def load_recipe(path: Path, overrides: list[str] | None = None) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     values.setdefault("name", path.stem)
-    recipe = apply_overrides(_fill(Recipe, values, "", str(path)), overrides or [])
-    for variant in recipe.experiment.variants:  # what is asked for on the command line goes before a variant's own
-        variant.set += [override for override in overrides or [] if not override.startswith("experiment.")]
+    recipe = _fill(Recipe, values, "", str(path))
+    if offline:
+        _leave_out_hub(recipe.experiment)
+    recipe = apply_overrides(recipe, settings := [*(recipe.experiment.offline if offline else []), *(overrides or [])])
+    for variant in recipe.experiment.variants:
+        variant.set += [setting for setting in settings if not setting.startswith("experiment.")]
     return recipe
+
+
+def _leave_out_hub(config: ExperimentConfig) -> None:
+    left_out = [variant.name for variant in config.variants if variant.needs_hub]
+    config.variants = [variant for variant in config.variants if not variant.needs_hub]
+    if left_out:
+        say(f"offline: left out, as they need the hub: {', '.join(left_out)}")
+    if left_out and not config.variants:
+        raise UserError("every variant of this recipe needs the hub; run it without --offline")
 
 
 def apply_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:

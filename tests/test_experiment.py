@@ -6,7 +6,7 @@ import pytest
 from conftest import TINY_TOML, gistchat
 
 from gistchat.errors import UserError
-from gistchat.experiment import Member, compare, members, named_runs, without_hub
+from gistchat.experiment import Member, compare, members, named_runs
 from gistchat.recipe_file import load_recipe
 from gistchat.storage import read_json, write_json
 
@@ -43,7 +43,7 @@ def recipe_file(tiny_folder):
 
 
 def test_every_variant_comes_with_every_seed_and_specialists_for_each_strategy(recipe_file, tmp_path):
-    found = members(without_hub(load_recipe(recipe_file)), tmp_path)
+    found = members(load_recipe(recipe_file, offline=True), tmp_path)
     names = [member.folder.name for member, _ in found]
     per_seed = ["the-mix-seed{}", "own-seed{}-recent", "own-seed{}-summary"]
     assert names == [name.format(seed) for seed in (0, 1) for name in per_seed]
@@ -60,6 +60,15 @@ def test_every_variant_comes_with_every_seed_and_specialists_for_each_strategy(r
 def test_the_command_line_goes_before_a_variants_own_settings(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file, ["train.strategies=last", "experiment.seeds=7"])
     assert {(own.seed, tuple(own.train.strategies)) for _, own in members(recipe, tmp_path)} == {(7, ("last",))}
+
+
+def test_offline_settings_go_before_a_variants_own_and_the_command_line_before_both(recipe_file, tmp_path):
+    text = recipe_file.read_text().replace('offline = ["', 'offline = ["train.strategies=last", "')
+    recipe_file.write_text(text)
+    for overrides, expected in (([], "last"), (["train.strategies=hybrid"], "hybrid")):
+        found = members(load_recipe(recipe_file, overrides, offline=True), tmp_path)
+        assert {tuple(own.train.strategies) for _, own in found} == {(expected,)}
+    assert len({tuple(own.train.strategies) for _, own in members(load_recipe(recipe_file), tmp_path)}) > 2
 
 
 def test_variants_need_names_of_their_own(recipe_file, tmp_path):

@@ -64,6 +64,7 @@ def load(
     seed: int | None,
     out: Path | None,
     overrides: list[str] | None,
+    offline: bool = False,
 ) -> tuple[Any, Path]:
     """A recipe as the options change it, and its run's folder."""
     from gistchat.recipe_file import load_recipe
@@ -74,7 +75,7 @@ def load(
         corpus = kind_of_file(Path(from_))
     chosen = {"data.source": from_, "data.corpus": corpus}
     chosen |= {"model.name": model, "model.init": init, "model.size": size, "seed": seed}
-    recipe = load_recipe(path, settings(chosen, overrides))
+    recipe = load_recipe(path, settings(chosen, overrides), offline)
     # Another model gets a folder of its own, so that it does not replace the recipe's run.
     parts = [recipe.name, *(Path(value).name for value in (model, init, size) if value)]
     return recipe, out or Path("runs") / "-".join(parts)

@@ -32,12 +32,11 @@ def run(
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported, which reads it then
-    from gistchat.experiment import run_experiment, without_hub
+    from gistchat.experiment import run_experiment
     from gistchat.report import print_table
     from gistchat.run import run as run_recipe
 
-    loaded, folder = load(recipe, from_, corpus, model, init, size, seed, out, set_)
-    loaded = without_hub(loaded) if offline else loaded
+    loaded, folder = load(recipe, from_, corpus, model, init, size, seed, out, set_, offline)
     several = bool(loaded.experiment.variants or loaded.experiment.seeds)
     metrics = run_experiment(loaded, folder, force) if several else run_recipe(loaded, folder, force)
     if not metrics:
