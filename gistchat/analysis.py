@@ -17,6 +17,7 @@ Row = dict[str, Any]
 Measured = dict[str, tuple[Metric, list[Row]]]  # by metric, with the rows that it is over
 DEPTHS = (0, 12, 24, 48)  # turns before the reply: where the groups of the table by depth begin
 MAIN = "perplexity"
+FEW = 20  # dialogues; percentile intervals of small samples are too narrow (Hesterberg 2015)
 
 
 class System(NamedTuple):
@@ -347,6 +348,11 @@ def _by_seed(comparer: Comparer) -> list[Row]:
 def _warnings(comparer: Comparer, budgets: bool) -> list[str]:
     """Metrics that do not put systems and controls in the order that they must have, if the metric means anything."""
     lines = []
+    if (dialogues := len({row["dialogue"] for rows in comparer.rows.values() for row in rows})) < FEW:
+        lines.append(
+            f"replies of {dialogues} dialogues only: intervals from fewer than {FEW} are too narrow, so that "
+            "differences look surer than they are; raise evaluate.items"
+        )
     models = [system for system in comparer.rows if system.model != "control" and system.strategy != "shuffled"]
     for control in ("random-reply", "echo"):
         lines += _not_above(control, comparer, models)

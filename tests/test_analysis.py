@@ -136,6 +136,12 @@ def test_a_metric_that_does_not_tell_replies_from_chance_is_warned_of():
     assert any(line.startswith("hits1") for line in analyse(by_luck, "recent", 500, 0)["warnings"])
 
 
+def test_intervals_from_few_dialogues_are_warned_of():
+    for dialogues, warned in ((19, True), (20, False)):
+        values = analyse(make_rows({"recent": 0, "summary": 0.2}, dialogues=dialogues), "recent", 200, 0)
+        assert any(f"replies of {dialogues} dialogues only" in line for line in values["warnings"]) == warned
+
+
 def test_controls_take_another_dialogues_reply():
     rows = make_rows({"recent": 0, "summary": 0}, dialogues=5)
     golds = {row["dialogue"]: row["gold"] for row in rows}
