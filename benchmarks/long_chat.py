@@ -32,6 +32,7 @@ def script() -> list[str]:
 def take() -> float:
     """Median seconds of an exchange among the last, by that among the first after the window filled."""
     lines = script()
+    assert len(lines) == TURNS // 2
     pins = [f"/pin {fact}" for fact in FACTS]
     questions = [question for question, _ in FACTS.values()]
     options = ["--temperature", "0", "--max-reply-tokens", "8", "--seed", "0"]

@@ -106,7 +106,8 @@ def page(results: list[dict]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for found in results:
-        figures = [_shown(found.get(name), 1) for name in ("baseline", "ours", "ratio", "bound")]
+        figures = [_shown(found.get(name), 1) for name in ("baseline", "ours")]
+        figures += [_shown(found.get(name), 2) for name in ("ratio", "bound")]
         figures += [_shown(found.get(name), 0) for name in ("baseline_peak_mb", "ours_peak_mb")]
         lines.append(f"| `{found['name']}` | {found['unit']} | {' | '.join(figures)} |")
     lines.append("")

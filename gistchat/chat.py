@@ -46,6 +46,7 @@ class ChatSession:
         memory: what is kept of them word for word, and the gist of those before.
         context: what the model saw before its latest reply; None before the first.
         gist_by: what made the gist in it.
+        gist_end: of how many turns it is.
         notice: what the user should know about the latest turn, such as that it was shortened.
         saved: the file that the conversation was saved to or loaded from.
     """
@@ -60,6 +61,7 @@ class ChatSession:
     turns: list[Turn] = field(default_factory=list)
     context: Context | None = None
     gist_by: str = ""
+    gist_end: int = 0
     notice: str = ""
     saved: Path | None = None
     draws: int = 0  # replies drawn so far: one that is drawn again comes out differently
@@ -99,10 +101,10 @@ class ChatSession:
         text = clean_text(text)
         if not text:
             raise UserError("nothing in that turn that can be read")
+        self.notice = ""
         if self.memory.turns < len(self.turns):
             self.remember()  # it was not called after the last reply
-        self.notice = ""
-        yield from self._answer(Turn(PERSON, self._shorten(text)))
+        yield from self._answer(Turn(PERSON, text))
 
     def regenerate(self) -> Iterator[str]:
         """Yield another answer to the last turn, which takes the place of the one before.
@@ -111,21 +113,21 @@ class ChatSession:
             UserError: nothing was said yet.
         """
         turns = list(self.turns)
-        asked = self.take_back()
-        kept = len(self.turns)
-        self.notice = ""
         try:
+            asked = self.take_back()
+            self.notice = ""
             yield from self._answer(asked)
         finally:
-            if len(self.turns) == kept:  # no answer came: the one before stays
+            if len(self.turns) < len(turns):  # no answer came: the one before stays
                 self.turns = turns
 
     def _answer(self, asked: Turn) -> Iterator[str]:
-        self.turns.append(asked)
+        self.turns.append(Turn(PERSON, self._shorten(asked.text)))
         said: list[str] = []
         try:
             self.context, prompt = self._prompt()
             self.gist_by = self.memory.gist.made_by if self._remembers else self.recipe.summary.method
+            self.gist_end = min(self.memory.gist.end, self.context.boundary) if self._rolls else self.context.boundary
             self._tell_what_was_not_read()
             for piece in stream_reply(self.engine, prompt, self._next_sampling()):
                 said.append(piece)
@@ -136,7 +138,7 @@ class ChatSession:
                 self.turns.append(Turn(MODEL, answer))
             else:
                 self.turns.pop()  # no answer: the turn is taken back, so that speakers keep alternating
-                self.notice = "no answer came; try again or say it differently"
+                self._tell("no answer came; try again or say it differently")
 
     def prompt_of(self, turns: Sequence[Turn]) -> list[int]:
         """The prompt that asks for an answer to the last of these turns, whoever spoke; the session forgets its own.
@@ -145,14 +147,16 @@ class ChatSession:
         """
         self.reset()
         person = turns[-1].speaker
-        said = [Turn(PERSON if turn.speaker == person else MODEL, turn.text) for turn in turns]
+        said = [Turn(PERSON if turn.speaker == person else MODEL, clean_text(turn.text)) for turn in turns]
         self.hear(said[:-1])
-        heard, self.notice = self.notice, ""
         self.turns.append(Turn(PERSON, self._shorten(said[-1].text)))
         self.context, prompt = self._prompt()
         self._tell_what_was_not_read()
-        self.notice = "; ".join(filter(None, [heard, self.notice]))
         return prompt
+
+    def _tell(self, notice: str) -> None:
+        """Add to what the user should know."""
+        self.notice = "; ".join(filter(None, [self.notice, notice]))
 
     def _next_sampling(self) -> Sampling:
         self.draws += 1
@@ -212,7 +216,8 @@ class ChatSession:
     def _heard_otherwise(self) -> None:
         """Let the memory follow turns that changed: a gist that covers one of them has to go."""
         if self.memory.rewind(self.turns, self.summarizer if self._remembers else None):
-            self.notice = "the gist covered what changed; it was made anew from an earlier one"
+            by_hand = ", without lines by hand, which stay as they are" if self.memory.pinned else ""
+            self._tell(f"the gist covered what changed; it was made anew from an earlier one{by_hand}")
         self.edited_up_to = min(self.edited_up_to, len(self.turns))
 
     def reset(self) -> None:
@@ -309,15 +314,19 @@ class ChatSession:
             return
         try:
             if problem := self.memory.refresh(self.summarizer):
-                self.notice = f"the summary was refused ({problem}); sentences were picked instead"
+                self._tell(f"the summary was refused ({problem}); sentences were picked instead")
         except UserError as error:
-            self.notice = f"no new summary, the last one stays: {error}"
+            self._tell(f"no new summary, the last one stays: {error}")
 
     @property
     def _remembers(self) -> bool:
         """Whether the memory's gist is of use: sentences are picked anew for `summary` and `hybrid`."""
         recipe = self.recipe
-        return recipe.chat.strategy == "rolling" or (self._shows_gist and recipe.summary.method not in METHODS)
+        return self._rolls or (self._shows_gist and recipe.summary.method not in METHODS)
+
+    @property
+    def _rolls(self) -> bool:
+        return self.recipe.chat.strategy == "rolling"
 
     @property
     def _shows_gist(self) -> bool:
@@ -327,14 +336,17 @@ class ChatSession:
         strategy = self.recipe.chat.strategy
         shown = {line.text for line in self.context.lines}
         if unread := [line for line in self.memory.pinned if line.text not in shown]:
-            self.notice = f"lines by hand that were not read: {len(unread)}, " + (
-                "too long for the gist's share of the budget; shorten them, /unpin some, or raise --budget"
-                if self._shows_gist
-                else f"as the strategy {strategy!r} has no gist"
+            self._tell(
+                f"lines by hand that were not read: {len(unread)}, "
+                + (
+                    "too long for what budget and last turn leave them; shorten them, /unpin some, or raise --budget"
+                    if self._shows_gist
+                    else f"as the strategy {strategy!r} has no gist"
+                )
             )
         elif strategy == "rolling" and self.context.boundary > self.memory.gist.end:
             lost = self.context.boundary - self.memory.gist.end
-            self.notice = f"turns not read, as they fit no more and have no summary yet: {lost}"
+            self._tell(f"turns not read, as they fit no more and have no summary yet: {lost}")
 
     def _limit(self) -> int:
         limit = model_limit(self.checkpoint.model.config) - self.recipe.chat.max_reply_tokens
@@ -350,7 +362,7 @@ class ChatSession:
         room = self._limit() - bare
         if len(ids) <= room:
             return text
-        self.notice = f"the turn has {len(ids)} tokens, the model takes {room}: only its end was read"
+        self._tell(f"the turn has {len(ids)} tokens, the model takes {room}: only its end was read")
         return clean_text(prompt_format.tokenizer.decode(ids[len(ids) - room + 8 :]))
 
     def _prompt(self) -> tuple[Context, list[int]]:

@@ -66,7 +66,7 @@ def add_embedding_gradients_in_place(model: PreTrainedModel) -> None:
     one process only: DDP has sent the gradient away by then.
     """
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if not isinstance(embedding, torch.nn.Embedding) or head is None or head.weight is not embedding.weight:
+    if type(embedding) is not torch.nn.Embedding or head is None or head.weight is not embedding.weight:
         return
     if "forward" not in vars(embedding):
         embedding.forward = partial(_look_up, embedding.weight)

@@ -103,7 +103,9 @@ def _is_mask(name: str) -> bool:
 def _load_weights_only(path: Path) -> Any:
     """Tensors and plain values of a pickled file; whatever else it would run is refused."""
     number = numpy.float64(0)  # the loss is one, as the mean was taken by numpy
-    harmless = [number.__reduce__()[0], numpy.dtype, type(number.dtype), float]
+    scalar = number.__reduce__()[0]
+    # numpy 1, with which the old files were written, has it under another name.
+    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), numpy.dtype, type(number.dtype), float]
     try:
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)

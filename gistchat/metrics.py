@@ -54,7 +54,7 @@ def mean(values: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
 def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> Metric:
     """exp of the mean negative log-likelihood per token, all tokens of all replies weighing the same."""
     per_token = ratio_of_sums(nats, tokens)
-    return Metric("perplexity", "per token", "lower", lambda weights: np.exp(np.minimum(per_token(weights), 700.0)))
+    return Metric("perplexity", "per token", "lower", lambda w: np.exp(np.minimum(per_token(w).astype(float), 700.0)))
 
 
 def bits_per_byte(nats: Sequence[float], lengths: Sequence[int]) -> Metric:

@@ -15,7 +15,8 @@ from gistchat.metrics import Metric, Sampled
 from gistchat.progress import say
 
 Measured = list[tuple[Metric, Sampled]]
-TEXT_FIELDS = ("reply", "prediction", "gold", "reference", "response", "text")
+MADE, GOLD = ("reply", "prediction"), ("gold", "reference")  # fields, the first that is there counts
+EITHER = ("response", "text")
 CONTROLS = "shuffled gold", "echo"
 
 
@@ -33,10 +34,13 @@ class Text:
     last: str = ""
 
 
-def read_texts(path: Path) -> list[Text]:
+def read_texts(path: Path, fields: Sequence[str] = (*MADE, *GOLD, *EITHER)) -> list[Text]:
     """The replies of a file: JSONL with `reply`, `prediction`, `gold` or `reference` (and `id`), or the paper's JSON.
 
     The paper's is one object `{"context": [...], "ans": [...]}` or `{"ans": [...]}`.
+
+    Args:
+        fields: where the text of a line is looked for, in this order.
 
     Raises:
         UserError: no such file, a malformed line, no reply, or an id twice.
@@ -44,7 +48,7 @@ def read_texts(path: Path) -> list[Text]:
     require_text(path)
     texts = _paper_texts(path)
     if texts is None:
-        texts = [_text(where, value) for where, value in json_lines(path)]
+        texts = [_text(where, value, fields) for where, value in json_lines(path)]
     if not texts:
         raise UserError(f"{path}: no reply in it")
     seen: set[str] = set()
@@ -66,7 +70,7 @@ def _paper_texts(path: Path) -> list[Text] | None:
     if not isinstance(value, dict) or not isinstance(value.get("ans"), list):
         return None
     answers, contexts = value["ans"], value.get("context", [""] * len(value["ans"]))
-    if not all(isinstance(text, str) for text in (*answers, *contexts)):
+    if not isinstance(contexts, list) or not all(isinstance(text, str) for text in (*answers, *contexts)):
         raise UserError(f"{path}: 'ans' and 'context' must be lists of strings")
     if len(answers) != len(contexts):
         raise UserError(f"{path}: {len(contexts)} contexts and {len(answers)} answers")
@@ -74,18 +78,18 @@ def _paper_texts(path: Path) -> list[Text] | None:
     return [Text("", a, c.strip().rpartition("  ")[2]) for a, c in zip(answers, contexts, strict=True)]
 
 
-def _text(where: str, value: Any) -> Text:
+def _text(where: str, value: Any, fields: Sequence[str]) -> Text:
     if isinstance(value, Malformed):
         raise UserError(str(value))
     if not isinstance(value, dict):
         raise UserError(f"{where}: not an object")
-    name = next((name for name in TEXT_FIELDS if isinstance(value.get(name), str)), None)
+    name = next((name for name in fields if isinstance(value.get(name), str)), None)
     if name is None:
-        raise UserError(f"{where}: none of the fields {', '.join(TEXT_FIELDS)} with a text")
+        raise UserError(f"{where}: none of the fields {', '.join(fields)} with a text")
     last = value.get("last", "")
     if not last and (context := value.get("context")) and isinstance(context, list) and isinstance(context[-1], dict):
         last = context[-1].get("text", "")
-    return Text(str(value.get("id", "")), value[name], str(last))
+    return Text("" if value.get("id") is None else str(value["id"]), value[name], str(last))
 
 
 def align(predictions: Sequence[Text], references: Sequence[Text], names: tuple[Path, Path]) -> list[tuple[Text, Text]]:
@@ -102,6 +106,8 @@ def align(predictions: Sequence[Text], references: Sequence[Text], names: tuple[
         if left := len(references) - len(predictions):
             say(f"references without a prediction: {left}")
         return [(text, by_id[text.id]) for text in predictions]
+    if predictions[0].id or references[0].id:
+        say(f"only {names[0] if predictions[0].id else names[1]} has ids: lines are put together by their place")
     if len(predictions) > len(references):
         raise UserError(
             f"{names[0]} has {len(predictions)} replies, {names[1]} has {len(references)}: they do not align"
@@ -126,9 +132,12 @@ def score_predictions(
     metric that ranks one of them above the predictions does not measure what it is taken for, or the predictions are
     no better than chance.
     """
-    pairs = align(read_texts(predictions), read_texts(references), (predictions, references))
+    made = read_texts(predictions, (*MADE, *EITHER, *GOLD))
+    pairs = align(made, read_texts(references, (*GOLD, *EITHER, *MADE)), (predictions, references))
     golds = [reference.text for _, reference in pairs]
-    systems = {"predictions": [prediction.text for prediction, _ in pairs], "shuffled gold": [*golds[1:], golds[0]]}
+    systems = {"predictions": [prediction.text for prediction, _ in pairs]}
+    if len(golds) > 1:
+        systems["shuffled gold"] = [*golds[1:], golds[0]]
     last = [prediction.last or reference.last for prediction, reference in pairs]
     if all(last):
         systems["echo"] = last

@@ -233,8 +233,9 @@ class ChatTemplate(PromptFormat):
         closed = self._render([*short, answer], False)[len(prompt) :]
         special = set(tokenizer.all_special_ids)
         self.stop_ids = [next((i for i in closed if i in special), tokenizer.eos_token_id)]
-        if tokenizer.eos_token_id not in self.stop_ids:
-            self.stop_ids.append(tokenizer.eos_token_id)
+        # Whatever begins or ends a message ends a reply, too: a model that goes on with another message has answered.
+        others = [tokenizer.eos_token_id, *(i for i in dict.fromkeys(prompt) if i in special)]
+        self.stop_ids += [i for i in dict.fromkeys(others) if i not in self.stop_ids]
         # What a message costs beyond its text, measured where one follows the other.
         lengths = [len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4)]
         self._wrapping = {

@@ -9,6 +9,7 @@ from gistchat.chat import MODEL, PERSON, ChatSession, new_memory
 from gistchat.context import Gist, Sentence
 from gistchat.dialogue import Dialogue, Malformed, Turn, read_jsonl, write_jsonl
 from gistchat.errors import UserError
+from gistchat.normalize import clean_text
 from gistchat.recipe_file import apply_overrides
 from gistchat.storage import atomic_text, fingerprint
 from gistchat.summarize.rolling import RollingMemory, Version
@@ -24,7 +25,7 @@ def save(session: ChatSession, path: Path) -> None:
     """
     if len(session.turns) < 2:
         raise UserError("nothing to save yet")
-    _require_free(path, session)
+    _require_free(path, session.saved)
     name = fingerprint([[turn.speaker, turn.text] for turn in session.turns])
     gist = " ".join(line.text for line in session.memory.current().sentences)
     meta: dict[str, Any] = {"gist": gist} if gist else {}
@@ -33,8 +34,8 @@ def save(session: ChatSession, path: Path) -> None:
     session.saved = path
 
 
-def _require_free(path: Path, session: ChatSession) -> None:
-    if path.exists() and path != session.saved:
+def _require_free(path: Path, own: Path | None = None) -> None:
+    if path.exists() and path != own:
         raise UserError(f"{path} exists; give another name")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder")
@@ -75,10 +76,15 @@ def load(session: ChatSession, path: Path) -> str:
             memory = _memory(session, turns, said)
         except UserError as error:
             notes.append(f"{error}: the gist was made anew")
-    session.reset()
     if memory is None:
-        session.hear(turns)
-        return "; ".join(notes)
+        fresh = copy.copy(session)  # hears it first, so that what is interrupted leaves this one as it was
+        fresh.reset()
+        fresh.memory.pinned = _pinned(said)
+        fresh.hear(turns)
+        session.reset()
+        session.turns, session.memory = fresh.turns, fresh.memory
+        return "; ".join([*notes, *filter(None, [fresh.notice])])
+    session.reset()
     session.turns, session.memory = turns, memory
     session.draws, session.edited_up_to = int(said["draws"]), int(said["edited_up_to"])
     if not any(setting.startswith("chat.strategy=") for setting in session.overrides):
@@ -96,7 +102,7 @@ def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
             raise UserError(f"{path}: a conversation of {len(speakers)} speakers; a chat has two")
         # The last to speak is taken for the model, so that the person goes on.
         roles = {name: PERSON for name in speakers} | {dialogue.turns[-1].speaker: MODEL}
-    turns = [Turn(roles[speaker], text) for speaker, text in dialogue.turns]
+    turns = [Turn(roles[speaker], clean_text(text)) for speaker, text in dialogue.turns]
     while turns and turns[-1].speaker == PERSON:
         turns.pop()
     if not turns:
@@ -136,6 +142,14 @@ def _memory(session: ChatSession, turns: list[Turn], said: Any) -> RollingMemory
     return memory
 
 
+def _pinned(said: Any) -> tuple[Sentence, ...]:
+    """The lines by hand of a memory that cannot be used, where they can be read."""
+    try:
+        return _sentences(said["pinned"])
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
 def _gist(value: dict[str, Any]) -> Gist:
     return Gist(_sentences(value["sentences"]), int(value["end"]), str(value["digest"]), str(value["made_by"]))
 
@@ -155,7 +169,7 @@ def export_text(session: ChatSession, path: Path) -> None:
     """
     if not session.turns:
         raise UserError("nothing to export yet")
-    _require_free(path, session)
+    _require_free(path)
     names = {PERSON: "You", MODEL: "Model"}
     with atomic_text(path) as file:
         for number, (speaker, text) in enumerate(session.turns, 1):

@@ -113,12 +113,14 @@ class Terminal:
             elif name in self.commands:
                 self.commands[name](rest.strip())
             else:
-                print(f"unknown command {name}; /help lists them")
+                print(f"unknown command {printable(name)}; /help lists them")
             self._tell()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+            self._tell()
         except KeyboardInterrupt:
             if not self.interactive:
+                self._rescue()
                 raise
             print("(stopped)")
         except Exception:
@@ -126,7 +128,7 @@ class Terminal:
             raise
 
     def _rescue(self) -> None:
-        """Save the conversation before a defect ends the chat."""
+        """Save the conversation before a defect, or Ctrl-C where nobody sits at it, ends the chat."""
         path = Path(f"chat-rescued-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
         with contextlib.suppress(UserError, OSError):
             session_file.save(self.session, path)
@@ -173,7 +175,7 @@ class Terminal:
     def _tell(self) -> None:
         """Show what the user should know, once."""
         if self.session.notice:
-            print(f"({self.session.notice})", file=sys.stderr)
+            print(f"({printable(self.session.notice)})", file=sys.stderr)
             self.session.notice = ""
 
     # ---- commands
@@ -183,11 +185,11 @@ class Terminal:
         if action == "edit":
             text = text.strip() or (self._line("new gist> ") or "").strip()
             self.session.edit_gist(text)
-            print(f"gist set: {text}")
+            print(f"gist set: {printable(text)}")
         elif action == "versions":
             for number, gist in enumerate(self.session.versions(), 1):
                 lines = " / ".join(line.text for line in gist.sentences) or "nothing"
-                print(f"{number}. turns 1 to {gist.end}, by {gist.made_by}: {printable(lines)}")
+                print(f"{number}. turns 1 to {gist.end}, by {printable(gist.made_by)}: {printable(lines)}")
             if not self.session.memory.versions:
                 print("no earlier gist is kept")
         elif action == "back":
@@ -200,7 +202,7 @@ class Terminal:
 
     def _pin(self, rest: str) -> None:
         if rest.isdecimal():
-            print(f"pinned: {printable(self.session.pin_line(int(rest)))}")
+            print(f"pinned: {printable(self.session.pin_line(_number(rest, 0)))}")
         else:
             self.session.pin(rest)
             print(f"pinned: {printable(rest)}")
@@ -236,20 +238,20 @@ class Terminal:
         print(f"talking to {rest}")
 
     def _save(self, rest: str) -> None:
-        path = Path(rest or f"chat-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+        path = _path(rest or f"chat-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
         session_file.save(self.session, path)
         print(f"saved {path}")
 
     def _load(self, rest: str) -> None:
         if not rest:
             raise UserError("/load FILE: name a saved conversation")
-        self.session.notice = session_file.load(self.session, Path(rest))
+        self.session.notice = session_file.load(self.session, _path(rest))
         print(f"loaded {rest}: {len(self.session.turns)} turns")
 
     def _export(self, rest: str) -> None:
         if not rest:
             raise UserError("/export FILE: name the text file")
-        session_file.export_text(self.session, Path(rest))
+        session_file.export_text(self.session, _path(rest))
         print(f"exported {rest}")
 
     def _reset(self, rest: str) -> None:
@@ -264,9 +266,15 @@ def _number(text: str, default: int) -> int:
     text = text.strip()
     if not text and default:
         return default
-    if not text.isdecimal():
-        raise UserError(f"{text!r} is not a number")
+    if not text.isdecimal() or len(text) > 9:
+        raise UserError(f"{text[:20]!r} is not a number of a turn or a line")
     return int(text)
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise UserError("no file has such a name")
+    return Path(text)
 
 
 def _texts(session: ChatSession) -> list[str]:
@@ -302,7 +310,8 @@ def describe_gist(session: ChatSession) -> str:
         return "\n".join([title, *(shown or ["  nothing"])])
     lines = []
     if shown:
-        lines.append(f"gist of turns 1 to {context.boundary}, by {session.gist_by}:" if context.boundary else "gist:")
+        by = printable(session.gist_by)
+        lines.append(f"gist of turns 1 to {session.gist_end}, by {by}:" if session.gist_end else "gist:")
         lines += shown
     else:
         lines.append("no gist: nothing has left the verbatim window" if not context.boundary else "no gist")

@@ -97,7 +97,8 @@ def train(
         ),
     )
     resume = _state_to_resume(states, checkpoint, trainer, force)
-    trainer.train(resume_from_checkpoint=resume and str(resume.folder))
+    if not (resume and trainer.had_stopped(resume.folder)):
+        trainer.train(resume_from_checkpoint=resume and str(resume.folder))
     history = {
         "method": method_of(recipe),
         "steps": trainer.state.global_step,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from gistchat.errors import UserError
 from gistchat.examples import Example
@@ -115,6 +115,13 @@ def _trackers(names: Sequence[str]) -> list[str]:
     return [name for name in names if name not in (*missing, "none")]
 
 
+class IntervalsOfNow(TrainerCallback):
+    """A state that is resumed brings the intervals it was saved with; those that are asked for now count."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.eval_steps, state.save_steps = args.eval_steps, args.save_steps
+
+
 class ReplyTrainer(Trainer):
     """Loss on replies only, weighted by tokens over all processes; validation by the same; the best model saved."""
 
@@ -146,6 +153,7 @@ class ReplyTrainer(Trainer):
             data_collator=lambda rows: collate(rows, prompt_format),
         )
         self.remove_callback(PrinterCallback)
+        self.add_callback(IntervalsOfNow)
         self.model_accepts_loss_kwargs = True  # num_items_in_batch is wanted
         self.loss_is_scaled_for_ga = True
 
@@ -234,7 +242,7 @@ class ReplyTrainer(Trainer):
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Shorten gradients that are too long, and touch no others: the library multiplies all of them by one."""
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+        if self._sharded:
             return super()._clip_grad_norm(model)
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -245,8 +253,11 @@ class ReplyTrainer(Trainer):
         return norm
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        if grad_norm is None and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
-            return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        if grad_norm is None and not self._sharded:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+            if not torch.isfinite(norm):
+                raise self._diverged("gradient")
+            return norm
         return super()._get_grad_norm(model, grad_norm)
 
     def _diverged(self, what: str, done: int = 0) -> UserError:
@@ -283,12 +294,23 @@ class ReplyTrainer(Trainer):
             if not earlier or loss < min(earlier):
                 self.save_best(loss, self.state.global_step)
         self.accelerator.wait_for_everyone()
-        losses = [*earlier, loss]
-        if self.config.patience and len(losses) - 1 - losses.index(min(losses)) >= self.config.patience:
+        if self._out_of_patience([*earlier, loss]):
             say(f"no better validation loss in {self.config.patience} validations: stopping")
             self.control.should_training_stop = True
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _out_of_patience(self, losses: Sequence[float]) -> bool:
+        return bool(self.config.patience) and len(losses) - 1 - losses.index(min(losses)) >= self.config.patience
+
+    def had_stopped(self, folder: Path) -> bool:
+        """Whether the run of this state had stopped early, so that nothing is left to do but what follows."""
+        state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+        losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+        if not losses or not self._out_of_patience(losses):
+            return False
+        self.state = state
+        return True
 
     def _show_samples(self) -> None:
         """What the model answers now, greedily, so that no random state changes."""
@@ -366,8 +388,16 @@ class ReplyTrainer(Trainer):
         if self._sharded or checkpoint is None:
             super()._load_optimizer_and_scheduler(checkpoint)
         else:
+            schedule = self.lr_scheduler
+            rates, decays = schedule.base_lrs, [group["weight_decay"] for group in self.optimizer.param_groups]
             self.optimizer.load_state_dict(load_nested(Path(checkpoint) / OPTIMIZER))
-            self.lr_scheduler.load_state_dict(load_nested(Path(checkpoint) / SCHEDULE))
+            schedule.load_state_dict(load_nested(Path(checkpoint) / SCHEDULE))
+            # The states bring the settings that they were saved with; those of now count, where they were forced.
+            schedule.base_lrs = rates
+            now = [rate * factor(schedule.last_epoch) for rate, factor in zip(rates, schedule.lr_lambdas, strict=True)]
+            schedule._last_lr = now
+            for group, rate, decay in zip(self.optimizer.param_groups, now, decays, strict=True):
+                group["lr"], group["weight_decay"] = rate, decay
 
     def _save_rng_state(self, output_dir: str) -> None:
         Path(output_dir).mkdir(parents=True, exist_ok=True)

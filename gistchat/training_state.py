@@ -68,7 +68,8 @@ def last_state(states: Path) -> Saved | None:
 
 
 def _newest_first(states: Path) -> list[Path]:
-    return sorted(states.glob("state-*"), key=lambda path: -int(path.name.rpartition("-")[2]))
+    found = [path for path in states.glob("state-*") if path.name.rpartition("-")[2].isdecimal()]
+    return sorted(found, key=lambda path: -int(path.name.rpartition("-")[2]))
 
 
 def _damage(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from math import nan
 
 import pytest
 from conftest import gistchat, make_dialogue
@@ -34,7 +35,7 @@ def test_replies_repeat_with_the_seed_and_differ_by_turn(session, run_folder):
     assert len(set(first)) > 1
 
 
-@pytest.mark.parametrize("strategy", ["last", "recent", "full", "summary", "hybrid", "rolling"])
+@pytest.mark.parametrize("strategy", ["last", "recent", "full", "summary", "hybrid"])
 def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, tmp_path, strategy):
     session = ChatSession.open(run_folder, [f"chat.strategy={strategy}"])
     made = session.checkpoint
@@ -49,7 +50,7 @@ def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, tmp_path
             example = builder.build(Target(dialogue, turn), strategy)
             with_gist += bool(example.context.lines)
             assert session.prompt_of(dialogue.turns[:turn]) == example.prompt
-    assert (with_gist > 20) == (strategy in ("summary", "hybrid", "rolling"))
+    assert (with_gist > 20) == (strategy in ("summary", "hybrid"))
 
 
 def test_gist_covers_exactly_what_left_the_verbatim_window(session):
@@ -113,6 +114,30 @@ def test_a_turn_longer_than_the_model_is_cut_at_its_start_and_said(session):
     assert session.turns[0].text.endswith("the very end")
     say(session, "short")
     assert session.notice == ""
+    session.edit_turn(len(session.turns) - 1, long)
+    assert list(session.regenerate())
+    assert "only its end was read" in session.notice
+
+
+def test_all_that_was_not_read_is_said(session):
+    session.switch_strategy("rolling")
+    session.pin("My dog is called Biscuit.")
+    talk(session, 2)
+    say(session, "word " * 3000 + "the very end")
+    for part in ("only its end was read", "lines by hand that were not read: 1"):
+        assert part in session.notice
+
+
+def test_a_model_that_computes_no_numbers_is_said_and_the_chat_goes_on(session):
+    say(session, "Hello")
+    turns = list(session.turns)
+    broken = session.engine.model.get_output_embeddings().register_forward_hook(lambda layer, inputs, out: out * nan)
+    with pytest.raises(UserError, match="not a number"):
+        say(session, "And now?")
+    broken.remove()
+    assert session.turns == turns
+    say(session, "And now?")
+    assert len(session.turns) == len(turns) + 2
 
 
 def test_a_reply_stopped_early_is_kept_as_far_as_it_came(session):
@@ -132,6 +157,8 @@ def test_a_saved_chat_is_a_dialogue_that_prepare_reads(session, tmp_path):
         say(session, "Hello 👋")
     session_file.save(session, tmp_path / "c.jsonl")
     session_file.save(session, tmp_path / "c.jsonl")  # its own file, again
+    with pytest.raises(UserError, match="exists; give another name"):
+        session_file.export_text(session, tmp_path / "c.jsonl")
     session.saved = None
     with pytest.raises(UserError, match="exists; give another name"):
         session_file.save(session, tmp_path / "c.jsonl")
@@ -147,8 +174,11 @@ def test_terminal_answers_line_by_line_and_obeys_commands(run_folder, tmp_path):
         "hello <sp1> you",
         "",
         "/gist",
-        "/gist edit She sings.",
-        "/nonsense",
+        "/gist edit She\x1b[2J sings.",
+        "/nonsense\x1b[2J",
+        "/gist \x1b[2J",
+        f"/turns {'9' * 5000}",
+        "/save a\0b",
         "/help",
         "/save talk.jsonl",
         "/save .",
@@ -166,13 +196,19 @@ def test_terminal_answers_line_by_line_and_obeys_commands(run_folder, tmp_path):
     out = done.stdout.splitlines()
     assert out[0] == "nothing said yet"
     assert "  User: hello <sp1> you" in out
-    assert "gist set: She sings." in out
-    assert "unknown command /nonsense; /help lists them" in out
+    assert "gist set: She [2J sings." in out
+    assert "unknown command /nonsense [2J; /help lists them" in out
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "error: no file has such a name" in done.stderr
+    assert "'99999999999999999999' is not a number of a turn or a line" in done.stderr
     assert "saved talk.jsonl" in out
     assert out[-1] == "nothing said yet"
     assert "error: . exists; give another name" in done.stderr
     assert done.stderr.splitlines()[-1] == "error: nothing to save yet"
-    assert json.loads((tmp_path / "talk.jsonl").read_text())["turns"][0]["text"] == "hello <sp1> you"
+    saved = json.loads((tmp_path / "talk.jsonl").read_text())["turns"]
+    assert saved[0]["text"] == "hello <sp1> you"
+    assert len(saved) == 2  # the empty line was no turn
+    assert "nothing in that turn" not in done.stderr
 
 
 # ---- a memory that can be seen and corrected
@@ -323,6 +359,7 @@ def test_session_files_of_others_are_taken_as_far_as_they_go(session, tmp_path):
 
     state = saved["meta"]["session"]
     assert "of version 99" in changed(meta={"session": {**state, "version": 99}})
+    assert texts(session)[0] == "My dog is called Biscuit."
     assert session.turns == turns
     assert session.memory.turns == len(turns)
     assert "cannot be read" in changed(meta={"session": {**state, "gist": None}})

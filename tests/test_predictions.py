@@ -40,6 +40,12 @@ def test_gold_beats_everything_and_controls_lose(tmp_path, gold):
         assert results["shuffled gold"][name]["minus predictions"]["high"] < 0
 
 
+def test_rows_that_hold_both_are_read_for_what_each_file_is(tmp_path):
+    rows = [{"id": None, "reply": near(text), "gold": text} for text in GOLD]
+    path = write_lines(tmp_path / "both.jsonl", rows)
+    assert 60 < score_predictions(path, path)["results"]["predictions"]["rouge1"]["value"] < 100
+
+
 def test_lines_are_aligned_by_id_whatever_their_order(tmp_path, gold):
     rows = [{"id": str(i), "reply": near(text)} for i, text in enumerate(GOLD)]
     straight = score_predictions(write_lines(tmp_path / "a.jsonl", rows), gold)
@@ -91,13 +97,16 @@ def test_metrics_by_hand():
         ('{"reply": "x"}\n{"id": "1", "reply": "y"}\n', "some replies have an id"),
         ("", "no reply in it"),
         ('{"context": ["a"], "ans": []}', "1 contexts and 0 answers"),
+        ('{"context": null, "ans": ["a"]}', "'ans' and 'context' must be lists of strings"),
     ],
 )
 def test_files_that_do_not_fit_are_one_clear_line(tmp_path, gold, content, message):
     (tmp_path / "p.jsonl").write_text(content)
     with pytest.raises(UserError, match=message):
         score_predictions(tmp_path / "p.jsonl", gold)
-    done = gistchat("evaluate", "--predictions", "p.jsonl", cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    done = gistchat("evaluate", "--predictions", "p.jsonl", "--references", "gold.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1][:6]) == (1, "", "error:")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "p.scores.json").exists()
     with pytest.raises(UserError, match="no such file"):
         score_predictions(tmp_path / "none.jsonl", gold)

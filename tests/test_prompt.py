@@ -67,7 +67,7 @@ def test_chat_template_ends_replies_with_the_templates_own_token():
     tokenizer = AutoTokenizer.from_pretrained(resolve_base(ModelConfig(), 0).source)
     prompt_format = make_format("auto", tokenizer)
     assert prompt_format.name == "chat-template"
-    assert tokenizer.convert_ids_to_tokens(prompt_format.stop_ids) == ["<|im_end|>"]
+    assert tokenizer.convert_ids_to_tokens(prompt_format.stop_ids) == ["<|im_end|>", "<|im_start|>"]
 
 
 def summarize_all(turns):

@@ -184,7 +184,25 @@ def test_a_recipe_that_changed_is_refused_unless_forced(recipe, tmp_path, monkey
         train_only(recipe, tmp_path / "run")
     train_only(recipe, tmp_path / "run", force=True)
     assert "going on from" in capsys.readouterr().err
-    assert read_json(tmp_path / "run" / "train" / "history.json")["steps"] > 26
+    history = read_json(tmp_path / "run" / "train" / "history.json")
+    assert history["steps"] > 26
+    rates = {entry["step"]: entry["learning_rate"] for entry in history["log"] if "learning_rate" in entry}
+    assert 2e-4 < rates[6] < 3e-4 < 3.1e-4 < rates[4]  # the new rate, on the new schedule
+
+
+def test_a_run_that_had_stopped_early_is_not_trained_further(recipe, tmp_path):
+    recipe.train.patience, recipe.train.evaluate_every, recipe.train.save_every = 2, 2, 2
+    recipe.train.learning_rate, recipe.train.schedule = 0.3, "constant"
+    train_only(recipe, tmp_path / "run")  # killed here, before what follows
+    expected = end_of(tmp_path / "run")
+    assert expected["step"] < 26
+    train_only(recipe, tmp_path / "run")
+    found = end_of(tmp_path / "run")
+    losses = [
+        [entry["eval_loss"] for entry in end.pop("history")["log"] if "eval_loss" in entry] for end in (found, expected)
+    ]
+    assert losses[0] == losses[1]
+    assert found == expected
 
 
 def test_how_a_batch_is_cut_is_no_change(recipe):

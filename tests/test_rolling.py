@@ -65,6 +65,21 @@ def test_it_refreshes_only_when_the_window_overflows_and_keeps_within_its_budget
         assert sentence.speaker == turns[sentence.turn].speaker
 
 
+def test_the_latest_exchange_stays_word_for_word_as_long_as_it_fits(memory, count):
+    turns = list(make_dialogue(0, turns=20).turns)
+    long = " ".join(turn.text for turn in turns)
+    for i in range(3, 20, 4):
+        turns[i] = Turn(turns[i].speaker, long[: 150 if i < 12 else 900])
+    kept = []
+    for turn in turns:
+        memory.add(turn)
+        memory.refresh(Extractor("textrank", 30, count))
+        kept.append((len(memory.window), memory.cost(turn)))
+    assert all(window >= 1 for window, cost in kept if cost <= WINDOW.high)
+    assert [window for window, cost in kept if cost > WINDOW.first] == [0, 0]
+    assert any(WINDOW.low < cost <= WINDOW.high for _, cost in kept)
+
+
 def test_nothing_is_summarised_as_long_as_all_fits(memory, count):
     assert tell(memory, make_dialogue(0, turns=2).turns, Extractor("textrank", 30, count)) == []
     assert memory.gist.end == 0

@@ -92,12 +92,17 @@ class RollingMemory:
         if self._total <= (self.limits.high if has_gist else self.limits.first):
             return None
         left, leaving = self._total, 0
-        for cost in self._costs:
+        for cost in itertools.islice(self._costs, len(self._costs) - self._kept()):
             if left <= self.limits.low:
                 break
             left -= cost
             leaving += 1
         return Job(self.gist.sentences, tuple(self.window)[:leaving], self.gist.end)
+
+    def _kept(self) -> int:
+        """Of the latest exchange, the turns that stay word for word as they fit: a reply answers what was just said."""
+        latest = tuple(self._costs)[-2:]
+        return next((len(latest) - i for i in range(len(latest)) if sum(latest[i:]) <= self.limits.high), 0)
 
     def accept(self, job: Job, update: Update) -> bool:
         """Let the turns of a job go for its summary; False, and nothing changes, where that lost all there was."""

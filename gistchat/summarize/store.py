@@ -21,7 +21,7 @@ from gistchat.summarize.engines import ENGINES, Chunk, Settings
 from gistchat.summarize.extractive import METHODS, Summaries, split_sentences
 from gistchat.summarize.rolling import Chain
 
-VERSION = 3  # raise it when a summarizer's output changes
+VERSION = 4  # raise it when a summarizer's output changes
 CHUNK = 50  # dialogues written, and so at most lost, at a time
 
 
