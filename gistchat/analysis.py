@@ -17,6 +17,7 @@ Row = dict[str, Any]
 Measured = dict[str, tuple[Metric, list[Row]]]  # by metric, with the rows that it is over
 DEPTHS = (0, 12, 24, 48)  # turns before the reply: where the groups of the table by depth begin
 MAIN = "perplexity"
+SHARES = ("hits1", "empty")  # metrics that are a share of the replies
 FEW = 20  # dialogues; percentile intervals of small samples are too narrow (Hesterberg 2015)
 
 
@@ -30,7 +31,8 @@ class System(NamedTuple):
 
     def name(self, budgets: bool) -> str:
         """In words; `budgets`: there is more than one, so that it has to be told."""
-        parts = [self.variant, self.model, self.strategy, str(self.budget) if budgets and self.budget else ""]
+        told = budgets and self.budget is not None
+        parts = [self.variant, self.model, self.strategy, str(self.budget) if told else ""]
         return " ".join(part for part in parts if part)
 
 
@@ -172,6 +174,8 @@ class Comparer:
         """A metric over all replies of a system."""
         metric, rows = self.measured[system][name]
         found = self._sample(metric, rows).interval()
+        if name in SHARES:
+            found = metrics.exact_where_alike(found, _dialogues(rows))
         return {**vars(found), "items": len(rows), "unit": metric.unit, "better": metric.better}
 
     def _sample(self, metric: Metric, rows: Sequence[Row]) -> Sampled:
@@ -214,6 +218,7 @@ def analyse(
     """
     comparer = Comparer([*rows, *control_rows(rows)], resamples, seed)
     budgets = len({system.budget for system in comparer.rows} - {None}) > 1
+    comparisons = _comparisons(comparer, baseline, budgets, trained or {})
     results = []
     for system, found in comparer.measured.items():
         values = {name: comparer.value(system, name) for name in found}
@@ -230,20 +235,52 @@ def analyse(
         "dialogues": len({row["dialogue"] for row in rows}),
         "budgets": sorted({system.budget for system in comparer.rows} - {None}),
         "results": results,
-        "comparisons": _comparisons(comparer, baseline, budgets, trained or {}),
+        "comparisons": comparisons,
         "depth": _by_depth(comparer),
         "seeds": _by_seed(comparer),
-        "warnings": _warnings(comparer, budgets),
+        "warnings": [
+            *_too_few_resamples(comparisons, resamples),
+            *_unlearned(comparisons, baseline, trained or {}),
+            *_warnings(comparer, budgets),
+        ],
     }
 
 
+def _dialogues(rows: Iterable[Row]) -> int:
+    return len({row["dialogue"] for row in rows})
+
+
+def _too_few_resamples(comparisons: Sequence[Row], resamples: int) -> list[str]:
+    """The least p-value that so many resamples can give must be able to pass the correction."""
+    families = [row["family"] for row in comparisons]
+    largest = max(map(families.count, families), default=0)
+    if 2 * largest / (resamples + 1) < 1 - metrics.CONFIDENCE:
+        return []
+    return [
+        f"{resamples:,} resamples can show no difference among {largest} comparisons; raise evaluate.resamples to "
+        f"{100 * largest:,}"
+    ]
+
+
+def _unlearned(comparisons: Sequence[Row], baseline: str, trained: Mapping[str, Sequence[str]]) -> list[str]:
+    """Models that never learned from the context that they are compared with."""
+    compared = {row["system"]["variant"] for row in comparisons if row["family"] == "strategy"}
+    return [
+        f"{variant} has learned from {', '.join(strategies)} only: what it loses with '{baseline}' may be what it "
+        "never learned to read"
+        for variant, strategies in trained.items()
+        if variant in compared and baseline not in strategies
+    ]
+
+
 def _peer(system: System, strategy: str, systems: Iterable[System]) -> System | None:
-    """The same with another strategy, at the same budget where it has one."""
+    """The same with another strategy, at the same budget; at the largest for a system that has none."""
     if system.strategy == strategy or system.model == "control":
         return None
     same = [one for one in systems if one[:2] == system[:2] and one.strategy == strategy]
-    exact = [one for one in same if system.budget is None or one.budget in (system.budget, None)]
-    return exact[0] if len(exact) == 1 else None
+    if system.budget is not None:
+        same = [one for one in same if one.budget in (system.budget, None)]
+    return max(same, key=lambda one: one.budget or 0, default=None)
 
 
 def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapping[str, Sequence[str]]) -> list[Row]:
@@ -319,7 +356,8 @@ def analyse_probe(rows: Sequence[Row], resamples: int, seed: int) -> list[Row]:
         entry: Row = {**system._asdict(), "items": len(own)}
         for name in ("right", "shown"):
             metric = Metric(name, "%", "higher", metrics.mean([100.0 * row[name] for row in own]))
-            entry[name] = vars(metrics.interval(metric, len(own), draws.weights(own)))
+            found_now = metrics.interval(metric, len(own), draws.weights(own))
+            entry[name] = vars(metrics.exact_where_alike(found_now, _dialogues(own)))
         by_distance: dict[int, list[Row]] = defaultdict(list)
         for row in own:
             by_distance[row["distance"]].append(row)
@@ -348,7 +386,7 @@ def _by_seed(comparer: Comparer) -> list[Row]:
 def _warnings(comparer: Comparer, budgets: bool) -> list[str]:
     """Metrics that do not put systems and controls in the order that they must have, if the metric means anything."""
     lines = []
-    if (dialogues := len({row["dialogue"] for rows in comparer.rows.values() for row in rows})) < FEW:
+    if (dialogues := _dialogues(row for rows in comparer.rows.values() for row in rows)) < FEW:
         lines.append(
             f"replies of {dialogues} dialogues only: intervals from fewer than {FEW} are too narrow, so that "
             "differences look surer than they are; raise evaluate.items"

@@ -171,7 +171,7 @@ def predict(
     for condition, examples in items.examples.items():
         path = folder / f"{subject.name}-{condition}.jsonl"
         found = read_json_lines(path) if path.exists() else []
-        if [row["id"] for row in found] == [target.id for target in items.targets]:
+        if _is_done(found, items.targets, config):
             say(f"evaluate {subject.name}, {condition}: done before, skipped")
         else:
             for row in found:
@@ -200,6 +200,17 @@ def _identity(row: Row) -> Hashable:
     return row["id"], row["prompt"], row["prompt_tokens"]
 
 
+def _wanted(number: int, config: EvaluateConfig) -> list[str]:
+    """What the row of an item has to hold."""
+    return ["nats"] + ["rank"] * (number < config.rank_items) + ["reply"] * (number < config.reply_items)
+
+
+def _is_done(found: Sequence[Row], targets: Sequence[Target], config: EvaluateConfig) -> bool:
+    """Whether all rows of a condition are there, with all that is asked for."""
+    same = [row["id"] for row in found] == [target.id for target in targets]
+    return same and all(row[name] is not None for i, row in enumerate(found) for name in _wanted(i, config))
+
+
 def _fill_rows(
     rows: list[Row],
     model: PreTrainedModel,
@@ -214,8 +225,7 @@ def _fill_rows(
     new = []
     for i, row in enumerate(rows):
         same = known.get(_identity(row))
-        wanted = ["nats"] + ["rank"] * (i < config.rank_items) + ["reply"] * (i < config.reply_items)
-        if same is None or any(same[name] is None for name in wanted):
+        if same is None or any(same[name] is None for name in _wanted(i, config)):
             new.append(i)
         else:
             row |= {name: same[name] for name in COMPUTED}
@@ -285,8 +295,8 @@ def open_parts(folder: Path, key: str) -> Path:
 def what_rows_depend_on(recipe: Recipe) -> Row:
     """The parts of a recipe that change a row, for the fingerprint of finished ones.
 
-    Strategies and budgets do not: each condition has a file of its own. Nor does the number of items, which are drawn
-    in the same order, but for the replies that a gold one is ranked among, which are those of the other items.
+    Strategies and budgets do not: each condition has a file of its own. Nor do numbers of items, which are drawn in
+    the same order, but for the replies that a gold one is ranked among, which are those of the other items.
     """
     config = recipe.evaluate
     return {
@@ -295,6 +305,6 @@ def what_rows_depend_on(recipe: Recipe) -> Row:
         "summary": [recipe.summary.method, recipe.summary.recency, recipe.summary.model, recipe.summary.prompt],
         "items": [config.turns, config.min_history],
         "ranked among": config.items if config.rank_items else 0,
-        "answers": [config.reply_items, config.rank_items, config.max_reply_tokens],
+        "answers": config.max_reply_tokens,
         "probe": config.probe_items,
     }

@@ -113,6 +113,7 @@ def compare(
         own += [name for name in _trained_strategies(member.folder) if name not in own]
         resamples = resamples or metrics["resamples"]
     rows, answers = _once(rows), _once(answers)
+    _check_golds(rows)
     values = analyse(rows, baseline, resamples, seed, trained)
     values |= {
         "probe": analyse_probe(answers, resamples, seed),
@@ -126,6 +127,17 @@ def compare(
         logs.setdefault(member.variant, []).append(training_log(member.folder))
     write_report(folder, title, f"{len(runs)} runs side by side.", values, rows, logs)
     return values
+
+
+def _check_golds(rows: Sequence[Row]) -> None:
+    """Raises UserError where two runs have other gold replies under the same name: they are of other data."""
+    golds: dict[tuple[int, str], str] = {}
+    for row in rows:
+        if golds.setdefault((row["seed"], row["id"]), row["gold"]) != row["gold"]:
+            raise UserError(
+                f"{row['variant']}: the reply {row['id']} is another one than in the runs before; runs of "
+                "other data cannot be compared"
+            )
 
 
 def _metrics_of(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from gistchat.endpoint import Endpoint
 from gistchat.errors import UserError
 from gistchat.evaluate import Row
-from gistchat.metrics import Metric, interval, ratio_of_sums, resample_weights
+from gistchat.metrics import Metric, exact_where_alike, interval, ratio_of_sums, resample_weights
 from gistchat.progress import progress
 from gistchat.storage import fingerprint, read_json_lines, write_json
 
@@ -278,7 +278,7 @@ def _win_rate(dialogues: Sequence[str], points: Sequence[float], seed: int) -> d
     names = list(counts)
     rate = ratio_of_sums([won[name] for name in names], [counts[name] for name in names])
     weights = resample_weights(len(names), RESAMPLES, seed)
-    return vars(interval(Metric("win_rate", "%", "higher", rate), len(names), weights))
+    return vars(exact_where_alike(interval(Metric("win_rate", "%", "higher", rate), len(names), weights), len(names)))
 
 
 def cohens_kappa(left: Sequence[Any], right: Sequence[Any]) -> float | None:

@@ -206,6 +206,15 @@ def interval(metric: Metric, items: int, weights: np.ndarray) -> Interval:
     return Sampled.of(metric, items, weights).interval()
 
 
+def exact_where_alike(found: Interval, dialogues: int) -> Interval:
+    """The interval of a share in percent; where all are alike, resamples are, too, and the exact bounds of so many
+    independent draws take their place (Clopper and Pearson 1934)."""
+    if found.low < found.high or found.value not in (0.0, 100.0):
+        return found
+    most = 100 * (1 - ((1 - CONFIDENCE) / 2) ** (1 / dialogues))
+    return Interval(0.0, 0.0, most) if found.value == 0 else Interval(100.0, 100 - most, 100.0)
+
+
 def compared(one: Sampled, other: Sampled) -> dict[str, float]:
     """one - other, over the same resamples of the same items: value, low, high, ratio with its interval, p-value.
 

@@ -1,11 +1,13 @@
 """Next-reply ranking: where does a model put the gold reply among others, by likelihood?"""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
+from gistchat.errors import UserError
 from gistchat.examples import Example, Target
 from gistchat.likelihood import IGNORED, score_replies
 from gistchat.prompt import PromptFormat
@@ -50,6 +52,8 @@ def rank_gold(
         replies = [example.reply, *(prompt_format.encode_reply(text) for text in texts)]
         rows = [Candidate.of(example.prompt, reply) for reply in replies]
         nats = score_replies(model, prompt_format, rows, batch_tokens)
+        if not all(map(math.isfinite, nats)):
+            raise UserError(f"{example.target.id}: a likelihood that is not a number; the weights are damaged")
         gold, *rest = (value / len(reply) for value, reply in zip(nats, replies, strict=True))
         ranks.append(1 + sum(value <= gold for value in rest))
         advance(1)

@@ -170,6 +170,7 @@ def check(recipe: Recipe) -> None:
     for name in ("train.budgets", "evaluate.budgets"):
         _check_budgets(name, _get(recipe, name), recipe.context.budget)
     _check_mix(recipe.data)
+    _check_format(recipe)
     _check_summary(recipe.summary)
     if Path(recipe.name).name != recipe.name:
         raise UserError(f"name: {recipe.name!r} must be a plain name; --out takes a folder")
@@ -200,6 +201,16 @@ def _check_budgets(name: str, budgets: list[int], most: int) -> None:
             )
     if len(set(budgets)) < len(budgets):
         raise UserError(f"{name}: a budget is there twice")
+
+
+def _check_format(recipe: Recipe) -> None:
+    """The layout of the paper's parent has no place for a summary; better said before training than after."""
+    if recipe.model.format != "paper-turns":
+        return
+    for name in ("train.strategies", "evaluate.strategies", "chat.strategy"):
+        value = _get(recipe, name)
+        if gists := set([value] if isinstance(value, str) else value) - {"last", "recent", "full"}:
+            raise UserError(f"{name}: model.format 'paper-turns' has no place for the summary of {min(gists)!r}")
 
 
 def _check_summary(config: SummaryConfig) -> None:

@@ -90,7 +90,7 @@ def groups(metrics: Found, variant: str) -> list[list[Found]]:
 def _group(metrics: Found, system: Found) -> tuple[int, float]:
     model = MODELS.index(system["model"]) if system["model"] in MODELS else len(MODELS)
     several = len(metrics["budgets"]) > 1
-    return model, (system["budget"] or float("inf")) if several else 0
+    return model, (float("inf") if system["budget"] is None else system["budget"]) if several else 0
 
 
 def _perplexity(result: Found) -> float:
@@ -127,7 +127,7 @@ def _shown(metrics: Found, result: Found) -> str:
 
 def mark(metrics: Found, result: Found, name: str) -> str:
     """+ better, - worse than the baseline: for perplexity by the corrected p-value, else by the paired interval."""
-    if name == "perplexity":
+    if name in ("perplexity", "bits_per_byte"):  # two ways to write the same likelihoods
         return {"better": " +", "worse": " -", "": ""}[_shown(metrics, result)]
     metric = result["metrics"][name]
     difference = metric.get("difference")
@@ -161,7 +161,7 @@ def names(metrics: Found) -> dict[str, Callable[[Found], Cell]]:
     """The columns that say which system it is; the budget where there is more than one."""
     columns = {"model": lambda result: Cell(result["model"]), "context": lambda result: Cell(result["strategy"])}
     if len(metrics["budgets"]) > 1:
-        columns["budget"] = lambda result: Cell(str(result["budget"] or "-"))
+        columns["budget"] = lambda result: Cell("-" if result["budget"] is None else str(result["budget"]))
     return columns
 
 

@@ -53,13 +53,15 @@ def explanation(metrics: Found) -> str:
     """What was measured, how the comparisons are tested, and what the marks in the tables mean."""
     families = ", ".join(f"{family} ({len(found)})" for family in WORDS if (found := list(_family(metrics, family))))
     pooled = " Seeds are pooled: no interval covers what another seed would give." if metrics["seeds"] else ""
+    largest = " (the largest, for what has none)" if len(metrics["budgets"]) > 1 else ""
     tested = f" Holm-corrected within each family of comparisons: {families}." if families else ""
     return (
         f"{_sample(metrics)} [95 % bootstrap interval, {metrics['resamples']:,} resamples by dialogue]; lower "
         "perplexity is better. Systems are compared in pairs, on the same replies with the same resamples."
-        f"{tested}{pooled} + or -: better or worse than '{metrics['baseline']}' of the same model and budget, for "
-        f"perplexity where Holm p < {1 - CONFIDENCE:.2f}, elsewhere where the paired interval excludes zero. Bold: "
-        "shown to be better than the next of the same model and budget."
+        f"{tested}{pooled} Intervals are each by itself, not corrected. + or -: better or worse than "
+        f"'{metrics['baseline']}' of the same model and budget{largest}, for perplexity where Holm p < "
+        f"{1 - CONFIDENCE:.2f}, elsewhere where the paired interval excludes zero. Bold: shown to be better than the "
+        "next of the same model and budget."
     )
 
 
@@ -105,6 +107,8 @@ def _place(metrics: Found, system: Found) -> str:
 def _strategy(metrics: Found, found: Found) -> str:
     system = found["system"]
     name, other = (f"{system['model']} {strategy}" for strategy in (system["strategy"], metrics["baseline"]))
+    if len(metrics["budgets"]) > 1 and system["budget"] is None and metrics["baseline"] not in ("last", "full"):
+        other += f" at {metrics['budgets'][-1]} tokens"
     if found["low"] == found["high"] == 0:
         return f"{name} has the same perplexity as {other} on every reply."
     if found["significant"]:

@@ -77,9 +77,9 @@ def test_budgets_are_compared_each_with_its_own_baseline():
     for budget, difference in ((32, 0.1), (64, 0.2)):
         row = found(values, "strategy", f"tuned summary {budget}", f"tuned recent {budget}")
         assert row["ratio"] == pytest.approx(math.exp(difference), abs=0.03)
-    assert not [
-        row for row in values["comparisons"] if row["of"] == "tuned last"
-    ]  # which budget's baseline would it be?
+    [last] = [row for row in values["comparisons"] if row["of"] == "tuned last"]
+    assert last["minus"] == "tuned recent 64"  # the largest budget is the best that a context can do
+    assert last["ratio"] == pytest.approx(math.exp(0.6), abs=0.05)
 
 
 def test_systems_with_other_replies_are_compared_on_those_that_both_have():
@@ -140,6 +140,33 @@ def test_intervals_from_few_dialogues_are_warned_of():
     for dialogues, warned in ((19, True), (20, False)):
         values = analyse(make_rows({"recent": 0, "summary": 0.2}, dialogues=dialogues), "recent", 200, 0)
         assert any(f"replies of {dialogues} dialogues only" in line for line in values["warnings"]) == warned
+
+
+def test_what_all_or_none_do_has_an_interval_too():
+    rows = [row | {"rank": 1} for row in make_rows({"recent": 0}, dialogues=36)]
+    [found] = [one["metrics"] for one in analyse(rows, "recent", 200, 0)["results"] if one["model"] == "tuned"]
+    assert (found["hits1"]["value"], found["hits1"]["high"]) == (100, 100)
+    assert found["hits1"]["low"] == pytest.approx(90.26, abs=0.01)  # the exact bound of 36 of 36
+    assert found["empty"]["high"] == pytest.approx(9.74, abs=0.01)
+    common = {"variant": "", "model": "tuned", "strategy": "last", "budget": None, "distance": 0, "shown": True}
+    [entry] = analyse_probe([{**common, "dialogue": f"p{i}", "right": i < 3} for i in range(36)], 200, 0)
+    assert entry["shown"]["low"] == pytest.approx(90.26, abs=0.01)
+    assert 0 <= entry["right"]["low"] < entry["right"]["high"] < 25
+
+
+def test_resamples_that_cannot_show_anything_are_warned_of():
+    rows = make_rows({"recent": 0, **{f"s{i}": 1.0 for i in range(6)}})
+    for resamples, warned in ((200, True), (400, False)):
+        values = analyse(rows, "recent", resamples, 0)
+        assert any("can show no difference among 6 comparisons" in line for line in values["warnings"]) == warned
+        assert any(row["significant"] for row in values["comparisons"]) != warned
+
+
+def test_a_baseline_that_a_model_never_learned_is_warned_of():
+    rows = make_rows({"recent": 0, "summary": 1.0})
+    for strategies, warned in ((["summary"], True), (["summary", "recent"], False)):
+        lines = analyse(rows, "recent", 400, 0, {"": strategies})["warnings"]
+        assert any("has learned from summary only" in line for line in lines) == warned
 
 
 def test_controls_take_another_dialogues_reply():

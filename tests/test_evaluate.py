@@ -169,10 +169,13 @@ def test_items_that_are_added_are_computed_alone(parts, tmp_path, monkeypatch):
     assert more[:4] == few[:4]
     assert [row["id"] for row in more] == [target.id for target in TARGETS[:6]] * 2
     assert all(row["nats"] > 0 for row in more)
-    config.reply_items = 3
+    config.reply_items = 3  # the third of each lacks a reply
+    answered = predict(tuned, prompt_format, build_items(TARGETS[:6], wanted, other), config, tmp_path)
+    assert scored == [2, 6, 1, 1]
+    assert [row["reply"] is not None for row in answered] == [True, True, True, False, False, False] * 2
     (tmp_path / "tuned-recent-32.jsonl").write_text("".join(json.dumps(row) + "\n" for row in more[:5]))
     predict(tuned, prompt_format, build_items(TARGETS[:6], wanted[:1], other), config, tmp_path)
-    assert scored == [2, 6, 2]  # the third lacks a reply, the sixth is new
+    assert scored == [2, 6, 1, 1, 2]  # the third lacks a reply, the sixth is new
 
 
 def test_likelihoods_that_are_no_numbers_stop_and_keep_what_was_finished(parts, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Several runs in one recipe and their comparison; runs set side by side; what --offline leaves out."""
 
 import json
+import shutil
 
 import pytest
 from conftest import TINY_TOML, gistchat
@@ -69,6 +70,19 @@ def test_offline_settings_go_before_a_variants_own_and_the_command_line_before_b
         found = members(load_recipe(recipe_file, overrides, offline=True), tmp_path)
         assert {tuple(own.train.strategies) for _, own in found} == {(expected,)}
     assert len({tuple(own.train.strategies) for _, own in members(load_recipe(recipe_file), tmp_path)}) > 2
+
+
+def test_runs_of_other_data_are_not_set_side_by_side(run_folder, tmp_path):
+    folders = []
+    for name, gold in (("one", "A boat."), ("two", "A house.")):
+        folders.append(tmp_path / name)
+        row = {"id": "1#2", "gold": gold, "model": "tuned", "strategy": "last", "budget": None, "dialogue": "1"}
+        shutil.copytree(run_folder / "checkpoint", folders[-1] / "checkpoint")
+        write_json(folders[-1] / "metrics.json", {"resamples": 100})
+        (folders[-1] / "predictions.jsonl").write_text(json.dumps(row) + "\n")
+        (folders[-1] / "probe.jsonl").write_text("")
+    with pytest.raises(UserError, match="two: the reply 1#2 is another one"):
+        compare(named_runs(folders), tmp_path / "both", "t", "last")
 
 
 def test_variants_need_names_of_their_own(recipe_file, tmp_path):

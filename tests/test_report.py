@@ -136,7 +136,10 @@ def test_costs(single, experiment):
 
 
 def test_sentences_say_worse_better_and_not_shown(budgets):
-    worse, unshown, better = compared(budgets[0], "strategy")
+    last, full, worse, unshown, better = compared(budgets[0], "strategy")
+    assert last.startswith("Tuned last has ")
+    assert " higher perplexity than tuned recent at 256 tokens [" in last
+    assert full.startswith("Tuned full has ")
     percent = r"(\d+\.\d) %"
     found = re.fullmatch(
         rf"At 16 tokens, tuned summary has {percent} higher perplexity than tuned recent "
