@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench docs clean
+.PHONY: install demo test check bench docs clean
+
+install: .venv/demo-installed  ## the package with everything that the demo needs
 
 demo: .venv/demo-installed  ## train, evaluate and report on real conversations
 	$(BIN)/gistchat run recipes/demo.toml

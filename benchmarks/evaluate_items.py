@@ -46,7 +46,8 @@ class Setting:
             store = SummaryStore(Path(folder) / "s", SummaryConfig("textrank"), ContextConfig(), self.format, "t")
             store.add(donors)
             builder = ExampleBuilder(self.format, ContextConfig(), store, 1024, donors)
-            self.examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in self.targets]
+            self.conditions = [[builder.build(target, name) for target in self.targets] for name in STRATEGIES]
+            self.examples = [example for examples in self.conditions for example in examples]
         score_replies(self.model, self.format, self.examples[:4])  # warm up
         one_at_a_time(self, self.examples[:2])
 
@@ -63,7 +64,10 @@ def plain_likelihood(setting: Setting) -> int:
 
 
 def our_likelihood(setting: Setting) -> int:
-    score_replies(setting.model, setting.format, setting.examples)
+    for (
+        examples
+    ) in setting.conditions:  # one after another, as an evaluation does, so that each is kept when it is done
+        score_replies(setting.model, setting.format, examples)
     return len(setting.examples)
 
 

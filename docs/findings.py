@@ -1,6 +1,8 @@
 """Write docs/findings.md and its plots from an experiment's folder.
 
-.venv/bin/python docs/findings.py runs/findings --hours 1.5
+.venv/bin/python docs/findings.py runs/findings --hours 1.5    # how long the run took
+
+What a person read in the figures stands in docs/findings_reading.md, and is put at the page's beginning.
 """
 
 import argparse
@@ -14,6 +16,7 @@ from gistchat.report_words import compared, explanation, verdicts
 from gistchat.storage import read_json
 
 HERE = Path(__file__).parent
+READING = HERE / "findings_reading.md"
 PLOTS = {
     "budget": ("Perplexity by budget, with 95 % intervals of each system alone", plot_budgets),
     "pareto": (
@@ -47,13 +50,13 @@ FOOT = """\
   here says what a larger model would do with a better summary.
 - The summaries are sentences picked by TextRank from the dialogue; no written ones were tried.
 - Perplexity of the one reply that was given is not quality as people judge it. Overlap of {answered} greedy replies
-  with the gold ones says little; where the report warns of a metric, read no differences in it.
+  of a system with the gold ones says little; where the report warns of a metric, read no differences in it.
 - Three seeds, each with training replies and test replies of its own: the intervals cover other dialogues of this
   kind, not other training runs.
 """
 
 
-def write(folder: Path, hours: float, reading: str) -> None:
+def write(folder: Path, hours: float) -> None:
     found = read_json(folder / "metrics.json")
     names = variants(found)
     results = [one for one in found["results"] if "rougeL" in one["metrics"] and one["model"] != "control"]
@@ -65,7 +68,7 @@ def write(folder: Path, hours: float, reading: str) -> None:
             hours=f"{hours:g}",
             models="; ".join(names),
             verdicts="\n".join(f"- {line}" for line in verdicts(found)),
-            reading=reading,
+            reading=READING.read_text().strip(),
         )
     ]
     lines += _warnings(found)
@@ -80,7 +83,8 @@ def write(folder: Path, hours: float, reading: str) -> None:
             lines += [f"## {section}" if section != "Controls" else "## Replies that no model made", ""]
             for name, table in tables[section].items():
                 lines += ([f"### {name}, {section.lower()}", ""] if name else []) + [*markdown(table), ""]
-    lines.append(FOOT.format(answered=max(one["metrics"]["rougeL"]["items"] for one in results)))
+    answered = sorted({one["metrics"]["rougeL"]["items"] for one in results})
+    lines.append(FOOT.format(answered=" to ".join(map(str, dict.fromkeys((answered[0], answered[-1]))))))
     (HERE / "findings.md").write_text("\n".join(lines))
 
 
@@ -103,7 +107,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path, help="the folder of a run of recipes/findings.toml")
     parser.add_argument("--hours", type=float, required=True, help="how long it took")
-    parser.add_argument("--reading", type=Path, help="a file with what a person read in it, put at the beginning")
     arguments = parser.parse_args()
-    write(arguments.experiment, arguments.hours, arguments.reading.read_text() if arguments.reading else "")
+    write(arguments.experiment, arguments.hours)
     print(f"-> {HERE / 'findings.md'}")

@@ -19,9 +19,10 @@ from gistchat import metrics
 from gistchat.analysis import Row
 from gistchat.checkpoint import Checkpoint, load_checkpoint
 from gistchat.corpora import dailydialog
-from gistchat.dialogue import Dialogue
+from gistchat.dialogue import Dialogue, Turn
 from gistchat.metrics import Sampled
 from gistchat.models import gpt2_tokenizer
+from gistchat.normalize import clean_text
 from gistchat.storage import read_json, read_json_lines
 
 BATCH, LONGEST, BUDGET = 8, 256, 128  # replies of a batch, tokens of an example, tokens of our context
@@ -39,19 +40,23 @@ def normalised(text: str) -> str:
     return re.sub(r"(^|[.,!?]\s+)([a-z])", lambda match: match[1] + match[2].upper(), text.lower())
 
 
+def joined(turns: Sequence[Turn]) -> str:
+    return " ".join(clean_text(turn.text) for turn in turns)
+
+
 def texts(dialogues: Sequence[Dialogue]) -> None:
-    turns = [turn.text for dialogue in dialogues for turn in dialogue.turns]
+    turns = [clean_text(turn.text) for dialogue in dialogues for turn in dialogue.turns]
     changed = sum(normalised(text) != text for text in turns)
     print(f"normalisation changes the letters of {changed} of {len(turns)} turns ({100 * changed / len(turns):.0f} %)")
     tokenizer = gpt2_tokenizer()
-    older = [" ".join(turn.text for turn in dialogue.turns[:-2]) for dialogue in dialogues if len(dialogue.turns) > 2]
+    older = [joined(dialogue.turns[:-2]) for dialogue in dialogues if len(dialogue.turns) > 2]
     lengths = [len(ids) for ids in tokenizer(older)["input_ids"]]
     over = sum(length > BUDGET for length in lengths)
     print(
         f"a summary that keeps every sentence: {statistics.mean(lengths):.0f} tokens in the mean, "
         f"{over} of {len(lengths)} above {BUDGET}"
     )
-    whole = [" ".join(turn.text for turn in dialogue.turns) for dialogue in dialogues]
+    whole = [joined(dialogue.turns) for dialogue in dialogues]
     vanished = sum(len(ids) + 5 > LONGEST for ids in tokenizer(whole)["input_ids"])
     print(f"with every sentence kept, {vanished} of {len(whole)} last replies are over {LONGEST} tokens, so left out")
 
@@ -73,7 +78,7 @@ def resumed_rate() -> None:
 
 
 def perplexities(rows: Sequence[Row]) -> None:
-    """One figure, three ways to compute it: by tokens, and as the mean of exponentials of batches."""
+    """One figure, two ways to compute it: by tokens, and as the mean of exponentials of batches."""
     right = math.exp(sum(row["nats"] for row in rows) / sum(row["gold_tokens"] for row in rows))
     batches = [rows[first : first + BATCH] for first in range(0, len(rows), BATCH)]
     means = [math.exp(sum(r["nats"] for r in batch) / sum(r["gold_tokens"] for r in batch)) for batch in batches]
@@ -100,8 +105,10 @@ def reply_types(checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
     tokens = [row["gold_tokens"] for row in rows]
     found = []
     for reply_type in (None, checkpoint.format.sp2):
-        values = metrics.perplexity([nats(checkpoint, row, reply_type) for row in rows], tokens)
-        found.append(Sampled.of(values, len(rows), weights))
+        likelihoods = [nats(checkpoint, row, reply_type) for row in rows]
+        if reply_type is None:  # the prompts, encoded again from their texts, are those that were scored
+            assert np.allclose(likelihoods, [row["nats"] for row in rows], rtol=1e-3)
+        found.append(Sampled.of(metrics.perplexity(likelihoods, tokens), len(rows), weights))
     ratio: dict[str, Any] = metrics.compared(found[1], found[0])
     print(
         f"the other speaker's type for the reply: perplexity {found[1].value:.1f} instead of {found[0].value:.1f}, "
@@ -126,6 +133,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("outputs", type=Path, help="folder of the paper's replies")
     parser.add_argument("dialogues", type=Path, help="a file of DailyDialog in its own layout")
-    parser.add_argument("run", type=Path, help="a run of recipes/paper.toml with summaries, such as textrank-seed0")
+    parser.add_argument("run", type=Path, help="a run with summaries in model.format = 'paper'")
     arguments = parser.parse_args()
     main(arguments.outputs, arguments.dialogues, arguments.run)

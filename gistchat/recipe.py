@@ -133,9 +133,9 @@ class TrainConfig:
     )
     fsdp: str = field(
         default="",
-        metadata={"help": 'shard over GPUs, as in transformers: "full_shard auto_wrap" (see docs/scaling.md)'},
+        metadata={"help": 'shard over GPUs, as in transformers: "full_shard auto_wrap" (see docs/training.md)'},
     )
-    deepspeed: str = field(default="", metadata={"help": "a DeepSpeed configuration file (docs/scaling.md)"})
+    deepspeed: str = field(default="", metadata={"help": "a DeepSpeed configuration file (docs/training.md)"})
 
 
 @dataclass

@@ -30,7 +30,9 @@ def import_ckpt(
         str,
         typer.Argument(metavar="CKPT", help="A .ckpt of the paper's code, or a model of its parent: folder or hub id."),
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The run's folder that is made.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The run's folder that is made. Default: runs/NAME.")
+    ] = None,
     format_: Annotated[
         str,
         typer.Option(
@@ -43,4 +45,5 @@ def import_ckpt(
     """Turn a checkpoint of the paper's code into one that gistchat chats with and evaluates."""
     from gistchat.import_checkpoint import import_checkpoint
 
+    out = out or Path("runs") / Path(source).name.removesuffix(".ckpt")
     print(f"checkpoint: {import_checkpoint(source, out, format_)}\ntalk to it: gistchat chat {out}")
