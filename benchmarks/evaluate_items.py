@@ -64,9 +64,7 @@ def plain_likelihood(setting: Setting) -> int:
 
 
 def our_likelihood(setting: Setting) -> int:
-    for (
-        examples
-    ) in setting.conditions:  # one after another, as an evaluation does, so that each is kept when it is done
+    for examples in setting.conditions:  # as an evaluation does it, which keeps each when it is done
         score_replies(setting.model, setting.format, examples)
     return len(setting.examples)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import TINY_TOML, gistchat
@@ -11,6 +12,7 @@ from gistchat.experiment import Member, compare, members, named_runs
 from gistchat.recipe_file import load_recipe
 from gistchat.storage import read_json, write_json
 
+RECIPES = Path(__file__).parent.parent / "recipes"
 EXPERIMENT = (
     TINY_TOML.replace("steps = 6", "steps = 2").replace("reply_items = 3", "reply_items = 2\nprobe_items = 2")
     + """
@@ -83,6 +85,33 @@ def test_runs_of_other_data_are_not_set_side_by_side(run_folder, tmp_path):
         (folders[-1] / "probe.jsonl").write_text("")
     with pytest.raises(UserError, match="two: the reply 1#2 is another one"):
         compare(named_runs(folders), tmp_path / "both", "t", "last")
+
+
+def test_the_whole_design_as_it_ships(tmp_path):
+    found = members(load_recipe(RECIPES / "design.toml"), tmp_path)
+    assert len(found) == 3 * (1 + 4)
+    mix = [own for member, own in found if member.variant == "mix"]
+    for own in mix:
+        assert own.train.budgets == own.evaluate.budgets == [32, 64, 128, 256, 512]
+        assert {"last", "recent", "full", "summary", "hybrid", "shuffled"} <= set(own.evaluate.strategies)
+        assert own.evaluate.base
+    alone = [own.train.strategies for member, own in found if member.variant == "specialists" and member.seed == 1]
+    assert alone == [["summary"], ["hybrid"], ["recent"], ["last"]]
+
+
+def test_the_papers_experiment_as_it_ships_with_and_without_the_hub(tmp_path):
+    with_hub = {member.variant: own for member, own in members(load_recipe(RECIPES / "paper.toml"), tmp_path)}
+    assert list(with_hub) == ["multi-turn", "BART", "PEGASUS", "TextRank"]
+    assert [own.model.format for own in with_hub.values()] == ["paper-turns", "paper", "paper", "paper"]
+    assert {own.model.name for own in with_hub.values()} == {"gpt2"}
+    for own in with_hub.values():
+        assert (own.train.learning_rate, own.train.epochs, own.train.steps) == (2e-5, 10, 0)
+    assert [own.summary.method for own in with_hub.values()] == ["textrank", "seq2seq", "seq2seq", "textrank"]
+    without = members(load_recipe(RECIPES / "paper.toml", offline=True), tmp_path)
+    assert [member.folder.name for member, _ in without] == ["multi-turn-seed0", "textrank-seed0"]
+    for _, own in without:
+        assert (own.model.name, own.model.format, own.train.method) == ("smollm2", "auto", "lora")
+    assert [own.train.strategies for _, own in without] == [["recent"], ["summary"]]
 
 
 def test_variants_need_names_of_their_own(recipe_file, tmp_path):
