@@ -4,8 +4,11 @@
 """
 
 import argparse
+import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from gistchat import metrics
 from gistchat.analysis import reply_metrics
@@ -30,13 +33,7 @@ def main(folder: Path) -> None:
     own = [last_turn(context) for context in files["multiturn"]["context"]]
     same = [i for i in range(len(own)) if own[i] and contexts[i].endswith(own[i])]
     print(f"{len(same)} of {len(own)} replies of the multi-turn parent answer the turn that the gold reply answers\n")
-    weights = metrics.resample_weights(len(same), RESAMPLES, 0)
-    found = {}
-    for name in SYSTEMS:
-        replies = [files[name]["ans"][i] for i in same]
-        for metric in reply_metrics(replies, [golds[i] for i in same]):
-            if metric.name in SHOWN:
-                found[name, metric.name] = Sampled.of(metric, len(same), weights)
+    found = sampled(files, golds, same)
     print(f"| replies | {' | '.join(SHOWN.values())} |\n|---|{'---:|' * len(SHOWN)}")
     for name, title in SYSTEMS.items():
         print(f"| {title} | {' | '.join(shown(found[name, metric].interval()) for metric in SHOWN)} |")
@@ -44,6 +41,24 @@ def main(folder: Path) -> None:
         differences = [metrics.compared(found[name, metric], found["multiturn", metric]) for metric in SHOWN]
         cells = [f"{one['value']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]" for one in differences]
         print(f"| {SYSTEMS[name]} minus multi-turn | {' | '.join(cells)} |")
+    everything = sampled(files, golds, range(len(own)))
+    print(f"\nOn all {len(own)}, paired differences that exclude zero:")
+    for one, other in itertools.combinations(SYSTEMS, 2):
+        for metric in SHOWN:
+            difference = metrics.compared(everything[one, metric], everything[other, metric])
+            if not difference["low"] <= 0 <= difference["high"]:
+                print(f"{SHOWN[metric]}: {SYSTEMS[one]} minus {SYSTEMS[other]} {difference['value']:+.1f}")
+
+
+def sampled(files: dict[str, Any], golds: list[str], chosen: Sequence[int]) -> dict[tuple[str, str], Sampled]:
+    """Each system's metrics over some of the replies."""
+    weights = metrics.resample_weights(len(chosen), RESAMPLES, 0)
+    return {
+        (name, metric.name): Sampled.of(metric, len(chosen), weights)
+        for name in SYSTEMS
+        for metric in reply_metrics([files[name]["ans"][i] for i in chosen], [golds[i] for i in chosen])
+        if metric.name in SHOWN
+    }
 
 
 def shown(interval: metrics.Interval) -> str:

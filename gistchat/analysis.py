@@ -241,6 +241,7 @@ def analyse(
         "warnings": [
             *_too_few_resamples(comparisons, resamples),
             *_unlearned(comparisons, baseline, trained or {}),
+            *_unread(comparisons),
             *_warnings(comparer, budgets),
         ],
     }
@@ -381,6 +382,18 @@ def _by_seed(comparer: Comparer) -> list[Row]:
             value = float(metric.values(np.ones((1, len(own))))[0])
             found.append({**system._asdict(), "seed": seed, "items": len(own), "value": value})
     return found
+
+
+def _unread(comparisons: Sequence[Row]) -> list[str]:
+    """Tuned models whose likelihoods do not tell another dialogue's summary from the right one."""
+    control = [row for row in comparisons if row["family"] == "control" and row["system"]["model"] == "tuned"]
+    unread = [row["of"] for row in control if not row["significant"] or row["value"] > 0]
+    if not unread:
+        return []
+    return [
+        f"perplexity does not show that it matters whose summary it is for {_some(unread)}: what sets strategies apart "
+        "there is not what a summary says"
+    ]
 
 
 def _warnings(comparer: Comparer, budgets: bool) -> list[str]:

@@ -170,7 +170,7 @@ class Terminal:
         except KeyboardInterrupt:
             if not self.interactive:
                 raise
-            print("(the gist was not refreshed; it will be before the next reply)")
+            print("(the gist was not refreshed; it will be after the next reply)")
 
     def _tell(self) -> None:
         """Show what the user should know, once."""
@@ -206,6 +206,7 @@ class Terminal:
         else:
             self.session.pin(rest)
             print(f"pinned: {printable(rest)}")
+        self._remember()  # pinned lines leave less room for turns
 
     def _unpin(self, rest: str) -> None:
         print(f"no longer pinned: {printable(self.session.unpin(_number(rest, 1)))}")
@@ -230,6 +231,7 @@ class Terminal:
     def _strategy(self, rest: str) -> None:
         self.session.switch_strategy(rest)
         print(f"context strategy {rest}")
+        self._remember()
 
     def _model(self, rest: str) -> None:
         if not rest:

@@ -169,6 +169,14 @@ def test_a_baseline_that_a_model_never_learned_is_warned_of():
         assert any("has learned from summary only" in line for line in lines) == warned
 
 
+def test_a_summary_that_is_not_read_is_warned_of():
+    for penalty, warned in ((0.0, True), (0.3, False)):
+        lines = analyse(make_rows({"recent": 0, "summary": 0.1, "shuffled": 0.1 + penalty}), "recent", 400, 0)[
+            "warnings"
+        ]
+        assert any(line.startswith("perplexity does not show") for line in lines) == warned
+
+
 def test_controls_take_another_dialogues_reply():
     rows = make_rows({"recent": 0, "summary": 0}, dialogues=5)
     golds = {row["dialogue"]: row["gold"] for row in rows}

@@ -2,25 +2,28 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 
 import pytest
 import torch
 from conftest import make_dialogue, train_tiny
+from transformers import AutoModelForCausalLM
 
 from gistchat import trainer as trainer_module
 from gistchat.checkpoint import fit_embeddings, load_checkpoint
 from gistchat.dialogue import Turn
 from gistchat.errors import UserError
 from gistchat.examples import ExampleBuilder, Target, sample_targets
-from gistchat.faster import BitDropout, add_embedding_gradients_in_place
+from gistchat.faster import BitDropout, add_embedding_gradients_in_place, draw_attention_dropout_from_bits
 from gistchat.lessons import Lesson, build_lessons, dialogue_lessons, order_lessons
 from gistchat.likelihood import IGNORED, collate, label_losses
 from gistchat.models import load_model, load_tokenizer
 from gistchat.prompt import make_format
 from gistchat.recipe import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
 from gistchat.summarize.store import SummaryStore
+from gistchat.training_state import last_state
 
 
 @pytest.fixture(scope="module", params=["speaker-tokens", "paper"])
@@ -62,12 +65,14 @@ def plain_loop(model, prompt_format, lessons):
     )
 
 
-def test_losses_and_gradients_are_those_of_the_plain_loop(parts):
+def test_losses_and_gradients_are_those_of_the_plain_loop(parts, tiny_base):
     model, prompt_format, _, _ = parts
     lessons = some_lessons(parts)
-    plain = plain_loop(model, prompt_format, lessons)
+    library = AutoModelForCausalLM.from_pretrained(tiny_base.source, attn_implementation="eager")
+    fit_embeddings(library, len(prompt_format.tokenizer))
+    plain = plain_loop(library.eval(), prompt_format, lessons)
     plain.sum().backward()
-    expected = {name: tensor.grad.clone() for name, tensor in model.named_parameters()}
+    expected = {name: tensor.grad.clone() for name, tensor in library.named_parameters()}
     model.zero_grad()
     add_embedding_gradients_in_place(model)
     losses = label_losses(model, collate(lessons, prompt_format))
@@ -204,6 +209,15 @@ def changed(recipe, **changes):
     return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **changes))
 
 
+def test_attention_that_drops_next_to_nothing_is_the_librarys(tiny_base):
+    names = {"attn_pdrop": 1e-6, "resid_pdrop": 0.0, "embd_pdrop": 0.0}  # so little that no weight is dropped
+    library = AutoModelForCausalLM.from_pretrained(tiny_base.source, attn_implementation="eager", **names).eval()
+    ours = AutoModelForCausalLM.from_pretrained(tiny_base.source, **names).train()
+    draw_attention_dropout_from_bits(ours)
+    ids = torch.randint(0, 50_000, (3, 70), generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(ours(input_ids=ids).logits, library(input_ids=ids).logits, atol=1e-5)
+
+
 def test_accumulation_weighs_tokens(without_dropout, tmp_path):
     """One batch of eight and eight of one take the same steps, though their replies differ in length."""
     train_tiny(without_dropout, tmp_path / "a")
@@ -248,12 +262,29 @@ def test_samples_are_shown_during_training(tiny_recipe, tmp_path, capsys):
     assert said.count("-> ") >= 4
 
 
-def test_a_diverging_run_stops_and_names_step_and_batch(tiny_recipe, tmp_path):
+@pytest.mark.parametrize("longest_gradient", [1.0, 0.0])
+def test_a_diverging_run_stops_and_names_step_and_batch(tiny_recipe, tmp_path, longest_gradient):
     tiny_recipe.train = dataclasses.replace(tiny_recipe.train, learning_rate=1e30, evaluate_every=1, save_every=1)
+    tiny_recipe.train.max_grad_norm = longest_gradient
     message = r"(loss|gradient) is not a number at step \d+ \(batch: d\d+#\d+, d\d+#\d+\); lower train.learning_rate"
     with pytest.raises(UserError, match=message):
         train_tiny(tiny_recipe, tmp_path / "run")
     assert list((tmp_path / "run" / "train").glob("state-*/manifest.json"))
+
+
+def test_a_gradient_that_is_no_number_never_reaches_the_weights(tiny_recipe, tmp_path, monkeypatch):
+    def broken(self, *args, **kwargs):
+        loss = step(self, *args, **kwargs)
+        if self.state.global_step == 2:
+            next(self.model.parameters()).grad[0] = math.nan
+        return loss
+
+    step = trainer_module.ReplyTrainer.training_step
+    monkeypatch.setattr(trainer_module.ReplyTrainer, "training_step", broken)
+    tiny_recipe.train = dataclasses.replace(tiny_recipe.train, max_grad_norm=0.0, method="full", save_every=1)
+    with pytest.raises(UserError, match="the gradient is not a number at step 3 "):
+        train_tiny(tiny_recipe, tmp_path / "run")
+    assert last_state(tmp_path / "run" / "train").step == 2
 
 
 def test_ctrl_c_saves_a_state_and_the_run_ends_as_if_undisturbed(tiny_recipe, tmp_path, monkeypatch):

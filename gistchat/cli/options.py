@@ -43,6 +43,13 @@ ReplyTokens = Annotated[int | None, typer.Option(help="Longest reply, in tokens.
 Engine = Annotated[
     str | None, typer.Option(help="torch | ctranslate2 | ctranslate2-int8 (extra fast). Default: the recipe's (torch).")
 ]
+Targets = Annotated[
+    str | None,
+    typer.Option(
+        help="one | all: learn one reply at a time, or all of a dialogue in one pass, with their full history. "
+        "Default: the recipe's."
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Resume a stopped training also where its settings have changed since.")
 ]
@@ -65,6 +72,7 @@ def load(
     out: Path | None,
     overrides: list[str] | None,
     offline: bool = False,
+    targets: str | None = None,
 ) -> tuple[Any, Path]:
     """A recipe as the options change it, and its run's folder."""
     from gistchat.recipe_file import load_recipe
@@ -74,6 +82,8 @@ def load(
 
         corpus = kind_of_file(Path(from_))
     chosen = {"data.source": from_, "data.corpus": corpus}
+    if targets:
+        chosen |= {"train.targets": targets, "train.strategies": "full" if targets == "all" else None}
     chosen |= {"model.name": model, "model.init": init, "model.size": size, "seed": seed}
     recipe = load_recipe(path, settings(chosen, overrides), offline)
     # Another model gets a folder of its own, so that it does not replace the recipe's run.

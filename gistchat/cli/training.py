@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from gistchat.cli.options import Corpus, Force, From, Init, Model, Out, RecipePath, RunFolder, Seed, Set, Size, load
+from gistchat.cli.options import (
+    Corpus,
+    Force,
+    From,
+    Init,
+    Model,
+    Out,
+    RecipePath,
+    RunFolder,
+    Seed,
+    Set,
+    Size,
+    Targets,
+    load,
+)
 from gistchat.errors import UserError
 
 
@@ -20,6 +34,7 @@ def run(
     seed: Seed = None,
     out: Out = None,
     set_: Set = None,
+    targets: Targets = None,
     force: Force = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="Make the recipe's offline settings, and leave out what needs the hub.")
@@ -36,7 +51,7 @@ def run(
     from gistchat.report import print_table
     from gistchat.run import run as run_recipe
 
-    loaded, folder = load(recipe, from_, corpus, model, init, size, seed, out, set_, offline)
+    loaded, folder = load(recipe, from_, corpus, model, init, size, seed, out, set_, offline, targets)
     several = bool(loaded.experiment.variants or loaded.experiment.seeds)
     metrics = run_experiment(loaded, folder, force) if several else run_recipe(loaded, folder, force)
     if not metrics:
@@ -57,12 +72,13 @@ def train(
     seed: Seed = None,
     out: Out = None,
     set_: Set = None,
+    targets: Targets = None,
     force: Force = False,
 ) -> None:
     """Prepare, summarize and train, without evaluation."""
     from gistchat.run import is_first_process, open_workspace, run_train
 
-    loaded, folder = load(recipe, from_, corpus, model, init, size, seed, out, set_)
+    loaded, folder = load(recipe, from_, corpus, model, init, size, seed, out, set_, targets=targets)
     if loaded.experiment.variants or loaded.experiment.seeds:
         raise UserError(f"{recipe} is an experiment of several runs; gistchat run {recipe} trains and compares them")
     run_train(open_workspace(loaded, folder), force)
