@@ -106,8 +106,7 @@ def page(results: list[dict]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for found in results:
-        figures = [_shown(found.get(name), 1) for name in ("baseline", "ours")]
-        figures += [_shown(found.get(name), 2) for name in ("ratio", "bound")]
+        figures = [_shown(found.get(name)) for name in ("baseline", "ours", "ratio", "bound")]
         figures += [_shown(found.get(name), 0) for name in ("baseline_peak_mb", "ours_peak_mb")]
         lines.append(f"| `{found['name']}` | {found['unit']} | {' | '.join(figures)} |")
     lines.append("")
@@ -116,8 +115,11 @@ def page(results: list[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shown(figure: float | None, digits: int) -> str:
-    return "" if figure is None else f"{figure:,.{digits}f}"
+def _shown(figure: float | None, digits: int | None = None) -> str:
+    if figure is None:
+        return ""
+    digits = digits if digits is not None else 2 if figure < 10 else 1
+    return f"{figure:,.{digits}f}"
 
 
 def main() -> None:

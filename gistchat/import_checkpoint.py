@@ -64,7 +64,7 @@ def _recipe(folder: Path, format_name: str) -> Recipe:
     turns = format_name == "paper-turns"
     if turns:
         recipe.context.budget, recipe.context.max_turns = 1024, 4
-        recipe.evaluate.strategies = ["last", "recent"]
+        recipe.train.strategies, recipe.evaluate.strategies = ["recent"], ["last", "recent"]
     strategy = "recent" if turns else "summary"
     return apply_overrides(recipe, [f"chat.strategy={strategy}", "chat.temperature=1.0", "chat.top_p=0.8"])
 

@@ -207,9 +207,8 @@ def _check_format(recipe: Recipe) -> None:
     """The layout of the paper's parent has no place for a summary; better said before training than after."""
     if recipe.model.format != "paper-turns":
         return
-    for name in ("train.strategies", "evaluate.strategies", "chat.strategy"):
-        value = _get(recipe, name)
-        if gists := set([value] if isinstance(value, str) else value) - {"last", "recent", "full"}:
+    for name in ("train.strategies", "evaluate.strategies"):
+        if gists := set(_get(recipe, name)) - {"last", "recent", "full"}:
             raise UserError(f"{name}: model.format 'paper-turns' has no place for the summary of {min(gists)!r}")
 
 
