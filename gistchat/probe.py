@@ -50,19 +50,24 @@ def probe(
         Rows with `right`: whether the word asked for stands in the answer; `shown`: whether it stood in the prompt.
     """
     path = folder / f"{subject.name}-probe.jsonl"
-    names = [str(condition) for condition in wanted]
-    rows = read_json_lines(path) if path.exists() else []
-    if list(dict.fromkeys(row["condition"] for row in rows)) == names and len(rows) == len(names) * len(targets):
+    stored: dict[str, list[dict[str, Any]]] = {}
+    for row in read_json_lines(path) if path.exists() else []:
+        stored.setdefault(row["condition"], []).append(row)
+    ids = [target.id for target in targets]
+    known = {name: own for name, own in stored.items() if [row["id"] for row in own] == ids}
+    new = [condition for condition in wanted if str(condition) not in known]
+    if not new:
         say(f"probe {subject.name}: done before, skipped")
-        return rows
-    model = subject.load()
-    rows = []
-    with progress(f"probe {subject.name}", len(wanted) * len(targets)) as advance:
-        for condition in wanted:
-            builder = builders.get(condition.budget, next(iter(builders.values())))
-            rows += _answers(subject.name, model, prompt_format, targets, condition, builder, batch_tokens, advance)
-    write_rows(path, rows)
-    return rows
+    else:
+        model = subject.load()
+        with progress(f"probe {subject.name}", len(new) * len(targets)) as advance:
+            for condition in new:
+                builder = builders.get(condition.budget, next(iter(builders.values())))
+                known[str(condition)] = _answers(
+                    subject.name, model, prompt_format, targets, condition, builder, batch_tokens, advance
+                )
+                write_rows(path, [row for own in known.values() for row in own])
+    return [row for condition in wanted for row in known[str(condition)]]
 
 
 def _answers(

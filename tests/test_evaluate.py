@@ -222,6 +222,17 @@ def test_a_planted_fact_is_right_where_the_answer_says_it(parts, tmp_path):
 
     again = probe(Subject("tuned", no_model), prompt_format, targets, wanted, builders, 4096, tmp_path)
     assert again == rows
+    more = probe(
+        Subject("tuned", lambda: model),
+        prompt_format,
+        targets,
+        [*wanted, Condition("recent", 32)],
+        builders,
+        4096,
+        tmp_path,
+    )
+    assert more[: len(rows)] == rows
+    assert len(more) == len(rows) + 6
 
 
 def test_budgets_that_cannot_be_are_refused(tiny_folder):
