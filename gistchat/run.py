@@ -192,6 +192,7 @@ def _train(workspace: Workspace, force: bool) -> None:
         return
     if marker.exists():
         say(f"train: {folder} holds a run of another recipe or other data; training again")
+        _put_aside(folder / "checkpoint")
         marker.unlink(missing_ok=True)
     targets = choose_targets(
         recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
@@ -214,6 +215,15 @@ def _train(workspace: Workspace, force: bool) -> None:
     for state in (folder / "train").glob("state-*"):
         shutil.rmtree(state)  # of use only to a run that was stopped; optimizer states are large
     say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
+
+
+def _put_aside(checkpoint: Path) -> None:
+    """Keep a finished checkpoint that a new training takes the place of, as it may be hours of work."""
+    before = checkpoint.with_name("checkpoint-before")
+    if checkpoint.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        checkpoint.rename(before)
+        say(f"train: the checkpoint that was there is kept as {before}")
 
 
 def run_evaluate(workspace: Workspace) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 from conftest import gistchat
 
 from gistchat.cli import app
+from gistchat.storage import file_hash
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -227,8 +228,11 @@ def test_another_recipes_half_trained_weights_are_not_taken_for_finished(tiny_fo
     words = ["run", "tiny.toml", "--out", "r", "--set", "evaluate.base=false"]
     assert gistchat(*words, cwd=tiny_folder).returncode == 0
     first = final(tiny_folder / "r")
+    weights = file_hash(tiny_folder / "r" / "checkpoint" / "model.safetensors")
     state = tiny_folder / "r" / "train" / "state-4"
     assert run_until(tiny_folder, state.exists, [*words, "--seed", "5"])
+    kept = tiny_folder / "r" / "checkpoint-before"
+    assert file_hash(kept / "model.safetensors") == weights
     refused = gistchat(*words, cwd=tiny_folder)
     assert refused.returncode == 1
     assert "was trained with other settings:\n  base.identity: gpt2-scratch-tiny-seed5 -> " in refused.stderr
