@@ -1,6 +1,6 @@
 """Measure what faults of the paper's code come to, for the table in docs/paper.md.
 
-.venv/bin/python docs/paper_faults.py OUTPUTS DIALOGUES RUN
+.venv/bin/python docs/paper_faults.py OUTPUTS DIALOGUES [RUN]
 """
 
 import argparse
@@ -117,22 +117,26 @@ def reply_types(checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
     )
 
 
-def main(outputs: Path, file: Path, run: Path) -> None:
+def main(outputs: Path, file: Path, run: Path | None) -> None:
     reply_lengths(outputs)
     texts([dialogue for dialogue in dailydialog.read(file) if isinstance(dialogue, Dialogue)])
     splits()
     resumed_rate()
+    if run is None:
+        return
     rows = [row for row in read_json_lines(run / "predictions.jsonl") if row["model"] == "tuned"]
     rows = [row for row in rows if row["strategy"] == "summary"]
     np.random.default_rng(0).shuffle(rows)
     perplexities(rows)
-    reply_types(load_checkpoint(run), rows)
+    checkpoint = load_checkpoint(run)
+    if checkpoint.format.token_types([]) is not None:
+        reply_types(checkpoint, rows)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("outputs", type=Path, help="folder of the paper's replies")
     parser.add_argument("dialogues", type=Path, help="a file of DailyDialog in its own layout")
-    parser.add_argument("run", type=Path, help="a run with summaries in model.format = 'paper'")
+    parser.add_argument("run", type=Path, nargs="?", help="a run with summaries; for token types, in model.format 'paper'")
     arguments = parser.parse_args()
     main(arguments.outputs, arguments.dialogues, arguments.run)
