@@ -48,6 +48,7 @@ FOOT = """\
 
 - One corpus (English small talk of students), small models, little training, budgets of up to 128 tokens. Nothing
   here says what a larger model would do with a better summary.
+- The history is the latest turns that fit a budget; the whole of it (`full`) was not among the conditions.
 - The summaries are sentences picked by TextRank from the dialogue; no written ones were tried.
 - Perplexity of the one reply that was given is not quality as people judge it. Overlap of {answered} greedy replies
   of a system with the gold ones says little; where the report warns of a metric, read no differences in it.
