@@ -137,6 +137,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("outputs", type=Path, help="folder of the paper's replies")
     parser.add_argument("dialogues", type=Path, help="a file of DailyDialog in its own layout")
-    parser.add_argument("run", type=Path, nargs="?", help="a run with summaries; for token types, in model.format 'paper'")
+    parser.add_argument(
+        "run", type=Path, nargs="?", help="a run with summaries; for token types, in model.format 'paper'"
+    )
     arguments = parser.parse_args()
     main(arguments.outputs, arguments.dialogues, arguments.run)
