@@ -13,13 +13,15 @@ from transformers import AutoModelForCausalLM
 from gistchat import metrics
 from gistchat.checkpoint import fit_embeddings
 from gistchat.dialogue import load_dialogues
+from gistchat.evaluate import Subject, predict
 from gistchat.examples import ExampleBuilder, sample_targets
+from gistchat.items import Condition, build_items
 from gistchat.likelihood import score_replies
 from gistchat.models import load_model, load_tokenizer, resolve_base
 from gistchat.prepare import DataConfig, prepare
 from gistchat.prompt import make_format
 from gistchat.ranking import Candidate, draw_others, rank_gold
-from gistchat.recipe import ContextConfig, ModelConfig, SummaryConfig
+from gistchat.recipe import ContextConfig, EvaluateConfig, ModelConfig, SummaryConfig
 from gistchat.summarize.store import SummaryStore
 
 STRATEGIES = ("last", "recent", "summary", "hybrid", "shuffled")
@@ -46,8 +48,9 @@ class Setting:
             store = SummaryStore(Path(folder) / "s", SummaryConfig("textrank"), ContextConfig(), self.format, "t")
             store.add(donors)
             builder = ExampleBuilder(self.format, ContextConfig(), store, 1024, donors)
-            self.conditions = [[builder.build(target, name) for target in self.targets] for name in STRATEGIES]
-            self.examples = [example for examples in self.conditions for example in examples]
+            wanted = [Condition(strategy, 0) for strategy in STRATEGIES]
+            self.items = build_items(self.targets, wanted, {0: builder})
+            self.examples = [example for examples in self.items.examples.values() for example in examples]
         score_replies(self.model, self.format, self.examples[:4])  # warm up
         one_at_a_time(self, self.examples[:2])
 
@@ -64,9 +67,10 @@ def plain_likelihood(setting: Setting) -> int:
 
 
 def our_likelihood(setting: Setting) -> int:
-    for examples in setting.conditions:  # as an evaluation does it, which keeps each when it is done
-        score_replies(setting.model, setting.format, examples)
-    return len(setting.examples)
+    """As an evaluation does it: rows written, a prompt that two strategies share read once."""
+    config, subject = EvaluateConfig(reply_items=0, rank_items=0), Subject("tuned", lambda: setting.model)
+    with tempfile.TemporaryDirectory() as folder:
+        return len(predict(subject, setting.format, setting.items, config, Path(folder)))
 
 
 def ranked(setting: Setting):

@@ -3,17 +3,17 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from gistchat.dialogue import Dialogue
 from gistchat.errors import UserError
-from gistchat.examples import Example, ExampleBuilder, Target, TooLong, require_dialogues, sample_targets
+from gistchat.examples import Example, Target
 from gistchat.generate import TorchEngine, generate_replies
+from gistchat.items import Condition, Items
 from gistchat.likelihood import score_replies
 from gistchat.progress import progress, say
 from gistchat.prompt import PromptFormat, render_gist
@@ -23,8 +23,8 @@ from gistchat.sampling import Sampling
 from gistchat.storage import atomic_text, read_json_lines
 
 Row = dict[str, Any]
-WITHOUT_BUDGET = ("last", "full")  # these show nothing, or all that fits the model
 COMPUTED = ("nats", "rank", "candidates", "reply", "reply_tokens", "seconds", "prefill_seconds")
+PART = 512  # items whose likelihood is computed between two times of writing it down
 
 
 @dataclass(frozen=True)
@@ -35,159 +35,57 @@ class Subject:
     load: Callable[[], PreTrainedModel]  # called only where something is left to compute
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What a model is tested with: a context strategy at a budget of tokens; None for those that have none."""
-
-    strategy: str
-    budget: int | None
-
-    def __str__(self) -> str:
-        return self.strategy if self.budget is None else f"{self.strategy}-{self.budget}"
-
-
-@dataclass(frozen=True)
-class Items:
-    """The replies that are scored, the same for every model and condition.
-
-    Attributes:
-        targets: that fit the model under every condition.
-        examples: by condition, aligned with the targets.
-        reused: by condition, how many tokens of each prompt a chat would have in its cache, as the prompt of the
-            answerer's reply before begins with them.
-        left_out: how many the model cannot hold.
-    """
-
-    targets: list[Target]
-    examples: dict[Condition, list[Example]]
-    reused: dict[Condition, list[int]] = field(default_factory=dict)
-    left_out: int = 0
-
-    def first(self, number: int) -> "Items":
-        """So many of them; 0: all."""
-        end = number or None
-        examples = {condition: some[:end] for condition, some in self.examples.items()}
-        reused = {condition: some[:end] for condition, some in self.reused.items()}
-        return Items(self.targets[:end], examples, reused, self.left_out)
-
-
-def conditions(recipe: Recipe) -> list[Condition]:
-    """Every strategy of the recipe at every budget."""
-    config = recipe.evaluate
-    budgets = config.budgets or [recipe.context.budget]
-    free = [Condition(strategy, None) for strategy in config.strategies if strategy in WITHOUT_BUDGET]
-    held = [
-        Condition(strategy, budget)
-        for budget in budgets
-        for strategy in config.strategies
-        if strategy not in WITHOUT_BUDGET
-    ]
-    return free + held
-
-
-def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
-    """The test replies that are scored, the same for every model and strategy.
-
-    Raises:
-        UserError: no reply with enough history, or a strategy that these dialogues cannot serve.
-    """
-    config = recipe.evaluate
-    require_dialogues("test", test)
-    items = sample_targets(test, config.items, recipe.seed, config.min_history, config.turns)
-    if not items:
-        raise UserError(
-            f"no test reply has {config.min_history} turns before it; lower evaluate.min_history or give more dialogues"
-        )
-    if len({item.dialogue.id for item in items}) < 2 and "shuffled" in config.strategies:
-        raise UserError(
-            "the control 'shuffled' needs two test dialogues with enough history: give more dialogues, lower "
-            "evaluate.min_history, raise data.test_share, or leave 'shuffled' out of evaluate.strategies"
-        )
-    if "gold" in config.strategies and (bare := [item for item in items if not item.dialogue.meta.get("gold")]):
-        raise UserError(
-            f"the strategy 'gold' needs dialogues with a summary or personas of their own, and {bare[0].dialogue.id} "
-            f"of {recipe.data.corpus} has none; leave 'gold' out of evaluate.strategies"
-        )
-    return items
-
-
-def build_items(
-    targets: Sequence[Target], wanted: Sequence[Condition], builders: Mapping[int, ExampleBuilder]
-) -> Items:
-    """Examples of every target under every condition; targets that the model cannot hold are left out and counted.
-
-    Args:
-        builders: by budget.
-    """
-    first = next(iter(builders.values()))
-    examples: dict[Condition, list[Example]] = {condition: [] for condition in wanted}
-    reused: dict[Condition, list[int]] = {condition: [] for condition in wanted}
-    kept = []
-    for target in targets:
-        try:
-            built = [builders.get(one.budget, first).build(target, one.strategy) for one in wanted]
-        except TooLong as error:
-            say(f"left out: {error}")
-            continue
-        kept.append(target)
-        for condition, example in zip(wanted, built, strict=True):
-            examples[condition].append(example)
-            reused[condition].append(_reused(example, builders.get(condition.budget, first)))
-    if not kept:
-        raise UserError("every test item is longer than the model takes")
-    return Items(kept, examples, reused, len(targets) - len(kept))
-
-
-def _reused(example: Example, builder: ExampleBuilder) -> int:
-    """How many tokens the prompt shares with that of the answerer's reply before, that reply included."""
-    dialogue, turn = example.target.dialogue, example.target.turn
-    speaker = dialogue.turns[turn].speaker
-    before = [i for i in dialogue.reply_indices() if i < turn and dialogue.turns[i].speaker == speaker]
-    if not before:
-        return 0
-    try:
-        earlier = builder.build(Target(dialogue, before[-1]), example.context.strategy)
-    except TooLong:
-        return 0
-    shared = 0
-    for one, other in zip(earlier.ids, example.prompt[:-1], strict=False):
-        if one != other:
-            break
-        shared += 1
-    return shared
-
-
 def predict(
     subject: Subject, prompt_format: PromptFormat, items: Items, config: EvaluateConfig, folder: Path
 ) -> list[Row]:
     """Score, rank and answer every item under every condition. What was finished is read back from `folder`: whole
-    conditions, or their rows where items were added since.
+    conditions, or what their rows hold already.
 
-    Where conditions come to the same prompt (a short history fits whole), it is computed once, for the first.
+    The likelihood of all conditions is computed together, in batches of similar length. Where conditions come to the
+    same prompt (a short history fits whole), it is computed once, for the first.
     """
-    rows: list[Row] = []
-    known: dict[Hashable, Row] = {}
-    model = None
-    for condition, examples in items.examples.items():
-        path = folder / f"{subject.name}-{condition}.jsonl"
-        found = read_json_lines(path) if path.exists() else []
+    paths = {condition: folder / f"{subject.name}-{condition}.jsonl" for condition in items.examples}
+    rows = {condition: read_json_lines(path) if path.exists() else [] for condition, path in paths.items()}
+    known = _Known(row for found in rows.values() for row in found)
+    waiting = []
+    for condition, found in rows.items():
         if _is_done(found, items.targets, config):
             say(f"evaluate {subject.name}, {condition}: done before, skipped")
         else:
-            for row in found:
-                known.setdefault(_identity(row), row)
-            model = model or subject.load()
-            found = [
-                _row(subject.name, condition, example, shared, prompt_format)
-                for example, shared in zip(examples, items.reused[condition], strict=True)
-            ]
-            title = f"evaluate {subject.name}, {condition}"
-            _fill_rows(found, model, prompt_format, items, examples, known, config, title)
-            write_rows(path, found)
-        for row in found:
-            known.setdefault(_identity(row), row)
-        rows += found
-    return rows
+            waiting.append(condition)
+            rows[condition] = _new_rows(subject.name, condition, items, prompt_format)
+            known.fill(rows[condition])
+
+    def keep() -> None:
+        for condition in waiting:
+            write_rows(paths[condition], rows[condition])
+
+    model = subject.load() if waiting else None
+    pairs = [pair for one in waiting for pair in zip(items.examples[one], rows[one], strict=True)]
+    _add_likelihoods(pairs, model, prompt_format, config, f"evaluate {subject.name}, likelihood", keep)
+    for condition in waiting:
+        known.fill(rows[condition])
+        _add_ranks_and_replies(rows[condition], model, prompt_format, items, condition, config, subject.name)
+        known.add(rows[condition])
+        write_rows(paths[condition], rows[condition])
+    return [row for found in rows.values() for row in found]
+
+
+class _Known:
+    """What was computed, by prompt and gold reply: conditions that come to the same ones share it."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._found: dict[Hashable, Row] = {}
+        self.add(rows)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            found = self._found.setdefault(_identity(row), {})
+            found |= {name: row[name] for name in COMPUTED if row[name] is not None and name not in found}
+
+    def fill(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            row |= self._found.get(_identity(row), {})
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -211,35 +109,55 @@ def _is_done(found: Sequence[Row], targets: Sequence[Target], config: EvaluateCo
     return same and all(row[name] is not None for i, row in enumerate(found) for name in _wanted(i, config))
 
 
-def _fill_rows(
-    rows: list[Row],
+def _add_likelihoods(
+    pairs: Sequence[tuple[Example, Row]],
+    model: PreTrainedModel,
+    prompt_format: PromptFormat,
+    config: EvaluateConfig,
+    title: str,
+    keep: Callable[[], None],
+) -> None:
+    """Add the likelihood to rows that lack it; `keep` writes down what there is, at most some twenty times."""
+    same: dict[Hashable, tuple[Example, list[Row]]] = {}
+    for example, row in pairs:
+        if row["nats"] is None:
+            same.setdefault(_identity(row), (example, []))[1].append(row)
+    if not same:
+        return
+    new = sorted(same.values(), key=lambda one: -len(one[0].ids))
+    part = max(PART, math.ceil(len(new) / 20))
+    with progress(title, len(new)) as advance:
+        for start in range(0, len(new), part):
+            examples, rows = zip(*new[start : start + part], strict=True)
+            nats = score_replies(model, prompt_format, examples, config.batch_tokens, advance)
+            for value, alike in zip(nats, rows, strict=True):
+                for row in alike:
+                    row["nats"] = value if math.isfinite(value) else None
+            keep()
+            for value, (row, *_) in zip(nats, rows, strict=True):
+                if not math.isfinite(value):
+                    raise UserError(
+                        f"{title}: that of {row['id']}, {Condition(row['strategy'], row['budget'])}, is {value}; the "
+                        "weights are damaged or the training diverged (what was computed before is kept)"
+                    )
+
+
+def _add_ranks_and_replies(
+    rows: Sequence[Row],
     model: PreTrainedModel,
     prompt_format: PromptFormat,
     items: Items,
-    examples: Sequence[Example],
-    known: dict[Hashable, Row],
+    condition: Condition,
     config: EvaluateConfig,
-    title: str,
+    subject: str,
 ) -> None:
-    """Add likelihoods, ranks and replies to the rows of one condition."""
-    new = []
-    for i, row in enumerate(rows):
-        same = known.get(_identity(row))
-        if same is None or any(same[name] is None for name in _wanted(i, config)):
-            new.append(i)
-        else:
-            row |= {name: same[name] for name in COMPUTED}
-    ranked = [i for i in new if i < config.rank_items]
-    answered = [i for i in new if i < config.reply_items]
-    with progress(title, len(new) + len(ranked) + len(answered)) as advance:
-        nats = score_replies(model, prompt_format, [examples[i] for i in new], config.batch_tokens, advance)
-        for i, value in zip(new, nats, strict=True):
-            if not math.isfinite(value):
-                raise UserError(
-                    f"{title}: the likelihood of {rows[i]['id']} is {value}; the weights are damaged or the training "
-                    "diverged (conditions that were finished are kept)"
-                )
-            rows[i]["nats"] = value
+    """Add what the rows of one condition lack, which is computed apart from others, as it is timed."""
+    examples = items.examples[condition]
+    ranked = [i for i, row in enumerate(rows) if i < config.rank_items and row["rank"] is None]
+    answered = [i for i, row in enumerate(rows) if i < config.reply_items and row["reply"] is None]
+    if not ranked and not answered:
+        return
+    with progress(f"evaluate {subject}, {condition}", len(ranked) + len(answered)) as advance:
         others = [draw_others(items.targets[i], items.targets) for i in ranked]
         places = rank_gold(model, prompt_format, [examples[i] for i in ranked], others, config.batch_tokens, advance)
         for i, place, texts in zip(ranked, places, others, strict=True):
@@ -253,33 +171,32 @@ def _fill_rows(
             rows[i] |= {"seconds": reply.seconds, "prefill_seconds": reply.prefill}
 
 
-def _row(model: str, condition: Condition, example: Example, reused: int, prompt_format: PromptFormat) -> Row:
-    context = example.context
-    return {
-        "id": example.target.id,
-        "dialogue": example.target.dialogue.id,
-        "turn": example.target.turn,
-        "model": model,
-        "strategy": condition.strategy,
-        "budget": condition.budget,
-        "gist": render_gist(context.lines),
-        "boundary": context.boundary,
-        "context": [{"role": turn.role, "text": turn.text} for turn in (*context.turns, context.last)],
-        "prompt": prompt_format.tokenizer.decode(example.prompt),
-        "prompt_tokens": len(example.prompt),
-        "reused_tokens": reused,
-        "context_tokens": context.tokens,
-        "gold": example.target.gold,
-        "gold_tokens": len(example.reply),
-        "gold_bytes": len(example.target.gold.encode()),
-        "nats": None,
-        "rank": None,
-        "candidates": None,
-        "reply": None,
-        "reply_tokens": None,
-        "seconds": None,
-        "prefill_seconds": None,
-    }
+def _new_rows(model: str, condition: Condition, items: Items, prompt_format: PromptFormat) -> list[Row]:
+    """Of every item under one condition, with nothing computed yet."""
+    return [
+        {
+            "id": example.target.id,
+            "dialogue": example.target.dialogue.id,
+            "turn": example.target.turn,
+            "model": model,
+            "strategy": condition.strategy,
+            "budget": condition.budget,
+            "gist": render_gist(example.context.lines),
+            "boundary": example.context.boundary,
+            "context": [
+                {"role": turn.role, "text": turn.text} for turn in (*example.context.turns, example.context.last)
+            ],
+            "prompt": prompt_format.tokenizer.decode(example.prompt),
+            "prompt_tokens": len(example.prompt),
+            "reused_tokens": reused,
+            "context_tokens": example.context.tokens,
+            "gold": example.target.gold,
+            "gold_tokens": len(example.reply),
+            "gold_bytes": len(example.target.gold.encode()),
+            **dict.fromkeys(COMPUTED),
+        }
+        for example, reused in zip(items.examples[condition], items.reused[condition], strict=True)
+    ]
 
 
 def open_parts(folder: Path, key: str) -> Path:

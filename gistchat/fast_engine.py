@@ -110,7 +110,7 @@ class FastEngine:
             require("ctranslate2", "fast").set_random_seed(sampling.seed_of(row) % 2**31)
             self._load()
         return {
-            "max_length": sampling.max_tokens + 1,  # the end token is one of them
+            "max_length": sampling.max_tokens,
             "end_token": list(self.format.stop_ids),
             "sampling_topk": (sampling.top_k or 0) if drawn else 1,
             "sampling_topp": sampling.top_p if drawn else 1,

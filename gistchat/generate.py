@@ -10,6 +10,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from gistchat.errors import UserError
+from gistchat.faster import SplitLinear, split_single_rows
 from gistchat.likelihood import length_batches
 from gistchat.models import model_limit
 from gistchat.prompt import PromptFormat
@@ -106,13 +107,14 @@ def _best(drafts: Sequence[Draft]) -> Draft:
 
 
 @contextlib.contextmanager
-def _output_layer_turned(model: PreTrainedModel) -> Iterator[None]:
+def _output_layer_turned(model: PreTrainedModel, rows: int) -> Iterator[None]:
     """Let the output layer compute weights x states in place of states x weights.
 
     Its matrix is large, its rows few: on processors MKL then takes two thirds of the time or less (docs/LOG.md).
     """
     head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or head.bias is not None or head.weight.device.type != "cpu":
+    plain = type(head) in (torch.nn.Linear, SplitLinear) and head.bias is None and head.weight.device.type == "cpu"
+    if not plain or rows == 1:
         yield
         return
     head.forward = lambda states: (head.weight @ states.flatten(0, -2).T).T.unflatten(0, states.shape[:-1])
@@ -132,6 +134,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat) -> None:
+        split_single_rows(model)
         self.model, self.format = model, prompt_format
         self.prefilled = 0
         self.prefill_seconds: float | None = None
@@ -189,7 +192,7 @@ class TorchEngine:
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
         start, self.prefill_seconds = time.perf_counter(), None
         while places:
-            with _output_layer_turned(self.model):
+            with _output_layer_turned(self.model, len(new)):
                 logits = self._forward(new, seen if max(padding) else None, types, cache, positions)
             self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
             replies = torch.tensor([drafts[i].ids for i in places], dtype=torch.long)

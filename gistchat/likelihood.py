@@ -11,6 +11,7 @@ from transformers import DynamicCache, PreTrainedModel
 from gistchat.prompt import PromptFormat
 
 IGNORED = -100  # torch's label of positions without a loss
+ROWS_OF_LOGITS = 32  # a few MB each
 WORTH_SHARING = 8  # tokens; keeping fewer costs more than reading them again
 
 
@@ -65,7 +66,18 @@ def label_losses(
     labelled = following != IGNORED
     with _only_at(model, labelled):
         logits = model(**inputs, **past).logits
-    return torch.nn.functional.cross_entropy(logits.float(), following[labelled], reduction="none")
+    return _cross_entropy(logits, following[labelled])
+
+
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """In nats, of shape (labels,).
+
+    Without gradients some rows at a time: the probabilities of all would be as large as the logits, and a processor
+    spends longer on being given that memory than on filling it.
+    """
+    rows = len(labels) if torch.is_grad_enabled() else ROWS_OF_LOGITS
+    parts = zip(logits.split(max(rows, 1)), labels.split(max(rows, 1)), strict=True)
+    return torch.cat([torch.nn.functional.cross_entropy(some.float(), own, reduction="none") for some, own in parts])
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from gistchat.dialogue import Dialogue, Turn
-from gistchat.evaluate import Condition, Subject, write_rows
+from gistchat.evaluate import Subject, write_rows
 from gistchat.examples import ExampleBuilder, Target
 from gistchat.generate import TorchEngine, generate_replies
+from gistchat.items import Condition
 from gistchat.progress import progress, say
 from gistchat.prompt import PromptFormat
 from gistchat.sampling import Sampling

@@ -17,18 +17,9 @@ from gistchat.checkpoint import METADATA, find_checkpoint, fit_embeddings, load_
 from gistchat.cost import cache_bytes_per_token, seconds_per_summary
 from gistchat.dialogue import Dialogue, load_dialogues
 from gistchat.errors import UserError, require
-from gistchat.evaluate import (
-    Row,
-    Subject,
-    build_items,
-    choose_items,
-    conditions,
-    open_parts,
-    predict,
-    what_rows_depend_on,
-    write_rows,
-)
+from gistchat.evaluate import Row, Subject, open_parts, predict, what_rows_depend_on, write_rows
 from gistchat.examples import ExampleBuilder, Target, builders_by_budget
+from gistchat.items import build_items, choose_items, conditions
 from gistchat.lessons import choose_targets
 from gistchat.model_metrics import check_models, score_by_models
 from gistchat.models import Base, load_model, load_tokenizer, model_limit, resolve_base, tokenizer_fingerprint

@@ -14,6 +14,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 
+from gistchat.chat import ChatSession
 from gistchat.cli import main
 from gistchat.dialogue import Dialogue, Turn
 from gistchat.models import resolve_base
@@ -129,6 +130,28 @@ reply_items = 3
 max_reply_tokens = 6
 resamples = 200
 """
+
+
+LONG = "The lighthouse was painted yellow again by the neighbours of the old harbour."
+
+
+@pytest.fixture
+def session(run_folder: Path) -> ChatSession:
+    return ChatSession.open(run_folder, ["chat.max_reply_tokens=8"], seed=3)
+
+
+def say(session: ChatSession, text: str) -> str:
+    return "".join(session.reply(text))
+
+
+def talk(session: ChatSession, turns: int) -> None:
+    for i in range(turns):
+        session.hear([Turn("user", f"{LONG} {i}"), Turn("model", f"I saw {i} boats there, and a dog.")])
+
+
+def texts(session: ChatSession) -> list[str]:
+    """Of the gist's lines."""
+    return [line.text for line in session.memory.current().sentences]
 
 
 @pytest.fixture

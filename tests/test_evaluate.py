@@ -11,9 +11,10 @@ from conftest import gistchat, make_dialogue
 from gistchat import evaluate
 from gistchat.checkpoint import fit_embeddings
 from gistchat.errors import UserError
-from gistchat.evaluate import Condition, Subject, build_items, choose_items, conditions, predict
+from gistchat.evaluate import Subject, predict
 from gistchat.examples import Target, builders_by_budget
 from gistchat.generate import TorchEngine, stream_reply
+from gistchat.items import Condition, build_items, choose_items, conditions
 from gistchat.likelihood import score_replies
 from gistchat.models import load_model, load_tokenizer
 from gistchat.probe import DISTANCES, probe, probe_targets
@@ -136,58 +137,90 @@ def test_a_smaller_budget_shows_less(parts):
     assert all(33 <= example.context.tokens <= 96 for example in large)
 
 
-def test_finished_conditions_are_not_computed_again(parts, tmp_path, monkeypatch):
+@pytest.fixture
+def scored(monkeypatch):
+    """How many items each call computed the likelihood of."""
+    numbers = []
+    real = evaluate.score_replies
+    monkeypatch.setattr(evaluate, "score_replies", lambda *words: numbers.append(len(words[2])) or real(*words))
+    return numbers
+
+
+def test_all_conditions_are_scored_at_once_and_finished_ones_not_again(parts, tmp_path, scored):
     model, prompt_format, builders = parts
     config = dataclasses.replace(Recipe().evaluate, reply_items=2, rank_items=2, max_reply_tokens=3)
     items = build_items(TARGETS[:4], [Condition("recent", 32), Condition("summary", 32)], builders)
-    scored = []
-    real = evaluate.score_replies
-    monkeypatch.setattr(evaluate, "score_replies", lambda *words: scored.append(len(words[2])) or real(*words))
     rows = predict(Subject("tuned", lambda: model), prompt_format, items, config, tmp_path)
     (tmp_path / "tuned-summary-32.jsonl").unlink()
     again = predict(Subject("tuned", lambda: model), prompt_format, items, config, tmp_path)
-    assert scored == [4, 4, 4]
+    assert scored == [8, 4]
+    assert [row["nats"] for row in again] == pytest.approx([row["nats"] for row in rows], rel=1e-5)
     for row in (*rows, *again):
-        row.pop("seconds"), row.pop("prefill_seconds")
+        row.pop("seconds"), row.pop("prefill_seconds"), row.pop("nats")
     assert again == rows
     assert [row["rank"] is not None for row in rows[:4]] == [True, True, False, False]
 
 
-def test_items_that_are_added_are_computed_alone(parts, tmp_path, monkeypatch):
+def test_items_that_are_added_are_computed_alone(parts, tmp_path, scored, monkeypatch):
     model, prompt_format, builders = parts
     config = dataclasses.replace(Recipe().evaluate, reply_items=2, max_reply_tokens=3)
     wanted = [Condition("recent", 32), Condition("shuffled", 32)]
     tuned = Subject("tuned", lambda: model)
     few = predict(tuned, prompt_format, build_items(TARGETS[:4], wanted, builders), config, tmp_path)
-    scored = []
-    real = evaluate.score_replies
-    monkeypatch.setattr(evaluate, "score_replies", lambda *words: scored.append(len(words[2])) or real(*words))
     other = {96: builders[96], 32: copy.copy(builders[32])}
     other[32].donors = DIALOGUES[20:]  # more items lend other summaries
     more = predict(tuned, prompt_format, build_items(TARGETS[:6], wanted, other), config, tmp_path)
-    assert scored == [2, 6]
+    assert scored == [8, 2 + 6]
     assert more[:4] == few[:4]
     assert [row["id"] for row in more] == [target.id for target in TARGETS[:6]] * 2
     assert all(row["nats"] > 0 for row in more)
+    answered = []
+    real = evaluate.generate_replies
+    monkeypatch.setattr(evaluate, "generate_replies", lambda *words: answered.append(len(words[1])) or real(*words))
     config.reply_items = 3  # the third of each lacks a reply
-    answered = predict(tuned, prompt_format, build_items(TARGETS[:6], wanted, other), config, tmp_path)
-    assert scored == [2, 6, 1, 1]
-    assert [row["reply"] is not None for row in answered] == [True, True, True, False, False, False] * 2
+    rows = predict(tuned, prompt_format, build_items(TARGETS[:6], wanted, other), config, tmp_path)
+    assert answered == [1, 1]
+    assert [row["reply"] is not None for row in rows] == [True, True, True, False, False, False] * 2
     (tmp_path / "tuned-recent-32.jsonl").write_text("".join(json.dumps(row) + "\n" for row in more[:5]))
     predict(tuned, prompt_format, build_items(TARGETS[:6], wanted[:1], other), config, tmp_path)
-    assert scored == [2, 6, 1, 1, 2]  # the third lacks a reply, the sixth is new
+    assert (scored, answered) == ([8, 8, 1], [1, 1, 1])  # the third lacks a reply, the sixth is new
 
 
-def test_likelihoods_that_are_no_numbers_stop_and_keep_what_was_finished(parts, tmp_path, monkeypatch):
+def test_an_evaluation_that_is_killed_goes_on_where_it_was(parts, tmp_path, scored, monkeypatch):
+    model, prompt_format, builders = parts
+    config = dataclasses.replace(Recipe().evaluate, reply_items=2, max_reply_tokens=3)
+    items = build_items(TARGETS[:4], [Condition("recent", 32), Condition("summary", 32)], builders)
+    tuned = Subject("tuned", lambda: model)
+    monkeypatch.setattr(evaluate, "PART", 3)
+    real = evaluate.generate_replies
+    given = [real]  # and no second time
+    monkeypatch.setattr(evaluate, "generate_replies", lambda *words: given.pop()(*words))
+    with pytest.raises(IndexError):
+        predict(tuned, prompt_format, items, config, tmp_path)
+    monkeypatch.setattr(evaluate, "generate_replies", real)
+    rows = predict(tuned, prompt_format, items, config, tmp_path)
+    assert scored == [3, 3, 2]
+    assert [row["nats"] for row in rows] == pytest.approx(
+        score_replies(model, prompt_format, [example for some in items.examples.values() for example in some]), rel=1e-5
+    )
+    assert [row["reply"] is not None for row in rows] == [True, True, False, False] * 2
+
+
+def test_likelihoods_that_are_no_numbers_stop_and_keep_what_was_computed(parts, tmp_path, monkeypatch):
     model, prompt_format, builders = parts
     config = dataclasses.replace(Recipe().evaluate, reply_items=0)
-    items = build_items(TARGETS[:2], [Condition("recent", 32), Condition("summary", 32)], builders)
-    real = evaluate.score_replies
-    given = [real, lambda model, form, rows, *rest: [float("nan")] * len(rows)]
-    monkeypatch.setattr(evaluate, "score_replies", lambda *words: given.pop(0)(*words))
-    with pytest.raises(UserError, match="summary-32: the likelihood of d0#9 is nan; the weights are damaged"):
+    wanted = [Condition("recent", 32), Condition("summary", 32)]
+    items = build_items(TARGETS[:2], wanted, builders)
+    broken = items.examples[wanted[1]][1]
+
+    def damaged(model, form, rows, *rest):
+        return [float("nan") if row is broken else 1.0 for row in rows]
+
+    monkeypatch.setattr(evaluate, "score_replies", damaged)
+    with pytest.raises(UserError, match="likelihood: that of d1#9, summary-32, is nan; the weights are damaged"):
         predict(Subject("tuned", lambda: model), prompt_format, items, config, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["tuned-recent-32.jsonl"]
+    kept = [json.loads(line)["nats"] for path in sorted(tmp_path.iterdir()) for line in path.open()]
+    assert kept == [1.0, 1.0, 1.0, None]
 
 
 def test_which_replies_are_scored():

@@ -13,9 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gistchat import models
 from gistchat.checkpoint import fit_embeddings, load_checkpoint
 from gistchat.errors import UserError
-from gistchat.evaluate import Condition, Subject, build_items, predict
+from gistchat.evaluate import Subject, predict
 from gistchat.examples import Example, ExampleBuilder, Target, TooLong, sample_targets
 from gistchat.generate import TorchEngine, generate_replies, stream_reply
+from gistchat.items import Condition, build_items
 from gistchat.likelihood import IGNORED, collate, length_batches, score_replies
 from gistchat.models import ModelConfig, load_model, load_tokenizer, resolve_base
 from gistchat.prompt import make_format
