@@ -1,4 +1,4 @@
-"""The same computations, in less time: what a model is changed to before it trains, or runs."""
+"""The same computations, in less time: what a model is changed to before it trains."""
 
 from functools import partial
 from typing import Any
@@ -8,10 +8,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.activations import GELUTanh, NewGELUActivation
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.pytorch_utils import Conv1D
 
 ATTENTION = "gistchat"  # its name among the library's implementations
-WORTH_SPLITTING = 2**16  # weights; a product with fewer takes less time than two threads take to meet
 
 
 def fuse_activations(model: PreTrainedModel) -> None:
@@ -103,56 +101,6 @@ def drop(hidden: torch.Tensor, p: float) -> torch.Tensor:
     kept = bits.view(torch.int16)[: hidden.numel()].view(hidden.shape) >= dropped - 32768
     # The operation that masks and scales; dropout's own backward pass is the same one.
     return torch.ops.aten.native_dropout_backward(hidden, kept, 65536 / (65536 - dropped))
-
-
-def split_single_rows(model: PreTrainedModel) -> None:
-    """Let all threads of a CPU share a product of one row with a matrix, as each token of a chat asks for.
-
-    On some processors MKL gives such a product to one thread; several products it gives to several (docs/LOG.md).
-    """
-    for module in model.modules():
-        if module.__class__ in SPLIT:
-            module.__class__ = SPLIT[module.__class__]
-
-
-def _parts(states: torch.Tensor, weight: torch.Tensor, inputs: int) -> int:
-    """In how many parts a layer should compute this; 1 for all but a single row of 32-bit floats on a CPU."""
-    single = states.numel() == inputs and weight.numel() >= WORTH_SPLITTING
-    plain = states.dtype == weight.dtype == torch.float32 and weight.device.type == "cpu"
-    return torch.get_num_threads() if single and plain and not torch.is_grad_enabled() else 1
-
-
-class SplitLinear(torch.nn.Linear):
-    """Each thread computes some of the outputs."""
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        parts = _parts(states, self.weight, self.in_features)
-        if parts == 1:
-            return super().forward(states)
-        even = self.out_features // parts * parts
-        weight = self.weight if even == self.out_features else self.weight[:even]
-        row = states.reshape(1, 1, -1)
-        # The row stands first: with the matrix first, the same product takes three times as long.
-        outputs = torch.bmm(row.expand(parts, 1, -1), weight.view(parts, -1, self.in_features).mT).view(even)
-        if even < self.out_features:
-            outputs = torch.cat((outputs, self.weight[even:] @ row.view(-1)))
-        outputs = outputs if self.bias is None else outputs + self.bias
-        return outputs.view(*states.shape[:-1], self.out_features)
-
-
-class SplitConv1D(Conv1D):
-    """GPT-2's layer, whose weights lie the other way: each thread multiplies some of the inputs."""
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        parts = _parts(states, self.weight, self.nx)
-        if parts == 1 or self.nx % parts:
-            return super().forward(states)
-        row = states.reshape(parts, 1, -1)
-        outputs = torch.bmm(row, self.weight.view(parts, -1, self.nf)).sum(0) + self.bias
-        return outputs.view(*states.shape[:-1], -1)
-
-
-SPLIT = {torch.nn.Linear: SplitLinear, Conv1D: SplitConv1D}
 
 
 def _replace(model: torch.nn.Module, kind: type, make: object) -> None:

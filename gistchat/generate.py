@@ -1,20 +1,19 @@
 """Replies from a model: one after another for chat, many at once for evaluation and files."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from gistchat.errors import UserError
-from gistchat.faster import SplitLinear, split_single_rows
 from gistchat.likelihood import length_batches
 from gistchat.models import model_limit
 from gistchat.prompt import PromptFormat
 from gistchat.sampling import Chooser, Draft, Sampling
+from gistchat.step import make_step, new_cache
 
 
 @dataclass(frozen=True)
@@ -106,24 +105,6 @@ def _best(drafts: Sequence[Draft]) -> Draft:
     return max(drafts, key=lambda draft: (bool(draft.text), draft.likelihood))
 
 
-@contextlib.contextmanager
-def _output_layer_turned(model: PreTrainedModel, rows: int) -> Iterator[None]:
-    """Let the output layer compute weights x states in place of states x weights.
-
-    Its matrix is large, its rows few: on processors MKL then takes two thirds of the time or less (docs/LOG.md).
-    """
-    head = model.get_output_embeddings()
-    plain = type(head) in (torch.nn.Linear, SplitLinear) and head.bias is None and head.weight.device.type == "cpu"
-    if not plain or rows == 1:
-        yield
-        return
-    head.forward = lambda states: (head.weight @ states.flatten(0, -2).T).T.unflatten(0, states.shape[:-1])
-    try:
-        yield
-    finally:
-        del head.forward
-
-
 class TorchEngine:
     """A model of `transformers`.
 
@@ -133,19 +114,22 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat) -> None:
-        split_single_rows(model)
+    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat, quick: bool = True) -> None:
+        """`quick`: whether weights may be laid out for few rows; not those of a model that trains on."""
         self.model, self.format = model, prompt_format
+        self._quick = quick
+        self._step, self._single = None, None  # what computes a token, and whether it is laid out for one row
         self.prefilled = 0
         self.prefill_seconds: float | None = None
         self._known: list[int] = []  # the tokens whose keys and values are in the cache
-        self._cache = DynamicCache()
+        self._cache = new_cache()
 
     @torch.inference_mode()
     def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
         """Let a draft grow to its end; yields each piece of text that can be shown."""
         self._require_room(prompt, sampling)
         self._forget_all_but(prompt)
+        self._lay_out(single=True)
         new = prompt[len(self._known) :]
         self.prefilled = len(new)
         types = self.format.token_types(prompt)
@@ -169,7 +153,7 @@ class TorchEngine:
         if shared:
             self._cache.crop(shared - self._cache.get_seq_length())
         else:
-            self._cache = DynamicCache()
+            self._cache = new_cache()
         self._known = self._known[:shared]
 
     @torch.inference_mode()
@@ -179,7 +163,7 @@ class TorchEngine:
             self._require_room(prompt, sampling)
         drafts = [Draft(self.format, sampling) for _ in prompts]
         places = [i for i, draft in enumerate(drafts) if not draft.ended]  # of the rows that still grow
-        choose, cache = Chooser(sampling, rows), DynamicCache()
+        choose, cache = Chooser(sampling, rows), new_cache()
         longest, pad = max(map(len, prompts)), self.format.stop_ids[0]
         padding = [longest - len(prompt) for prompt in prompts]
         new = [[pad] * empty + prompt for empty, prompt in zip(padding, prompts, strict=True)]
@@ -191,9 +175,9 @@ class TorchEngine:
         seen = torch.arange(longest) >= torch.tensor(padding)[:, None]
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
         start, self.prefill_seconds = time.perf_counter(), None
+        self._lay_out(single=False)
         while places:
-            with _output_layer_turned(self.model, len(new)):
-                logits = self._forward(new, seen if max(padding) else None, types, cache, positions)
+            logits = self._forward(new, seen if max(padding) else None, types, cache, positions)
             self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
             replies = torch.tensor([drafts[i].ids for i in places], dtype=torch.long)
             tokens, scores = choose(logits, replies)
@@ -215,22 +199,34 @@ class TorchEngine:
         ids: list[list[int]],
         seen: torch.Tensor | None,
         types: list[list[int]] | None,
-        cache: DynamicCache,
+        cache: Cache,
         positions: torch.Tensor | None,
     ) -> torch.Tensor:
         """Logits after the last token of each row, of shape (rows, vocabulary)."""
-        device = self.model.device
-        inputs = {} if types is None else {"token_type_ids": torch.tensor(types, device=device)}
+        tokens = torch.tensor(ids, device=self.model.device)
+        given = None if types is None else torch.tensor(types, device=tokens.device)
         if seen is not None:
-            inputs |= {"attention_mask": seen.to(device), "position_ids": positions.to(device)}
+            seen = seen.to(tokens.device)
+        if positions is None:
+            positions = torch.arange(tokens.shape[1])[None] + cache.get_seq_length()
+        positions = positions.to(tokens.device)
+        if self._step is not None and tokens.shape[1] == 1:
+            return self._step(tokens[:, 0], given if given is None else given[:, 0], positions[:, 0], seen, cache)
+        inputs = {} if given is None else {"token_type_ids": given}
         output = self.model(
-            input_ids=torch.tensor(ids, device=device),
+            input_ids=tokens,
+            attention_mask=seen,
+            position_ids=positions,
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
             **inputs,
         )
         return output.logits[:, -1]
+
+    def _lay_out(self, single: bool) -> None:
+        if self._quick and self._single != single:
+            self._step, self._single = make_step(self.model, single), single
 
     def _require_room(self, prompt: list[int], sampling: Sampling) -> None:
         limit = model_limit(self.model.config)

@@ -316,7 +316,7 @@ class ReplyTrainer(Trainer):
         """What the model answers now, greedily, so that no random state changes."""
         chosen = self.validation[: self.config.samples]
         prompts = [example.prompt for example in chosen]
-        engine = TorchEngine(self.model, self.format)
+        engine = TorchEngine(self.model, self.format, quick=False)
         replies = generate_replies(engine, prompts, Sampling(max_tokens=30)) if chosen else []
         for example, reply in zip(chosen, replies, strict=True):
             say(f"    {example.context.last.text.splitlines()[-1][:100]}\n    -> {reply.text[:200]}")

@@ -1,0 +1,69 @@
+"""Products of few rows with a matrix on a CPU: shared by all threads, with the weights lying as they are read fastest.
+
+A token of a chat asks for products of one row, a batch of replies for some. They take as long as it takes to read the
+weights, if all threads read, and in one go. Left to itself, MKL gives one row to one thread, and copies all weights
+for a few (docs/LOG.md has what each way takes).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn.functional import linear
+from transformers.pytorch_utils import Conv1D
+
+FEW_ROWS = 64  # with more, the copy is no longer what counts
+WORTH_SPLITTING = 2**16  # weights; a product with fewer takes less time than two threads take to meet
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def quick_product(layer: torch.nn.Linear | Conv1D, single: bool) -> Product:
+    """What a layer computes, of states of shape (rows, inputs); lays its weights out for it, and leaves their shape.
+
+    Weights for a single row lie along outputs or inputs, whichever are more; for several rows, along inputs.
+
+    Args:
+        single: whether most products are of one row.
+    """
+    weight = layer.weight.data if isinstance(layer, torch.nn.Linear) else layer.weight.data.T
+    outputs, inputs = weight.shape
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.numel() < WORTH_SPLITTING:
+        return layer
+    along_outputs = single and outputs > inputs
+    if along_outputs != (weight.stride(0) == 1):
+        weight = weight.T.contiguous().T if along_outputs else weight.contiguous()
+        layer.weight.data = weight if isinstance(layer, torch.nn.Linear) else weight.T
+    of_one = _product_of_one(weight, layer.bias, torch.get_num_threads())
+
+    def product(states: torch.Tensor) -> torch.Tensor:
+        if len(states) == 1:
+            return of_one(states)
+        if len(states) > FEW_ROWS or along_outputs:
+            return linear(states, weight, layer.bias)
+        # The smaller factor stands second: no weight is copied.
+        turned = weight @ states.T if layer.bias is None else torch.addmm(layer.bias[:, None], weight, states.T)
+        return turned.T
+
+    return product
+
+
+def _product_of_one(weight: torch.Tensor, bias: torch.Tensor | None, threads: int) -> Product:
+    """Of one row: each thread computes some of the outputs."""
+    outputs, inputs = weight.shape
+    even = outputs // threads * threads
+    parts = weight[:even].view(threads, -1, inputs).mT
+    rest = weight[even:].T
+    added = torch.zeros(()) if bias is None else bias[:even].view(threads, 1, -1)
+    added_to_rest = None if bias is None else bias[even:]
+
+    def product(row: torch.Tensor) -> torch.Tensor:
+        # The row stands first: with the matrix first, the same product takes three times as long.
+        rows = row.expand(threads, 1, inputs)
+        found = (torch.bmm(rows, parts) if bias is None else torch.baddbmm(added, rows, parts)).view(1, even)
+        if even == outputs:
+            return found
+        return torch.cat((found, linear(row, rest.T, added_to_rest)), 1)
+
+    return product
