@@ -14,6 +14,7 @@ from gistchat.dialogue import Dialogue, Turn
 from gistchat.errors import UserError, require
 from gistchat.examples import Example, Target
 from gistchat.models import cache_dir, model_limit, only_one
+from gistchat.products import lay_out_plainly
 from gistchat.progress import say
 from gistchat.prompt import PromptFormat
 from gistchat.sampling import Draft, Sampling, not_a_number
@@ -196,6 +197,7 @@ def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
     say(f"converting the model to {name}, once")
     converters = require("ctranslate2.converters", "fast")
     with tempfile.TemporaryDirectory() as plain, atomic_folder(folder) as temporary:
+        lay_out_plainly(checkpoint.model)  # an engine may have had it before
         checkpoint.model.save_pretrained(plain)
         checkpoint.tokenizer.save_pretrained(plain)
         try:

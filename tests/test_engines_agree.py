@@ -4,13 +4,11 @@ import dataclasses
 
 import pytest
 import torch
-from transformers.pytorch_utils import Conv1D
 
 from gistchat.chat import open_engine
 from gistchat.checkpoint import load_checkpoint
 from gistchat.errors import UserError
 from gistchat.fast_engine import FastEngine
-from gistchat.faster import split_single_rows
 from gistchat.generate import TorchEngine, generate_replies, stream_reply
 from gistchat.sampling import Chooser, Draft, Sampling
 
@@ -229,28 +227,3 @@ def test_formats_with_token_types_are_refused(checkpoint, monkeypatch):
     monkeypatch.setattr(type(checkpoint.format), "token_types", lambda self, ids: list(ids))
     with pytest.raises(UserError, match="has token types, which CTranslate2 does not know; use torch"):
         with_engine(checkpoint, "ctranslate2")
-
-
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("outputs", [384, 385])
-def test_threads_share_a_single_row_and_come_to_the_same(monkeypatch, outputs, bias):
-    torch.manual_seed(0)
-    model = torch.nn.ModuleList([torch.nn.Linear(192, outputs, bias=bias), Conv1D(outputs, 192)])
-    torch.nn.init.normal_(model[1].bias)
-    row, rows = torch.randn(1, 1, 192), torch.randn(3, 2, 192)
-    with torch.inference_mode():
-        expected = [layer(states) for layer in model for states in (row, rows)]
-    split_single_rows(model)
-    threads, products = torch.get_num_threads(), []
-    real = torch.bmm
-    monkeypatch.setattr(torch, "bmm", lambda *words: products.append(words[0].shape[0]) or real(*words))
-    torch.set_num_threads(2)
-    try:
-        with torch.inference_mode():
-            found = [layer(states) for layer in model for states in (row, rows)]
-        model[0](row).sum().backward()
-    finally:
-        torch.set_num_threads(threads)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
-    assert products == [2, 2]  # neither for several rows, nor where there are gradients
