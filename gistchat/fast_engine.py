@@ -55,6 +55,9 @@ class FastEngine:
         threads = torch.get_num_threads()  # left to itself, the library takes four, whatever there are
         self.generator = require("ctranslate2", "fast").Generator(str(self.folder), device="cpu", intra_threads=threads)
 
+    def lay_out(self, single: bool) -> None:
+        """Nothing: the library has its own way with weights."""
+
     def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
         """Let a draft grow to its end; yields each piece of text that can be shown."""
         self.prefilled = len(prompt)

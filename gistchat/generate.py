@@ -49,6 +49,10 @@ class Engine(Protocol):
     prefilled: int
     prefill_seconds: float | None
 
+    def lay_out(self, single: bool) -> None:
+        """Get ready for single replies, or for batches, where that takes time; the two below do so themselves."""
+        ...
+
     def stream(self, prompt: list[int], sampling: Sampling, draft: Draft) -> Iterator[str]:
         """Let a draft grow to its end; yields each piece of text that can be shown."""
         ...
@@ -84,6 +88,7 @@ def generate_replies(
         rows: their numbers, where these are part of more prompts: seeds come from them.
     """
     replies: list[Reply] = [Reply("", 0, 0.0)] * len(prompts)
+    engine.lay_out(single=False)  # not in the time of the first batch
     lengths = [(len(prompt) + sampling.max_tokens) * sampling.draws for prompt in prompts]
     for batch in length_batches(lengths, batch_tokens):
         start = time.perf_counter()
@@ -129,7 +134,7 @@ class TorchEngine:
         """Let a draft grow to its end; yields each piece of text that can be shown."""
         self._require_room(prompt, sampling)
         self._forget_all_but(prompt)
-        self._lay_out(single=True)
+        self.lay_out(single=True)
         new = prompt[len(self._known) :]
         self.prefilled = len(new)
         types = self.format.token_types(prompt)
@@ -175,7 +180,7 @@ class TorchEngine:
         seen = torch.arange(longest) >= torch.tensor(padding)[:, None]
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
         start, self.prefill_seconds = time.perf_counter(), None
-        self._lay_out(single=False)
+        self.lay_out(single=False)
         while places:
             logits = self._forward(new, seen if max(padding) else None, types, cache, positions)
             self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
@@ -224,7 +229,8 @@ class TorchEngine:
         )
         return output.logits[:, -1]
 
-    def _lay_out(self, single: bool) -> None:
+    def lay_out(self, single: bool) -> None:
+        """Let the weights lie in memory as single replies, or batches, read them fastest; most of a second at most."""
         if self._quick and self._single != single:
             self._step, self._single = make_step(self.model, single), single
 
