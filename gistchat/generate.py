@@ -230,7 +230,7 @@ class TorchEngine:
         return output.logits[:, -1]
 
     def lay_out(self, single: bool) -> None:
-        """Let the weights lie in memory as single replies, or batches, read them fastest; most of a second at most."""
+        """Let the weights lie in memory as single replies, or batches, read them fastest; takes up to a second."""
         if self._quick and self._single != single:
             self._step, self._single = make_step(self.model, single), single
 

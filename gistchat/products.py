@@ -60,16 +60,14 @@ def _product_of_one(weight: torch.Tensor, bias: torch.Tensor | None, threads: in
     outputs, inputs = weight.shape
     even = outputs // threads * threads
     parts = weight[:even].view(threads, -1, inputs).mT
-    rest = weight[even:].T
-    added = torch.zeros(()) if bias is None else bias[:even].view(threads, 1, -1)
-    added_to_rest = None if bias is None else bias[even:]
+    rest = weight[even:]
+    added, added_to_rest = (None, None) if bias is None else (bias[:even].view(threads, 1, -1), bias[even:])
 
     def product(row: torch.Tensor) -> torch.Tensor:
         # The row stands first: with the matrix first, the same product takes three times as long.
         rows = row.expand(threads, 1, inputs)
-        found = (torch.bmm(rows, parts) if bias is None else torch.baddbmm(added, rows, parts)).view(1, even)
-        if even == outputs:
-            return found
-        return torch.cat((found, linear(row, rest.T, added_to_rest)), 1)
+        found = torch.bmm(rows, parts) if added is None else torch.baddbmm(added, rows, parts)
+        found = found.view(1, even)
+        return found if even == outputs else torch.cat((found, linear(row, rest, added_to_rest)), 1)
 
     return product

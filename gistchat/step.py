@@ -78,13 +78,7 @@ def _gpt2_step(model: GPT2LMHeadModel, single: bool) -> Step:
     ]
     head = product(model.lm_head)
 
-    def step(
-        ids: torch.Tensor,
-        types: torch.Tensor | None,
-        positions: torch.Tensor,
-        seen: torch.Tensor | None,
-        cache: Cache,
-    ) -> torch.Tensor:
+    def step(ids, types, positions, seen, cache):  # as make_step says
         hidden = body.wte(ids) + body.wpe(positions)
         if types is not None:
             hidden = hidden + body.wte(types)
@@ -113,13 +107,7 @@ def _llama_step(model: LlamaForCausalLM, single: bool) -> Step:
     ]
     head = product(model.lm_head)
 
-    def step(
-        ids: torch.Tensor,
-        types: torch.Tensor | None,
-        positions: torch.Tensor,
-        seen: torch.Tensor | None,
-        cache: Cache,
-    ) -> torch.Tensor:
+    def step(ids, types, positions, seen, cache):  # as make_step says
         hidden = body.embed_tokens(ids)
         rotation = body.rotary_emb(hidden, positions[:, None])
         for layer, (block, projections, combine, gate, widen, narrow) in enumerate(blocks):
