@@ -189,7 +189,7 @@ INT8 = Pair(
     fast_beside_library,
     library_generate,
     lambda engine: decode(engine, SHORT, TOKENS),
-    repeats=5,
+    repeats=15,
     bound=2.5,
     peaks=False,
 )
