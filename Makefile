@@ -21,7 +21,7 @@ bench: .venv/dev-installed  ## measure speed: benchmarks/results.json and docs/b
 	$(BIN)/python benchmarks/run.py
 
 docs: .venv/dev-installed  ## rewrite the generated parts of the documents
-	$(BIN)/python docs/generate.py
+	$(BIN)/python tools/generate_docs.py
 
 clean:
 	rm -rf .venv runs data

@@ -10,19 +10,22 @@ import torch
 from figures import Measurement, Pair
 from transformers import AutoModelForCausalLM
 
-from gistchat import metrics
-from gistchat.checkpoint import fit_embeddings
-from gistchat.dialogue import load_dialogues
-from gistchat.evaluate import Subject, predict
-from gistchat.examples import ExampleBuilder, sample_targets
-from gistchat.items import Condition, build_items
-from gistchat.likelihood import score_replies
-from gistchat.models import load_model, load_tokenizer, resolve_base
-from gistchat.prepare import DataConfig, prepare
-from gistchat.prompt import make_format
-from gistchat.ranking import Candidate, draw_others, rank_gold
-from gistchat.recipe import ContextConfig, EvaluateConfig, ModelConfig, SummaryConfig
-from gistchat.summarize.store import SummaryStore
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.evaluate import metrics
+from gistchat.evaluate.items import Condition, build_items
+from gistchat.evaluate.predict import Subject, predict
+from gistchat.evaluate.ranking import Candidate, draw_others, rank_gold
+from gistchat.examples.build import ExampleBuilder
+from gistchat.examples.targets import sample_targets
+from gistchat.memory.summary_store import SummaryStore
+from gistchat.models.base import load_model, load_tokenizer
+from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.likelihood import score_replies
+from gistchat.models.resolve import resolve_base
+from gistchat.prepare.prepare import prepare
+from gistchat.prompts.make import make_format
+from gistchat.recipe.data_section import DataConfig
+from gistchat.recipe.schema import ContextConfig, EvaluateConfig, ModelConfig, SummaryConfig
 
 STRATEGIES = ("last", "recent", "summary", "hybrid", "shuffled")
 SCRATCH = ModelConfig(name="gpt2", init="scratch", size="mini")

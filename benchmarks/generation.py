@@ -12,16 +12,22 @@ import torch
 from figures import Measurement, Pair, Timed
 from transformers import GenerationConfig, PreTrainedModel
 
-from gistchat.chat import ChatSession, new_memory, new_summarizer
-from gistchat.checkpoint import Checkpoint, fit_embeddings
-from gistchat.dialogue import Turn
-from gistchat.fast_engine import FastEngine, convert
-from gistchat.generate import Engine, TorchEngine
-from gistchat.models import gpt2_tokenizer, load_model, resolve_base
-from gistchat.prompt import make_format
-from gistchat.recipe import ModelConfig, Recipe
-from gistchat.recipe_file import apply_overrides
-from gistchat.sampling import Draft, Sampling
+from gistchat.chat.session import ChatSession, new_memory, new_summarizer
+from gistchat.dialogue.turns import Turn
+from gistchat.engines.ctranslate2_engine import CTranslate2Engine
+from gistchat.engines.engine import Engine
+from gistchat.engines.sampling import Sampling
+from gistchat.engines.stopping import PartialReply
+from gistchat.engines.torch_engine import TorchEngine
+from gistchat.models.base import load_model
+from gistchat.models.checkpoint import Checkpoint
+from gistchat.models.ctranslate2_conversion import convert
+from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.resolve import resolve_base
+from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prompts.make import make_format
+from gistchat.recipe.load import apply_overrides
+from gistchat.recipe.schema import ModelConfig, Recipe
 
 PLOT = Path(__file__).parent.parent / "docs" / "chat_turn_1000.svg"
 LONG, SHORT = 400, 200  # tokens of context
@@ -65,7 +71,7 @@ def torch_engine() -> Engine:
 def decode(engine: Engine, context: int, tokens: int) -> int:
     """Tokens of one streamed reply; the prompt is read, too."""
     sampling = Sampling(max_tokens=tokens)
-    draft = Draft(engine.format, sampling)
+    draft = PartialReply(engine.format, sampling)
     for _ in engine.stream(prompt(context), sampling, draft):
         pass
     return len(draft.ids)
@@ -112,7 +118,7 @@ def plain_reads() -> list[Callable[[], torch.Tensor]]:
 def seconds_per_token(engine: Engine, context: int, tokens: int) -> float:
     """Of a streamed reply, without the reading of its prompt."""
     sampling = Sampling(max_tokens=tokens + 1)
-    draft = Draft(engine.format, sampling)
+    draft = PartialReply(engine.format, sampling)
     pieces = engine.stream(prompt(context), sampling, draft)
     while not draft.ids:
         next(pieces)
@@ -162,7 +168,7 @@ BANDWIDTH = Measurement(
 
 
 def fast_engine(name: str) -> Engine:
-    engine = FastEngine(convert(checkpoint(), name), checkpoint().format, 1024, name)
+    engine = CTranslate2Engine(convert(checkpoint(), name), checkpoint().format, 1024, name)
     decode(engine, SHORT, 2)
     return engine
 

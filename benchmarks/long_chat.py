@@ -9,8 +9,9 @@ from pathlib import Path
 
 from figures import Measurement
 
-from gistchat.dialogue import load_dialogues
-from gistchat.prepare import DataConfig, prepare
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.prepare.prepare import prepare
+from gistchat.recipe.data_section import DataConfig
 
 TURNS = 10_000  # of both
 SOME = 500  # exchanges that are compared, early and late

@@ -15,10 +15,13 @@ import numpy as np
 import psutil
 from figures import Measurement, Pair
 
-from gistchat.dialogue import Turn, load_dialogues
-from gistchat.models import gpt2_tokenizer, tokenizer_fingerprint
-from gistchat.prepare import DataConfig, prepare
-from gistchat.tokens import tokenize
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.turns import Turn
+from gistchat.models.base import tokenizer_fingerprint
+from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prepare.prepare import prepare
+from gistchat.prompts.token_store import tokenize
+from gistchat.recipe.data_section import DataConfig
 
 MILLION = 1_000_000
 OF_BASELINE = 50_000

@@ -9,15 +9,17 @@ from pathlib import Path
 
 from figures import Measurement
 
-from gistchat.dialogue import Turn, load_dialogues
-from gistchat.models import gpt2_tokenizer
-from gistchat.prepare import DataConfig, prepare
-from gistchat.prompt import SpeakerTokens
-from gistchat.recipe import ContextConfig
-from gistchat.summarize.engines import token_counter
-from gistchat.summarize.extractive import Extractor
-from gistchat.summarize.rolling import RollingMemory, Window, turn_cost
-from gistchat.summarize.summarizers import gist_budget
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.turns import Turn
+from gistchat.memory.rolling import RollingMemory, Window, turn_cost
+from gistchat.memory.summarizers.extractive import Extractor
+from gistchat.memory.summarizers.make import gist_budget
+from gistchat.memory.workers import token_counter
+from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prepare.prepare import prepare
+from gistchat.prompts.speaker_tokens import SpeakerTokens
+from gistchat.recipe.data_section import DataConfig
+from gistchat.recipe.schema import ContextConfig
 
 EARLY, LATE = 100, 10_000
 TURNS = 300  # of which the time is taken

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from figures import Measurement, Pair
 
-from gistchat.dialogue import Dialogue, load_dialogues
-from gistchat.models import gpt2_tokenizer
-from gistchat.prepare import DataConfig, prepare
-from gistchat.summarize.extractive import _WORD, STOP_WORDS, split_sentences, summarize_prefixes
-from gistchat.tokens import Encoder
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.turns import Dialogue
+from gistchat.memory.summarizers.extractive import _WORD, STOP_WORDS, split_sentences, summarize_prefixes
+from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prepare.prepare import prepare
+from gistchat.prompts.token_store import Encoder
+from gistchat.recipe.data_section import DataConfig
 
 DIALOGUES = 6
 SENTENCES = 5

@@ -11,17 +11,21 @@ from figures import Measurement, Pair, peak_mb
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
-from gistchat.checkpoint import fit_embeddings
-from gistchat.dialogue import load_dialogues
-from gistchat.examples import ExampleBuilder, sample_targets
-from gistchat.lessons import Lesson, choose_targets, dialogue_lessons, order_lessons
-from gistchat.likelihood import IGNORED
-from gistchat.models import gpt2_tokenizer, load_model, resolve_base
-from gistchat.prepare import DataConfig, prepare
-from gistchat.prompt import make_format
-from gistchat.recipe import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
-from gistchat.summarize.store import SummaryStore
-from gistchat.trainer import ReplyTrainer, arguments
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.examples.build import ExampleBuilder
+from gistchat.examples.targets import sample_targets
+from gistchat.memory.summary_store import SummaryStore
+from gistchat.models.base import load_model
+from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.likelihood import IGNORED
+from gistchat.models.resolve import resolve_base
+from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prepare.prepare import prepare
+from gistchat.prompts.make import make_format
+from gistchat.recipe.data_section import DataConfig
+from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
+from gistchat.train.loop import ReplyTrainer, arguments
+from gistchat.train.rows import Lesson, choose_targets, dialogue_lessons, order_lessons
 
 BATCH = 8
 STEPS = 16

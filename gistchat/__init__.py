@@ -11,7 +11,7 @@ __all__ = ["ChatSession", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "ChatSession":  # imported when it is asked for: --help must not wait for torch
-        from gistchat.chat import ChatSession
+        from gistchat.chat.session import ChatSession
 
         return ChatSession
     raise AttributeError(f"module 'gistchat' has no attribute {name!r}")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gistchat.analysis import Row, analyse, analyse_probe
-from gistchat.checkpoint import METADATA
 from gistchat.errors import UserError
+from gistchat.evaluate.analysis import Row, analyse, analyse_probe
+from gistchat.files import read_json, read_json_lines, write_json
+from gistchat.models.checkpoint import METADATA
+from gistchat.pipeline import is_first_process, run, training_log
 from gistchat.progress import say
-from gistchat.recipe import ExperimentConfig, Recipe, VariantConfig
-from gistchat.recipe_file import apply_overrides
-from gistchat.report import write_report
-from gistchat.run import is_first_process, run, training_log
-from gistchat.storage import read_json, read_json_lines, write_json
+from gistchat.recipe.load import apply_overrides
+from gistchat.recipe.schema import ExperimentConfig, Recipe, VariantConfig
+from gistchat.report.write import write_report
 
 FACTS = ("summary_seconds", "cache_bytes_per_token")  # the same in each run of a variant, but for noise
 COUNTS = ("items", "left_out")

@@ -14,12 +14,12 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 
-from gistchat.chat import ChatSession
+from gistchat.chat.session import ChatSession
 from gistchat.cli import main
-from gistchat.dialogue import Dialogue, Turn
-from gistchat.models import resolve_base
-from gistchat.recipe import ModelConfig, Recipe
-from gistchat.run import Workspace, open_workspace, run_train
+from gistchat.dialogue.turns import Dialogue, Turn
+from gistchat.models.resolve import resolve_base
+from gistchat.pipeline import Workspace, open_workspace, run_train
+from gistchat.recipe.schema import ModelConfig, Recipe
 
 
 def pytest_configure(config):

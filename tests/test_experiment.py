@@ -9,10 +9,10 @@ from conftest import TINY_TOML, gistchat
 
 from gistchat.errors import UserError
 from gistchat.experiment import Member, compare, members, named_runs
-from gistchat.recipe_file import load_recipe
-from gistchat.storage import read_json, write_json
+from gistchat.files import read_json, write_json
+from gistchat.recipe.load import load_recipe
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+RECIPES = Path(__file__).parent.parent / "gistchat" / "recipes"
 EXPERIMENT = (
     TINY_TOML.replace("steps = 6", "steps = 2").replace("reply_items = 3", "reply_items = 2\nprobe_items = 2")
     + """

@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from gistchat import __version__
+from gistchat.cli.chat import chat, reply
 from gistchat.cli.checkpoints import export, import_ckpt
 from gistchat.cli.data import corpora, prepare, summarize
+from gistchat.cli.evaluate import compare, evaluate, judge
 from gistchat.cli.info import env, fields
-from gistchat.cli.talk import chat, reply
-from gistchat.cli.training import compare, evaluate, judge, run, train
+from gistchat.cli.run import run, train
 from gistchat.errors import UserError
 
 INTERRUPTED = 130  # exit code after Ctrl-C, by the shell's convention

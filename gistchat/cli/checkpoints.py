@@ -17,8 +17,8 @@ def export(
     push: Annotated[str, typer.Option(metavar="HUB_ID", help="Also upload it there (hf auth login first).")] = "",
 ) -> None:
     """Write a checkpoint as a folder that plain transformers loads; a LoRA adapter is merged into its base."""
-    from gistchat.export import export as export_run
-    from gistchat.export import push as push_folder
+    from gistchat.models.export import export as export_run
+    from gistchat.models.export import push as push_folder
 
     print(f"exported: {export_run(run_folder, out, to)}")
     if push:
@@ -43,7 +43,7 @@ def import_ckpt(
     ] = "",
 ) -> None:
     """Turn a checkpoint of the paper's code into one that gistchat chats with and evaluates."""
-    from gistchat.import_checkpoint import import_checkpoint
+    from gistchat.models.import_paper import import_checkpoint
 
     out = out or Path("runs") / Path(source).name.removesuffix(".ckpt")
     print(f"checkpoint: {import_checkpoint(source, out, format_)}\ntalk to it: gistchat chat {out}")

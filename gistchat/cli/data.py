@@ -35,11 +35,11 @@ def prepare(
     on_error: Annotated[str, typer.Option(help="At malformed input: stop | skip (and list it).")] = "stop",
 ) -> None:
     """Turn a corpus into train.jsonl, validation.jsonl, test.jsonl and report.json."""
-    from gistchat.prepare import MixConfig
-    from gistchat.prepare import prepare as prepare_corpus
-    from gistchat.prepare_report import report_lines
-    from gistchat.recipe import Recipe
-    from gistchat.recipe_file import check
+    from gistchat.prepare.prepare import prepare as prepare_corpus
+    from gistchat.prepare.report import report_lines
+    from gistchat.recipe.data_section import MixConfig
+    from gistchat.recipe.load import check
+    from gistchat.recipe.schema import Recipe
 
     recipe = Recipe()
     named = [name.partition("=") for name in corpus]
@@ -98,13 +98,15 @@ def summarize(
     planted: Annotated[int, typer.Option(help="With --score: dialogues with planted facts. 0: none.")] = 20,
 ) -> None:
     """Summarise every prefix of every dialogue of a prepared folder, for all strategies up to this budget."""
-    from gistchat.dialogue import SPLITS, load_dialogues
-    from gistchat.models import load_tokenizer, resolve_base, tokenizer_fingerprint
-    from gistchat.prompt import make_format
-    from gistchat.recipe import Recipe
-    from gistchat.recipe_file import check
-    from gistchat.summarize.engines import ENGINES
-    from gistchat.summarize.store import SummaryStore
+    from gistchat.dialogue.jsonl import load_dialogues
+    from gistchat.dialogue.turns import SPLITS
+    from gistchat.memory.summary_store import SummaryStore
+    from gistchat.memory.workers import ENGINES
+    from gistchat.models.base import load_tokenizer, tokenizer_fingerprint
+    from gistchat.models.resolve import resolve_base
+    from gistchat.prompts.make import make_format
+    from gistchat.recipe.load import check
+    from gistchat.recipe.schema import Recipe
 
     recipe = Recipe()
     recipe.summary.recency, recipe.model.name, recipe.context.budget = recency, model, tokens
@@ -137,10 +139,10 @@ def _score(
     import dataclasses
     import random
 
-    from gistchat.storage import write_json
-    from gistchat.summarize.engines import token_counter
-    from gistchat.summarize.extractive import METHODS
-    from gistchat.summarize.score import score, score_table
+    from gistchat.evaluate.summarizer_scores import score, score_table
+    from gistchat.files import write_json
+    from gistchat.memory.summarizers.extractive import METHODS
+    from gistchat.memory.workers import token_counter
 
     configs = {name: dataclasses.replace(recipe.summary, method=name) for name in names or METHODS}
     if items:

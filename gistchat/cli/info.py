@@ -6,7 +6,7 @@ from pathlib import Path
 
 def fields() -> None:
     """List every recipe field with its type, default and meaning."""
-    from gistchat.recipe_file import fields as recipe_fields
+    from gistchat.recipe.load import fields as recipe_fields
 
     for name, kind, default, text in recipe_fields():
         print(f"{name} ({kind}, default {default!r})\n    {text}")
@@ -18,8 +18,8 @@ def env() -> None:
 
     import torch
 
-    from gistchat.checkpoint import versions
-    from gistchat.models import cache_dir
+    from gistchat.models.cache import cache_dir
+    from gistchat.models.checkpoint import versions
 
     for name, value in versions().items():
         print(f"{name:14} {value}")

@@ -75,7 +75,7 @@ def load(
     targets: str | None = None,
 ) -> tuple[Any, Path]:
     """A recipe as the options change it, and its run's folder."""
-    from gistchat.recipe_file import load_recipe
+    from gistchat.recipe.load import load_recipe
 
     if from_ and not corpus and Path(from_).is_file():
         from gistchat.corpora.sources import kind_of_file

@@ -22,7 +22,7 @@ from gistchat.corpora import (
     triples,
 )
 from gistchat.corpora.sources import Source, find_sources
-from gistchat.dialogue import Item
+from gistchat.dialogue.turns import Item
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import records
-from gistchat.dialogue import Dialogue, Item, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
 
 PATTERNS = ("train.json", "valid.json", "test.json", "bst_*.json", "*.parquet")
 HUB = ("ParlAI/blended_skill_talk",)

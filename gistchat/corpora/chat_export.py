@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import Undecoded, decoded, first_character, undecoded
-from gistchat.dialogue import Block, Dialogue, Item, LeftOut, Malformed, Turn
-from gistchat.storage import read_json
+from gistchat.dialogue.lines import Block
+from gistchat.dialogue.turns import Dialogue, Item, LeftOut, Malformed, Turn
+from gistchat.files import read_json
 
 PATTERNS = ("*.jsonl", "*.json", "*.parquet")
 # layout: (list of turns, speaker, text)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import Source, first_character, json_members
-from gistchat.dialogue import Dialogue, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, Malformed, Turn
 from gistchat.errors import UserError
 
 PATTERNS = ("dataset.json",)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import records
-from gistchat.dialogue import Dialogue, Item, Malformed, Turn, text_lines
-from gistchat.normalize import separate_sentences
+from gistchat.dialogue.lines import text_lines
+from gistchat.dialogue.text_repair import separate_sentences
+from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
 
 PATTERNS = ("dialogues_*.txt", "dailydialog_*.txt", "*.parquet")
 HUB = ("OpenRL/daily_dialog", "li2017dailydialog/daily_dialog@refs/convert/parquet")

@@ -11,7 +11,7 @@ from typing import Any
 
 from gistchat.corpora.sources import records
 from gistchat.corpora.transcript import parse_lines
-from gistchat.dialogue import Dialogue, Item, Malformed
+from gistchat.dialogue.turns import Dialogue, Item, Malformed
 
 PATTERNS = ("dialogsum*.jsonl", "*.parquet")
 SAMSUM_PATTERNS = ("train.json", "val.json", "test.json", "samsum*.json", "*.parquet")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import records
-from gistchat.dialogue import Dialogue, Item, LeftOut, Malformed, Turn, text_lines
+from gistchat.dialogue.lines import text_lines
+from gistchat.dialogue.turns import Dialogue, Item, LeftOut, Malformed, Turn
 from gistchat.errors import UserError
 
 PATTERNS = ("train.csv", "valid.csv", "test.csv", "empathetic*.csv", "*.parquet")

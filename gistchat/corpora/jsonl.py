@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gistchat.corpora.sources import Undecoded, decoded, undecoded
-from gistchat.dialogue import Block, Item, Malformed, parse_record
+from gistchat.dialogue.jsonl import parse_record
+from gistchat.dialogue.lines import Block
+from gistchat.dialogue.turns import Item, Malformed
 
 PATTERNS = ("*.jsonl", "*.parquet")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import Source, find_sources, records
-from gistchat.dialogue import Dialogue, Item, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
 from gistchat.errors import UserError
 
 PATTERNS = ("train.txt", "valid.txt", "test.txt", "*.parquet")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import first_character, json_entries, records
-from gistchat.dialogue import Dialogue, Item, LeftOut, Malformed, Turn, text_lines
+from gistchat.dialogue.lines import text_lines
+from gistchat.dialogue.turns import Dialogue, Item, LeftOut, Malformed, Turn
 
 PATTERNS = ("*_self_original*.txt", "*_both_original*.txt", "*_none_original*.txt", "personachat*.json", "*.parquet")
 HUB = ("AlekseyKorshuk/persona-chat",)

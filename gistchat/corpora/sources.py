@@ -11,9 +11,10 @@ from typing import Any, BinaryIO, NamedTuple
 import ijson
 
 from gistchat.corpora import hub
-from gistchat.dialogue import Block, Malformed, json_lines, lines_of, parse_json, raw_blocks
+from gistchat.dialogue.lines import Block, json_lines, lines_of, parse_json, raw_blocks
+from gistchat.dialogue.turns import Malformed
 from gistchat.errors import UserError, require
-from gistchat.storage import read_json
+from gistchat.files import read_json
 
 SPLIT_WORDS = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation"}
 SPLIT_WORDS |= {"dev": "validation", "test": "test"}

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import TABLES, records
-from gistchat.dialogue import LONGEST_LINE, Dialogue, Item, Malformed, Turn, require_text
+from gistchat.dialogue.lines import LONGEST_LINE, require_text
+from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
 from gistchat.errors import UserError
 
 PATTERNS = ("*.csv", "*.tsv", "*.parquet")

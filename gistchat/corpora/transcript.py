@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gistchat.dialogue import Dialogue, Item, LeftOut, Malformed, Turn, text_lines
+from gistchat.dialogue.lines import text_lines
+from gistchat.dialogue.turns import Dialogue, Item, LeftOut, Malformed, Turn
 
 PATTERNS = ("*.txt",)
 _STAMP = re.compile(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.sources import first_character, json_entries
-from gistchat.dialogue import Dialogue, Item, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
 from gistchat.errors import UserError
-from gistchat.storage import read_json
+from gistchat.files import read_json
 
 PATTERNS = ("*summarized*.json", "*_utters.json", "*_utters.pickle")
 

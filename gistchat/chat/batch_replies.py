@@ -1,0 +1,137 @@
+"""Replies for a file of dialogues: what a chat would answer to the last turn of each."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch.distributed as dist
+
+from gistchat.chat.session import ChatSession
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.turns import Dialogue
+from gistchat.engines.engine import generate_replies
+from gistchat.errors import UserError
+from gistchat.files import atomic_text, fingerprint
+from gistchat.progress import progress, say
+
+Chunk = list[tuple[int, Dialogue]]  # dialogues with their numbers in the file
+AT_ONCE = 16  # dialogues that are answered together, whatever the number of processes and stops
+
+
+def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = False) -> int:
+    """Answer every dialogue of a JSONL file; returns how many there are.
+
+    Each line of `out` has the id, the reply, its tokens and mean log-likelihood, and the prompt's tokens. What is
+    finished stands in `out`.part-N until all is: the same command goes on from there. Started by torchrun, each
+    process takes its share.
+
+    Raises:
+        UserError: a malformed line (nothing is written), no dialogue, an id twice, or an `out` that exists.
+    """
+    if out.exists() and not force:
+        raise UserError(f"{out} exists; give another name, or --force to write it anew")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder")
+    dialogues = _read(source)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo")
+    key = _key(session, source, dialogues)
+    done = _finished(out, key)
+    if done and rank == 0:
+        say(f"{len(done):,} of {len(dialogues):,} replies are there already")
+    numbered = list(enumerate(dialogues))
+    own = [numbered[start : start + AT_ONCE] for start in range(rank * AT_ONCE, len(numbered), world * AT_ONCE)]
+    left = [chunk for chunk in own if not all(number in done for number, _ in chunk)]
+    if world > 1:
+        dist.barrier()  # nobody writes before all have read what is there
+    title = f"reply ({rank + 1} of {world})" if world > 1 else "reply"
+    total = sum(map(len, own))
+    with progress(title, total, total - sum(map(len, left))) as advance:
+        for rows in _answer(session, left):
+            with _part(out, key, rank).open("ab") as file:
+                file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+                file.flush()
+                os.fsync(file.fileno())
+            advance(len(rows))
+    if world > 1:
+        dist.barrier()
+    if rank == 0:
+        _put_together(out, key, len(dialogues))
+    return len(dialogues)
+
+
+def _read(source: Path) -> list[Dialogue]:
+    dialogues = load_dialogues(source)
+    if not dialogues:
+        raise UserError(f"{source}: no dialogue in it")
+    seen: set[str] = set()
+    for dialogue in dialogues:
+        if dialogue.id in seen:
+            raise UserError(f"{source}: the id {dialogue.id!r} is there twice; replies could not be told apart")
+        seen.add(dialogue.id)
+    return dialogues
+
+
+def _key(session: ChatSession, source: Path, dialogues: Sequence[Dialogue]) -> str:
+    """Equal where the same dialogues are answered by the same weights and settings."""
+    recipe = session.recipe
+    settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), session.seed]
+    texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
+    return fingerprint([session.checkpoint.metadata["weights"], settings, texts])
+
+
+def _part(out: Path, key: str, rank: int) -> Path:
+    return out.with_name(f"{out.name}.part-{key}-{rank}")
+
+
+def _finished(out: Path, key: str) -> dict[int, dict[str, Any]]:
+    """Rows by their number; a last line that is half written is cut off, and made again."""
+    rows: dict[int, dict[str, Any]] = {}
+    for path in sorted(out.parent.glob(f"{glob.escape(out.name)}.part-{key}-*")):
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data) and int(os.environ.get("RANK", 0)) == 0:
+            os.truncate(path, len(whole))
+        rows |= {row["number"]: row for row in map(orjson.loads, whole.splitlines())}
+    return rows
+
+
+def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict[str, Any]]]:
+    for some in chunks:
+        prompts, notices = [], []
+        for _, dialogue in some:
+            prompts.append(session.prompt_of(dialogue.turns))
+            notices.append(session.notice)
+        sampling = session.sampling()
+        # Seeds come from a dialogue's place in the file, so that no reply depends on where a run was stopped.
+        rows = [number for number, _ in some]
+        replies = generate_replies(session.engine, prompts, sampling, rows=rows)
+        yield [
+            {
+                "number": number,
+                "id": dialogue.id,
+                "reply": reply.text,
+                "tokens": reply.tokens,
+                "log_likelihood": round(reply.likelihood, 4),
+                "ended": reply.ended,
+                "prompt_tokens": len(prompt),
+                **({"notice": notice} if notice else {}),
+            }
+            for (number, dialogue), prompt, notice, reply in zip(some, prompts, notices, replies, strict=True)
+        ]
+
+
+def _put_together(out: Path, key: str, count: int) -> None:
+    rows = _finished(out, key)
+    with atomic_text(out) as file:
+        for number in range(count):
+            row = {name: value for name, value in rows[number].items() if name != "number"}
+            file.write(orjson.dumps(row).decode() + "\n")
+    for path in out.parent.glob(f"{glob.escape(out.name)}.part-{key}-*"):
+        path.unlink()
+    if empty := sum(not row["reply"] for row in rows.values()):
+        say(f"empty replies: {empty} of {count}")

@@ -1,0 +1,1 @@
+"""Turns and dialogues, their files, and the repair of their text."""

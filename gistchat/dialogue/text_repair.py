@@ -1,0 +1,92 @@
+"""Text clean-up, the same for training, test and live text."""
+
+import re
+import unicodedata
+
+import ftfy
+from sacremoses import MosesDetokenizer
+
+# Signs of text that was cut into tokens: a mark that stands alone, a contraction that fell apart, LaTeX quotes.
+_TOKENISED = re.compile(
+    r"(?<=\S)\s[.,!?;:](?=\s|$)|(?<=\w)\s?['’]\s(?:s|t|re|ve|m|ll|d)\b|\s(?:n't|'(?:s|re|ve|m|ll|d))\b|``|''", re.I
+)
+
+
+_SPLIT_CONTRACTION = re.compile(r"(?<=\w)\s?['’]\s(?=(?:s|t|re|ve|m|ll|d)\b)", re.I)
+
+
+_SPLIT_NOT = re.compile(r"(?<=\w)\s(?=n't\b)", re.I)
+
+
+_LATEX_QUOTE = re.compile(r"``|''")
+
+
+_MARKS_AS_STOPS = bytes.maketrans(b",!?;:'", b"......")
+
+
+_MISSING_SPACE = re.compile(r"(?<=[a-z])([.?!])(?=[A-Z][a-z' ])")
+
+
+_DETOKENIZER = MosesDetokenizer("en")
+
+
+_MOST_PASSES = 10
+
+
+def clean_text(text: str) -> str:
+    """Repair text and leave good text alone; the same for training, test and live text.
+
+    Control characters are dropped, white space collapsed, broken encodings and typographic quotes made plain (`ftfy`),
+    and text that shows signs of tokenisation is put together again (`sacremoses`). Letters keep their case.
+    Idempotent: the repairs are repeated until nothing changes.
+    """
+    if _is_plain(text):
+        return text
+    for _ in range(_MOST_PASSES):
+        repaired = _repair(text)
+        if repaired == text:
+            break
+        text = repaired
+    return text
+
+
+def clean_texts(texts: list[str]) -> list[str]:
+    """`clean_text` of each; one look at all of them together where they are plain."""
+    # A text that begins or ends in a space, or is empty, shows as two spaces in a row.
+    if _is_plain(" ".join(texts)):
+        return texts
+    return [clean_text(text) for text in texts]
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a look at the characters tells that there is nothing to repair; most text is so."""
+    if not (text.isascii() and text.isprintable()) or "  " in text or text[:1] == " " or text[-1:] == " ":
+        return False
+    # Without any of these `_TOKENISED` cannot match. Written out, as this is done for all text there is.
+    if b" ." in text.encode().translate(_MARKS_AS_STOPS):
+        return False
+    return not ("' " in text or "''" in text or " n'" in text or " N'" in text or "``" in text)
+
+
+def _repair(text: str) -> str:
+    if not text.isprintable():  # printable text holds neither control characters nor odd white space
+        kept = (" " if char.isspace() else char for char in text if char.isspace() or not _is_control(char))
+        text = "".join(kept)
+    if not text.isascii():
+        text = ftfy.fix_text(text, unescape_html=False, remove_terminal_escapes=False)
+    text = " ".join(text.split())
+    if _TOKENISED.search(text):
+        text = _SPLIT_CONTRACTION.sub("'", _SPLIT_NOT.sub("", _LATEX_QUOTE.sub('"', text)))
+        text = _DETOKENIZER.detokenize(text.split(" "), unescape=False)
+    return text
+
+
+def separate_sentences(text: str) -> str:
+    """Put the space back that DailyDialog lost after a sentence: "too far.Can you" becomes "too far. Can you"."""
+    return _MISSING_SPACE.sub(r"\1 ", text)
+
+
+def _is_control(char: str) -> bool:
+    # Cc: terminal escapes and NULs. Cs: lone surrogates, which no file can hold. Joiners and marks (Cf) are part
+    # of words and emoji in many scripts, so they stay.
+    return unicodedata.category(char) in ("Cc", "Cs")

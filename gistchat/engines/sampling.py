@@ -1,0 +1,119 @@
+"""How the next token is chosen, and when a reply ends: the same rules for every engine, one reply or many."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import (
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from gistchat.errors import UserError
+from gistchat.files import fingerprint
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn.
+
+    Attributes:
+        max_tokens: of a reply, its end token not counted.
+        temperature: 0 takes the likeliest token, and the three below it then mean nothing.
+        top_p: nucleus sampling (Holtzman et al. 2020): the likeliest tokens with this much probability together.
+        top_k: the likeliest so many tokens; 0: all.
+        seed: makes draws repeatable. Each row has a generator of its own, so that a reply does not depend on its batch.
+        repetition_penalty: of tokens that the reply has already (Keskar et al. 2019); 1: none.
+        no_repeat_ngram: word pieces that may not come twice in a reply in this order; 0: no rule.
+        stop: texts that end a reply, and are not part of it.
+        n_best: so many replies are drawn, and the one with the highest mean log-likelihood per token is taken.
+    """
+
+    max_tokens: int = 60
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram: int = 0
+    stop: tuple[str, ...] = ()
+    n_best: int = 1
+
+    @property
+    def draws(self) -> int:
+        """Replies to draw for a prompt: likeliest tokens are the same every time."""
+        return self.n_best if self.temperature > 0 else 1
+
+    def seed_of(self, row: int) -> int | None:
+        """The seed of one row of several."""
+        return None if self.seed is None else int(fingerprint([self.seed, row])[:8], 16)
+
+
+class TokenSampler:
+    """Draws the next token of each of some rows."""
+
+    def __init__(self, sampling: Sampling, rows: Sequence[int]) -> None:
+        """`rows`: their numbers, which their seeds come from."""
+        self.sampling = sampling
+        self.generators = [_generator(sampling.seed_of(row)) for row in rows]
+        self.repetition = LogitsProcessorList()
+        if sampling.repetition_penalty != 1:
+            self.repetition.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+        if sampling.no_repeat_ngram:
+            self.repetition.append(NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram))
+        self.warpers = LogitsProcessorList()
+        if sampling.temperature > 0:
+            self.warpers.append(TemperatureLogitsWarper(sampling.temperature))
+            if sampling.top_k:
+                self.warpers.append(TopKLogitsWarper(sampling.top_k))
+            if sampling.top_p < 1:
+                self.warpers.append(TopPLogitsWarper(sampling.top_p))
+
+    def __call__(self, logits: torch.Tensor, replies: torch.Tensor) -> tuple[list[int], list[float]]:
+        """The next token of each row, and its log-likelihood by the model alone (nats).
+
+        Args:
+            logits: of shape (rows, vocabulary).
+            replies: what the rows have so far, of shape (rows, tokens); all have the same number.
+        Raises:
+            UserError: the model gave something that is not a number.
+        """
+        logits, replies = logits.float(), replies.to(logits.device)
+        scores = self.warpers(replies, self.repetition(replies, logits.clone() if self.repetition else logits))
+        if self.sampling.temperature > 0:
+            probabilities = scores.softmax(-1).cpu()
+            if not torch.isfinite(probabilities).all():
+                raise not_a_number()
+            drawn = [
+                torch.multinomial(row, 1, generator=generator)
+                for row, generator in zip(probabilities, self.generators, strict=True)
+            ]
+            tokens = torch.cat(drawn).to(logits.device)
+        else:
+            tokens = scores.argmax(-1)
+        chosen = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+        if torch.isnan(chosen).any():
+            raise not_a_number()
+        return tokens.tolist(), chosen.tolist()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the rows, by their places."""
+        self.generators = [self.generators[i] for i in rows]
+
+
+def _generator(seed: int | None) -> torch.Generator:
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator
+
+
+def not_a_number() -> UserError:
+    """What to say of a model whose scores are not numbers."""
+    return UserError("the model's output is not a number; its weights are damaged or diverged in training")

@@ -1,0 +1,60 @@
+"""When a reply ends: end tokens, stop texts, length. The same rules for every engine."""
+
+from gistchat.engines.sampling import Sampling
+from gistchat.prompts.format import PromptFormat
+
+UNFINISHED = "\ufffd"  # what bytes decode to that are not a whole character yet
+
+
+class PartialReply:
+    """A reply as it grows, token by token.
+
+    Attributes:
+        ids: its tokens so far, without what ended it.
+        text: what is shown: whole characters, without what ended it.
+        ended: why no token is wanted any more: "end" (an end token or a new speaker's), "stop" (a stop text), "length".
+    """
+
+    def __init__(self, prompt_format: PromptFormat, sampling: Sampling) -> None:
+        self.format, self.sampling = prompt_format, sampling
+        self.ids: list[int] = []
+        self.text = ""
+        self.ended = "" if sampling.max_tokens > 0 else "length"
+        self._nats = 0.0
+        self._scored = 0
+
+    @property
+    def likelihood(self) -> float:
+        """Mean log-likelihood per token (nats), the end token included."""
+        return self._nats / max(self._scored, 1)
+
+    def add(self, token: int, log_likelihood: float = 0.0) -> str:
+        """Take one more token; returns the text that can be shown now and could not before."""
+        self._nats += log_likelihood
+        self._scored += 1
+        if token in self.format.stop_ids:
+            return self._end("end")
+        self.ids.append(token)
+        text = self.format.decode_reply(self.ids)
+        found = [text.find(stop) for stop in self.sampling.stop if stop in text]
+        if found:
+            return self._end("stop", text[: min(found)].rstrip())
+        if len(self.ids) >= self.sampling.max_tokens:
+            return self._end("length")
+        return self._show(text[: len(text) - self._held(text)])
+
+    def _held(self, text: str) -> int:
+        """Characters at the end that wait: unfinished ones, and what may become a stop text."""
+        unfinished = len(text) - len(text.rstrip(UNFINISHED))
+        begun = [n for stop in self.sampling.stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        return max([unfinished, *begun])
+
+    def _end(self, why: str, text: str | None = None) -> str:
+        self.ended = why
+        return self._show(self.format.decode_reply(self.ids).rstrip(UNFINISHED) if text is None else text)
+
+    def _show(self, text: str) -> str:
+        new = text[len(self.text) :]
+        if new:
+            self.text = text
+        return new

@@ -1,0 +1,135 @@
+"""What an evaluation asks: which replies of the test dialogues are scored, and what a model is shown before each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gistchat.dialogue.turns import Dialogue
+from gistchat.errors import UserError
+from gistchat.examples.build import Example, ExampleBuilder, TooLong
+from gistchat.examples.targets import Target, require_dialogues, sample_targets
+from gistchat.progress import say
+from gistchat.recipe.schema import Recipe
+
+WITHOUT_BUDGET = ("last", "full")  # these show nothing, or all that fits the model
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a model is tested with: a context strategy at a budget of tokens; None for those that have none."""
+
+    strategy: str
+    budget: int | None
+
+    def __str__(self) -> str:
+        return self.strategy if self.budget is None else f"{self.strategy}-{self.budget}"
+
+
+@dataclass(frozen=True)
+class Items:
+    """The replies that are scored, the same for every model and condition.
+
+    Attributes:
+        targets: that fit the model under every condition.
+        examples: by condition, aligned with the targets.
+        reused: by condition, how many tokens of each prompt a chat would have in its cache, as the prompt of the
+            answerer's reply before begins with them.
+        left_out: how many the model cannot hold.
+    """
+
+    targets: list[Target]
+    examples: dict[Condition, list[Example]]
+    reused: dict[Condition, list[int]] = field(default_factory=dict)
+    left_out: int = 0
+
+    def first(self, number: int) -> "Items":
+        """So many of them; 0: all."""
+        end = number or None
+        examples = {condition: some[:end] for condition, some in self.examples.items()}
+        reused = {condition: some[:end] for condition, some in self.reused.items()}
+        return Items(self.targets[:end], examples, reused, self.left_out)
+
+
+def conditions(recipe: Recipe) -> list[Condition]:
+    """Every strategy of the recipe at every budget."""
+    config = recipe.evaluate
+    budgets = config.budgets or [recipe.context.budget]
+    free = [Condition(strategy, None) for strategy in config.strategies if strategy in WITHOUT_BUDGET]
+    held = [
+        Condition(strategy, budget)
+        for budget in budgets
+        for strategy in config.strategies
+        if strategy not in WITHOUT_BUDGET
+    ]
+    return free + held
+
+
+def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
+    """The test replies that are scored, the same for every model and strategy.
+
+    Raises:
+        UserError: no reply with enough history, or a strategy that these dialogues cannot serve.
+    """
+    config = recipe.evaluate
+    require_dialogues("test", test)
+    items = sample_targets(test, config.items, recipe.seed, config.min_history, config.turns)
+    if not items:
+        raise UserError(
+            f"no test reply has {config.min_history} turns before it; lower evaluate.min_history or give more dialogues"
+        )
+    if len({item.dialogue.id for item in items}) < 2 and "shuffled" in config.strategies:
+        raise UserError(
+            "the control 'shuffled' needs two test dialogues with enough history: give more dialogues, lower "
+            "evaluate.min_history, raise data.test_share, or leave 'shuffled' out of evaluate.strategies"
+        )
+    if "gold" in config.strategies and (bare := [item for item in items if not item.dialogue.meta.get("gold")]):
+        raise UserError(
+            f"the strategy 'gold' needs dialogues with a summary or personas of their own, and {bare[0].dialogue.id} "
+            f"of {recipe.data.corpus} has none; leave 'gold' out of evaluate.strategies"
+        )
+    return items
+
+
+def build_items(
+    targets: Sequence[Target], wanted: Sequence[Condition], builders: Mapping[int, ExampleBuilder]
+) -> Items:
+    """Examples of every target under every condition; targets that the model cannot hold are left out and counted.
+
+    Args:
+        builders: by budget.
+    """
+    first = next(iter(builders.values()))
+    examples: dict[Condition, list[Example]] = {condition: [] for condition in wanted}
+    reused: dict[Condition, list[int]] = {condition: [] for condition in wanted}
+    kept = []
+    for target in targets:
+        try:
+            built = [builders.get(one.budget, first).build(target, one.strategy) for one in wanted]
+        except TooLong as error:
+            say(f"left out: {error}")
+            continue
+        kept.append(target)
+        for condition, example in zip(wanted, built, strict=True):
+            examples[condition].append(example)
+            reused[condition].append(_reused(example, builders.get(condition.budget, first)))
+    if not kept:
+        raise UserError("every test item is longer than the model takes")
+    return Items(kept, examples, reused, len(targets) - len(kept))
+
+
+def _reused(example: Example, builder: ExampleBuilder) -> int:
+    """How many tokens the prompt shares with that of the answerer's reply before, that reply included."""
+    dialogue, turn = example.target.dialogue, example.target.turn
+    speaker = dialogue.turns[turn].speaker
+    before = [i for i in dialogue.reply_indices() if i < turn and dialogue.turns[i].speaker == speaker]
+    if not before:
+        return 0
+    try:
+        earlier = builder.build(Target(dialogue, before[-1]), example.context.strategy)
+    except TooLong:
+        return 0
+    shared = 0
+    for one, other in zip(earlier.ids, example.prompt[:-1], strict=False):
+        if one != other:
+            break
+        shared += 1
+    return shared

@@ -1,0 +1,105 @@
+"""The planted-fact probe: what was told early in a generated dialogue is asked for late; exact match of the word."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from gistchat.dialogue.turns import Dialogue, Turn
+from gistchat.engines.engine import generate_replies
+from gistchat.engines.sampling import Sampling
+from gistchat.engines.torch_engine import TorchEngine
+from gistchat.evaluate.items import Condition
+from gistchat.evaluate.planted_dialogues import planted_dialogue, remembered
+from gistchat.evaluate.predict import Subject, write_rows
+from gistchat.examples.build import ExampleBuilder
+from gistchat.examples.targets import Target
+from gistchat.files import read_json_lines
+from gistchat.progress import progress, say
+from gistchat.prompts.format import PromptFormat
+
+DISTANCES = (0, 10, 40)  # turns of small talk between the last fact and the question; the dialogues take turns
+ANSWER_TOKENS = 16
+
+
+def probe_targets(number: int, seed: int = 0) -> list[Target]:
+    """So many dialogues that end with a question for one of their facts; its gold reply is the word asked for.
+
+    Each seed has dialogues of its own.
+    """
+    targets = []
+    for i in range(number):
+        name = seed * number + i
+        planted = planted_dialogue(name, DISTANCES[i % len(DISTANCES)])
+        fact = i % len(planted.answers)
+        asked = Turn("user", planted.questions[fact]), Turn("model", planted.answers[fact])
+        targets.append(Target(Dialogue(f"planted-{name}", (*planted.turns, *asked), "planted"), len(planted.turns) + 1))
+    return targets
+
+
+def probe(
+    subject: Subject,
+    prompt_format: PromptFormat,
+    targets: Sequence[Target],
+    wanted: Sequence[Condition],
+    builders: Mapping[int, ExampleBuilder],
+    batch_tokens: int,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    """Greedy answers to every question under every condition; what an earlier run left in `folder` is read back.
+
+    Returns:
+        Rows with `right`: whether the word asked for stands in the answer; `shown`: whether it stood in the prompt.
+    """
+    path = folder / f"{subject.name}-probe.jsonl"
+    stored: dict[str, list[dict[str, Any]]] = {}
+    for row in read_json_lines(path) if path.exists() else []:
+        stored.setdefault(row["condition"], []).append(row)
+    ids = [target.id for target in targets]
+    known = {name: own for name, own in stored.items() if [row["id"] for row in own] == ids}
+    new = [condition for condition in wanted if str(condition) not in known]
+    if not new:
+        say(f"probe {subject.name}: done before, skipped")
+    else:
+        model = subject.load()
+        with progress(f"probe {subject.name}", len(new) * len(targets)) as advance:
+            for condition in new:
+                builder = builders.get(condition.budget, next(iter(builders.values())))
+                known[str(condition)] = _answers(
+                    subject.name, model, prompt_format, targets, condition, builder, batch_tokens, advance
+                )
+                write_rows(path, [row for own in known.values() for row in own])
+    return [row for condition in wanted for row in known[str(condition)]]
+
+
+def _answers(
+    name: str,
+    model: PreTrainedModel,
+    prompt_format: PromptFormat,
+    targets: Sequence[Target],
+    condition: Condition,
+    builder: ExampleBuilder,
+    batch_tokens: int,
+    advance: Callable[[int], None],
+) -> list[dict[str, Any]]:
+    prompts = [builder.build(target, condition.strategy).prompt for target in targets]
+    engine = TorchEngine(model, prompt_format)
+    replies = generate_replies(engine, prompts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
+    return [
+        {
+            "id": target.id,
+            "dialogue": target.dialogue.id,
+            "model": name,
+            "strategy": condition.strategy,
+            "budget": condition.budget,
+            "condition": str(condition),
+            "distance": DISTANCES[i % len(DISTANCES)],
+            "question": target.dialogue.turns[-2].text,
+            "answer": target.gold,
+            "reply": reply.text,
+            "right": bool(remembered((target.gold,), reply.text)),
+            "shown": bool(remembered((target.gold,), prompt_format.tokenizer.decode(prompt))),
+        }
+        for i, (target, prompt, reply) in enumerate(zip(targets, prompts, replies, strict=True))
+    ]

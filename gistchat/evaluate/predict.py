@@ -1,0 +1,229 @@
+"""Stage 4: checkpoint and test dialogues -> predictions.jsonl: likelihood, rank and reply of every item."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from gistchat.engines.engine import generate_replies
+from gistchat.engines.sampling import Sampling
+from gistchat.engines.torch_engine import TorchEngine
+from gistchat.errors import UserError
+from gistchat.evaluate.items import Condition, Items
+from gistchat.evaluate.ranking import draw_others, rank_gold
+from gistchat.examples.build import Example
+from gistchat.examples.targets import Target
+from gistchat.files import atomic_text, read_json_lines
+from gistchat.models.likelihood import score_replies
+from gistchat.progress import progress, say
+from gistchat.prompts.format import PromptFormat, render_gist
+from gistchat.recipe.schema import EvaluateConfig, Recipe
+
+Row = dict[str, Any]
+COMPUTED = ("nats", "rank", "candidates", "reply", "reply_tokens", "seconds", "prefill_seconds")
+PART = 512  # items whose likelihood is computed between two times of writing it down
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under test."""
+
+    name: str  # base | tuned
+    load: Callable[[], PreTrainedModel]  # called only where something is left to compute
+
+
+def predict(
+    subject: Subject, prompt_format: PromptFormat, items: Items, config: EvaluateConfig, folder: Path
+) -> list[Row]:
+    """Score, rank and answer every item under every condition. What was finished is read back from `folder`: whole
+    conditions, or what their rows hold already.
+
+    The likelihood of all conditions is computed together, in batches of similar length. Where conditions come to the
+    same prompt (a short history fits whole), it is computed once, for the first.
+    """
+    paths = {condition: folder / f"{subject.name}-{condition}.jsonl" for condition in items.examples}
+    rows = {condition: read_json_lines(path) if path.exists() else [] for condition, path in paths.items()}
+    known = _Known(row for found in rows.values() for row in found)
+    waiting = []
+    for condition, found in rows.items():
+        if _is_done(found, items.targets, config):
+            say(f"evaluate {subject.name}, {condition}: done before, skipped")
+        else:
+            waiting.append(condition)
+            rows[condition] = _new_rows(subject.name, condition, items, prompt_format)
+            known.fill(rows[condition])
+
+    def keep() -> None:
+        for condition in waiting:
+            write_rows(paths[condition], rows[condition])
+
+    model = subject.load() if waiting else None
+    pairs = [pair for one in waiting for pair in zip(items.examples[one], rows[one], strict=True)]
+    _add_likelihoods(pairs, model, prompt_format, config, f"evaluate {subject.name}, likelihood", keep)
+    for condition in waiting:
+        known.fill(rows[condition])
+        _add_ranks_and_replies(rows[condition], model, prompt_format, items, condition, config, subject.name)
+        known.add(rows[condition])
+        write_rows(paths[condition], rows[condition])
+    return [row for found in rows.values() for row in found]
+
+
+class _Known:
+    """What was computed, by prompt and gold reply: conditions that come to the same ones share it."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._found: dict[Hashable, Row] = {}
+        self.add(rows)
+
+    def add(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            found = self._found.setdefault(_identity(row), {})
+            found |= {name: row[name] for name in COMPUTED if row[name] is not None and name not in found}
+
+    def fill(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            row |= self._found.get(_identity(row), {})
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    with atomic_text(path) as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _identity(row: Row) -> Hashable:
+    """Equal for conditions that come to the same prompt for the same reply."""
+    return row["id"], row["prompt"], row["prompt_tokens"]
+
+
+def _wanted(number: int, config: EvaluateConfig) -> list[str]:
+    """What the row of an item has to hold."""
+    return ["nats"] + ["rank"] * (number < config.rank_items) + ["reply"] * (number < config.reply_items)
+
+
+def _is_done(found: Sequence[Row], targets: Sequence[Target], config: EvaluateConfig) -> bool:
+    """Whether all rows of a condition are there, with all that is asked for."""
+    same = [row["id"] for row in found] == [target.id for target in targets]
+    return same and all(row[name] is not None for i, row in enumerate(found) for name in _wanted(i, config))
+
+
+def _add_likelihoods(
+    pairs: Sequence[tuple[Example, Row]],
+    model: PreTrainedModel,
+    prompt_format: PromptFormat,
+    config: EvaluateConfig,
+    title: str,
+    keep: Callable[[], None],
+) -> None:
+    """Add the likelihood to rows that lack it; `keep` writes down what there is, at most some twenty times."""
+    same: dict[Hashable, tuple[Example, list[Row]]] = {}
+    for example, row in pairs:
+        if row["nats"] is None:
+            same.setdefault(_identity(row), (example, []))[1].append(row)
+    if not same:
+        return
+    new = sorted(same.values(), key=lambda one: -len(one[0].ids))
+    part = max(PART, math.ceil(len(new) / 20))
+    with progress(title, len(new)) as advance:
+        for start in range(0, len(new), part):
+            examples, rows = zip(*new[start : start + part], strict=True)
+            nats = score_replies(model, prompt_format, examples, config.batch_tokens, advance)
+            for value, alike in zip(nats, rows, strict=True):
+                for row in alike:
+                    row["nats"] = value if math.isfinite(value) else None
+            keep()
+            for value, (row, *_) in zip(nats, rows, strict=True):
+                if not math.isfinite(value):
+                    raise UserError(
+                        f"{title}: that of {row['id']}, {Condition(row['strategy'], row['budget'])}, is {value}; the "
+                        "weights are damaged or the training diverged (what was computed before is kept)"
+                    )
+
+
+def _add_ranks_and_replies(
+    rows: Sequence[Row],
+    model: PreTrainedModel,
+    prompt_format: PromptFormat,
+    items: Items,
+    condition: Condition,
+    config: EvaluateConfig,
+    subject: str,
+) -> None:
+    """Add what the rows of one condition lack, which is computed apart from others, as it is timed."""
+    examples = items.examples[condition]
+    ranked = [i for i, row in enumerate(rows) if i < config.rank_items and row["rank"] is None]
+    answered = [i for i, row in enumerate(rows) if i < config.reply_items and row["reply"] is None]
+    if not ranked and not answered:
+        return
+    with progress(f"evaluate {subject}, {condition}", len(ranked) + len(answered)) as advance:
+        others = [draw_others(items.targets[i], items.targets) for i in ranked]
+        places = rank_gold(model, prompt_format, [examples[i] for i in ranked], others, config.batch_tokens, advance)
+        for i, place, texts in zip(ranked, places, others, strict=True):
+            rows[i] |= {"rank": place, "candidates": len(texts) + 1}
+        sampling = Sampling(max_tokens=config.max_reply_tokens)
+        prompts = [examples[i].prompt for i in answered]
+        engine = TorchEngine(model, prompt_format)
+        replies = generate_replies(engine, prompts, sampling, config.batch_tokens, advance)
+        for i, reply in zip(answered, replies, strict=True):
+            rows[i] |= {"reply": reply.text, "reply_tokens": reply.tokens}
+            rows[i] |= {"seconds": reply.seconds, "prefill_seconds": reply.prefill}
+
+
+def _new_rows(model: str, condition: Condition, items: Items, prompt_format: PromptFormat) -> list[Row]:
+    """Of every item under one condition, with nothing computed yet."""
+    return [
+        {
+            "id": example.target.id,
+            "dialogue": example.target.dialogue.id,
+            "turn": example.target.turn,
+            "model": model,
+            "strategy": condition.strategy,
+            "budget": condition.budget,
+            "gist": render_gist(example.context.lines),
+            "boundary": example.context.boundary,
+            "context": [
+                {"role": turn.role, "text": turn.text} for turn in (*example.context.turns, example.context.last)
+            ],
+            "prompt": prompt_format.tokenizer.decode(example.prompt),
+            "prompt_tokens": len(example.prompt),
+            "reused_tokens": reused,
+            "context_tokens": example.context.tokens,
+            "gold": example.target.gold,
+            "gold_tokens": len(example.reply),
+            "gold_bytes": len(example.target.gold.encode()),
+            **dict.fromkeys(COMPUTED),
+        }
+        for example, reused in zip(items.examples[condition], items.reused[condition], strict=True)
+    ]
+
+
+def open_parts(folder: Path, key: str) -> Path:
+    """The folder of rows that were finished under the same `key`, which are not computed again; emptied for another."""
+    parts = folder / "evaluation"
+    if not (parts / key).exists():
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir(parents=True)
+        (parts / key).touch()
+    return parts
+
+
+def what_rows_depend_on(recipe: Recipe) -> Row:
+    """The parts of a recipe that change a row, for the fingerprint of finished ones.
+
+    Strategies and budgets do not: each condition has a file of its own. Nor do numbers of items, which are drawn in
+    the same order, but for the replies that a gold one is ranked among, which are those of the other items.
+    """
+    config = recipe.evaluate
+    return {
+        "seed": recipe.seed,
+        "full": [recipe.context.full_limit, recipe.context.max_turns, recipe.context.summary_share],
+        "summary": [recipe.summary.method, recipe.summary.recency, recipe.summary.model, recipe.summary.prompt],
+        "items": [config.turns, config.min_history],
+        "ranked among": config.items if config.rank_items else 0,
+        "answers": config.max_reply_tokens,
+        "probe": config.probe_items,
+    }

@@ -1,0 +1,272 @@
+"""Memory that rolls: the latest turns word for word, and a gist of those before, made from the gist before that."""
+
+import contextlib
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from gistchat.context.types import MODEL, USER, Costs, Gist, RoleTurn, Sentence
+from gistchat.dialogue.turns import Turn
+from gistchat.errors import UserError
+from gistchat.memory.summarizers.extractive import Job, Update
+
+VERSIONS = 20  # earlier gists that are kept
+LEFT_AFTER_REFRESH = 0.5  # of the window
+
+
+class Summarizer(Protocol):
+    """Whatever makes a new gist of an old one and the turns that left."""
+
+    def update(self, jobs: Sequence[Job]) -> list[Update]: ...
+
+
+@dataclass(frozen=True)
+class Window:
+    """How many tokens of turns stay word for word.
+
+    Attributes:
+        first: as long as there is no gist.
+        high: beside a gist; more than that, and the oldest turns leave.
+        low: until no more than this is left. The gap keeps the gist from changing at every turn.
+    """
+
+    first: int
+    high: int
+    low: int
+
+    @classmethod
+    def of_budget(cls, budget: int, share: float) -> "Window":
+        """The window beside a gist that has this share of a budget."""
+        high = budget - int(budget * share)
+        return cls(budget, high, int(high * LEFT_AFTER_REFRESH))
+
+
+class Version(NamedTuple):
+    """A gist and the lines that were pinned beside it."""
+
+    gist: Gist
+    pinned: tuple[Sentence, ...]
+
+
+class RollingMemory:
+    """A gist, and the turns since its end. Memory and work per turn do not grow with the dialogue.
+
+    Attributes:
+        gist: of turns 0..gist.end-1, without the pinned lines.
+        window: the turns since, oldest first.
+        pinned: lines that stay word for word.
+        versions: earlier gists with their pinned lines, oldest first, at most `VERSIONS`.
+    """
+
+    def __init__(self, window: Window, cost: Callable[[Turn], int], name: str) -> None:
+        """
+        Args:
+            cost: tokens of a turn in the prompt.
+            name: of the summarizer, for the gist's record.
+        """
+        self.limits, self.cost, self.name = window, cost, name
+        self.gist = Gist(made_by=name)
+        self.versions: deque[Version] = deque(maxlen=VERSIONS)
+        self.pinned: tuple[Sentence, ...] = ()
+        self.window: deque[Turn] = deque()
+        self._costs: deque[int] = deque()
+        self._total = 0
+
+    @property
+    def turns(self) -> int:
+        """How many turns were seen."""
+        return self.gist.end + len(self.window)
+
+    def add(self, turn: Turn) -> None:
+        """Take notice of what was said."""
+        self.window.append(turn)
+        self._costs.append(self.cost(turn))
+        self._total += self._costs[-1]
+
+    def overflow(self) -> Job | None:
+        """What is to be summarised now; None while the window holds all."""
+        has_gist = self.gist.sentences or self.pinned
+        if self._total <= (self.limits.high if has_gist else self.limits.first):
+            return None
+        left, leaving = self._total, 0
+        for cost in itertools.islice(self._costs, len(self._costs) - self._kept()):
+            if left <= self.limits.low:
+                break
+            left -= cost
+            leaving += 1
+        return Job(self.gist.sentences, tuple(self.window)[:leaving], self.gist.end)
+
+    def _kept(self) -> int:
+        """Of the latest exchange, the turns that stay word for word as they fit: a reply answers what was just said."""
+        latest = tuple(self._costs)[-2:]
+        return next((len(latest) - i for i in range(len(latest)) if sum(latest[i:]) <= self.limits.high), 0)
+
+    def accept(self, job: Job, update: Update) -> bool:
+        """Let the turns of a job go for its summary; False, and nothing changes, where that lost all there was."""
+        if job.gist and not update.sentences:
+            return False
+        digest = self.gist.digest
+        for turn in job.turns:
+            digest = chained(digest, turn)
+        made_by = f"textrank instead of {self.name}: {update.fell_back}" if update.fell_back else self.name
+        gist = Gist(update.sentences, self.gist.end + len(job.turns), digest, made_by)
+        left = deque(itertools.islice(self.window, len(job.turns), None))
+        costs = deque(itertools.islice(self._costs, len(job.turns), None))
+        self.versions.append(Version(self.gist, self.pinned))
+        # All at once, so that a Ctrl-C in the middle leaves nothing that does not belong together.
+        self.gist, self.window, self._costs, self._total = gist, left, costs, sum(costs)
+        return True
+
+    def refresh(self, summarizer: Summarizer) -> str:
+        """Summarise what no longer fits; returns why the extractive summarizer had to, if it had.
+
+        Raises:
+            UserError: the summarizer failed, or left nothing of the gist; the gist and the turns are as they were.
+        """
+        fell_back = ""
+        while job := self.overflow():
+            [update] = summarizer.update([job])
+            fell_back = update.fell_back or fell_back
+            if not self.accept(job, update):
+                raise UserError("it would have been empty")
+        return fell_back
+
+    def current(self) -> Gist:
+        """The gist with its pinned lines, which come first."""
+        return replace(self.gist, sentences=self.pinned + self.gist.sentences)
+
+    def edit(self, text: str) -> None:
+        """Put a text of one's own in the place of the gist; it stays word for word, later turns are summarised after
+        it."""
+        self._replace(Gist((), self.gist.end, self.gist.digest, "hand"), (Sentence(-1, "", text),))
+
+    def pin(self, line: Sentence) -> None:
+        """Keep a line word for word, one of the gist or one's own."""
+        if line not in self.pinned:
+            sentences = tuple(other for other in self.gist.sentences if other != line)
+            self._replace(replace(self.gist, sentences=sentences), (*self.pinned, line))
+
+    def unpin(self, number: int) -> Sentence:
+        """Let go of a pinned line, by its place; returns it."""
+        line = self.pinned[number]
+        self._replace(self.gist, self.pinned[:number] + self.pinned[number + 1 :])
+        return line
+
+    def back_to(self, number: int, turns: Sequence[Turn]) -> None:
+        """Go back to an earlier version, 1 being the latest, with what was pinned then; later ones are dropped.
+
+        Args:
+            turns: the whole dialogue; those after the version's end are in the window again.
+        """
+        for _ in range(number):
+            self.gist, self.pinned = self.versions.pop()
+        self._hear_again(turns)
+
+    def rewind(self, turns: Sequence[Turn], summarizer: Summarizer | None = None) -> bool:
+        """Go on from what the dialogue is now, after turns of it were edited or taken back.
+
+        The latest version that covers only turns as they are now takes over; turns after it are in the window again.
+
+        Args:
+            turns: the whole dialogue.
+            summarizer: makes gists anew, step by step, of turns that do not fit into the window; without one, all stay
+                in it until the next refresh.
+        Returns:
+            Whether the gist had to go, as it covered something that changed.
+        """
+        digests = dict(_digests(turns))
+        fits = self._covers(self.gist, digests)
+        if not fits:
+            while self.versions and not self._covers(self.versions[-1].gist, digests):
+                self.versions.pop()
+            self.gist = self.versions.pop().gist if self.versions else Gist(made_by=self.name)
+        self._hear_again(turns, None if fits else summarizer)
+        return not fits
+
+    def _hear_again(self, turns: Sequence[Turn], summarizer: Summarizer | None = None) -> None:
+        self.window.clear()
+        self._costs.clear()
+        self._total = 0
+        for turn in turns[self.gist.end :]:
+            self.add(turn)
+            if summarizer:
+                with contextlib.suppress(UserError):  # the turns stay in the window; the next refresh tries again
+                    self.refresh(summarizer)
+
+    @staticmethod
+    def _covers(gist: Gist, digests: dict[int, str]) -> bool:
+        return digests.get(gist.end) == gist.digest
+
+    def _replace(self, gist: Gist, pinned: tuple[Sentence, ...] | None = None) -> None:
+        self.versions.append(Version(self.gist, self.pinned))
+        self.gist = gist
+        if pinned is not None:
+            self.pinned = pinned
+
+
+def turn_cost(costs: Costs) -> Callable[[Turn], int]:
+    """What a turn costs in a prompt, whoever answers."""
+    return lambda turn: max(costs.turn_cost(RoleTurn(role, turn.text, 0)) for role in (USER, MODEL))
+
+
+def chained(digest: str, turn: Turn) -> str:
+    """The digest of some turns and one more: constant work, and no turn can change unnoticed."""
+    return hashlib.sha256(f"{digest}\x1e{turn.speaker}\x1f{turn.text}".encode()).hexdigest()[:16]
+
+
+def _digests(turns: Sequence[Turn]) -> Iterator[tuple[int, str]]:
+    """(k, digest of the first k turns), from none to all."""
+    digest = ""
+    yield 0, digest
+    for k, turn in enumerate(turns, 1):
+        digest = chained(digest, turn)
+        yield k, digest
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The gists that a dialogue's memory goes through: (turns that had been said, the gist from then on)."""
+
+    gists: tuple[tuple[int, Gist], ...]
+
+    def at(self, turns: int) -> Gist:
+        """The gist as it was when so many turns had been said."""
+        return next((gist for said, gist in reversed(self.gists) if said <= turns), Gist())
+
+
+def chains(
+    dialogues: Sequence[Sequence[Turn]], memory: Callable[[], RollingMemory], summarizer: Summarizer
+) -> tuple[list[Chain], list[str]]:
+    """The chains of some dialogues, side by side, so that the summarizer gets as many jobs at once as there are
+    dialogues; and why the extractive one had to take over, each time that it did.
+
+    The last turn of a dialogue is never summarised.
+    """
+    memories = [memory() for _ in dialogues]
+    gists: list[list[tuple[int, Gist]]] = [[] for _ in dialogues]
+    fell_back: list[str] = []
+    waiting = list(range(len(dialogues)))
+    while waiting:
+        jobs = {i: job for i in waiting if (job := _next_job(memories[i], dialogues[i])) is not None}
+        waiting = list(jobs)
+        for (i, job), update in zip(jobs.items(), summarizer.update(list(jobs.values())) if jobs else [], strict=True):
+            if update.fell_back:
+                fell_back.append(update.fell_back)
+            if memories[i].accept(job, update):
+                gists[i].append((memories[i].turns, memories[i].gist))
+            else:
+                memories[i].accept(job, Update(job.gist))  # nothing in these turns: the gist stays as it is
+    return [Chain(tuple(found)) for found in gists], fell_back
+
+
+def _next_job(memory: RollingMemory, turns: Sequence[Turn]) -> Job | None:
+    """Let a memory hear turns until it has to summarise; None at the end."""
+    while True:
+        if job := memory.overflow():
+            return job
+        if memory.turns >= len(turns) - 1:
+            return None
+        memory.add(turns[memory.turns])

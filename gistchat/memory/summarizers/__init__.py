@@ -1,0 +1,1 @@
+"""Summarizers: those that pick sentences, and those whose model writes."""

@@ -1,0 +1,197 @@
+"""Extractive summaries of every prefix of a dialogue.
+
+A prefix is the first k turns. What is stored is the best part of a ranking of its sentences, longer than the budget:
+a context takes the best that fit (`context.build_context`), so one ranking serves every budget up to its own, and a
+long sentence at its top leaves something for a smaller one.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nupunkt import sent_tokenize
+
+from gistchat.context.types import Sentence
+from gistchat.dialogue.turns import Turn
+from gistchat.memory.summarizers.rankers import lexrank_prefixes, lsa_prefixes, mmr, word_counts
+from gistchat.memory.summarizers.textrank import textrank_prefixes
+
+# How sentences are ranked; `lead` and `recent` take them as they come.
+METHODS = {
+    "textrank": textrank_prefixes,
+    "lexrank": lexrank_prefixes,
+    "lsa": lsa_prefixes,
+    "mmr": textrank_prefixes,  # picked again, for what was not said yet
+    "lead": None,
+    "recent": None,
+}
+LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, in the tokenizers looked at
+RESERVE = 3  # how many times the budget a ranking holds
+
+_MAY_END = re.compile(r"[.!?…。！？][^\w\s]*\s")
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+# Function words and chat filler. Sentences of nothing else carry no gist, so rankings leave them out.
+STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="utf-8").split())
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """The summaries of all prefixes of one dialogue.
+
+    Attributes:
+        sentences: all sentences of the dialogue, in order.
+        picks: `picks[k]` are the indices of the sentences that may stand for turns 0..k-1, best first.
+    """
+
+    sentences: tuple[Sentence, ...]
+    picks: tuple[tuple[int, ...], ...]
+
+    def of_prefix(self, turns: int) -> list[Sentence]:
+        """The best sentences of the first `turns` turns, best first, of about `RESERVE` times the budget."""
+        return [self.sentences[i] for i in self.picks[turns]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a summarizer is asked for: a gist that takes in the turns that left the verbatim window.
+
+    Attributes:
+        gist: the one so far.
+        turns: that left since.
+        first: index of the first of these in the dialogue.
+    """
+
+    gist: tuple[Sentence, ...]
+    turns: tuple[Turn, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """A new gist, and why the extractive summarizer had to make it where another was asked."""
+
+    sentences: tuple[Sentence, ...]
+    fell_back: str = ""
+
+
+@dataclass
+class Extractor:
+    """Gists of the best sentences of the gist before and of the turns that left: the same work however long ago the
+    dialogue began.
+
+    Attributes:
+        method: one of `METHODS`.
+        budget: tokens of a gist, speaker labels included; `count` counts them.
+        recency: as in `summarize_prefixes`.
+    """
+
+    method: str
+    budget: int
+    count: Callable[[list[str]], list[int]]
+    recency: float = 1.0
+
+    def update(self, jobs: Sequence[Job]) -> list[Update]:
+        return [Update(self._extract([*job.gist, *split_sentences(job.turns, job.first)])) for job in jobs]
+
+    def _extract(self, sentences: list[Sentence]) -> tuple[Sentence, ...]:
+        """The best sentences that fit the budget, in their order."""
+        words = [content_words(sentence.text) for sentence in sentences]
+        at = np.array([sentence.turn for sentence in sentences], dtype=int)
+        [order] = _orders(self.method, words, np.array([len(sentences)]), at, self.recency)
+        costs = [tokens + LABEL_TOKENS for tokens in self.count([sentence.text for sentence in sentences])]
+        left = self.budget
+        chosen: list[int] = []
+        texts: set[str] = set()
+        for i in order.tolist():
+            text = sentences[i].text.lower()
+            if costs[i] <= left and text not in texts:
+                chosen.append(i)
+                texts.add(text)
+                left -= costs[i]
+        return tuple(sentences[i] for i in sorted(chosen))
+
+
+def split_sentences(turns: Sequence[Turn], first: int = 0) -> list[Sentence]:
+    """Sentences with their speaker and turn index, counted from `first`."""
+    return [
+        Sentence(number, turn.speaker, text)
+        for number, turn in enumerate(turns, first)
+        for text in _sentences(turn.text)
+        if text.strip()
+    ]
+
+
+def _sentences(text: str) -> list[str]:
+    """Most chat turns are one sentence, which a look tells a hundred times faster than the tokenizer."""
+    return sent_tokenize(text) if _MAY_END.search(text) else [text]
+
+
+def summarize_prefixes(
+    turns: Sequence[Turn],
+    method: str,
+    budget: int,
+    count: Callable[[list[str]], list[int]],
+    recency: float = 1.0,
+) -> Summaries:
+    """Summaries of the prefixes of 0, 1, ... len(turns) - 1 turns (the last turn is never summarised).
+
+    Args:
+        method: one of `METHODS`.
+        budget: the largest budget in tokens that the rankings are to serve, speaker labels included.
+        count: token counts of texts, by the model's own tokenizer.
+        recency: a sentence's score is multiplied by this for every turn that it lies back; 1 favours none.
+    """
+    sentences = split_sentences(turns[:-1])
+    costs = [tokens + LABEL_TOKENS for tokens in count([sentence.text for sentence in sentences])]
+    at = np.array([sentence.turn for sentence in sentences], dtype=int)
+    # ends[k]: how many sentences the first k turns hold.
+    ends = np.searchsorted(at, np.arange(len(turns)))
+    orders = _orders(method, [content_words(sentence.text) for sentence in sentences], ends, at, recency)
+    picks = tuple(_take(order, costs, sentences, budget) for order in orders)
+    return Summaries(tuple(sentences), picks)
+
+
+def _orders(
+    method: str, words: list[list[str]], ends: np.ndarray, turns: np.ndarray, recency: float
+) -> Iterator[np.ndarray]:
+    """The sentences of each prefix, best first; equal scores in order of position.
+
+    Args:
+        words: content words of each sentence.
+        turns: the turn of each sentence.
+    """
+    if method in ("lead", "recent"):
+        yield from (np.arange(end)[:: 1 if method == "lead" else -1] for end in ends)
+        return
+    says_something = np.array([bool(found) for found in words], dtype=bool)
+    counts = word_counts(words) if method == "mmr" else None
+    for end, scores in zip(ends, METHODS[method](words, ends), strict=True):
+        if recency != 1.0 and end:
+            scores = scores * recency ** (turns[end - 1] - turns[:end])
+        if counts is not None:
+            scores = mmr(scores, counts[:end])
+        order = np.argsort(-scores.round(9), kind="stable")
+        yield order[says_something[order]]
+
+
+def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
+    """The best sentences, each within the budget; one that says the same words as a better one is left out."""
+    left = RESERVE * budget
+    chosen: list[int] = []
+    texts: set[str] = set()
+    for i in order.tolist():
+        if left <= 0:
+            break
+        text = sentences[i].text.lower()
+        if costs[i] <= budget and text not in texts:
+            chosen.append(i)
+            texts.add(text)
+            left -= costs[i]
+    return tuple(chosen)
+
+
+def content_words(text: str) -> list[str]:
+    """Lower-case words without function words and chat filler."""
+    return [word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]

@@ -1,0 +1,98 @@
+"""Does a summary say what its source said? Names and numbers that occur there, and the guards on written summaries."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from gistchat.memory.summarizers.extractive import STOP_WORDS
+
+_TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
+_SENTENCE_END = re.compile(r"[.!?:]['\"”’)]*\s*$|\n\s*$")
+# Capitalised anywhere in English, and names of nobody.
+NOT_NAMES = frozenset(
+    ["i", "i'm", "i'll", "i've", "i'd", "ok", "mr", "mrs", "ms", "dr", "user", "you", "assistant", "person", "speaker"]
+)
+
+LONG_COPY = 5  # words in a row
+MOST_COPIED = 0.8  # of a summary's words, in such rows
+REPEATED_WORDS = 4  # a run of so many words
+MOST_REPEATS = 3  # that stands so often
+
+
+def names_and_numbers(text: str) -> list[str]:
+    """Numbers, and words that are capitalised inside a sentence, in lower case; in order, with repetition.
+
+    The first word of a sentence is capitalised whatever it is, so it counts only where the same word also stands
+    capitalised inside one, or another capitalised word follows and it is no function word. This misses some names, and
+    takes few plain words for one.
+    """
+    inside, first = [], []
+    words = list(_TOKEN.finditer(text))
+    for number, found in enumerate(words):
+        word = found[0]
+        if word[0].isdigit():
+            inside.append((number, word))
+        elif word[0].isupper() and _bare(word) not in NOT_NAMES:
+            begins = number == 0 or _SENTENCE_END.search(text, words[number - 1].end(), found.start()) is not None
+            begins = begins or "\n" in text[words[number - 1].end() : found.start()]
+            (first if begins else inside).append((number, word))
+    sure = {_bare(word) for _, word in inside}
+    places = {number for number, _ in inside}
+    first = [(number, word) for number, word in first if _bare(word) not in STOP_WORDS]
+    kept = inside + [(number, word) for number, word in first if _bare(word) in sure or number + 1 in places]
+    return [_bare(word) for _, word in sorted(kept)]
+
+
+def _bare(word: str) -> str:
+    """A name without the ending of the possessive, in lower case."""
+    return re.sub(r"['’]s$", "", word.lower())
+
+
+def unsupported(summary: str, source: str) -> list[str]:
+    """Names and numbers of a summary that its source does not hold, in whatever case."""
+    there = {_bare(word) for word in _TOKEN.findall(source)}
+    return [item for item in names_and_numbers(summary) if item not in there]
+
+
+def faithfulness(pairs: Iterable[tuple[str, str]]) -> list[tuple[int, int]]:
+    """(supported, all) names and numbers of each (summary, source)."""
+    counts = []
+    for summary, source in pairs:
+        found = len(names_and_numbers(summary))
+        counts.append((found - len(unsupported(summary, source)), found))
+    return counts
+
+
+def fault(summary: str, source: str) -> str:
+    """Why a written summary cannot be trusted to stand for its source; empty where it can.
+
+    Returns:
+        empty | longer than its source | copies its source | repeats itself | names X, which the source does not
+    """
+    words, given = _words(summary), _words(source)
+    if not words:
+        return "empty"
+    if len(words) > len(given):
+        return "longer than its source"
+    if _copied(words, given) > MOST_COPIED:
+        return "copies its source"
+    runs = Counter(zip(*(words[i:] for i in range(REPEATED_WORDS)), strict=False))
+    if max(runs.values(), default=0) >= MOST_REPEATS:
+        return "repeats itself"
+    if strangers := unsupported(summary, source):
+        return f"names {strangers[0]}, which the source does not"
+    return ""
+
+
+def _words(text: str) -> list[str]:
+    return [word.lower() for word in _TOKEN.findall(text)]
+
+
+def _copied(words: list[str], given: list[str]) -> float:
+    """The share of `words` that stand in runs of `LONG_COPY` words which `given` has, too."""
+    runs = set(zip(*(given[i:] for i in range(LONG_COPY)), strict=False))
+    copied = set()
+    for start in range(len(words) - LONG_COPY + 1):
+        if tuple(words[start : start + LONG_COPY]) in runs:
+            copied.update(range(start, start + LONG_COPY))
+    return len(copied) / len(words)

@@ -1,0 +1,126 @@
+"""Summaries by a language model: one that runs here, or any OpenAI-compatible endpoint."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jinja2
+import torch
+from jinja2.sandbox import SandboxedEnvironment
+from transformers import GenerationConfig
+
+from gistchat.engines.openai_client import ChatClient
+from gistchat.errors import UserError
+from gistchat.memory.summarizers.abstractive import Request
+from gistchat.models.base import Base, load_model, load_tokenizer, model_limit
+from gistchat.models.likelihood import length_batches
+from gistchat.models.resolve import resolve_base
+from gistchat.recipe.schema import ModelConfig
+
+KNOWN = "{{ dialogue }}, {{ summary }} and {{ words }}"
+MARK = "a line of dialogue"
+DEFAULT_PROMPT = Path(__file__).with_name("prompt.txt")
+WORDS_PER_TOKEN = 0.7  # English; what a model is asked for in words, so that it stays within its tokens
+BATCH_TOKENS = 4096
+REPETITION_PENALTY = 1.1  # small models repeat themselves without it
+
+ENDPOINT_ROOM = 3000  # tokens of a request, as about every hosted model takes
+CHARACTERS_PER_TOKEN = 3  # a careful guess, as an endpoint does not tell how it counts
+AT_ONCE = 4  # requests
+
+
+class Prompt:
+    """A Jinja template with `dialogue` in it, and `summary` (so far, perhaps empty) and `words` where wanted."""
+
+    def __init__(self, path: str, budget: int) -> None:
+        """Raises UserError: no such file, not a template, or no {{ dialogue }} in it."""
+        self.words = max(int(budget * WORDS_PER_TOKEN), 5)
+        file = Path(path).expanduser() if path else DEFAULT_PROMPT
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+            self.template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(text)
+            self.fill(Request("", ""))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: cannot be read as a prompt ({getattr(error, 'strerror', 'not UTF-8')})") from None
+        except jinja2.TemplateError as error:
+            line = getattr(error, "lineno", None)
+            raise UserError(f"{file}{f':{line}' if line else ''}: {error}; a prompt knows {KNOWN}") from None
+        if MARK not in self.fill(Request("", MARK)):
+            raise UserError(f"{file}: the prompt does not say where the dialogue goes; write {{{{ dialogue }}}} there")
+
+    def fill(self, request: Request) -> str:
+        return self.template.render(summary=request.summary, dialogue=request.dialogue, words=self.words).strip()
+
+
+class LocalWriter:
+    """Greedy summaries by a causal model with a chat template: the packaged one, a hub id or a folder."""
+
+    def __init__(self, source: str, budget: int, prompt: str) -> None:
+        """Raises UserError: no such model, one without a chat template, or a prompt that cannot be used."""
+        base: Base = resolve_base(ModelConfig(name=source), 0)
+        self.tokenizer = load_tokenizer(base)
+        if not self.tokenizer.chat_template:
+            raise UserError(f"{source}: no chat template, so it takes no instructions; give a chat model")
+        self.model = load_model(base)
+        self.budget, self.prompt = budget, Prompt(prompt, budget)
+        self.room = model_limit(self.model.config) - budget - len(self._ids(Request("", "")))
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        if not texts:
+            return []
+        found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return [len(ids) for ids in found["input_ids"]]
+
+    def write(self, requests: Sequence[Request]) -> list[str]:
+        prompts = [self._ids(request) for request in requests]
+        written = [""] * len(prompts)
+        for batch in length_batches([len(ids) + self.budget for ids in prompts], BATCH_TOKENS):
+            for i, ids in zip(batch, self._continue([prompts[i] for i in batch]), strict=True):
+                written[i] = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return written
+
+    @torch.inference_mode()
+    def _continue(self, prompts: Sequence[list[int]]) -> list[list[int]]:
+        """What the model adds to each prompt of a batch."""
+        longest, end = max(map(len, prompts)), self.tokenizer.eos_token_id
+        empty = [longest - len(prompt) for prompt in prompts]
+        ids = torch.tensor([[end] * count + prompt for count, prompt in zip(empty, prompts, strict=True)])
+        mask = (torch.arange(longest) >= torch.tensor(empty)[:, None]).long()
+        config = GenerationConfig(
+            max_new_tokens=self.budget,
+            do_sample=False,
+            repetition_penalty=REPETITION_PENALTY,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        device = self.model.device
+        output = self.model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config)
+        return output[:, longest:].tolist()  # the end tokens at their ends are not decoded
+
+    def _ids(self, request: Request) -> list[int]:
+        messages = [{"role": "user", "content": self.prompt.fill(request)}]
+        try:
+            return self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
+            )
+        except jinja2.TemplateError as error:
+            raise UserError(f"the model's chat template takes no user message alone ({error})") from None
+
+
+class EndpointWriter:
+    """Summaries by an OpenAI-compatible endpoint."""
+
+    def __init__(self, url: str, model: str, budget: int, prompt: str) -> None:
+        """Raises UserError: no address, or package openai is missing."""
+        self.endpoint, self.budget, self.prompt = ChatClient(url, model), budget, Prompt(prompt, budget)
+        self.room = ENDPOINT_ROOM
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) // CHARACTERS_PER_TOKEN + 1 for text in texts]
+
+    def write(self, requests: Sequence[Request]) -> list[str]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(self._ask, requests))
+
+    def _ask(self, request: Request) -> str:
+        return self.endpoint.ask([{"role": "user", "content": self.prompt.fill(request)}], self.budget)

@@ -1,0 +1,154 @@
+"""Stage 2: summaries of dialogues, on disk, keyed by content, summarizer and settings."""
+
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from gistchat.context.types import Gist, Sentence
+from gistchat.dialogue.turns import Dialogue
+from gistchat.errors import UserError
+from gistchat.files import fingerprint
+from gistchat.memory.rolling import Chain
+from gistchat.memory.summarizers.extractive import METHODS, Summaries, split_sentences
+from gistchat.memory.workers import ENGINES, Chunk, Settings
+from gistchat.progress import progress, say
+from gistchat.prompts.format import PromptFormat
+from gistchat.recipe.schema import ContextConfig, SummaryConfig
+
+VERSION = 4  # raise it when a summarizer's output changes
+CHUNK = 50  # dialogues written, and so at most lost, at a time
+
+
+class SummaryStore:
+    """One JSONL file per summarizer and settings; a line holds all summaries of one dialogue.
+
+    Lines are only ever appended. A line torn by a kill does not count; the next one is written over it.
+    """
+
+    def __init__(
+        self, folder: Path, config: SummaryConfig, context: ContextConfig, prompt_format: PromptFormat, key: str
+    ) -> None:
+        """
+        Args:
+            prompt_format: of the dialogue model; its tokenizer counts, and it says what a turn costs.
+            key: the tokenizer's fingerprint.
+        """
+        self.config, self.context, self.format = config, context, prompt_format
+        self.written = config.method not in METHODS
+        settings: list[Any] = [VERSION, dataclasses.asdict(config), context.budget, key]
+        if self.written:
+            settings += [context.summary_share, prompt_format.name]
+        else:  # what only written summaries mind
+            settings[1] = {name: settings[1][name] for name in ("method", "recency")}
+        self.path = folder / f"{config.method}-{context.budget}-{fingerprint(settings)}.jsonl"
+        self._lines: dict[str, tuple[int, int]] = {}  # content hash -> (offset, length) of its line
+        self._end = 0  # where the last whole line that was seen ends
+        self._index()
+
+    def _index(self) -> None:
+        """Remember where each line is that was added since the last look; the texts stay on disk."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._end)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                # A line begins {"key": "<12 hex digits>"; reading just that keeps opening fast.
+                if not line.startswith(b'{"key": "'):
+                    number = len(self._lines) + 1
+                    raise UserError(f"{self.path}:{number}: not a summary line; delete the file to make it again")
+                self._lines[line[9:21].decode()] = (self._end, len(line))
+                self._end += len(line)
+
+    def __contains__(self, dialogue: Dialogue) -> bool:
+        return dialogue.content_hash in self._lines
+
+    def get(self, dialogue: Dialogue) -> "Summaries | Written":
+        """The stored summaries of a dialogue. Raises UserError when there are none or the line is damaged."""
+        try:
+            offset, length = self._lines[dialogue.content_hash]
+        except KeyError:
+            raise UserError(
+                f"no {self.config.method} summaries of dialogue {dialogue.id}: run gistchat summarize"
+            ) from None
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            line = file.read(length)
+        try:
+            value = json.loads(line)
+            if self.written:
+                return Written(dialogue, _read_chain(value["gists"]))
+            sentences = tuple(Sentence(turn, dialogue.turns[turn].speaker, text) for turn, text in value["sentences"])
+            return Summaries(sentences, tuple(tuple(pick) for pick in value["picks"]))
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise UserError(
+                f"{self.path}: damaged summary of {dialogue.id}; delete the file to make it again"
+            ) from None
+
+    def add(self, dialogues: Sequence[Dialogue], engine: str = "local") -> int:
+        """Summarise what is not stored yet; returns how many dialogues that was.
+
+        Args:
+            engine: local (the cores of this machine) | ray (those of a cluster); both write the same bytes.
+        Raises:
+            UserError: a summarizer that cannot be had, or that fails; what was finished is stored.
+        """
+        if all(dialogue in self for dialogue in dialogues):
+            return 0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_suffix(".lock")):  # another run may be adding to the same file
+            self._index()
+            missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
+            fell_back: Counter[str] = Counter()
+            title = f"summarize ({self.config.method})"
+            with (
+                progress(title, len(dialogues), len(dialogues) - len(missing)) as advance,
+                self.path.open("ab") as file,
+            ):
+                file.truncate(self._end)
+                for chunk in self.in_chunks(missing, engine):
+                    file.write(chunk.lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    fell_back.update(chunk.fell_back)
+                    self._index()
+                    advance(chunk.dialogues)
+        if fell_back:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in fell_back.most_common())
+            say(f"summarize: {fell_back.total()} summaries refused, extractive ones in their place ({reasons})")
+        return len(missing)
+
+    def in_chunks(self, missing: list[Dialogue], engine: str) -> Iterator[Chunk]:
+        parts = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+        settings = Settings(self.config, self.context, self.format.name, self.format.tokenizer)
+        return ENGINES[engine](settings, parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """The gists that a writer made as the dialogue went on, and the sentences that were said since each."""
+
+    dialogue: Dialogue
+    chain: Chain
+
+    def of_prefix(self, turns: int) -> list[Sentence]:
+        """The gist as it was when so many turns had been said, then the sentences since its end, latest first."""
+        gist = self.chain.at(turns)
+        since = split_sentences(self.dialogue.turns[gist.end : turns], gist.end)
+        return [*gist.sentences, *reversed(since)]
+
+
+def _read_chain(gists: list[Any]) -> Chain:
+    return Chain(
+        tuple(
+            (said, Gist(tuple(Sentence(*line[:3], tuple(line[3])) for line in lines), end, digest, made_by))
+            for said, end, digest, made_by, lines in gists
+        )
+    )

@@ -1,0 +1,79 @@
+"""Base models: the packaged one, hub ids, local folders, and GPT-2 from scratch."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as hf_logging
+
+from gistchat.errors import UserError
+from gistchat.files import fingerprint
+from gistchat.models.cpu_speedups import fuse_activations
+from gistchat.models.hub import load_error, reachable
+
+hf_logging.disable_progress_bar()  # its bars for reading and writing files run into ours
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model that can be loaded with `from_pretrained(source)`; `identity` changes when its weights do."""
+
+    source: str
+    identity: str
+
+
+def device() -> str:
+    """Where models run."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
+    """The base model's tokenizer. Raises UserError when there is none, or one of another model."""
+    source = reachable(base.source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        rows = AutoConfig.from_pretrained(source).get_text_config().vocab_size
+    except Exception as error:
+        # Damaged files raise whatever the parser stumbled over.
+        raise load_error(base.source, error) from None
+    if not tokenizer("hello", add_special_tokens=False)["input_ids"]:
+        raise UserError(f"{base.source}: no tokenizer in this folder (tokenizer.json, or vocab.json and merges.txt)")
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{base.source}: the tokenizer has {len(tokenizer):,} tokens, the model knows {rows:,}: not a pair"
+        )
+    return tokenizer
+
+
+def load_model(base: Base) -> PreTrainedModel:
+    """The base model's weights in 32-bit floats, in evaluation mode, on the GPU where there is one."""
+    source = reachable(base.source)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval().to(device())
+    except Exception as error:
+        # safetensors and the hub client raise types of their own; all mean that these weights cannot be had.
+        raise load_error(base.source, error) from None
+    fuse_activations(model)
+    # LoRA checkpoints carry this name to other machines, so it must not be the hub cache's folder.
+    model.name_or_path = model.config.name_or_path = base.source
+    return model
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Equal for tokenizers that cut text alike, as far as vocabulary and special tokens tell."""
+    return fingerprint([sorted(tokenizer.get_vocab().items())])
+
+
+def model_limit(model_config: object) -> int:
+    """The longest input in tokens."""
+    for name in ("max_position_embeddings", "n_positions"):
+        limit = getattr(model_config, name, None)
+        if limit:
+            return int(limit)
+    return 2048

@@ -1,0 +1,141 @@
+"""What is in a checkpoint folder.
+
+The folder loads with plain transformers (full) or peft (LoRA) and holds the tokenizer; `gistchat.json` beside the
+weights says which prompt format, recipe, data, versions and seed it was made with.
+"""
+
+import dataclasses
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from gistchat.errors import UserError
+from gistchat.files import atomic_folder, file_hash, read_json, recover_folder, write_json
+from gistchat.models.base import device, load_model, load_tokenizer
+from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.resolve import resolve_base
+from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.make import make_format
+from gistchat.recipe.load import recipe_from_dict
+from gistchat.recipe.schema import Recipe
+
+METADATA = "gistchat.json"
+
+
+PACKAGED = Path(__file__).with_name("adapter")  # the adapter that comes with gistchat, for the packaged base
+
+
+PACKAGES = ("gistchat", "torch", "transformers", "peft", "tokenizers", "numpy", "nupunkt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model, ready to answer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    format: PromptFormat
+    recipe: Recipe
+    metadata: dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def save_checkpoint(
+    folder: Path, model: Any, prompt_format: PromptFormat, recipe: Recipe, details: dict[str, Any]
+) -> None:
+    """Write weights (adapter only for LoRA), tokenizer and metadata; the folder appears whole or not at all."""
+    with atomic_folder(folder) as temporary:
+        # New tokens' rows are part of the adapter; peft would add a copy of the whole embedding.
+        options = {"save_embedding_layers": False} if isinstance(model, peft.PeftModel) else {}
+        model.save_pretrained(temporary, **options)
+        (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
+        prompt_format.tokenizer.save_pretrained(temporary)
+        weights = sorted(temporary.glob("*.safetensors"))
+        write_json(
+            temporary / METADATA,
+            {
+                "format": prompt_format.name,
+                "recipe": dataclasses.asdict(recipe),
+                "versions": versions(),
+                "weights": {path.name: file_hash(path) for path in weights},
+                **details,
+            },
+        )
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Load a checkpoint folder, or the one inside a run folder; LoRA weights are merged into the base.
+
+    Raises:
+        UserError: not a checkpoint, damaged weights, or a base model that cannot be had.
+    """
+    if folder == PACKAGED and not folder.exists():
+        raise UserError("this installation has no adapter of its own; name a run's folder, such as runs/demo")
+    folder = find_checkpoint(folder)
+    metadata = read_json(folder / METADATA)
+    try:
+        recipe = recipe_from_dict(metadata["recipe"], str(folder / METADATA))
+        hashes = metadata["weights"]
+    except (KeyError, TypeError):
+        raise UserError(f"{folder / METADATA}: not written by gistchat") from None
+    if damaged := damaged_weights(folder, hashes):
+        raise UserError(f"{folder / damaged}: missing or damaged (its hash differs); train again or copy it again")
+    try:
+        tokenizer = _load_tokenizer(folder, recipe)
+        prompt_format = make_format(metadata["format"], tokenizer)
+        model = _load_weights(folder, recipe, len(tokenizer))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"{folder}: cannot load the checkpoint ({str(error).splitlines()[0]})") from None
+    return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
+
+
+def damaged_weights(folder: Path, hashes: dict[str, str]) -> str:
+    """The first file of weights that is missing or not as it was written; empty when all are well."""
+    for name, expected in hashes.items():
+        if not (folder / name).is_file() or file_hash(folder / name) != expected:
+            return name
+    return ""
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """`folder`, or its subfolder `checkpoint` when it is a run. Raises UserError when there is none."""
+    recover_folder(folder / "checkpoint")
+    for candidate in (folder, folder / "checkpoint"):
+        if (candidate / METADATA).is_file():
+            return candidate
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder")
+    raise UserError(f"{folder}: holds no checkpoint yet; train one with gistchat run RECIPE.toml")
+
+
+def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
+    """The one beside the weights; the packaged adapter has none, as its base's is as it was."""
+    if (folder / "tokenizer_config.json").is_file():
+        return AutoTokenizer.from_pretrained(folder)
+    return load_tokenizer(resolve_base(recipe.model, recipe.seed))
+
+
+def _load_weights(folder: Path, recipe: Recipe, vocabulary: int) -> PreTrainedModel:
+    if not (folder / "adapter_config.json").is_file():
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device())
+    # The base is found again by the recipe, not by the path in adapter_config.json, which is of the machine that
+    # trained.
+    base = load_model(resolve_base(recipe.model, recipe.seed))
+    fit_embeddings(base, vocabulary)
+    return peft.PeftModel.from_pretrained(base, folder).merge_and_unload()

@@ -1,0 +1,58 @@
+"""Conversion of a checkpoint to CTranslate2, in 32-bit floats or 8-bit integers."""
+
+import tempfile
+from pathlib import Path
+
+from gistchat.engines.cpu_matmul import lay_out_plainly
+from gistchat.errors import UserError, require
+from gistchat.files import atomic_folder, fingerprint, read_json, write_json
+from gistchat.models.cache import cache_dir, only_one
+from gistchat.models.checkpoint import Checkpoint, versions
+from gistchat.progress import say
+
+INT8, FLOAT32 = "ctranslate2-int8", "ctranslate2"
+
+
+RECORD = "gistchat-engine.json"
+
+
+def _require_known(checkpoint: Checkpoint) -> None:
+    if checkpoint.format.token_types([]) is not None:
+        raise UserError(
+            f"the format {checkpoint.format.name!r} has token types, which CTranslate2 does not know; use torch"
+        )
+
+
+def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Path:
+    """The folder of a checkpoint's converted weights, made where it is not there yet.
+
+    Args:
+        folder: where; None: in the cache, by the weights' hashes.
+    Raises:
+        UserError: CTranslate2 knows no such model or format.
+    """
+    _require_known(checkpoint)
+    key = fingerprint([checkpoint.metadata["weights"], versions(), name])
+    folder = folder or cache_dir() / "models" / f"{name}-{key}"
+    with only_one(folder):
+        if not (folder / RECORD).is_file() or read_json(folder / RECORD)["key"] != key:
+            _convert(checkpoint, name, folder, key)
+    return folder
+
+
+def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
+    say(f"converting the model to {name}, once")
+    converters = require("ctranslate2.converters", "fast")
+    with tempfile.TemporaryDirectory() as plain, atomic_folder(folder) as temporary:
+        lay_out_plainly(checkpoint.model)  # an engine may have had it before
+        checkpoint.model.save_pretrained(plain)
+        checkpoint.tokenizer.save_pretrained(plain)
+        try:
+            converter = converters.TransformersConverter(plain)
+            converter.convert(str(temporary), quantization="int8" if name == INT8 else None, force=True)
+        except Exception as error:
+            # The converter raises whatever it stumbled over.
+            raise UserError(
+                f"CTranslate2 cannot convert this model ({str(error).splitlines()[0]}); use torch"
+            ) from None
+        write_json(temporary / RECORD, {"key": key})

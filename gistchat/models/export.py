@@ -1,0 +1,52 @@
+"""A trained checkpoint -> whole weights that plain transformers or CTranslate2 loads, in a folder or on the hub."""
+
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from gistchat.errors import UserError
+from gistchat.models.checkpoint import load_checkpoint, save_checkpoint
+from gistchat.models.ctranslate2_conversion import convert
+
+KINDS = ("transformers", "ctranslate2", "ctranslate2-int8")
+
+
+def export(run: Path, out: Path, to: str = "transformers") -> Path:
+    """Write merged weights, tokenizer and gistchat's metadata to `out`; a LoRA adapter is merged into its base.
+
+    Raises:
+        UserError: no checkpoint, no such kind, `out` is taken, or CTranslate2 cannot run this model.
+    """
+    if to not in KINDS:
+        raise UserError(f"--to: {to!r} is not one of {', '.join(KINDS)}")
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise UserError(f"{out} is not empty; give another folder")
+    loaded = load_checkpoint(run)
+    if to != "transformers":
+        convert(loaded, to, out)
+        loaded.tokenizer.save_pretrained(out)
+        return out
+    details = {name: loaded.metadata[name] for name in loaded.metadata if name not in _WRITTEN_ANEW}
+    save_checkpoint(out, loaded.model, loaded.format, loaded.recipe, details)
+    return out
+
+
+_WRITTEN_ANEW = ("format", "recipe", "versions", "weights")
+
+
+def push(folder: Path, name: str) -> str:
+    """Upload an exported folder as a model of that hub id, with the login of `hf auth login`; returns its address.
+
+    Raises:
+        UserError: the hub does not take it.
+    """
+    api = HfApi()
+    try:
+        address = api.create_repo(name, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        # No network, no login, no right to write, a name that is none; the folder stays.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"cannot push to {name!r} ({reason}); {folder} is kept. Logged in? hf auth login") from None
+    return str(address)

@@ -1,0 +1,131 @@
+"""Checkpoints of the paper's code and of its parent -> gistchat checkpoints."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from gistchat.errors import UserError
+from gistchat.models.checkpoint import save_checkpoint
+from gistchat.models.hub import load_error, reachable
+from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prompts.format import add_tokens
+from gistchat.prompts.make import make_format
+from gistchat.prompts.paper import PAPER_TOKENS
+from gistchat.recipe.load import apply_overrides
+from gistchat.recipe.schema import Recipe
+from gistchat.train.train import require_types
+
+HEAD_WIDTH = 64  # of every GPT-2 and DialoGPT
+
+
+def import_checkpoint(source: str, out: Path, format_name: str = "") -> Path:
+    """Write `out/checkpoint` from a `.ckpt` file of the paper's code, or from a model folder or hub id of its parent.
+
+    Args:
+        format_name: paper | paper-turns; empty: paper for a file, paper-turns for a model.
+    Returns:
+        The checkpoint's folder.
+    Raises:
+        UserError: no such file, a file that holds more than weights, a model that is no GPT-2, or `out` is taken.
+    """
+    folder = out / "checkpoint"
+    if folder.exists():
+        raise UserError(f"{folder} exists; give another --out")
+    name = format_name or ("paper" if Path(source).is_file() else "paper-turns")
+    if name not in ("paper", "paper-turns"):
+        raise UserError(f"--format: {name!r} is not one of paper, paper-turns")
+    if Path(source).is_file():
+        model, tokenizer, details = _from_ckpt(Path(source))
+    else:
+        model, tokenizer = _from_model(source)
+        details = {"source": source}
+    prompt_format = make_format(name, tokenizer)
+    require_types(model, prompt_format)
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        raise UserError(f"{source}: has no embeddings for {', '.join(PAPER_TOKENS)}, so it is not of the paper's code")
+    recipe = _recipe(folder, name)
+    save_checkpoint(folder, model, prompt_format, recipe, {"data": {}, "seed": 0, "imported": details})
+    return folder
+
+
+def _recipe(folder: Path, format_name: str) -> Recipe:
+    """How the code talked: nucleus sampling at temperature 1, with its script's top-p; the parent saw five turns."""
+    recipe = Recipe(name=folder.parent.name)
+    recipe.model.name, recipe.model.format = str(folder.resolve()), format_name
+    recipe.evaluate.base = False  # what it was before is not known
+    turns = format_name == "paper-turns"
+    if turns:
+        recipe.context.budget, recipe.context.max_turns = 1024, 4
+        recipe.train.strategies, recipe.evaluate.strategies = ["recent"], ["last", "recent"]
+    strategy = "recent" if turns else "summary"
+    return apply_overrides(recipe, [f"chat.strategy={strategy}", "chat.temperature=1.0", "chat.top_p=0.8"])
+
+
+def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+    saved = _load_weights_only(path)
+    try:
+        weights = {name: tensor for name, tensor in saved["model_state_dict"].items() if not _is_mask(name)}
+        rows, width = weights["transformer.wte.weight"].shape
+        positions = weights["transformer.wpe.weight"].shape[0]
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise UserError(
+            f"{path}: no model_state_dict of a GPT-2, so it is not a checkpoint of the paper's code"
+        ) from None
+    layers = len({name.split(".")[2] for name in weights if name.startswith("transformer.h.")})
+    heads = max(1, width // HEAD_WIDTH)
+    tokenizer = gpt2_tokenizer()
+    add_tokens(tokenizer, PAPER_TOKENS)  # ids 50257, 50258, 50259, as there
+    config = GPT2Config(vocab_size=rows, n_embd=width, n_layer=layers, n_head=heads, n_positions=positions)
+    model = GPT2LMHeadModel(config)
+    weights.setdefault("lm_head.weight", weights["transformer.wte.weight"])
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{path}: not the weights of a GPT-2 ({str(error).splitlines()[1].strip()})") from None
+    known = {name: saved[name] for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
+    details = {"source": path.name, **{name: float(value) for name, value in known.items()}}
+    return model.eval(), tokenizer, details
+
+
+def _is_mask(name: str) -> bool:
+    """Older versions of transformers stored their causal masks among the weights."""
+    return name.endswith((".attn.bias", ".attn.masked_bias"))
+
+
+def _load_weights_only(path: Path) -> Any:
+    """Tensors and plain values of a pickled file; whatever else it would run is refused."""
+    number = numpy.float64(0)  # the loss is one, as the mean was taken by numpy
+    scalar = number.__reduce__()[0]
+    # numpy 1, with which the old files were written, has it under another name.
+    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), numpy.dtype, type(number.dtype), float]
+    try:
+        with torch.serialization.safe_globals(harmless):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: refused, as it is damaged or holds code besides weights") from None
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0][:120]})") from None
+
+
+def _from_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    looks_local = source.startswith((".", "/", "~")) or source.endswith(".ckpt")
+    if looks_local and not Path(source).expanduser().is_dir():
+        raise UserError(f"{source}: no such file or folder")
+    place = reachable(str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
+        return model.eval(), AutoTokenizer.from_pretrained(place)
+    except Exception as error:
+        # Damaged files raise whatever the parser stumbled over.
+        raise load_error(source, error) from None

@@ -1,0 +1,179 @@
+"""The likelihood of replies: right-padded batches, logits only where there is a label, shared beginnings read once."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from gistchat.prompts.format import PromptFormat
+
+IGNORED = -100  # torch's label of positions without a loss
+ROWS_OF_LOGITS = 32  # a few MB each
+WORTH_SHARING = 8  # tokens; keeping fewer costs more than reading them again
+
+
+class Labelled(Protocol):
+    """Token ids, and for each position the id that should follow from those before it, or IGNORED.
+
+    A label is mostly the id itself, but need not be: the end of a reply is learned in the middle of a dialogue, too,
+    where the other's turn follows.
+    """
+
+    @property
+    def ids(self) -> Sequence[int]: ...
+
+    @property
+    def labels(self) -> Sequence[int]: ...
+
+
+def collate(rows: Sequence[Labelled], prompt_format: PromptFormat) -> dict[str, torch.Tensor]:
+    """A batch: input_ids, labels, and token_type_ids where the format has them, each of shape (rows, longest).
+
+    Padding is on the right. No token looks ahead, so none sees the padding, and neither a mask nor positions are
+    needed.
+    """
+    longest = max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), longest), prompt_format.stop_ids[0])
+    labels = torch.full_like(ids, IGNORED)
+    types = None if prompt_format.token_types([]) is None else ids.clone()
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = torch.as_tensor(row.ids)
+        labels[i, : len(row.labels)] = torch.as_tensor(row.labels)
+        if types is not None:
+            types[i, : len(row.ids)] = torch.as_tensor(prompt_format.token_types(row.ids))
+    batch = {"input_ids": ids, "labels": labels}
+    return batch if types is None else {**batch, "token_type_ids": types}
+
+
+def label_losses(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], beginning: DynamicCache | None = None
+) -> torch.Tensor:
+    """Negative log-likelihood in nats of every label of a batch, row by row; shape (labels,).
+
+    Args:
+        beginning: keys and values of the tokens that all rows begin with, of one row; these have no labels.
+    """
+    past: dict[str, object] = {"use_cache": False}
+    if beginning is not None:
+        start = beginning.get_seq_length()
+        batch = {name: tensor[:, start:] for name, tensor in batch.items()}
+        past = {"past_key_values": _repeated(beginning, len(batch["labels"]))}
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    following = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
+    labelled = following != IGNORED
+    with _only_at(model, labelled):
+        logits = model(**inputs, **past).logits
+    return _cross_entropy(logits, following[labelled])
+
+
+def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """In nats, of shape (labels,).
+
+    Without gradients some rows at a time: the probabilities of all would be as large as the logits, and a processor
+    spends longer on being given that memory than on filling it.
+    """
+    rows = len(labels) if torch.is_grad_enabled() else ROWS_OF_LOGITS
+    parts = zip(logits.split(max(rows, 1)), labels.split(max(rows, 1)), strict=True)
+    return torch.cat([torch.nn.functional.cross_entropy(some.float(), own, reduction="none") for some, own in parts])
+
+
+@contextlib.contextmanager
+def _only_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[None]:
+    """Let the output layer, and the last block's feed-forward layer before it, see some positions only.
+
+    Most positions have no label, and nothing after the last block's attention looks at another position. Logits then
+    have shape (positions, vocabulary); what a model does to them (scaling, capping) it does to these.
+    """
+    model = getattr(model, "module", model)  # DDP's wrapper
+    head = model.get_output_embeddings()
+    hooks = [head.register_forward_pre_hook(lambda layer, inputs: (inputs[0][positions], *inputs[1:]))]
+    if (last := _last_feed_forward(model)) is not None:
+        hooks.append(last.register_forward_pre_hook(lambda layer, inputs: (inputs[0][positions], *inputs[1:])))
+        hooks.append(last.register_forward_hook(lambda layer, inputs, output: _put_back(output, positions)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _last_feed_forward(model: PreTrainedModel) -> torch.nn.Module | None:
+    """The last block's feed-forward layer where the model has it under its usual name (GPT-2, Llama and their kin)."""
+    if model.is_activation_checkpointing:
+        return None  # it is computed again in the backward pass, after the hooks are gone
+    decoder = model.get_decoder()
+    blocks = getattr(decoder, "h", None) or getattr(decoder, "layers", None)
+    layer = getattr(blocks[-1], "mlp", None) if blocks else None
+    return layer if type(layer).__name__ in ("GPT2MLP", "LlamaMLP") else None
+
+
+def _put_back(some: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Rows of some positions in a tensor of all, zeros elsewhere."""
+    everywhere = some.new_zeros((*positions.shape, some.shape[-1]))
+    everywhere[positions] = some
+    return everywhere
+
+
+def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Indices in batches of similar length, longest first, each of at most `max_tokens` with padding (or one item)."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    batches: list[list[int]] = []
+    for i in order:
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_tokens:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def _shared_length(rows: Sequence[Labelled]) -> int:
+    """How many tokens all rows begin with, short of the one that the first label follows."""
+    ends = [next(i for i, label in enumerate(row.labels) if label != IGNORED) - 1 for row in rows]
+    first = rows[0].ids
+    for i in range(min(ends)):
+        if any(row.ids[i] != first[i] for row in rows):
+            return i
+    return min(ends)
+
+
+def _beginning(model: PreTrainedModel, rows: Sequence[Labelled], prompt_format: PromptFormat) -> DynamicCache | None:
+    """Keys and values of what all rows begin with; None where that is hardly anything."""
+    length = _shared_length(rows)
+    if len(rows) < 2 or length < WORTH_SHARING:
+        return None
+    batch = collate(rows[:1], prompt_format)
+    inputs = {name: tensor[:, :length].to(model.device) for name, tensor in batch.items() if name != "labels"}
+    return model(**inputs, past_key_values=DynamicCache(), logits_to_keep=1).past_key_values
+
+
+def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
+    """The same for each row of a batch, to be added to."""
+    repeated = copy.deepcopy(cache)
+    repeated.batch_repeat_interleave(rows)
+    return repeated
+
+
+@torch.inference_mode()
+def score_replies(
+    model: PreTrainedModel,
+    prompt_format: PromptFormat,
+    rows: Sequence[Labelled],
+    batch_tokens: int = 4096,
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[float]:
+    """Summed negative log-likelihood (nats) of each row's labels: of an example's reply, its end token included."""
+    scores = [0.0] * len(rows)
+    if not rows:
+        return scores
+    beginning = _beginning(model, rows, prompt_format)
+    for batch in length_batches([len(row.ids) for row in rows], batch_tokens):
+        tensors = collate([rows[i] for i in batch], prompt_format)
+        losses = label_losses(model, {name: tensor.to(model.device) for name, tensor in tensors.items()}, beginning)
+        counts = (tensors["labels"][:, 1:] != IGNORED).sum(1).tolist()
+        for i, own in zip(batch, losses.split(counts), strict=True):
+            scores[i] = float(own.sum())
+        advance(len(batch))
+    return scores

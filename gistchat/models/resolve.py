@@ -1,0 +1,44 @@
+"""From a recipe's [model] to a base model that can be loaded."""
+
+from pathlib import Path
+
+from gistchat.errors import UserError
+from gistchat.files import file_hash, fingerprint
+from gistchat.models.base import Base
+from gistchat.models.packaged import SMOLLM2, packaged_base
+from gistchat.models.scratch import scratch_base
+from gistchat.recipe.schema import ModelConfig
+
+# Names that are short for a hub id, in lower case. gpt2, gpt2-medium, gpt2-large and gpt2-xl are hub ids themselves.
+SHORT_NAMES = {f"dialogpt-{size}": f"microsoft/DialoGPT-{size}" for size in ("small", "medium", "large")}
+
+
+def resolve_base(config: ModelConfig, seed: int) -> Base:
+    """Find or make the base model's folder, without loading its weights into memory where they exist already.
+
+    Raises:
+        UserError: a missing package or folder, an unknown size, or a name that is not of that size.
+    """
+    if config.init == "scratch":
+        return scratch_base(config, seed)
+    if config.name == SMOLLM2:
+        return packaged_base()
+    name = _full_name(config.name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: no config.json in this folder, so it is not a transformers model")
+        weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+        if not weights:
+            raise UserError(f"{folder}: no weights (*.safetensors) in this folder")
+        return Base(str(folder.resolve()), fingerprint([file_hash(path) for path in weights]))
+    if name.startswith((".", "/", "~")):
+        raise UserError(f"{name}: no such folder")
+    return Base(name, name)
+
+
+def _full_name(name: str) -> str:
+    """`microsoft/DialoGPT-small` for `DialoGPT-small`, however it is capitalised; folders go first, as on the hub."""
+    if Path(name).expanduser().is_dir():
+        return name
+    return SHORT_NAMES.get(name.lower().removeprefix("microsoft/"), name)

@@ -1,0 +1,341 @@
+"""The whole way: prepare, summarize, train, evaluate, report. A stage whose output is current is skipped."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.turns import Dialogue
+from gistchat.errors import UserError, require
+from gistchat.evaluate.analysis import analyse, analyse_probe
+from gistchat.evaluate.costs import cache_bytes_per_token, seconds_per_summary
+from gistchat.evaluate.items import build_items, choose_items, conditions
+from gistchat.evaluate.model_metrics import check_models, score_by_models
+from gistchat.evaluate.planted_facts import probe, probe_targets
+from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on, write_rows
+from gistchat.examples.build import ExampleBuilder, builders_by_budget
+from gistchat.examples.targets import Target
+from gistchat.files import file_hash, fingerprint, read_json, write_json
+from gistchat.memory.summary_store import SummaryStore
+from gistchat.models.base import Base, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
+from gistchat.models.checkpoint import METADATA, find_checkpoint, load_checkpoint
+from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.resolve import resolve_base
+from gistchat.prepare.prepare import default_folder, prepare
+from gistchat.prepare.report import report_lines
+from gistchat.progress import say
+from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.make import make_format
+from gistchat.prompts.token_store import TokenStore, tokenize
+from gistchat.prompts.token_store import report_lines as tokens_lines
+from gistchat.recipe.load import apply_overrides, recipe_from_dict
+from gistchat.recipe.schema import Recipe
+from gistchat.report.tables import WITH_SUMMARY
+from gistchat.report.write import write_report
+from gistchat.stages import is_current, mark_done
+from gistchat.train.rows import choose_targets
+from gistchat.train.train import describe as describe_training
+from gistchat.train.train import train, weights_of
+
+SETTINGS_OF_EVALUATION = ("evaluate", "context", "summary")
+VERSION = 4  # raise it when the same recipe would give another result
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What every stage after `prepare` works with."""
+
+    recipe: Recipe
+    folder: Path
+    data: Path
+    data_key: str
+    base: Base
+    tokenizer: PreTrainedTokenizerBase
+    format: PromptFormat
+    stores: dict[int, SummaryStore]  # by the budget that they serve
+
+    @property
+    def store(self) -> SummaryStore:
+        """The summaries for the recipe's own budget."""
+        return self.stores[self.recipe.context.budget]
+
+    def key(self, *parts: Any) -> str:
+        """The fingerprint of a stage that reads these data and summaries."""
+        return fingerprint([VERSION, self.data_key, self.store.path.name, *parts])
+
+    def split(self, name: str) -> list[Dialogue]:
+        return load_dialogues(self.data / f"{name}.jsonl")
+
+    def summarize(self, dialogues: Sequence[Dialogue], budgets: Sequence[int] = ()) -> None:
+        """Make the summaries of these dialogues that are not stored yet, for the recipe's budget or for others."""
+        for store in dict.fromkeys(self.stores[budget] for budget in budgets or [self.recipe.context.budget]):
+            made = store.add(dialogues)
+            kept = len({dialogue.content_hash for dialogue in dialogues}) - made
+            say(f"summarize: {made:,} dialogues summarised, {kept:,} stored before")
+
+
+def is_first_process() -> bool:
+    """Whether this is the only process of the run, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextlib.contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Hold a run's folder, for all processes of the run. Raises UserError when another run holds it."""
+    if not is_first_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"another process is writing to {folder}; wait for it, or give another --out") from None
+
+
+def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
+    """Stage 1, and the model's tokenizer and prompt format."""
+    data = default_folder(recipe.data)
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(data.with_name(data.name + ".lock")):  # one of several processes prepares, the others find it done
+        return _open_workspace(recipe, folder, data)
+
+
+def _open_workspace(recipe: Recipe, folder: Path, data: Path) -> Workspace:
+    report, new = prepare(recipe.data, data)
+    say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
+    if new:
+        for line in report_lines(report):
+            say(f"  {line}")
+    base = resolve_base(recipe.model, recipe.seed)
+    tokenizer = load_tokenizer(base)
+    key = tokenizer_fingerprint(tokenizer)
+    tokens, lengths = tokenize(data, tokenizer, key)
+    prompt_format = make_format(recipe.model.format, tokenizer)
+    prompt_format.known = tokens and TokenStore(tokens)
+    if new:
+        for line in tokens_lines(lengths):
+            say(f"  {line}")
+    stores = open_stores(recipe, data / "summaries", prompt_format, key)
+    return Workspace(
+        recipe,
+        folder,
+        data,
+        read_json(data / "prepared.json")["key"],
+        base,
+        tokenizer,
+        prompt_format,
+        stores,
+    )
+
+
+def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: str) -> dict[int, SummaryStore]:
+    """The summaries for each budget of the recipe.
+
+    Picked sentences are stored best first, so those for the largest budget serve the smaller ones; a written summary
+    is written for its budget.
+    """
+    most = recipe.context.budget
+    stores = {most: SummaryStore(folder, recipe.summary, recipe.context, prompt_format, key)}
+    for budget in {*recipe.train.budgets, *recipe.evaluate.budgets} - {most}:
+        context = dataclasses.replace(recipe.context, budget=budget)
+        own = stores[most].written
+        stores[budget] = SummaryStore(folder, recipe.summary, context, prompt_format, key) if own else stores[most]
+    return stores
+
+
+def run(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
+    """Everything a recipe asks for, into the run `folder`; returns the metrics. `force`: see `run_train`."""
+    for module in ("rouge_score", "sacrebleu", "matplotlib"):
+        require(module, "evaluate")
+    workspace = open_workspace(recipe, folder)
+    _check_evaluation(workspace)  # what cannot be evaluated should fail before training, not after
+    run_train(workspace, force)
+    return run_evaluate(workspace) if is_first_process() else {}
+
+
+def _check_evaluation(workspace: Workspace) -> list[Target]:
+    """The items that will be scored. Raises UserError where they, or a model that scores them, cannot be had."""
+    config = workspace.recipe.evaluate
+    targets = choose_items(workspace.recipe, workspace.split("test"))
+    check_models(config.bertscore_model, config.mauve_model, min(len(targets), config.reply_items))
+    return targets
+
+
+def run_train(workspace: Workspace, force: bool = False) -> None:
+    """Stages 2 and 3: summaries of the dialogues that are learned from, and the checkpoint.
+
+    Args:
+        force: resume a stopped training also where its settings changed.
+    """
+    with only_run(workspace.folder):
+        _train(workspace, force)
+
+
+def _train(workspace: Workspace, force: bool) -> None:
+    recipe, folder = workspace.recipe, workspace.folder
+    key = workspace.key(describe_training(recipe), workspace.base.identity)
+    marker = folder / "trained.json"
+    if is_current(marker, key):
+        say(f"train: {folder / 'checkpoint'} (done before, skipped)")
+        return
+    if marker.exists():
+        say(f"train: {folder} holds a run of another recipe or other data; training again")
+        _put_aside(folder / "checkpoint")
+        marker.unlink(missing_ok=True)
+    targets = choose_targets(
+        recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
+    )
+    workspace.summarize([target.dialogue for target in targets.train + targets.validation], recipe.train.budgets)
+    details = {
+        "data": {
+            "corpus": recipe.data.corpus,
+            "key": workspace.data_key,
+            "sha256": {path.name: file_hash(path) for path in sorted(workspace.data.glob("*.jsonl"))},
+        },
+        "base": {"source": recipe.model.name, "identity": workspace.base.identity},
+        "seed": recipe.seed,
+    }
+    history = train(recipe, workspace.base, workspace.format, targets, workspace.stores, folder, details, force)
+    if not is_first_process():
+        return
+    checkpoint = folder / "checkpoint"
+    mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
+    for state in (folder / "train").glob("state-*"):
+        shutil.rmtree(state)  # of use only to a run that was stopped; optimizer states are large
+    say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
+
+
+def _put_aside(checkpoint: Path) -> None:
+    """Keep a finished checkpoint that a new training takes the place of, as it may be hours of work."""
+    before = checkpoint.with_name("checkpoint-before")
+    if checkpoint.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        checkpoint.rename(before)
+        say(f"train: the checkpoint that was there is kept as {before}")
+
+
+def run_evaluate(workspace: Workspace) -> dict[str, Any]:
+    """Stages 4 and 5: predictions.jsonl, metrics.json and report.html."""
+    with only_run(workspace.folder):
+        return _evaluate(workspace)
+
+
+def _evaluate(workspace: Workspace) -> dict[str, Any]:
+    recipe, folder = workspace.recipe, workspace.folder
+    checkpoint = folder / "checkpoint"
+    weights = read_json(checkpoint / METADATA)["weights"]
+    key = workspace.key(
+        what_rows_depend_on(recipe), dataclasses.asdict(recipe.evaluate), workspace.base.identity, weights
+    )
+    marker = folder / "evaluated.json"
+    if is_current(marker, key):
+        say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")
+        return read_json(folder / "metrics.json")
+    marker.unlink(missing_ok=True)
+    rows, answers, facts = _predictions(workspace, weights)
+    facts["mauve"] = score_by_models(recipe.evaluate, rows, recipe.seed)
+    write_rows(folder / "predictions.jsonl", rows)
+    write_rows(folder / "probe.jsonl", answers)
+    resamples = recipe.evaluate.resamples
+    values = analyse(rows, recipe.evaluate.baseline, resamples, recipe.seed)
+    values |= {"probe": analyse_probe(answers, resamples, recipe.seed), **facts}
+    write_json(folder / "metrics.json", values)
+    report = write_report(folder, recipe.name, _subtitle(recipe), values, rows, {"": [training_log(folder)]})
+    mark_done(marker, key, [folder / "predictions.jsonl", folder / "metrics.json", report])
+    return values
+
+
+def _subtitle(recipe: Recipe) -> str:
+    return (
+        f"Does the gist of a conversation serve as well as its turns? Model {recipe.model.name}, corpus "
+        f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
+    )
+
+
+def training_log(folder: Path) -> list[dict[str, Any]]:
+    """Losses by step of a run; empty where its checkpoint was made elsewhere."""
+    path = folder / "train" / "history.json"
+    return read_json(path)["log"] if path.exists() else []
+
+
+def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
+    recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
+    targets = _check_evaluation(workspace)
+    asked = probe_targets(config.probe_items, recipe.seed)
+    for some in (targets, asked):
+        workspace.summarize([target.dialogue for target in some], config.budgets)
+    tuned = load_checkpoint(folder / "checkpoint")
+
+    def builders(some: Sequence[Target]) -> dict[int, ExampleBuilder]:
+        donors = [target.dialogue for target in some]
+        limit = model_limit(tuned.model.config)
+        stores, reserve = workspace.stores, config.max_reply_tokens
+        return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, limit, donors, reserve)
+
+    wanted = conditions(recipe)
+    items = build_items(targets, wanted, builders(targets))
+    key = workspace.key(what_rows_depend_on(recipe), workspace.base.identity, weights)
+    parts = open_parts(folder, key)
+    subjects = [Subject("tuned", lambda: tuned.model)]
+    if config.base:
+        subjects.insert(0, Subject("base", lambda: untuned(workspace)))
+    rows, answers = [], []
+    for subject in subjects:
+        some = items.first(config.base_items) if subject.name == "base" else items
+        rows += predict(subject, workspace.format, some, config, parts)
+        if asked:
+            served = [condition for condition in wanted if condition.strategy != "gold"]
+            answers += probe(subject, workspace.format, asked, served, builders(asked), config.batch_tokens, parts)
+    facts = {
+        "items": len(items.targets),
+        "reply_items": min(len(items.targets), config.reply_items),
+        "left_out": items.left_out,
+        "budget": recipe.context.budget,
+        "min_history": config.min_history,
+        "cache_bytes_per_token": cache_bytes_per_token(tuned.model.config),
+    }
+    if set(config.strategies) & set(WITH_SUMMARY):
+        facts["summary_seconds"] = seconds_per_summary(items.targets, recipe, workspace.tokenizer)
+    return rows, answers, facts
+
+
+def untuned(workspace: Workspace) -> PreTrainedModel:
+    """The base model, with rows for the format's own tokens as training started from."""
+    model = load_model(workspace.base)
+    fit_embeddings(model, len(workspace.tokenizer))
+    return model
+
+
+def open_run(folder: Path, overrides: Sequence[str]) -> Workspace:
+    """The workspace of a trained run, to evaluate it with other settings.
+
+    Raises:
+        UserError: an override of what the checkpoint was made with, or data that are no longer those it was made
+            with: their split may hold training dialogues.
+    """
+    for override in overrides:
+        if override.split(".")[0] not in SETTINGS_OF_EVALUATION:
+            raise UserError(
+                f"--set {override}: evaluate takes settings of {', '.join(SETTINGS_OF_EVALUATION)}; "
+                "for another model or other data, run a recipe"
+            )
+    checkpoint = find_checkpoint(folder)
+    metadata = read_json(checkpoint / METADATA)
+    recipe = apply_overrides(recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA)), list(overrides))
+    workspace = open_workspace(recipe, checkpoint.parent)
+    if workspace.data_key != metadata["data"].get("key", workspace.data_key):  # an imported checkpoint knows of none
+        raise UserError(
+            f"the {recipe.data.corpus} data have changed since {folder} was trained, so its test split may hold "
+            "training dialogues; train again with gistchat run"
+        )
+    return workspace

@@ -1,0 +1,1 @@
+"""Stage 1: corpus files -> cleaned dialogues in three splits."""

@@ -1,0 +1,107 @@
+"""Audit of splits: dialogues of different splits or corpora that are the same, or nearly."""
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import orjson
+
+from gistchat.dialogue.turns import Dialogue, parse_dialogue
+from gistchat.errors import require
+from gistchat.progress import progress
+
+SIMILAR = 0.8  # Jaccard similarity of word pairs from which two dialogues count as near duplicates
+PERMUTATIONS = 128
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two dialogues that should not be on two sides; `similarity` is the Jaccard similarity of their word pairs."""
+
+    first: str
+    first_split: str
+    second: str
+    second_split: str
+    similarity: float
+
+
+def find_twins(files: Sequence[Path], threshold: float = SIMILAR) -> list[Twins]:
+    """Pairs of different splits or corpora that share at least `threshold` of their word pairs.
+
+    Candidates come from MinHash with locality-sensitive hashing (Broder 1997), by `datasketch`, so the work grows with
+    the number of dialogues and not of pairs; each candidate is read again and compared exactly. Held-out dialogues
+    are looked at first: where there is one corpus, those of train need not be remembered.
+
+    Args:
+        files: prepared files; each holds one split.
+    """
+    datasketch = require("datasketch", "audit")
+    index = datasketch.MinHashLSH(threshold=threshold * 0.9, num_perm=PERMUTATIONS)
+    places = sorted(_places(files), key=lambda place: place.split == "train")
+    alone = len({place.corpus for place in places}) < 2
+    twins = []
+    with progress("audit", len(places)) as advance:
+        for number, place in enumerate(places):
+            dialogue = place.read()
+            pairs = word_pairs(dialogue)
+            sketch = datasketch.MinHash(num_perm=PERMUTATIONS)
+            sketch.update_batch([" ".join(pair).encode() for pair in sorted(pairs)] or [b""])
+            for other in sorted(index.query(sketch)):
+                if (places[other].split, places[other].corpus) == (place.split, place.corpus):
+                    continue
+                twin = places[other].read()
+                similarity = jaccard(pairs, word_pairs(twin))
+                if similarity >= threshold:
+                    twins.append(Twins(twin.id, twin.split, dialogue.id, dialogue.split, similarity))
+            if not alone or place.split != "train":
+                index.insert(number, sketch)
+            advance(1)
+    return twins
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a dialogue stands on disk."""
+
+    path: Path
+    offset: int
+    split: str
+    corpus: str
+
+    def read(self) -> Dialogue:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return parse_dialogue(orjson.loads(file.readline()), "")
+
+
+def _places(files: Sequence[Path]) -> Iterator[_Place]:
+    for path in files:
+        offset = 0
+        with path.open("rb") as file:
+            for line in file:
+                dialogue = orjson.loads(line)
+                yield _Place(path, offset, dialogue["split"], sys.intern(dialogue["corpus"]))
+                offset += len(line)
+
+
+def word_pairs(dialogue: Dialogue) -> frozenset[tuple[str, str]]:
+    """All neighbouring words of a dialogue, lower case, across turns."""
+    words = _WORD.findall(" ".join(turn.text for turn in dialogue.turns).lower())
+    return frozenset(pairwise(words))
+
+
+def jaccard(one: frozenset, other: frozenset) -> float:
+    """Shared over all; 1 for two empty sets."""
+    return len(one & other) / len(one | other) if one or other else 1.0
+
+
+def leaking(twins: Sequence[Twins]) -> set[str]:
+    """The train dialogues that have a twin in validation or test."""
+    pairs = [(pair.first, pair.first_split, pair.second_split) for pair in twins]
+    pairs += [(pair.second, pair.second_split, pair.first_split) for pair in twins]
+    return {name for name, split, other in pairs if split == "train" and other in ("validation", "test")}

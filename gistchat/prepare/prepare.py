@@ -1,0 +1,268 @@
+"""Stage 1: corpus files -> train.jsonl, validation.jsonl, test.jsonl and report.json.
+
+Everything streams: files are read here, dialogues are cleaned on all cores, and what is kept waits on disk until all
+of a corpus was seen and its splits can be told.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gistchat.corpora import CORPORA, Corpus
+from gistchat.corpora.sources import Source, estimate
+from gistchat.dialogue.lines import Block
+from gistchat.dialogue.turns import SPLITS, Dialogue, parse_dialogue
+from gistchat.errors import UserError
+from gistchat.files import file_hash, fingerprint, move_into, read_json, write_json
+from gistchat.prepare.clean import MALFORMED, NOTHING, Batch, Rules, Verdict, judge_packed, unpacked
+from gistchat.prepare.near_duplicates import find_twins, leaking
+from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
+from gistchat.prepare.splits import SplitPlan
+from gistchat.processes import ordered_map
+from gistchat.progress import progress
+from gistchat.recipe.data_section import DataConfig, mix_of
+from gistchat.stages import is_current, mark_done
+
+SKIP = "--on-error skip, in a run --set data.on_error=skip"
+
+
+VERSION = 4  # raise it when the same input would give other output, so that prepared folders are made again
+
+
+BUFFER = 2**20  # bytes
+
+
+TURNS_AT_A_TIME = 8000
+
+
+TURNS_OF_A_RECORD = 10  # about; a record that is not parsed yet does not tell
+
+
+@dataclass(frozen=True)
+class Part:
+    """A corpus with its files and rules."""
+
+    name: str
+    corpus: Corpus
+    sources: list[Source]
+    rules: Rules
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Digests of the texts of dialogues: all that were kept, and those of official validation and test splits."""
+
+    all: set[int] = field(default_factory=set)
+    held_out: set[int] = field(default_factory=set)
+
+
+def default_folder(config: DataConfig) -> Path:
+    """`data/CORPUS-KEY`: keyed by content and settings, so that neither corpora nor settings overwrite each other."""
+    if config.folder:
+        return Path(config.folder)
+    parts = _parts(config)
+    return Path("data") / f"{'+'.join(part.name for part in parts)}-{_key(config, parts)[:8]}"
+
+
+def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
+    """Write the three splits and `report.json` to `out`.
+
+    Returns:
+        The report, and whether it was made now (False: the folder was current).
+    Raises:
+        UserError: bad input (file:line), or nothing left after the rules.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; give a folder")
+    parts = _parts(config)
+    key = _key(config, parts)
+    marker = out / "prepared.json"
+    if is_current(marker, key):
+        return read_json(out / "report.json"), False
+    if out.resolve() in {source.path.resolve().parent for part in parts for source in part.sources}:
+        raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
+    working = out.with_name(out.name + ".part")
+    shutil.rmtree(working, ignore_errors=True)
+    try:
+        working.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
+    try:
+        report = _prepare(config, parts, working)
+        marker.unlink(missing_ok=True)
+        files = [working / f"{split}.jsonl" for split in SPLITS] + [working / "report.json"]
+        mark_done(marker, key, move_into(out, files))
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return report, True
+
+
+def _parts(config: DataConfig) -> list[Part]:
+    parts = []
+    for part in mix_of(config):
+        if part.corpus not in CORPORA:
+            raise UserError(f"unknown corpus {part.corpus!r}; there are: {', '.join(CORPORA)}")
+        corpus = CORPORA[part.corpus]
+        rules = Rules(
+            config.min_turns or corpus.min_turns,
+            config.max_turn_chars or corpus.max_turn_chars,
+            corpus.scrub if config.scrub == "auto" else config.scrub == "yes",
+            config.seed,
+        )
+        parts.append(Part(part.name, corpus, corpus.find(part.source), rules))
+    return parts
+
+
+def _key(config: DataConfig, parts: list[Part]) -> str:
+    settings = dataclasses.asdict(config)
+    for name in ("folder", "source", "mix"):
+        settings.pop(name)
+    hashes = [
+        (part.name, source.path.name, source.split, file_hash(source.path)) for part in parts for source in part.sources
+    ]
+    return fingerprint([VERSION, settings, [part.corpus for part in mix_of(config)], hashes])
+
+
+def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, Any]:
+    """Read all parts, place their dialogues and write splits and report to the folder `working`."""
+    report = Report("+".join(part.name for part in parts))
+    plans: list[SplitPlan] = []
+    seen = Seen()
+    for part in parts:
+        by = part.corpus.split_by if config.split_by == "auto" else config.split_by
+        plans.append(SplitPlan(by, config.seed, config.test_share, config.validation_share))
+        before = (report.read, report.kept)
+        _read(part, config, report, plans[-1], seen, working / f"{part.name}.kept", len(parts) > 1)
+        report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
+    if not report.kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
+        raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
+    report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
+    files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
+    for part, plan in zip(parts, plans, strict=True):
+        plan.settle()
+        for split, turns, replies, digest, line in _placed(working / f"{part.name}.kept", plan):
+            if split == "train" and digest in seen.held_out:
+                report.drop("duplicate of a held-out dialogue")
+                report.kept -= 1
+                continue
+            files[split].write(line)
+            _count(report, split, 1, turns, replies)
+    for file in files.values():
+        file.close()
+    if config.audit != "no":
+        _audit(working, config, report)
+    values = dataclasses.asdict(report)
+    write_json(working / "report.json", values)
+    return values
+
+
+def _count(report: Report, split: str, dialogues: int, turns: int, replies: int) -> None:
+    counts = report.splits[split]
+    counts["dialogues"] += dialogues
+    counts["turns"] += turns
+    counts["replies"] += replies
+
+
+def _read(part: Part, config: DataConfig, report: Report, plan: SplitPlan, seen: Seen, kept: Path, mixed: bool) -> None:
+    """Write the dialogues of a part that pass the rules to `kept`, and count all others by the first reason."""
+    report.read_from += [str(source) for source in part.sources]
+    total = sum(estimate(source.path, part.corpus.mark) for source in part.sources)
+    batches = _batches(part, part.name if mixed else "")
+    with progress(f"prepare {part.name}", total) as advance, kept.open("wb", BUFFER) as file:
+        for packed in ordered_map(partial(judge_packed, part.rules), batches):
+            verdicts = unpacked(packed)
+            for verdict in verdicts:
+                _take(verdict, config, report, plan, seen, file.write)
+            advance(len(verdicts))
+
+
+def _take(
+    verdict: Verdict, config: DataConfig, report: Report, plan: SplitPlan, seen: Seen, write: Callable[[bytes], Any]
+) -> None:
+    for what, count in verdict.left_out:
+        report.left_out[what] = report.left_out.get(what, 0) + count
+    if verdict.reason == NOTHING:
+        return
+    report.read += 1
+    report.turns_read += verdict.found
+    if verdict.reason == MALFORMED:
+        if config.on_error != "skip":
+            raise UserError(f"{verdict.problem} (to leave such pieces out and list them: {SKIP})")
+        if len(report.skipped) < MOST_SKIPPED:
+            report.skipped.append(verdict.problem)
+    held_out = verdict.split in ("validation", "test")  # official ones are left whole, for others' figures to compare
+    reason = verdict.reason or (verdict.digest in seen.all and not held_out and "duplicate")
+    if reason:
+        report.drop(reason)
+        return
+    seen.all.add(verdict.digest)
+    if held_out:
+        seen.held_out.add(verdict.digest)
+    report.kept += 1
+    report.scrubbed += verdict.scrubbed
+    report.merged_turns += verdict.merged
+    plan.see(verdict.split, verdict.rank, verdict.speakers)
+    speakers = verdict.speakers if plan.by == "speaker" else ()
+    header = orjson.dumps((verdict.split, verdict.rank, verdict.turns, verdict.replies, verdict.digest, speakers))
+    write(b"%b\t%b" % (header, verdict.line))
+
+
+def _batches(part: Part, mark: str) -> Iterator[Batch]:
+    """What the part's files hold, in batches of one file each and of bounded size."""
+    for source in part.sources:
+        found: list[Any] = []
+        size = 0
+        for item in (part.corpus.units or part.corpus.read)(source.path):
+            found.append(item)
+            size += len(item.turns) if isinstance(item, Dialogue) else TURNS_OF_A_RECORD * _records(item)
+            if size >= TURNS_AT_A_TIME:
+                yield Batch(found, part.corpus.parse, source.split, mark)
+                found, size = [], 0
+        yield Batch(found, part.corpus.parse, source.split, mark)
+
+
+def _records(unit: Any) -> int:
+    return unit.count if isinstance(unit, Block) else 1
+
+
+def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
+    """(split, turns, scored replies, digest, line) of each kept dialogue."""
+    with kept.open("rb", BUFFER) as file:
+        for record in file:
+            header, line = record.split(b"\t", 1)
+            official, rank, turns, replies, digest, speakers = orjson.loads(header)
+            split, targets = plan.place(official, rank, speakers)
+            if targets is not None:
+                dialogue = parse_dialogue(orjson.loads(line), "")
+                dialogue = dataclasses.replace(dialogue, split=split, targets=tuple(targets))
+                replies, line = len(dialogue.reply_indices()), dialogue.to_line()
+            elif not official:
+                # The first thing after id and corpus; quotes inside of these are escaped, so nothing else matches.
+                line = line.replace(b'"split":""', f'"split":"{split}"'.encode(), 1)
+            yield split, turns, replies, digest, line
+
+
+def _audit(working: Path, config: DataConfig, report: Report) -> None:
+    twins = find_twins([working / f"{split}.jsonl" for split in SPLITS])
+    report.twins = [dataclasses.asdict(pair) for pair in twins]
+    names = leaking(twins)
+    if config.audit != "drop" or not names:
+        return
+    train, rest = working / "train.jsonl", working / "rest.jsonl"
+    with train.open("rb") as old, rest.open("wb") as new:
+        for line in old:
+            dialogue = parse_dialogue(orjson.loads(line), "")
+            if dialogue.id not in names:
+                new.write(line)
+                continue
+            _count(report, "train", -1, -len(dialogue.turns), -len(dialogue.reply_indices()))
+            report.drop("near duplicate of a held-out dialogue")
+            report.kept -= 1
+    rest.replace(train)

@@ -1,0 +1,86 @@
+"""Which dialogue goes to train, validation or test: official splits, else by held-out speakers or dialogues."""
+
+import hashlib
+import random
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+from gistchat.dialogue.turns import SPLITS
+from gistchat.errors import UserError
+
+
+def rank_of(unit: str | int, seed: int) -> int:
+    """A 64-bit hash; dialogues of one unit have the same, and so stay in one split."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {unit}".encode()).digest()[:8])
+
+
+class SplitPlan:
+    """Sees every dialogue once, and then places each: memory holds 8 bytes a dialogue, or the names of the speakers."""
+
+    def __init__(self, by: str, seed: int, test_share: float, validation_share: float) -> None:
+        """
+        Args:
+            by: `speaker` or `dialogue`, for dialogues without an official split.
+            test_share: of the speakers or dialogues; `validation_share` likewise.
+        """
+        self.by, self.seed, self.shares = by, seed, (test_share, validation_share)
+        self.total = self.official = 0
+        self._ranks = array("Q")
+        self._speakers: set[str] = set()
+        self._held_out: dict[str, str] | None = None
+
+    def see(self, split: str, rank: int, speakers: Sequence[str]) -> None:
+        """Take notice of a dialogue that has an official split, or a rank and speakers to be placed by."""
+        self.total += 1
+        if split:
+            self.official += 1
+        elif self.by == "speaker":
+            self._speakers.update(speakers)
+        else:
+            self._ranks.append(rank)
+
+    def settle(self) -> None:
+        """Decide who is held out, now that all dialogues were seen.
+
+        Raises:
+            UserError: some dialogues have an official split and others have not.
+        """
+        if self.official not in (0, self.total):
+            raise UserError(
+                f"{self.official} of {self.total} dialogues have a split, by their field 'split' or their file's name; "
+                "give it to all or to none"
+            )
+        if self.by == "speaker":
+            names = sorted(self._speakers)
+            random.Random(self.seed).shuffle(names)
+            test, validation = self._counts(len(names))
+            self._held_out = {
+                name: "test" if i < test else "validation" for i, name in enumerate(names[: test + validation])
+            }
+        else:
+            ranks = np.unique(np.array(self._ranks, dtype=np.uint64))
+            test, validation = self._counts(len(ranks))
+            # The lowest ranks are held out; a rank is a hash, so the order of the file does not matter.
+            self._limits = [int(ranks[count - 1]) if count else -1 for count in (test, test + validation)]
+
+    def place(self, split: str, rank: int, speakers: Sequence[str]) -> tuple[str, list[str] | None]:
+        """The split of a dialogue, and whose replies may be scored there (None: everybody's).
+
+        By speaker, a dialogue goes where its held-out speakers are, test before validation.
+        """
+        if split:
+            return split, None
+        if self._held_out is None:
+            return ("test" if rank <= self._limits[0] else "validation" if rank <= self._limits[1] else "train"), None
+        for name in ("test", "validation"):
+            if targets := [speaker for speaker in speakers if self._held_out.get(speaker) == name]:
+                return name, targets
+        return "train", None
+
+    def _counts(self, units: int) -> tuple[int, int]:
+        """How many of `units` are held out for test and validation: at least one of each where there are three."""
+        least = 1 if units >= len(SPLITS) else 0
+        test, validation = (max(round(share * units), least if share else 0) for share in self.shares)
+        return test, validation

@@ -1,0 +1,1 @@
+"""Context -> token ids: one builder per prompt format, for training, evaluation and chat alike."""

@@ -1,0 +1,78 @@
+"""The prompt format of instruct models: their own chat template."""
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from gistchat.context.types import MODEL, USER, Context, RoleTurn
+from gistchat.errors import UserError
+from gistchat.prompts.format import PromptFormat, render_gist
+
+PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
+
+
+GIST_HEADER = "\nEarlier in this chat:\n"
+
+
+def marks_roles(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template shows who speaks. DialoGPT's does not: it puts the end token after each text."""
+
+    def render(role: str) -> str:
+        return tokenizer.apply_chat_template([{"role": role, "content": "x"}], tokenize=False)
+
+    try:
+        return render(USER) != render(MODEL)
+    except jinja2.TemplateError:
+        return True  # it minds who comes first
+
+
+class ChatTemplate(PromptFormat):
+    """The instruct model's own template: the gist in the system message, turns as user and assistant messages."""
+
+    name = "chat-template"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer)
+        if not tokenizer.chat_template:
+            raise UserError("this tokenizer has no chat template; use model.format = 'speaker-tokens'")
+        if not marks_roles(tokenizer):
+            raise UserError("this chat template does not mark who speaks; use model.format = 'speaker-tokens'")
+        short = [{"role": "system", "content": PREAMBLE}, {"role": USER, "content": "x"}]
+        answer = {"role": MODEL, "content": "x"}
+        try:
+            prompt = self._render(short, True)
+            self._render([short[0], answer, short[1]], True)  # the latest turns may begin with one's own
+        except jinja2.TemplateError as error:
+            raise UserError(
+                "this chat template wants no system message, or the user's turn first "
+                f"({error}); use model.format = 'speaker-tokens'"
+            ) from None
+        closed = self._render([*short, answer], False)[len(prompt) :]
+        special = set(tokenizer.all_special_ids)
+        self.stop_ids = [next((i for i in closed if i in special), tokenizer.eos_token_id)]
+        # Whatever begins or ends a message ends a reply, too: a model that goes on with another message has answered.
+        others = [tokenizer.eos_token_id, *(i for i in dict.fromkeys(prompt) if i in special)]
+        self.stop_ids += [i for i in dict.fromkeys(others) if i not in self.stop_ids]
+        # What a message costs beyond its text, measured where one follows the other.
+        lengths = [len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4)]
+        self._wrapping = {
+            MODEL: lengths[1] - lengths[0] - self._count("x"),
+            USER: lengths[2] - lengths[1] - self._count("x"),
+        }
+        self._gist_extra = self._count(GIST_HEADER)
+
+    def _render(self, messages: list[dict[str, str]], ask: bool) -> list[int]:
+        return self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=ask, sanitize_control_tokens=True, return_dict=False
+        )
+
+    def encode(self, context: Context) -> list[int]:
+        gist = GIST_HEADER + render_gist(context.lines) if context.lines else ""
+        messages = [{"role": "system", "content": PREAMBLE + gist}]
+        messages += [{"role": turn.role, "content": turn.text} for turn in (*context.turns, context.last)]
+        return self._render(messages, True)
+
+    def turn_cost(self, turn: RoleTurn) -> int:
+        return self._count(turn.text) + self._wrapping[turn.role]
+
+    def gist_cost(self) -> int:
+        return self._gist_extra

@@ -1,0 +1,84 @@
+"""THE prompt formats: Context -> token ids. Training, evaluation and chat all come through here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from gistchat.context.types import MODEL, USER, Context, Line, RoleTurn
+from gistchat.errors import UserError
+from gistchat.prompts.token_store import TokenStore
+
+LABELS = {USER: "User: ", MODEL: "You: ", "": ""}
+
+
+class PromptFormat(ABC):
+    """Turns a context into the ids that the model reads, and a reply into the ids that it should write.
+
+    Text is always encoded apart from the control tokens, so nothing that a person types becomes one.
+    """
+
+    name: str
+    stop_ids: list[int]  # any of these ends a reply; the first is the one that is learned
+    known: TokenStore | None = None  # ids of texts that were encoded before
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._count = lru_cache(maxsize=100_000)(lambda text: len(self.encode_text(text)))
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of plain text; what looks like a control token is spelled out in ordinary pieces."""
+        if self.known and (ids := self.known.get(text)) is not None:
+            return ids
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def encode_reply(self, text: str) -> list[int]:
+        """Ids of a reply and the token that ends it; these are the positions with a label."""
+        return [*self.encode_text(text), self.stop_ids[0]]
+
+    def decode_reply(self, ids: Sequence[int]) -> str:
+        """The text of generated ids, without control tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def token_types(self, ids: Sequence[int]) -> list[int] | None:
+        """GPT-2's token types of a prompt, or of a prompt and its reply; None where the format has none."""
+        return None
+
+    def line_cost(self, line: Line) -> int:
+        return self._count(render_line(line)) + 1  # and a line break
+
+    @abstractmethod
+    def encode(self, context: Context) -> list[int]:
+        """Ids of the prompt, up to where the reply begins."""
+
+    @abstractmethod
+    def turn_cost(self, turn: RoleTurn) -> int:
+        """Tokens of a verbatim turn, its wrapping included."""
+
+    @abstractmethod
+    def gist_cost(self) -> int:
+        """Tokens around the lines of a gist."""
+
+
+def render_line(line: Line) -> str:
+    """A line of the gist as the model reads it."""
+    return LABELS[line.role] + line.text
+
+
+def render_gist(lines: Sequence[Line]) -> str:
+    return "\n".join(render_line(line) for line in lines)
+
+
+def add_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> list[int]:
+    """The ids of control tokens, which are added where they are missing.
+
+    Raises:
+        UserError: the tokenizer has no end token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UserError("this tokenizer has no end token, so replies could not end")
+    missing = [token for token in names if token not in tokenizer.get_vocab()]
+    if missing:
+        tokenizer.add_special_tokens({"extra_special_tokens": missing}, replace_extra_special_tokens=False)
+    return tokenizer.convert_tokens_to_ids(list(names))

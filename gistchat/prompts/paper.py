@@ -1,0 +1,80 @@
+"""The prompt formats of the paper's code and of its multi-turn parent, with token types (GPT-2 only)."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from gistchat.context.types import MODEL, Context, RoleTurn
+from gistchat.errors import UserError
+from gistchat.prompts.format import PromptFormat, add_tokens, render_gist
+
+PAPER_TOKENS = ("<bos>", "<sp1>", "<sp2>")
+
+
+class Paper(PromptFormat):
+    """The paper's layout: `<bos><sp1>summary<sp2>user<sp1>reply<end>`, each part with its speaker as token type.
+
+    The summary's part is there when it is empty, too. Verbatim turns of other context strategies stand between the
+    summary and the last turn, one's own under `<sp1>`.
+    """
+
+    name = "paper"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer)
+        self.bos, self.sp1, self.sp2 = add_tokens(tokenizer, _paper_tokens(tokenizer))
+        self.own, self.other = self.sp1, self.sp2
+        self.stop_ids = [tokenizer.eos_token_id, self.sp1, self.sp2, self.bos]
+
+    def encode(self, context: Context) -> list[int]:
+        return [self.bos, self.sp1, *self.encode_text(render_gist(context.lines)), *self._turns(context)]
+
+    def _turns(self, context: Context) -> list[int]:
+        ids: list[int] = []
+        for turn in (*context.turns, context.last):
+            ids += [self.own if turn.role == MODEL else self.other, *self.encode_text(turn.text)]
+        return [*ids, self.own]
+
+    def token_types(self, ids: Sequence[int]) -> list[int]:
+        """The speaker token at or before each position; for `<bos>`, the first one.
+
+        Texts cannot hold these tokens, so ids alone tell where a part begins.
+        """
+        current = next((i for i in ids if i in (self.sp1, self.sp2)), self.sp1)
+        types = []
+        for i in ids:
+            current = i if i in (self.sp1, self.sp2) else current
+            types.append(current)
+        return types
+
+    def turn_cost(self, turn: RoleTurn) -> int:
+        return self._count(turn.text) + 1
+
+    def gist_cost(self) -> int:
+        return 0  # its speaker token is always there
+
+
+def _paper_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+    """Begin, first and second speaker; models of the paper's parent name their own, the speakers in this order."""
+    own = tokenizer.extra_special_tokens
+    if not set(PAPER_TOKENS) <= tokenizer.get_vocab().keys() and len(own) == 2 and tokenizer.bos_token:
+        return tokenizer.bos_token, own[0], own[1]
+    return PAPER_TOKENS
+
+
+class PaperTurns(Paper):
+    """The layout of the paper's multi-turn parent: `<bos>(<sp1>user<sp2>own)*<sp1>user<sp2>reply<end>`, no summary."""
+
+    name = "paper-turns"
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer)
+        self.own, self.other = self.sp2, self.sp1
+
+    def encode(self, context: Context) -> list[int]:
+        if context.lines:
+            raise UserError(
+                "the format 'paper-turns' has no place for a summary; use the strategies last, recent or full, "
+                "or model.format = 'paper'"
+            )
+        return [self.bos, *self._turns(context)]

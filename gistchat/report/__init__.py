@@ -1,0 +1,1 @@
+"""Tables, sentences, plots and the page of a report. Needs neither torch nor transformers."""

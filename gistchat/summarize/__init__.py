@@ -1,1 +1,0 @@
-"""Summarizers, and the store that keeps what they made."""

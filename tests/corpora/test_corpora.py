@@ -1,0 +1,330 @@
+"""Each reader on small files in its original layout, written for these tests."""
+
+import json
+import pickle
+
+import pytest
+
+from gistchat.corpora import CORPORA
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.turns import SPLITS, LeftOut, Malformed
+from gistchat.errors import UserError
+from gistchat.prepare.prepare import prepare
+from gistchat.recipe.data_section import DataConfig
+
+
+def read(corpus, path, text=None):
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return list(CORPORA[corpus].read(path))
+
+
+def texts(dialogue):
+    return [turn.text.strip() for turn in dialogue.turns]
+
+
+def test_dailydialog(tmp_path):
+    path = tmp_path / "dialogues_train.txt"
+    one, bad, two = read(
+        "dailydialog", path, "Hi . __eou__ Yes ? __eou__ Bye . __eou__\r\nHi . __eou__ I w\nA __eou__ B __eou__\n"
+    )
+    assert texts(one) == ["Hi .", "Yes ?", "Bye ."]
+    assert [turn.speaker for turn in one.turns] == ["A", "B", "A"]
+    assert isinstance(bad, Malformed)
+    assert str(bad) == f"{path}:2: the last turn does not end in __eou__: a truncated line?"
+    assert texts(two) == ["A", "B"]
+
+
+PERSONA = """1 your persona: i like tea.
+2 partner's persona: i sing.
+3 hello .\thi , how are you ?\t\thi|bye|yes
+4 fine .\tgood .
+1 your persona: i ski.
+2 __SILENCE__\thi !
+3 hey\tbye
+"""
+
+
+def test_personachat_text_keeps_every_turn_and_the_personas(tmp_path):
+    first, silence, second = read("personachat", tmp_path / "valid_self_original_no_cands.txt", PERSONA)
+    assert silence == LeftOut("marks of silence", 1)
+    assert texts(first) == ["hello .", "hi , how are you ?", "fine .", "good ."]
+    assert first.meta["gold"] == [{"speaker": "B", "text": "i like tea."}, {"speaker": "A", "text": "i sing."}]
+    assert texts(second) == ["hi !", "hey", "bye"]
+    assert [turn.speaker for turn in second.turns] == ["B", "A", "B"]
+
+
+def test_a_bad_line_spoils_its_own_personachat_dialogue_only(tmp_path):
+    bad, _, good = read(
+        "personachat", tmp_path / "v_self_original.txt", PERSONA.replace("4 fine .\tgood .", "4 fine .")
+    )
+    assert str(bad).endswith("v_self_original.txt:4: expected a turn, a tab and its answer")
+    assert texts(good)
+
+
+def test_personachat_json_keeps_the_last_reply(tmp_path):
+    utterances = [
+        {"history": ["hi", "hello", "how are you ?"], "candidates": ["no .", "fine ."]},
+        {"history": ["hi"], "candidates": ["what ?", "hello"]},
+    ]
+    data = {"train": [{"personality": ["i ski."], "utterances": utterances}], "valid": [{"oops": 1}]}
+    good, bad = read("personachat", tmp_path / "personachat_self_original.json", json.dumps(data))
+    assert texts(good) == ["hi", "hello", "how are you ?", "fine ."]
+    assert good.split == "train"
+    assert "valid entry 0: unexpected layout" in str(bad)
+
+
+EMPATHETIC = """conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval,tags
+hit:0,1,sad,I lost_comma_ badly,7,He said "no_comma_ never" to me,5|5|5,
+hit:0,2,sad,I lost_comma_ badly,9,Oh no,5|5|5,
+hit:1,1,glad,I won,3,"Hey
+hit:1,2,glad,I won,4,You did,5|5,
+hit:2,1,glad,I won,3,Hey,5|5,
+hit:2,2,glad,I won,4,Well done,5|5,,extra
+"""
+
+
+def test_empathetic_dialogues_with_eight_columns_and_typed_quotes(tmp_path):
+    first, bad, last = read("empathetic_dialogues", tmp_path / "test.csv", EMPATHETIC)
+    assert texts(first) == ['He said "no, never" to me', "Oh no"]
+    assert first.meta == {"situation": "I lost, badly", "emotion": "sad"}
+    assert [turn.speaker for turn in first.turns] == ["7", "9"]
+    assert str(bad).endswith("test.csv:4: expected 8 columns")
+    assert texts(last) == ["Hey", "Well done"]
+    with pytest.raises(UserError, match=r"test\.csv:1: missing column prompt"):
+        read("empathetic_dialogues", tmp_path / "test.csv", "conv_id,utterance_idx,utterance\n")
+
+
+def test_empathetic_dialogues_quoted_again(tmp_path):
+    rows = 'conv_id,utterance_idx,prompt,utterance\nc,1,"I ""won"", ok","She said ""hi"""\nc,2,"I ""won"", ok",Oh\n'
+    [dialogue] = read("empathetic_dialogues", tmp_path / "e.csv", rows)
+    assert texts(dialogue) == ['She said "hi"', "Oh"]
+    assert dialogue.meta["situation"] == 'I "won", ok'
+
+
+def test_blended_skill_talk_layouts(tmp_path):
+    parlai = {"free_turker_utterance": "p", "guided_turker_utterance": "q", "dialog": [[0, "a"], [1, "b"]]}
+    entries = [
+        {"dialogue": ["a", "b", "c"], "response": "d"},
+        parlai | {"personas": [["i ski."], ["i sing."]]},
+        {
+            "previous_utterance": ["p", "q"],
+            "free_messages": ["f", "h"],
+            "guided_messages": ["g", "i"],
+            "personas": ["x"],
+        },
+        {"free_messages": ["f"], "guided_messages": [], "previous_utterance": []},
+    ]
+    one, two, three, bad = read("blended_skill_talk", tmp_path / "bst_val.json", json.dumps(entries))
+    assert texts(one) == ["a", "b", "c", "d"]
+    assert texts(two) == ["p", "q", "a", "b"]
+    assert three.meta["gold"] == [{"speaker": "B", "text": "x"}]
+    assert two.meta["gold"] == [{"speaker": "A", "text": "i ski."}, {"speaker": "B", "text": "i sing."}]
+    assert texts(three) == ["p", "q", "f", "g", "h", "i"]
+    assert "entry 3: unexpected layout" in str(bad)
+
+
+def test_dialogsum_and_samsum_keep_their_summaries(tmp_path):
+    text = "#Person1#: Hi: you?\n#Person2#: Yes\nand no.\n"
+    line = json.dumps({"fname": "dev_0", "dialogue": text, "summary": "They talk.", "topic": "talk"})
+    good, bad = read("dialogsum", tmp_path / "dialogsum.dev.jsonl", line + '\n{"fname": "x"}\n')
+    assert texts(good) == ["Hi: you?", "Yes and no."]
+    assert good.meta["gold"] == [{"speaker": "", "text": "They talk."}]
+    assert str(bad).startswith(f"{tmp_path / 'dialogsum.dev.jsonl'}:2: unexpected layout")
+    entries = [{"id": "1", "dialogue": "Ann: Hi\r\nBen: Ho\r\nCat: Ha", "summary": "Hi."}]
+    [dialogue] = read("samsum", tmp_path / "val.json", json.dumps(entries))
+    assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben", "Cat"]
+
+
+WHATSAPP = """\ufeff12/31/23, 9:15 PM - Messages are end-to-end encrypted.
+12/31/23, 9:15 PM - Ann: Happy new year!
+12/31/23, 9:16 PM - Ben: You too :)
+
+Remember: the cake
+12/31/23, 9:17 PM - Ann added Carl
+1/1/24, 8:02 AM - Ann: Note: thanks
+1/1/24, 8:03 AM - Ben: Sure
+1/1/24, 8:04 AM - Ben: <Media omitted>
+\u200e1/1/24, 8:05 AM - Ann: \u200eThis message was deleted
+"""
+
+
+def test_messenger_exports(tmp_path):
+    notices, first, media, second = read("transcript", tmp_path / "chat.txt", WHATSAPP)
+    assert notices == LeftOut("messenger's notices", 2)
+    assert media == LeftOut("messages without words (media, deleted)", 2)
+    assert [(turn.speaker, turn.text) for turn in first.turns] == [
+        ("Ann", "Happy new year!"),
+        ("Ben", "You too :) Remember: the cake"),
+    ]
+    assert [(turn.speaker, turn.text) for turn in second.turns] == [("Ann", "Note: thanks"), ("Ben", "Sure")]
+
+
+def test_transcripts(tmp_path):
+    path = tmp_path / "chat.txt"
+    first, second, bad = read(
+        "transcript", path, "Ann: Next day\nBen: Indeed\nit is\n\nA: b\nB: c\n---\nno name here\n"
+    )
+    assert texts(first) == ["Next day", "Indeed it is"]
+    assert texts(second) == ["b", "c"]
+    assert str(bad) == f"{path}:8: expected 'Name: words'"
+
+
+def test_tables_by_the_names_of_their_columns(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = 'conversation_id,Role,When,message\r\n1,a,x,"hi, ""you""\nthere"\r\n1,b,x,yo\r\n'
+    rows += "2,a,x\r\n2,b,x,ok\r\n3,a,x,\r\n"
+    one, two, three = read("table", path, rows)
+    assert texts(one) == ['hi, "you"\nthere', "yo"]
+    assert str(two) == f"{path}:5: expected 4 columns, found 3"
+    assert str(three) == f"{path}:7: empty text"
+    apart = read("table", tmp_path / "s.csv", "dialogue;speaker;text\n1;a;x\n2;a;p\n1;b;y\n2;b;q\n")
+    assert [texts(dialogue) for dialogue in apart] == [["x", "y"], ["p", "q"]]
+    [dialogue] = read("table", tmp_path / "t.tsv", "dialogue\tspeaker\ttext\n1\ta\thi, you\n1\tb\tyo\n")
+    assert texts(dialogue) == ["hi, you", "yo"]
+    with pytest.raises(UserError, match=r"t\.csv:1: no column for the speaker .*found: id, text, dialogue"):
+        read("table", path, "id,text,dialogue\n")
+
+
+def test_chat_exports(tmp_path):
+    messages = [("system", "be kind"), ("user", "hi"), ("assistant", "hello")]
+    openai = {"messages": [{"role": role, "content": text} for role, text in messages]}
+    sharegpt = {"id": "s", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}
+    lines = [openai, sharegpt, {"messages": []}, openai["messages"]]
+    one, two, bad, three = read("chat", tmp_path / "c.jsonl", "\n".join(map(json.dumps, lines)))
+    assert one.turns == two.turns == three.turns
+    assert [turn.speaker for turn in one.turns] == ["user", "assistant"]
+    assert one.meta == {"system": "be kind"}
+    assert "c.jsonl:3: no 'messages' with role and content, nor 'conversations' with from and value (found: " in str(
+        bad
+    )
+    openai["messages"] += [
+        {"role": "assistant", "content": None},
+        {"role": "tool", "content": "42"},
+        {"role": "user", "content": [{"type": "text", "text": "and?"}, {"type": "image_url"}]},
+    ]
+    left_out, four = read("chat", tmp_path / "c.jsonl", json.dumps(openai))
+    assert left_out.count == 2
+    assert texts(four) == ["hi", "hello", "and?"]
+    openai["messages"] = openai["messages"][:3]
+    assert read("chat", tmp_path / "c.json", json.dumps([openai]))[0].turns == one.turns
+
+
+def test_tools_and_developers_are_no_speakers(tmp_path):
+    steps = [("human", "weather?"), ("function_call", "{}"), ("observation", "22"), ("gpt", "Warm.")]
+    sharegpt = {"conversations": [{"from": name, "value": text} for name, text in steps]}
+    call = {"role": "assistant", "tool_calls": [{"id": "x"}]}
+    said = [{"role": "user", "content": "weather?"}, call, {"role": "assistant", "content": "Warm."}]
+    openai = {"messages": [{"role": "developer", "content": "be kind"}, *said]}
+    left_out, one, call_left_out, two = read("chat", tmp_path / "c.json", json.dumps([sharegpt, openai]))
+    assert (left_out.count, call_left_out.count) == (2, 1)
+    assert texts(one) == texts(two) == ["weather?", "Warm."]
+    assert two.meta == {"system": "be kind"}
+
+
+ODD_EXPORT = """[31.12.23, 21:15:01] Ann: \u200eMessages and calls are end-to-end encrypted.
+[31.12.23, 21:15:03] Ann: Hallo
+\u200e[31.12.23, 21:15:05] Ben: \u200eBild weggelassen
+[31.12.23, 21:15:06] Ben: Diese Nachricht wurde gel\u00f6scht.
+[31.12.23, 21:15:07] Ann changed the subject to "Party: tonight"
+[31.12.23, 21:15:08] Ben: <Medien ausgeschlossen>
+[31.12.23, 21:15:09] Ben: Servus <This message was edited>
+"""
+
+
+def test_exports_of_other_phones_and_languages(tmp_path):
+    *left_out, dialogue = read("transcript", tmp_path / "c.txt", ODD_EXPORT)
+    assert [(turn.speaker, turn.text) for turn in dialogue.turns] == [("Ann", "Hallo"), ("Ben", "Servus")]
+    assert sum(item.count for item in left_out) == 5
+
+
+def test_rows_are_put_in_the_order_that_a_column_tells(tmp_path):
+    head = "conversation_id,timestamp,role,message\n"
+    rows = "1,2024-01-01T10:02:00,a,third\n1,2024-01-01 10:00,a,first\n1,2024-01-01T10:01:00,b,second\n"
+    [dialogue] = read("table", tmp_path / "t.csv", head + rows)
+    assert texts(dialogue) == ["first", "second", "third"]
+    bad, good = read("table", tmp_path / "t.csv", head + rows + "1,soon,b,x\n2,2,a,y\n2,1,b,x\n")
+    assert str(bad).endswith(
+        "t.csv:5: the turn's place 'soon' is neither a number nor a date (2024-12-31 or with 23:59:59)"
+    )
+    assert texts(good) == ["x", "y"]
+
+
+def test_an_open_quote_does_not_swallow_the_file(tmp_path):
+    rows = 'dialogue,speaker,text\n1,a,hi\n1,b,"never closed\n' + "".join(f"{i},a,x\n{i},b,y\n" for i in range(2, 50))
+    with pytest.raises(UserError, match=r"t\.csv:\d+: a quote that is never closed"):
+        read("table", tmp_path / "t.csv", rows)
+
+
+@pytest.mark.parametrize(("corpus", "name"), [("table", "t.csv"), ("jsonl", "t.jsonl"), ("transcript", "t.txt")])
+def test_other_encodings_and_archives_are_named(tmp_path, corpus, name):
+    with pytest.raises(UserError, match="UTF-16; save the file as UTF-8"):
+        read(corpus, tmp_path / name, "Ann: hi".encode("utf-16"))
+    with pytest.raises(UserError, match="a compressed file; unpack it first"):
+        read(corpus, tmp_path / name, b"\x1f\x8b\x08\x00...")
+
+
+def test_a_place_that_is_no_number_spoils_its_empathetic_dialogue(tmp_path):
+    bad, good = read(
+        "empathetic_dialogues",
+        tmp_path / "e.csv",
+        EMPATHETIC.replace(":0,2,", ":0,x,").split("hit:1")[0] + ("hit:5,1,sad,p,1,One,5,\nhit:5,2,sad,p,2,Two,5,\n"),
+    )
+    assert str(bad).endswith("e.csv:3: utterance_idx 'x' is not a number")
+    assert texts(good) == ["One", "Two"]
+
+
+def test_triples_of_a_subject_stay_in_one_split(tmp_path):
+    subjects = [[[f"They spoke of {i}.", f"q{i} {j}", f"r{i} {j}"] for j in range(5)] for i in range(12)]
+    subjects.append([["", "hi", "ho"], ["only two", "parts"]])
+    path = tmp_path / "summarized.json"
+    path.write_text(json.dumps(subjects))
+    config = DataConfig(corpus="triples", source=str(path), on_error="skip", test_share=0.3, validation_share=0.2)
+    report, _ = prepare(config, tmp_path / "out")
+    assert (report["read"], report["kept"], report["dropped"]) == (62, 61, {"malformed": 1})
+    groups = [
+        {dialogue.meta["group"] for dialogue in load_dialogues(tmp_path / "out" / f"{split}.jsonl")} for split in SPLITS
+    ]
+    assert all(groups)
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 13
+    [dialogue] = [d for s in SPLITS for d in load_dialogues(tmp_path / "out" / f"{s}.jsonl") if d.turns[0].text == "hi"]
+    assert "gold" not in dialogue.meta
+    assert dialogue.reply_indices() == [1]
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_prepared_pickles_are_read_without_running_code(tmp_path, capsys):
+    path = tmp_path / "train_utters.pickle"
+    path.write_bytes(pickle.dumps([["hi", "ho", "bye"]]))
+    [dialogue] = read("triples", path)
+    assert texts(dialogue) == ["hi", "ho", "bye"]
+    path.write_bytes(pickle.dumps([Evil()]))
+    with pytest.raises(UserError, match=r"refused as a pickle of plain lists .*builtins\.print"):
+        read("triples", path)
+    path.write_bytes(pickle.dumps([["hi"]])[:-3])
+    with pytest.raises(UserError, match="refused as a pickle"):
+        read("triples", path)
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("corpus", [name for name in CORPORA if name != "chitchat"])
+def test_missing_sources_are_named(tmp_path, corpus):
+    for source, message in (("", "say where"), (tmp_path, "no .* file in this"), (tmp_path / "x", "no such file")):
+        with pytest.raises(UserError, match=message):
+            prepare(DataConfig(corpus=corpus, source=str(source)), tmp_path / "out")
+
+
+def test_official_splits_of_a_folder_are_kept(tmp_path):
+    folder = tmp_path / "dd"
+    folder.mkdir()
+    for split in SPLITS:
+        lines = f"Hi {split} . __eou__ Yes . __eou__\n" * 2 + f"{split} __eou__ b __eou__\n"
+        (folder / f"dialogues_{split}.txt").write_text(lines)
+    report, _ = prepare(DataConfig(corpus="dailydialog", source=str(folder)), tmp_path / "out")
+    # Official held-out splits stay whole.
+    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [2, 3, 3]
+    assert report["dropped"] == {"duplicate": 1}

@@ -1,0 +1,142 @@
+"""From a person's own file to a model, as the README says; and the original files of the corpora through a run."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from conftest import DEEDS, THINGS, gistchat
+
+from gistchat.dialogue.turns import SPLITS
+from gistchat.pipeline import run
+from gistchat.recipe.load import load_recipe
+
+RECIPES = Path(__file__).parents[2] / "gistchat" / "recipes"
+TINY = ["--model", "gpt2", "--init", "scratch", "--size", "tiny", "--out", "runs/own"]
+SETTINGS = ["train.steps=2", "train.batch_size=2", "train.evaluate_every=2", "train.validation_items=2"]
+SETTINGS += ["evaluate.items=3", "evaluate.reply_items=1", "evaluate.max_reply_tokens=4", "evaluate.resamples=50"]
+for setting in SETTINGS:
+    TINY += ["--set", setting]
+
+
+def talk(days: int) -> list[list[tuple[str, str]]]:
+    rng = random.Random(0)
+    return [
+        [
+            ("Ann" if i % 2 else "Ben", f"I {rng.choice(DEEDS)} the {rng.choice(THINGS)}, number {rng.randrange(999)}.")
+            for i in range(8)
+        ]
+        for _ in range(days)
+    ]
+
+
+def whatsapp(dialogues) -> str:
+    lines = ["1/1/24, 8:00 AM - Messages and calls are end-to-end encrypted."]
+    for day, turns in enumerate(dialogues, 1):
+        lines += [f"1/{day}/24, 9:{i:02} PM - {name}: {text}" for i, (name, text) in enumerate(turns)]
+        lines += [f"1/{day}/24, 9:30 PM - Ben: <Media omitted>"]
+    return "\n".join(lines) + "\n"
+
+
+def openai(dialogues) -> str:
+    roles = {"Ann": "assistant", "Ben": "user"}
+    values = [{"messages": [{"role": roles[name], "content": text} for name, text in turns]} for turns in dialogues]
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+def test_a_messenger_export_becomes_a_model_in_three_commands(tmp_path):
+    (tmp_path / "chat.txt").write_text(whatsapp(talk(12)))
+    prepared = gistchat("prepare", "transcript", "--from", "chat.txt", "--out", "data/mine", cwd=tmp_path)
+    assert prepared.returncode == 0, prepared.stderr
+    assert "read 12 dialogues with 96 turns, kept 12" in prepared.stdout
+    assert "left out 12: messages without words (media, deleted)" in prepared.stdout
+    assert "left out 1: messenger's notices" in prepared.stdout
+    ran = gistchat("run", str(RECIPES / "own.toml"), "--from", "chat.txt", *TINY, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "talk to it: gistchat chat runs/own" in ran.stdout
+    assert "history before the last turn fits in a budget of 32:" in ran.stderr
+    chat = gistchat("chat", "runs/own", "--max-reply-tokens", "4", cwd=tmp_path, stdin="Hello!\n")
+    assert chat.returncode == 0, chat.stderr
+
+
+def test_the_kind_of_a_file_is_told_by_its_look(tmp_path):
+    (tmp_path / "talks.jsonl").write_text(openai(talk(12)))
+    ran = gistchat("train", str(RECIPES / "own.toml"), "--from", "talks.jsonl", *TINY, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "prepare: chat -> " in ran.stderr
+    (tmp_path / "odd.jsonl").write_text('{"lyrics": "la"}\n')
+    ran = gistchat("train", str(RECIPES / "own.toml"), "--from", "odd.jsonl", *TINY, cwd=tmp_path)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith("error: odd.jsonl: cannot tell what kind of file this is")
+
+
+def test_one_long_dialogue_cannot_fill_three_splits(tmp_path):
+    (tmp_path / "chat.txt").write_text("".join(f"{name}: {text}\n" for name, text in talk(1)[0]))
+    ran = gistchat("run", str(RECIPES / "own.toml"), "--from", "chat.txt", *TINY, cwd=tmp_path)
+    assert ran.returncode == 1
+    assert "error: the test split is empty; three dialogues fill all" in ran.stderr
+    assert "an empty line begins a new dialogue" in ran.stderr
+
+
+def original(corpus: str, folder: Path, split: str, dialogues) -> None:
+    """The dialogues in the corpus's own layout."""
+    texts = [[text for _, text in turns] for turns in dialogues]
+    if corpus == "dailydialog":
+        lines = ["".join(f"{text} __eou__ " for text in turns) for turns in texts]
+        (folder / f"dialogues_{split}.txt").write_text("\n".join(lines) + "\n")
+    elif corpus == "personachat":
+        lines = []
+        for turns in texts:
+            pairs = zip(turns[::2], turns[1::2], strict=True)
+            exchanges = ["your persona: i ski .", *(f"{one}\t{other}" for one, other in pairs)]
+            lines += [f"{number} {line}" for number, line in enumerate(exchanges, 1)]
+        (folder / f"{split}_self_original_no_cands.txt").write_text("\n".join(lines) + "\n")
+    elif corpus == "blended_skill_talk":
+        values = [{"dialogue": turns[:-1], "response": turns[-1]} for turns in texts]
+        (folder / f"bst_{split}.json").write_text(json.dumps(values))
+    else:
+        lines = ["conv_id,utterance_idx,context,prompt,speaker_idx,utterance,selfeval,tags"]
+        for number, turns in enumerate(texts):
+            for i, text in enumerate(turns, 1):
+                words = text.replace(",", "_comma_")
+                lines.append(f"hit:{number}_conv:{number},{i},sad,I lost,{i % 2},{words},5|5|5_5|5|5,")
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("corpus", ["dailydialog", "personachat", "blended_skill_talk", "empathetic_dialogues"])
+def test_the_four_corpora_go_the_whole_way_from_their_files(tmp_path, corpus):
+    dialogues = talk(15)
+    for split, start, end in (("train", 0, 7), ("valid", 7, 11), ("test", 11, 15)):
+        original(corpus, tmp_path, split, dialogues[start:end])
+    tiny = ["model.name=gpt2", "model.init=scratch", "model.size=tiny", f"data.folder={tmp_path / 'data'}"]
+    recipe = load_recipe(RECIPES / "own.toml", [*tiny, *SETTINGS, f"data.corpus={corpus}", f"data.source={tmp_path}"])
+    metrics = run(recipe, tmp_path / "run")
+    report = json.loads((tmp_path / "data" / "report.json").read_text())
+    assert (report["read"], report["turns_read"], report["kept"]) == (15, 120, 15)
+    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [7, 4, 4]
+    assert metrics["items"] == 3
+
+
+def test_the_list_of_corpora_says_what_is_known_and_reachable(tmp_path):
+    listed = gistchat("corpora", "--offline", cwd=tmp_path)
+    assert listed.returncode == 0
+    assert "hub:       --from hub: OpenRL/daily_dialog (not asked)" in listed.stdout
+    one = gistchat("corpora", "dailydialog", cwd=tmp_path)  # HF_HUB_OFFLINE is set in tests
+    assert "13,118 dialogues" in one.stdout
+    assert "Li, Su, Shen, Li, Cao, Niu (2017)" in one.stdout
+    assert "OpenRL/daily_dialog (not reachable now)" in one.stdout
+    assert "chitchat" not in one.stdout
+    assert gistchat("corpora", "daily", cwd=tmp_path).returncode == 1
+
+
+def test_several_corpora_on_the_command_line(tmp_path):
+    for corpus in ("dailydialog", "blended_skill_talk"):
+        (tmp_path / corpus).mkdir()
+        original(corpus, tmp_path / corpus, "train", talk(6) if corpus == "dailydialog" else talk(9)[6:])
+    parts = ["dailydialog=dailydialog", "blended_skill_talk=blended_skill_talk"]
+    done = gistchat("prepare", *parts, "--out", "data/mix", "--audit", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "blended_skill_talk: read 3, kept 3" in done.stdout
+    wrong = gistchat("prepare", *parts, "--from", "x", "--out", "data/mix", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "--from goes with one corpus" in wrong.stderr

@@ -1,0 +1,205 @@
+"""The memory that rolls: when it refreshes, what it records, and what editing and failing do to it."""
+
+import gc
+import itertools
+import pickle
+
+import pytest
+from conftest import make_dialogue
+
+from gistchat.context.strategies import build_context
+from gistchat.context.types import Sentence
+from gistchat.dialogue.turns import Turn
+from gistchat.errors import UserError
+from gistchat.memory.rolling import RollingMemory, Window, chained, chains, turn_cost
+from gistchat.memory.summarizers.extractive import METHODS, Extractor, Update
+from gistchat.memory.workers import token_counter
+from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prompts.speaker_tokens import SpeakerTokens
+
+WINDOW = Window(first=90, high=60, low=30)
+
+
+@pytest.fixture(scope="module")
+def prompt_format():
+    return SpeakerTokens(gpt2_tokenizer())
+
+
+@pytest.fixture(scope="module")
+def count(prompt_format):
+    return token_counter(prompt_format.tokenizer)
+
+
+@pytest.fixture
+def memory(prompt_format):
+    return RollingMemory(WINDOW, turn_cost(prompt_format), "textrank")
+
+
+def tell(memory, turns, summarizer):
+    """How many turns had been said at each refresh."""
+    refreshed = []
+    for turn in turns:
+        memory.add(turn)
+        before = memory.gist
+        memory.refresh(summarizer)
+        if memory.gist is not before:
+            refreshed.append(memory.turns)
+    return refreshed
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_refreshes_only_when_the_window_overflows_and_keeps_within_its_budget(memory, count, method):
+    turns = make_dialogue(0, turns=60).turns
+    refreshed = tell(memory, turns, Extractor(method, 30, count))
+    assert refreshed
+    assert all(later - earlier > 1 for earlier, later in itertools.pairwise(refreshed))
+    assert memory.gist.end + len(memory.window) == 60
+    assert list(memory.window) == list(turns[memory.gist.end :])
+    digest = ""
+    for turn in turns[: memory.gist.end]:
+        digest = chained(digest, turn)
+    assert memory.gist.digest == digest
+    assert memory.gist.sentences
+    assert sum(cost + 3 for cost in count([s.text for s in memory.gist.sentences])) <= 30
+    for sentence in memory.gist.sentences:  # kept by extraction: word for word, with who said it and where
+        assert sentence.text in turns[sentence.turn].text
+        assert sentence.speaker == turns[sentence.turn].speaker
+
+
+def test_the_latest_exchange_stays_word_for_word_as_long_as_it_fits(memory, count):
+    turns = list(make_dialogue(0, turns=20).turns)
+    long = " ".join(turn.text for turn in turns)
+    for i in range(3, 20, 4):
+        turns[i] = Turn(turns[i].speaker, long[: 150 if i < 12 else 900])
+    kept = []
+    for turn in turns:
+        memory.add(turn)
+        memory.refresh(Extractor("textrank", 30, count))
+        kept.append((len(memory.window), memory.cost(turn)))
+    assert all(window >= 1 for window, cost in kept if cost <= WINDOW.high)
+    assert [window for window, cost in kept if cost > WINDOW.first] == [0, 0]
+    assert any(WINDOW.low < cost <= WINDOW.high for _, cost in kept)
+
+
+def test_nothing_is_summarised_as_long_as_all_fits(memory, count):
+    assert tell(memory, make_dialogue(0, turns=2).turns, Extractor("textrank", 30, count)) == []
+    assert memory.gist.end == 0
+
+
+def test_pinned_lines_stay_word_for_word_and_edits_stay_first(memory, count):
+    turns = make_dialogue(0, turns=60).turns
+    extractor = Extractor("recent", 30, count)
+    tell(memory, turns[:12], extractor)
+    pinned = memory.gist.sentences[0]
+    memory.pin(pinned)
+    assert pinned not in memory.gist.sentences
+    tell(memory, turns[12:40], extractor)
+    assert memory.current().sentences[0] == pinned
+    memory.edit("They agreed to meet on Friday.")
+    tell(memory, turns[40:], extractor)
+    assert memory.current().sentences[0] == Sentence(-1, "", "They agreed to meet on Friday.")
+    assert len(memory.current().sentences) > 1
+
+
+def test_editing_a_covered_turn_brings_an_earlier_gist_back(memory, count):
+    turns = list(make_dialogue(0, turns=60).turns)
+    extractor = Extractor("textrank", 30, count)
+    tell(memory, turns, extractor)
+    ends = [version.gist.end for version in memory.versions]
+    changed = ends[-2]  # the first turn that the last two gists cover and the one before does not
+    turns[changed] = Turn(turns[changed].speaker, "I never said that.")
+    assert memory.rewind(turns)
+    assert memory.gist.end == changed
+    assert list(memory.window) == turns[changed:]
+    late = list(turns)
+    late[-1] = Turn("x", "Not covered by any gist.")
+    assert not memory.rewind(late)
+    turns[0] = Turn(turns[0].speaker, "Everything is different.")
+    assert memory.rewind(turns)
+    assert (memory.gist.end, memory.gist.sentences) == (0, ())
+    memory.refresh(extractor)
+    assert memory.gist.end > 0
+
+
+class Failing:
+    def update(self, jobs):
+        raise UserError("the endpoint is down")
+
+
+class Empty:
+    def update(self, jobs):
+        return [Update(()) for _ in jobs]
+
+
+def test_a_refresh_that_fails_or_loses_everything_changes_nothing(memory, count):
+    turns = make_dialogue(0, turns=40).turns
+    tell(memory, turns[:14], Extractor("textrank", 30, count))
+    gist = memory.gist
+    for turn in turns[14:30]:
+        memory.add(turn)
+    with pytest.raises(UserError, match="down"):
+        memory.refresh(Failing())
+    with pytest.raises(UserError, match="empty"):
+        memory.refresh(Empty())
+    assert memory.gist == gist
+    assert list(memory.window) == list(turns[gist.end : 30])
+    memory.refresh(Extractor("textrank", 30, count))
+    assert memory.gist.end > gist.end
+
+
+def test_chains_side_by_side_are_those_of_a_memory_that_hears_turn_by_turn(prompt_format, count):
+    dialogues = [make_dialogue(i, turns=20 + 7 * i).turns for i in range(3)]
+    extractor = Extractor("lexrank", 30, count)
+    fresh = lambda: RollingMemory(WINDOW, turn_cost(prompt_format), "lexrank")  # noqa: E731
+    found, fell_back = chains([*dialogues, ()], fresh, extractor)
+    assert fell_back == []
+    for turns, chain in zip(dialogues, found, strict=False):
+        memory = fresh()
+        for said, turn in enumerate(turns[:-1], 1):
+            memory.add(turn)
+            memory.refresh(extractor)
+            assert chain.at(said) == memory.gist or (not memory.gist.sentences and not chain.at(said).sentences)
+
+
+def test_the_rolling_context_is_the_gist_and_the_turns_since(prompt_format, count):
+    turns = make_dialogue(0, turns=41).turns
+    memory = RollingMemory(Window.of_budget(96, 0.34), turn_cost(prompt_format), "textrank")
+    extractor = Extractor("textrank", 32, count)
+    [chain], _ = chains([turns], lambda: memory, extractor)
+    for said in (3, 12, 25, 41):
+        context = build_context(
+            turns[:said], turns[said % 2].speaker, "rolling", 96, prompt_format, lambda k: [], 0.34, chain.at
+        )
+        assert context.tokens <= 96
+        gist = chain.at(said - 1)
+        assert context.boundary == gist.end
+        assert len(context.turns) == said - 1 - gist.end
+        assert [line.text for line in context.lines] == [sentence.text for sentence in gist.sentences]
+
+
+def test_ten_thousand_turns_take_no_more_memory_than_a_thousand():
+    memory = RollingMemory(WINDOW, lambda turn: len(turn.text) // 4, "textrank")
+    extractor = Extractor("textrank", 30, lambda texts: [len(text) // 4 for text in texts])
+    turns = make_dialogue(0, turns=500).turns
+    held = []
+    for round_ in range(20):
+        tell(memory, turns, extractor)
+        if round_ in (1, 19):
+            held.append(len(pickle.dumps((memory.gist, memory.versions, memory.window, memory._costs))))
+            sentences = sum(type(thing) is Sentence for thing in gc.get_objects())
+    assert memory.turns == 10_000
+    assert len(memory.window) < 10
+    assert held[1] < 1.2 * held[0]
+    assert sentences < 200  # of a few in each of the versions that are kept
+
+
+@pytest.mark.parametrize(
+    "text", ["", "...", "👍 🎉", "x" * 100_000, "word " * 20_000, "你好，我住在北京。", "<|endoftext|><sp1>"]
+)
+@pytest.mark.parametrize("method", METHODS)
+def test_odd_turns_leave_a_valid_gist(memory, count, text, method):
+    turns = [Turn("a", text), Turn("b", text), Turn("a", "We moved to the harbour in spring."), Turn("b", text)] * 4
+    extractor = Extractor(method, 30, count)
+    tell(memory, turns, extractor)
+    assert memory.turns == 16
+    assert sum(cost + 3 for cost in count([s.text for s in memory.gist.sentences])) <= 30

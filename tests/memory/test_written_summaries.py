@@ -1,0 +1,337 @@
+"""Summaries that a model writes: encoder-decoders, language models, endpoints, and the guards on all of them."""
+
+import contextlib
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import pytest
+import torch
+from conftest import make_dialogue
+from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
+
+from gistchat.chat.session import ChatSession
+from gistchat.cli.chat_terminal import describe_gist
+from gistchat.context.types import Sentence
+from gistchat.dialogue.turns import Turn
+from gistchat.engines import openai_client as endpoint_module
+from gistchat.errors import UserError
+from gistchat.memory.summarizers import language_model
+from gistchat.memory.summarizers.abstractive import Abstractive, Request
+from gistchat.memory.summarizers.extractive import Extractor, Job, Update
+from gistchat.memory.summarizers.faithfulness import faithfulness, fault, names_and_numbers, unsupported
+from gistchat.memory.summarizers.language_model import EndpointWriter, LocalWriter, Prompt
+from gistchat.memory.summarizers.make import make_summarizer
+from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
+from gistchat.memory.workers import token_counter
+from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.recipe.schema import SummaryConfig
+
+TURNS = (
+    Turn("Anna", "My sister Olga moved to Lisbon in 2019."),
+    Turn("Ben", "Nice! Does she like the weather there?"),
+    Turn("Anna", "She does, but the rent is 900 euros a month."),
+    Turn("Ben", "That is more than I pay for my flat near the station."),
+)
+JOB = Job((), TURNS, 0)
+
+
+@pytest.fixture(scope="module")
+def count():
+    return token_counter(gpt2_tokenizer())
+
+
+class Scripted:
+    """A writer that says what it was told to, and remembers what it was asked."""
+
+    room = 1000
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), []
+
+    def count(self, texts):
+        return [len(text.split()) for text in texts]
+
+    def write(self, requests):
+        self.asked += requests
+        return [self.answers.pop(0) for _ in requests]
+
+
+def summarizer(writer, count, budget=40):
+    return Abstractive(writer, Extractor("textrank", budget, count), budget, count)
+
+
+def test_a_written_summary_names_the_turns_that_its_sentences_come_from(count):
+    writer = Scripted("Anna's sister Olga moved to Lisbon. Her rent is 900 euros. Ben")
+    [update] = summarizer(writer, count).update([JOB])
+    assert update.fell_back == ""
+    assert [line.text for line in update.sentences] == [
+        "Anna's sister Olga moved to Lisbon.",
+        "Her rent is 900 euros.",  # and not the sentence that broke off
+    ]
+    assert [line.sources for line in update.sentences] == [(0,), (2,)]
+    assert [line.turn for line in update.sentences] == [0, 2]
+    assert writer.asked[0].dialogue.splitlines()[0] == "Anna: My sister Olga moved to Lisbon in 2019."
+
+
+def test_a_rolled_summary_is_asked_for_with_the_one_before_and_keeps_its_sources(count):
+    before = Sentence(0, "", "Olga lives in Lisbon.", (0,))
+    writer = Scripted("Olga lives in Lisbon. Ben pays less for his flat near the station.")
+    [update] = summarizer(writer, count).update([Job((before,), TURNS[2:], 2)])
+    assert writer.asked == [Request("Olga lives in Lisbon.", "\n".join(f"{t.speaker}: {t.text}" for t in TURNS[2:]))]
+    assert [line.sources for line in update.sentences] == [(0,), (3,)]
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("", "empty"),
+        ("👍", "empty"),
+        (" ".join(f"{letter} and more" for letter in "abcdefghijklmnop"), "longer than its source"),
+        ("Does she like the weather there? She does, but the rent is 900 euros a month.", "copies its source"),
+        ("She likes the rent there. " * 3, "repeats itself"),
+        ("Olga moved to Lisbon with her friend Carlos.", "names carlos, which the source does not"),
+        ("Her rent is 950 euros.", "names 950, which the source does not"),
+    ],
+)
+def test_a_summary_that_cannot_be_trusted_gives_way_to_the_extractive_one(count, written, reason):
+    [update] = summarizer(Scripted(written), count, budget=60).update([JOB])
+    assert update.fell_back == reason
+    assert update.sentences == Extractor("textrank", 60, count).update([JOB])[0].sentences != ()
+
+
+def test_names_and_numbers():
+    text = "Going home, Olga met Ben's friend at 7:30. Carlos Diaz said hi. I'm OK, User. Monday was fine."
+    assert names_and_numbers(text) == ["olga", "ben", "7:30", "carlos", "diaz"]
+    assert unsupported("In Paris, Olga paid 12 euros.", "olga: I paid 12 euros in rome") == ["paris"]
+    assert faithfulness([("In Paris, Olga paid 12 euros.", "Olga paid 12")]) == [(2, 3)]
+    assert fault("Olga moved.", "Olga: I moved to Rome.") == ""
+
+
+def test_what_a_writer_cannot_read_at_once_goes_to_it_in_pieces_and_nothing_is_lost(count):
+    long = Turn("Anna", " ".join(f"word{i}" for i in range(500)))
+    writer = Scripted(*["They talked."] * 40)
+    writer.room = 110
+    job = Job((), (*TURNS, long, *TURNS), 0)
+    summarizer(writer, count, budget=40).update([job])
+    said = " ".join(line.partition(": ")[2] for request in writer.asked for line in request.dialogue.splitlines())
+    assert said == " ".join(turn.text for turn in job.turns)
+    assert all(writer.count([request.dialogue])[0] <= 110 - 40 for request in writer.asked)
+    assert len(writer.asked) > 5
+
+
+def test_an_empty_job_keeps_its_gist(count):
+    writer = Scripted()
+    before = Sentence(0, "", "Olga lives in Lisbon.", (0,))
+    assert summarizer(writer, count).update([Job((before,), (), 3), Job((), (), 0)]) == [Update((before,)), Update(())]
+
+
+def save_tiny(folder, kind):
+    """A random BART or T5 of two layers with the GPT-2 tokenizer."""
+    torch.manual_seed(0)
+    tokenizer = gpt2_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    shape = {"vocab_size": len(tokenizer), "d_model": 32}
+    end = tokenizer.eos_token_id
+    tokens = {"pad_token_id": end, "eos_token_id": end, "bos_token_id": end, "decoder_start_token_id": end}
+    if kind == "bart":
+        layers = {"encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+        size = {"encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 128}
+        config = BartConfig(**shape, **layers, **size, **tokens, forced_eos_token_id=end)
+        model = BartForConditionalGeneration(config)
+    else:
+        config = T5Config(**shape, d_kv=16, d_ff=64, num_layers=2, num_heads=2, **tokens)
+        config.task_specific_params = {"summarization": {"prefix": "summarize: "}}
+        model = T5ForConditionalGeneration(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5"])
+def test_an_encoder_decoder_gets_whole_inputs_and_exact_arguments(tmp_path, kind, count):
+    writer = Seq2SeqWriter(str(save_tiny(tmp_path / kind, kind)), 12)
+    calls = []
+    generate = writer.model.generate
+    writer.model.generate = lambda **arguments: calls.append(arguments) or generate(**arguments)
+    requests = [Request("", "Anna: Hi.\nBen: Hello there!"), Request("They met.", "Anna: " + "so " * 60)]
+    texts = writer.write(requests)
+    assert len(texts) == 2
+    config = calls[0]["generation_config"]
+    assert (config.max_new_tokens, config.num_beams, config.do_sample) == (12, 4, False)
+    assert (config.no_repeat_ngram_size, config.early_stopping) == (3, True)
+    assert config.decoder_start_token_id == writer.model.config.decoder_start_token_id
+    read = [
+        writer.tokenizer.decode(row[mask.bool()], skip_special_tokens=True)
+        for call in calls
+        for row, mask in zip(call["input_ids"], call["attention_mask"], strict=True)
+    ]
+    prefix = "summarize: " if kind == "t5" else ""
+    assert sorted(read) == sorted(prefix + "\n".join(filter(None, request)) for request in requests)
+    assert writer.room <= (128 if kind == "bart" else 513)
+    # Batched or alone, a summary is the same; and a dialogue over the encoder's limit is read in pieces.
+    assert [writer.write([request])[0] for request in requests] == texts
+    calls.clear()
+    long = Job((), make_dialogue(0, turns=40).turns, 0)
+    [update] = Abstractive(writer, Extractor("textrank", 12, count), 12, count).update([long])
+    assert update.sentences or update.fell_back
+    assert all(call["input_ids"].shape[1] <= (128 if kind == "bart" else 512) for call in calls)
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path, tiny_base):
+    with pytest.raises(UserError, match="cannot load the model"):
+        Seq2SeqWriter(tiny_base.source, 12)
+    with pytest.raises(UserError, match=r"\./nowhere: no such folder"):
+        Seq2SeqWriter("./nowhere", 12)
+    with pytest.raises(UserError, match="no chat template"):
+        LocalWriter(tiny_base.source, 12, "")
+
+
+def test_the_packaged_model_summarises(count):
+    made = make_summarizer(SummaryConfig(method="llm"), 40, count)
+    updates = made.update([JOB, Job((), make_dialogue(0, turns=8).turns, 0)])
+    assert all(update.sentences for update in updates)
+    for update in updates:
+        assert sum(cost + 3 for cost in count([line.text for line in update.sentences])) <= 40
+
+
+def test_a_prompt_of_ones_own(tmp_path):
+    path = tmp_path / "prompt.txt"
+    path.write_text("In {{ words }} words{% if summary %} after {{ summary }}{% endif %}:\n{{ dialogue }}")
+    assert Prompt(str(path), 20).fill(Request("", "a: {{ hi }}")) == "In 14 words:\na: {{ hi }}"
+    assert Prompt(str(path), 20).fill(Request("X", "a: b")) == "In 14 words after X:\na: b"
+    for text, problem in (("Summarize!", "where the dialogue goes"), ("{{ dialog }}", "dialog"), ("{% if %}", ":1:")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=problem):
+            Prompt(str(path), 20)
+    with pytest.raises(UserError, match="cannot be read"):
+        Prompt(str(tmp_path / "none.txt"), 20)
+
+
+class ChatClient(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server whose answers are scripted; every entry is used once, the last one for ever."""
+
+    script: ClassVar[list] = []
+    asked: ClassVar[list] = []
+    at_once = most_at_once = 0
+    lock = threading.Lock()
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.lock:
+            ChatClient.asked.append((self.path, self.headers["Authorization"], body))
+            ChatClient.at_once += 1
+            ChatClient.most_at_once = max(ChatClient.most_at_once, ChatClient.at_once)
+            kind = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        time.sleep(0.05 if kind != "slow" else 1.5)
+        status, content = {"busy": (429, "{}"), "html": (200, "<html>Welcome</html>"), "key": (401, "{}")}.get(
+            kind, (200, json.dumps(self.completion("Olga moved to Lisbon." if kind == "slow" else kind)))
+        )
+        with self.lock:
+            ChatClient.at_once -= 1
+        with contextlib.suppress(BrokenPipeError):  # whoever asked may have given up
+            self.send_response(status)
+            self.send_header("Content-Type", "text/html" if kind == "html" else "application/json")
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+    @staticmethod
+    def completion(text):
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ChatClient)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ChatClient.asked, ChatClient.at_once, ChatClient.most_at_once = [], 0, 0
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    monkeypatch.setattr(endpoint_module, "RETRIES", 2)
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_endpoint_is_asked_again_when_busy_and_not_by_too_many_at_once(endpoint, count):
+    ChatClient.script = ["busy", "Olga moved to Lisbon."]
+    writer = EndpointWriter(endpoint, "m", 40, "")
+    updates = summarizer(writer, count).update([JOB] * 12)
+    assert [update.sentences[0].text for update in updates] == ["Olga moved to Lisbon."] * 12
+    assert len(ChatClient.asked) == 13
+    assert ChatClient.most_at_once <= language_model.AT_ONCE
+    path, key, body = ChatClient.asked[0]
+    assert (path, key) == ("/v1/chat/completions", "Bearer secret")
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 40, 0.0)
+    assert "Ben: Nice!" in body["messages"][0]["content"]
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        (["html"], "not the answer of a chat endpoint"),
+        (["busy"], "answers 429"),
+        (["key"], "answers 401 .* is OPENAI_API_KEY set"),
+    ],
+)
+def test_an_endpoint_that_fails_is_one_clear_error(endpoint, script, problem):
+    ChatClient.script = script
+    with pytest.raises(UserError, match=problem):
+        EndpointWriter(endpoint, "m", 40, "").write([Request("", "a: b")])
+
+
+def test_an_endpoint_that_is_slow_or_down(endpoint, monkeypatch):
+    ChatClient.script = ["slow"]
+    monkeypatch.setattr(endpoint_module, "TIMEOUT", 0.3)
+    monkeypatch.setattr(endpoint_module, "RETRIES", 1)
+    with pytest.raises(UserError, match="no answer within"):
+        EndpointWriter(endpoint, "m", 40, "").write([Request("", "a: b")])
+    with pytest.raises(UserError, match="cannot be reached"):
+        EndpointWriter("http://127.0.0.1:9/v1", "m", 40, "").write([Request("", "a: b")])
+    with pytest.raises(UserError, match="no address"):
+        EndpointWriter("localhost:9", "m", 40, "")
+
+
+@pytest.mark.parametrize("text", ["...", "👍", "x" * 20_000, "你好，我住在北京。", "</s><pad><s> <|endoftext|>"])
+def test_odd_turns_give_a_valid_gist_and_no_control_token(tmp_path, count, text):
+    writer = Seq2SeqWriter(str(save_tiny(tmp_path / "bart", "bart")), 12)
+    read = []
+    generate = writer.model.generate
+    writer.model.generate = lambda **arguments: read.append(arguments["input_ids"]) or generate(**arguments)
+    job = Job((), (Turn("a", text), Turn("b", "We moved to the harbour."), Turn("a", text)), 0)
+    [update] = Abstractive(writer, Extractor("textrank", 12, count), 12, count).update([job])
+    assert sum(cost + 3 for cost in count([line.text for line in update.sentences])) <= 12
+    end = writer.tokenizer.eos_token_id  # also what pads
+    for row in (row for ids in read for row in ids.tolist()):
+        assert end not in row[: len(row) - row[::-1].index(next(i for i in row[::-1] if i != end))]
+
+
+def test_a_chat_shows_what_an_endpoint_wrote_and_lives_on_without_it(run_folder, endpoint):
+    ChatClient.script = ["They talked about ships."]
+    settings = ["chat.max_reply_tokens=8", "context.budget=60", "summary.method=endpoint", "summary.model=m"]
+    session = ChatSession.open(run_folder, [*settings, f"summary.url={endpoint}"], seed=1)
+    for _ in range(4):
+        "".join(session.reply("I saw some ships near the harbour, and the people talked about them for a long while."))
+        session.remember()
+    assert session.notice == ""
+    "".join(session.reply("What now?"))
+    shown = describe_gist(session)
+    assert f"gist of turns 1 to {session.context.boundary}, by endpoint:" in shown
+    assert "They talked about ships.  (turn" in shown
+    gist = session.memory.gist
+    ChatClient.script = ["html"]
+    for _ in range(3):
+        "".join(session.reply("The lighthouse was painted yellow again by the neighbours, who like the colour a lot."))
+        session.remember()
+        assert "no new summary, the last one stays" in session.notice
+    assert session.memory.gist == gist
+    assert session.memory.turns == len(session.turns)  # nothing that was said is lost
+    ChatClient.script = ["They talked about ships."]
+    session.remember()
+    assert session.memory.gist.end > gist.end

@@ -1,0 +1,58 @@
+"""Documents say what the software does: generated pages are current, and the README's commands are real."""
+
+import itertools
+import json
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from gistchat.cli import app
+from gistchat.dialogue.turns import parse_dialogue
+from gistchat.recipe.load import apply_overrides, load_recipe
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = runpy.run_path(str(REPOSITORY / "tools" / "generate_docs.py"))["PAGES"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_generated_pages_are_current(name):
+    assert (REPOSITORY / "docs" / name).read_text() == PAGES[name](), "run make docs"
+
+
+def test_commands_in_the_documents_exist_with_these_options():
+    commands = get_command(app).commands
+    texts = [path.read_text() for path in [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]]
+    lines = [line for text in texts for line in re.findall(r"^ {4}(gistchat [^#\n]*)", text, re.M)]
+    assert len(lines) > 5
+    for line in lines:
+        words = shlex.split(line)
+        assert words[1] in commands, line
+        options = {name for parameter in commands[words[1]].params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, line
+        settings = [value for flag, value in itertools.pairwise(words) if flag == "--set"]
+        apply_overrides(load_recipe(REPOSITORY / "gistchat" / "recipes" / "demo.toml"), settings)
+
+
+def test_the_documented_dialogue_is_one():
+    text = (REPOSITORY / "docs" / "formats.md").read_text()
+    [line] = re.findall(r'^ {4}(\{"id".*)$', text, re.M)
+    assert parse_dialogue(json.loads(line), "x").id == "1"
+
+
+def test_benchmark_page_is_made_of_its_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    page = runpy.run_path(str(REPOSITORY / "benchmarks" / "run.py"))["page"]
+    results = json.loads((REPOSITORY / "benchmarks" / "results.json").read_text())
+    assert (REPOSITORY / "docs" / "benchmarks.md").read_text() == page(results)
+    for found in results:
+        assert {"name", "unit", "baseline", "ours", "ratio", "bound"} <= found.keys()
+
+
+def test_relative_links_lead_somewhere():
+    for path in [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("docs/*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"

@@ -1,0 +1,304 @@
+"""The report: order, bold and marks of its tables, sentences, plots, Markdown."""
+
+import copy
+import re
+
+import pytest
+import report_data
+from report_data import LOG
+
+from gistchat.report import plots
+from gistchat.report import write as report
+from gistchat.report.sentences import compared, explanation, main_sentences, sentences, verdicts
+from gistchat.report.tables import best, control_table, cost_table, groups, main_table, markdown, result_table
+
+
+@pytest.fixture(scope="module")
+def single() -> tuple[dict, list]:
+    return copy.deepcopy(report_data.single())
+
+
+@pytest.fixture(scope="module")
+def budgets() -> tuple[dict, list]:
+    return copy.deepcopy(report_data.budgets())
+
+
+@pytest.fixture(scope="module")
+def experiment() -> tuple[dict, list]:
+    return copy.deepcopy(report_data.experiment())
+
+
+def texts(table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def bold(table) -> list[str]:
+    """The systems whose row has something bold."""
+    return [" ".join(cell.text for cell in row[: table.words]) for row in table.rows if any(c.bold for c in row)]
+
+
+def test_rows_are_sorted_by_model_budget_and_perplexity(budgets, single, experiment):
+    rows = [row[:3] for row in texts(main_table(budgets[0], ""))]
+    assert [row[2] for row in rows] == ["16"] * 3 + ["64"] * 3 + ["256"] * 3 + ["-"] * 2
+    assert rows[6:9] == [["tuned", "summary", "256"], ["tuned", "recent", "256"], ["tuned", "shuffled", "256"]]
+    for group in groups(budgets[0], ""):
+        values = [result["metrics"]["perplexity"]["value"] for result in group]
+        assert values == sorted(values)
+    # With one budget, what has none stands among the others, and there is no column for it.
+    table = main_table(single[0], "")
+    assert table.columns == [
+        "model",
+        "context",
+        "perplexity",
+        "ROUGE-L",
+        "distinct-2",
+        "reply\ntokens",
+        "prompt\ntokens",
+    ]
+    assert {row[1] for row in texts(table)[:2]} == {"recent", "summary"}
+    assert [row[:2] for row in texts(table)[2:]] == [
+        ["tuned", name] for name in ("full", "recent", "summary", "shuffled", "last")
+    ]
+    assert table.starts == {2}
+    assert [row[1] for row in texts(main_table(experiment[0], "small"))] == ["recent", "summary"]
+    assert [row[1] for row in texts(main_table(experiment[0], "large"))] == ["summary", "recent"]
+
+
+def test_bold_is_only_what_is_shown_to_be_better_than_the_next(budgets, single, experiment):
+    # At 16 the baseline is best and all others but the control are worse; at 64 nothing is shown; without a budget
+    # nothing is compared.
+    assert bold(result_table(budgets[0], "")) == ["tuned recent 16", "tuned summary 256"]
+    assert bold(result_table(single[0], "")) == ["tuned full"]
+    assert bold(main_table(experiment[0], "small")) == ["tuned recent"]
+    assert bold(main_table(experiment[0], "large")) == ["tuned summary"]
+    weak = copy.deepcopy(single[0])
+    for found in weak["comparisons"]:
+        found["significant"] = False
+    assert bold(result_table(weak, "")) == []
+
+
+def test_a_baseline_is_bold_only_where_all_others_are_worse_and_a_control_is_never(budgets):
+    values = budgets[0]
+    group = next(group for group in groups(values, "") if group[0]["budget"] == 16)
+    assert best(values, group)["strategy"] == "recent"
+    unsure = copy.deepcopy(values)
+    for found in unsure["comparisons"]:
+        if found["of"] == "tuned summary 16" and found["family"] == "strategy":
+            found["significant"] = False
+    assert best(unsure, group) is None
+    # A control in front says that something is wrong with the group.
+    assert best(values, sorted(group, key=lambda result: result["strategy"] != "shuffled")) is None
+    # Between two that are not the baseline, nothing was tested.
+    three = [{**group[1], "strategy": "hybrid"}, {**group[1]}, group[0]]
+    assert best(values, three) is None
+
+
+def test_marks_follow_the_corrected_p_value(single):
+    rows = {tuple(row[:2]): row[2] for row in texts(main_table(single[0], ""))}
+    assert rows["tuned", "full"].endswith("] +")
+    assert rows["tuned", "last"].endswith("] -")
+    assert rows["tuned", "recent"].endswith("]")
+    assert rows["base", "summary"].endswith("]")  # nothing is shown
+    unsure = copy.deepcopy(single[0])
+    for found in unsure["comparisons"]:
+        found["significant"] = False
+    assert all(row[2].endswith("]") for row in texts(main_table(unsure, "")))
+
+
+def test_tables_of_depth_seeds_and_planted_facts(single, experiment):
+    depth, probe, seeds = (
+        report.report_tables(values)[name] for name, values in
+        (("By depth", single[0]), ("Planted facts", single[0]), ("By seed", experiment[0]))
+    )  # fmt: skip
+    assert depth[""].columns == ["model", "context", "0 to 11 turns", "24 to 47 turns"]
+    assert [row[:2] for row in texts(depth[""])] == [row[:2] for row in texts(main_table(single[0], ""))]
+    assert texts(probe[""])[0][2:] == ["4", "50.0 [0.0, 100.0]", "75.0 [25.0, 100.0]", "50", "50"]
+    assert seeds["large"].columns == ["model", "context", "seed 1", "seed 2"]
+    assert "By seed" not in report.report_tables(single[0])
+
+
+def test_controls_stand_apart(single):
+    assert [row[0] for row in texts(control_table(single[0]))] == ["gold", "echo", "random-reply"]
+    assert "control" not in {row[0] for row in texts(result_table(single[0], ""))}
+    assert control_table(single[0]).columns[:3] == ["control", "ROUGE-1", "ROUGE-2"]
+
+
+def test_costs(single, experiment):
+    table = cost_table(single[0], "")
+    costs = {row[1]: dict(zip(table.columns, row, strict=True)) for row in texts(table)}  # the tuned ones come last
+    recent, summary = costs["recent"], costs["summary"]
+    assert (recent["prefill s"], recent["decode s"], recent["s per reply"]) == ("0.25", "0.75", "1.00")
+    assert recent["cache MB"] == "149.00"  # (140 + 9 tokens) of a million bytes
+    assert (recent["summary s"], summary["summary s"]) == ("-", "0.125")
+    assert summary["in the cache %"] == "50.0"
+    small, large = (texts(cost_table(experiment[0], name)) for name in ("small", "large"))
+    assert [row[-2] for row in small] == ["149.00", "29.00"]
+    assert [row[-2] for row in large] == ["58.00", "298.00"]
+
+
+def test_sentences_say_worse_better_and_not_shown(budgets):
+    last, full, worse, unshown, better = compared(budgets[0], "strategy")
+    assert last.startswith("Tuned last has ")
+    assert " higher perplexity than tuned recent at 256 tokens [" in last
+    assert full.startswith("Tuned full has ")
+    percent = r"(\d+\.\d) %"
+    found = re.fullmatch(
+        rf"At 16 tokens, tuned summary has {percent} higher perplexity than tuned recent "
+        rf"\[{percent}, {percent}\], Holm p (?:= 0\.0\d+|< 0\.001): it is worse\.",
+        worse,
+    )
+    value, low, high = map(float, found.groups())
+    assert low < value < high
+    assert 20 < value < 24  # exp(0.2) is 1.22
+    assert re.fullmatch(
+        rf"At 64 tokens, tuned summary is not shown to differ from tuned recent: at most {percent} worse, at most "
+        rf"{percent} better, Holm p = [\d.]+\.",
+        unshown,
+    )
+    found = re.search(rf"At 256 tokens, tuned summary has {percent} lower .*\[{percent}, {percent}\].*better\.", better)
+    value, low, high = map(float, found.groups())
+    assert low < value < high
+    assert 17 < value < 20  # exp(-0.2) is 0.82
+    assert verdicts(budgets[0]) == [
+        "In short, the tuned model against recent: summary is worse at 16 tokens, not shown to differ at 64 tokens, "
+        "better at 256 tokens."
+    ]
+    assert sentences(budgets[0])[-1] == verdicts(budgets[0])[0]
+
+
+def test_sentences_of_controls_and_tuning(budgets, single):
+    unread, read, much = compared(budgets[0], "control")
+    assert unread.startswith("At 16 tokens, it is not shown that it matters to the tuned model whose summary it is")
+    raised = r"the tuned model reads the summary: another dialogue's raises perplexity by (\d+)\.\d % \[\d"
+    assert 20 <= int(re.match(rf"At 64 tokens, {raised}", read)[1]) <= 23
+    assert 47 <= int(re.match(rf"At 256 tokens, {raised}", much)[1]) <= 51
+    assert re.match(r"Tuning lowers the perplexity of recent by 5\d\.\d % \[5", compared(single[0], "tuning")[0])
+    turned = copy.deepcopy(budgets[0])
+    for one in turned["comparisons"]:
+        one |= {"ratio": 1 / one["ratio"], "ratio_low": 1 / one["ratio_high"], "ratio_high": 1 / one["ratio_low"]}
+    assert "does better with another dialogue's summary" in compared(turned, "control")[1]
+
+
+def test_sentences_compare_variants_with_the_first(experiment):
+    baseline, summary = compared(experiment[0], "variant")
+    assert baseline.startswith("large tuned recent is not shown to differ from small tuned recent: at most ")
+    lower = r"large tuned summary has \d+\.\d % lower bits per byte than small tuned summary \[.*\], Holm p .*"
+    assert re.fullmatch(rf"{lower}: it is better\.", summary)
+
+
+def test_a_difference_that_the_correction_takes_back_is_called_so(single):
+    values = copy.deepcopy(single[0])
+    [found] = [one for one in values["comparisons"] if one["of"] == "tuned summary" and one["family"] == "strategy"]
+    found |= {"significant": False, "p_holm": 0.0625}
+    [line] = [line for line in compared(values, "strategy") if line.startswith("Tuned summary")]
+    assert re.search(r"2\d\.\d % worse by itself, but not after the correction, Holm p = 0\.0625\.", line)
+
+
+def test_the_explanation_says_what_was_tested(single, experiment):
+    text = explanation(single[0])
+    assert "30 held-out replies of 30 dialogues, 5 with a generated reply, context budget 64 tokens" in text
+    assert "2 left out as longer than the model takes" in text
+    assert "400 resamples by dialogue" in text
+    assert "strategy (4), control (1), tuning (2)" in text
+    assert "2 seeds" in explanation(experiment[0])
+
+
+def test_the_terminal_fits_eighty_columns(budgets, single, experiment, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for values, _ in (budgets, single, experiment):
+        values = values | {"warnings": [f"warning number {i}" for i in range(7)]}
+        report.print_table(values)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "warning: warning number 0"
+        assert [line for line in lines if line.startswith("warning")][-1] == "warning: 2 more; the report has them"
+        table = [line for line in lines if re.match(r" *(model|base|tuned) ", line)]
+        assert len(table) >= len(values["results"]) - 3
+        assert max(map(len, table)) <= 80
+        assert not any("…" in line for line in table)
+        assert lines[-1].startswith("In short")
+    assert [line for line in lines if line in ("small", "large")] == ["small", "large"]
+
+
+def test_a_terminal_shows_only_the_outcome_of_many_comparisons(single):
+    values = copy.deepcopy(single[0])
+    strategies = [one for one in values["comparisons"] if one["family"] == "strategy"]
+    assert main_sentences(values)[:4] == compared(values, "strategy")
+    values["comparisons"] += strategies * 3
+    assert main_sentences(values) == compared(values, "control") + verdicts(values)
+
+
+def test_the_pareto_front():
+    points = [(10, 5.0), (20, 4.0), (20, 4.5), (30, 4.0), (40, 3.0), (50, 3.5), (10, 5.0)]
+    assert plots.pareto_front(points) == [(10, 5.0), (20, 4.0), (40, 3.0)]
+    assert plots.pareto_front([]) == []
+
+
+def test_plots_show_every_system_and_the_front(budgets, single):
+    [axes] = plots.plot_pareto(budgets[0]).axes
+    labels = {text.get_text() for text in axes.texts}
+    assert labels == {"last", "full"} | {f"{name} {n}" for name in ("recent", "summary") for n in (16, 64, 256)}
+    [front] = [line for line in axes.lines if line.get_label() == "front"]
+    results = [result["metrics"] for result in budgets[0]["results"] if result["model"] == "tuned"]
+    every = [(one["prompt_tokens"]["value"], one["perplexity"]["value"]) for one in results]
+    assert all(any(c <= cost and v <= value for c, v in front.get_xydata()) for cost, value in every)
+    [axes] = plots.plot_budgets(budgets[0]).axes
+    assert {line.get_label() for line in axes.lines if line.get_label()[0] != "_"} == {
+        "recent", "summary", "shuffled", "last", "full",
+    }  # fmt: skip
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["16", "64", "256"]
+    assert [axes.get_title() for axes in plots.plot_strategies(single[0]).axes] == ["base", "tuned"]
+    panels = plots.plot_depth(budgets[0]).axes
+    assert [axes.get_title() for axes in panels] == ["16 tokens", "64 tokens", "256 tokens"]
+    assert [tick.get_text() for tick in panels[-1].get_xticklabels()] == ["0 to 11\n(15)", "24 to 47\n(15)"]
+    probed = plots.plot_probe(single[0]).axes[0]
+    assert [tick.get_text() for tick in probed.get_yticklabels()] == ["full", "recent", "summary", "shuffled", "last"]
+    marks = [line.get_xdata()[0] for line in probed.lines if line.get_marker() == "|" and len(line.get_xdata())]
+    assert marks == [75] * 5
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone(budgets):
+    matplotlib = pytest.importorskip("matplotlib")
+    before = dict(matplotlib.rcParams)
+    drawn = plots.svg(plots.plot_budgets(budgets[0]), 'a "title"')
+    assert dict(matplotlib.rcParams) == before
+    assert 'aria-label="a &quot;title&quot;"' in drawn
+    assert "currentColor" in drawn
+    assert "context budget (tokens)" in drawn  # as text, not as outlines
+
+
+def test_seeds_are_dots_in_the_plots_of_an_experiment(experiment):
+    values = experiment[0]
+    seeds = {entry["value"] for entry in values["seeds"] if entry["variant"] == "small"}
+    assert len(seeds) == 4
+    [axes] = plots.plot_strategies(values, "small").axes
+    dots = {line.get_xdata()[0] for line in axes.lines if line.get_marker() == "."}
+    assert dots == seeds
+    titles = [plot.title for own in plots.all_plots(values, {"small": [LOG, LOG]}).values() for plot in own]
+    assert titles == [
+        "small: Perplexity by strategy", "small: Quality against cost", "small: Perplexity by depth",
+        "small: Planted facts", "small: Training", "large: Perplexity by strategy", "large: Quality against cost",
+        "large: Perplexity by depth", "large: Planted facts",
+    ]  # fmt: skip
+
+
+def test_markdown_has_the_tables_sentences_and_warnings(tmp_path, experiment, budgets):
+    for values, rows in (experiment, budgets):
+        values = values | {"warnings": ["read this | first"]}
+        report.write_report(tmp_path, "Title", "About it", values, rows)
+        text = (tmp_path / "report.md").read_text()
+        tables = re.findall(r"(?:^\|.*\n)+", text, re.M)
+        assert len(tables) >= 5
+        for table in tables:
+            counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+            assert len(counts) == 1, table
+        assert all(f"- {line}\n" in text for line in sentences(values))
+        assert "> **Warning:** read this | first" in text
+        assert text.index("**Warning:**") < text.index("## Results")
+    assert "| tuned | **summary**" not in text
+    assert re.search(r"^\| tuned \| summary \| 256 \| \*\*\d+\.\d \[.*\] \+\*\* \|", text, re.M)
+
+
+def test_a_cell_cannot_break_a_markdown_table():
+    table = main_table({"results": [], "budgets": [], "comparisons": [], "baseline": "recent"}, "")
+    table.columns[0] = "one | two\nthree"
+    assert markdown(table)[0] == "| one \\| two three | context |"

