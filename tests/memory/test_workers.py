@@ -123,12 +123,12 @@ def test_rolling_examples_need_no_stored_chain(tmp_path):
 
 RAY_SCRIPT = """
 import functools, sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {root!r}]
 import ray
-path = {{"env_vars": {{"PYTHONPATH": {tests!r}}}}}
+path = {{"env_vars": {{"PYTHONPATH": {tests!r} + ":" + {root!r}}}}}
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=path)
 from gistchat.errors import UserError
-from gistchat.summarize.ray_engine import map_in_order
+from gistchat.memory.ray_workers import map_in_order
 from killed_worker import kill_once
 from pathlib import Path
 parts = [[i, i + 1] for i in range(0, 20, 2)]
@@ -141,7 +141,7 @@ except UserError as error:
     assert str(error) == "no such model"
 else:
     raise AssertionError("the error of a worker was lost")
-from test_engines import DIALOGUES, open_store, store_module
+from test_workers import DIALOGUES, open_store, store_module
 store_module.CHUNK = 4
 for engine in ("local", "ray"):
     store = open_store(Path({folder!r}) / engine)
@@ -153,9 +153,9 @@ for engine in ("local", "ray"):
 def test_ray_writes_the_bytes_of_the_local_engine_and_outlives_a_killed_worker(tmp_path):
     """In a process of its own, as a cluster outlives the test otherwise."""
     script = tmp_path / "on_ray.py"
-    script.write_text(
-        RAY_SCRIPT.format(tests=str(Path(__file__).parent), flag=str(tmp_path / "flag"), folder=str(tmp_path))
-    )
+    here = Path(__file__).parent
+    places = {"tests": str(here), "root": str(here.parent), "flag": str(tmp_path / "flag"), "folder": str(tmp_path)}
+    script.write_text(RAY_SCRIPT.format(**places))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     [local], [ray] = ((tmp_path / engine).glob("*.jsonl") for engine in ("local", "ray"))

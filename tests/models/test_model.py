@@ -19,7 +19,7 @@ from gistchat.evaluate.predict import Subject, predict
 from gistchat.examples.build import Example, ExampleBuilder, TooLong
 from gistchat.examples.targets import Target, sample_targets
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models import base as models
+from gistchat.models import packaged
 from gistchat.models.base import load_model, load_tokenizer
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.embeddings import fit_embeddings
@@ -225,15 +225,15 @@ def test_damaged_checkpoints_are_refused(tiny_recipe, tmp_path):
 def test_gguf_is_converted_once_and_again_when_damaged(tmp_path, monkeypatch):
     base = resolve_base(ModelConfig(), 0)
     shutil.copytree(base.source, tmp_path / "models" / base.source.rsplit("/", 1)[1])
-    monkeypatch.setattr(models, "cache_dir", lambda: tmp_path)
-    monkeypatch.setattr(models, "_load_gguf", lambda path: pytest.fail("converted again"))
+    monkeypatch.setattr(packaged, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(packaged, "_load_gguf", lambda path: pytest.fail("converted again"))
     copied = resolve_base(ModelConfig(), 0)
     assert copied.identity == base.identity
     weights = tmp_path / "models" / base.source.rsplit("/", 1)[1] / "model.safetensors"
     with weights.open("r+b") as file:
         file.seek(-9, 2)
         file.write(b"\x55")
-    monkeypatch.setattr(models, "_load_gguf", lambda path: (_ for _ in ()).throw(ValueError("came here")))
+    monkeypatch.setattr(packaged, "_load_gguf", lambda path: (_ for _ in ()).throw(ValueError("came here")))
     with pytest.raises(UserError, match="came here"):
         resolve_base(ModelConfig(), 0)
 
@@ -242,7 +242,7 @@ def test_a_corrupt_gguf_is_one_clear_error(tmp_path):
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\x00" * 2000)
     with pytest.raises(UserError, match=r"bad\.gguf: cannot be read as GGUF"):
-        models.convert_gguf(bad, tmp_path / "models")
+        packaged.convert_gguf(bad, tmp_path / "models")
     assert not list((tmp_path / "models").glob("*/*"))
 
 

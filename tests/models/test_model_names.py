@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gistchat.errors import UserError
-from gistchat.models import base as models
+from gistchat.models import hub
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import SCRATCH_SIZES, gpt2_tokenizer, scratch_config
 from gistchat.recipe.schema import ModelConfig
@@ -30,9 +30,10 @@ JOIN_TEMPLATE = "{% for message in messages %}{{ message.content }}{{ eos_token 
 LOAD = """
 import json, sys, time
 from gistchat.errors import UserError
-from gistchat.models import load_model, load_tokenizer, resolve_base
-from gistchat.prompt import make_format
-from gistchat.recipe import ModelConfig
+from gistchat.models.base import load_model, load_tokenizer
+from gistchat.models.resolve import resolve_base
+from gistchat.prompts.make import make_format
+from gistchat.recipe.schema import ModelConfig
 
 for name in map(str.strip, sys.stdin):
     seen, start = {}, time.monotonic()
@@ -57,7 +58,7 @@ class Loader:
     def __init__(self, home: Path, **environment: str) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
         ours = {"HF_HOME": str(home), "TRANSFORMERS_VERBOSITY": "error", "NO_PROXY": "127.0.0.1"}
-        ours["PYTHONPATH"] = str(Path(models.__file__).parents[2])
+        ours["PYTHONPATH"] = str(Path(hub.__file__).parents[2])
         self.stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-c", LOAD],
@@ -174,7 +175,7 @@ def embedding(seed: int) -> list[float]:
 
 def assert_one_line(error: str) -> None:
     assert "\n" not in error
-    assert error.endswith(f"): {models.OFFLINE_HINT}")
+    assert error.endswith(f"): {hub.OFFLINE_HINT}")
 
 
 def test_gpt2_names_are_the_hubs(offline):
@@ -263,7 +264,7 @@ def test_scratch_sizes_are_gpt2s_own(size, millions):
 @pytest.fixture
 def small_shapes(tmp_path, monkeypatch):
     """A model cache of its own, and sizes that are told apart by their layers but made at once."""
-    monkeypatch.setattr(models, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr("gistchat.models.scratch.cache_dir", lambda: tmp_path)
     for layers, size in enumerate(list(SCRATCH_SIZES), 1):
         monkeypatch.setitem(SCRATCH_SIZES, size, (layers, 16, 2))
 
