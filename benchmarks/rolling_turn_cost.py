@@ -11,13 +11,13 @@ from figures import Measurement
 
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Turn
+from gistchat.memory.factory import gist_budget
 from gistchat.memory.rolling import RollingMemory, Window, turn_cost
 from gistchat.memory.summarizers.extractive import Extractor
-from gistchat.memory.summarizers.make import gist_budget
-from gistchat.memory.workers import token_counter
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.speaker_tokens import SpeakerTokens
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.data_section import DataConfig
 from gistchat.recipe.schema import ContextConfig
 

@@ -7,7 +7,8 @@ from figures import Measurement, Pair
 
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Dialogue
-from gistchat.memory.summarizers.extractive import _WORD, STOP_WORDS, split_sentences, summarize_prefixes
+from gistchat.memory.sentences import _WORD, STOP_WORDS, split_sentences
+from gistchat.memory.summarizers.extractive import summarize_prefixes
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.token_store import Encoder

@@ -18,12 +18,14 @@ from gistchat.engines.open import open_engine
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
-from gistchat.memory.rolling import RollingMemory, Summarizer, Window, turn_cost
-from gistchat.memory.summarizers.extractive import METHODS, split_sentences, summarize_prefixes
-from gistchat.memory.summarizers.make import gist_budget, make_summarizer
-from gistchat.memory.workers import token_counter
+from gistchat.memory.factory import gist_budget, make_summarizer
+from gistchat.memory.rolling import RollingMemory, Window, turn_cost
+from gistchat.memory.sentences import split_sentences
+from gistchat.memory.summarizer import Summarizer
+from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.models.base import model_limit
 from gistchat.models.checkpoint import PACKAGED, Checkpoint, load_checkpoint
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.load import apply_overrides
 from gistchat.recipe.schema import Recipe
 

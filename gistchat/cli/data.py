@@ -142,7 +142,7 @@ def _score(
     from gistchat.evaluate.summarizer_scores import score, score_table
     from gistchat.files import write_json
     from gistchat.memory.summarizers.extractive import METHODS
-    from gistchat.memory.workers import token_counter
+    from gistchat.prompts.token_count import token_counter
 
     configs = {name: dataclasses.replace(recipe.summary, method=name) for name in names or METHODS}
     if items:

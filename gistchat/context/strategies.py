@@ -1,88 +1,200 @@
-"""Context strategies: what the model sees before it answers."""
+"""The context strategies: what the model sees before it answers, within a budget for all before the last turn.
 
-from collections.abc import Sequence
+To add one, write a function from a `Request` to a `Context` and give it an entry in `STRATEGIES`. Training, evaluation,
+chat, reports, recipes and `--help` read that table; nothing else lists strategies.
+"""
 
-from gistchat.context.budget import as_roles, boundary_of, fit_lines, latest_turns
-from gistchat.context.types import Context, Costs, RoleTurn, Rolled, Summarize
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gistchat.context.budget import as_roles, fit_gist, pack_latest
+from gistchat.context.types import SOURCE_NAMES, Context, RoleTurn, Sources, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 
 
-def build_context(
-    turns: Sequence[Turn],
-    answerer: str,
-    strategy: str,
-    budget: int,
-    costs: Costs,
-    summarize: Summarize,
-    summary_share: float = 0.34,
-    rolled: Rolled | None = None,
-    max_turns: int = 0,
-) -> Context:
-    """The context in which `answerer` answers `turns[-1]`.
+@dataclass(frozen=True)
+class Request:
+    """What a context is asked for: `answerer` answers `turns[-1]`, which is by another speaker.
 
-    Args:
-        turns: all turns so far; the last is by another speaker.
-        strategy: last | recent | full | summary | hybrid | rolling | shuffled | gold. For `shuffled`, `summarize`
-            must give another dialogue's summary, for `gold` the corpus's own; everything else is as in `summary`.
-            `rolling` takes its gist from `rolled`, and looks at no turn before the gist's end.
-        budget: tokens for all before the last turn; `full` is `recent` with a budget up to the model's limit.
-        summary_share: share of the budget that `hybrid` and `rolling` keep for the summary, at least, when the history
-            does not fit.
+    Attributes:
+        budget: tokens for all before the last turn.
+        summary_share: share of the budget that a summary gets beside verbatim turns.
         max_turns: verbatim turns of `recent` and `full` at most, the last included; 0: as many as fit.
-    Raises:
-        UserError: an unknown strategy.
     """
-    if strategy == "rolling":
-        return _rolling(turns, answerer, budget, costs, rolled, summary_share)
-    seen = as_roles(turns, answerer)
-    older, last = seen[:-1], seen[-1]
-    if strategy == "last":
-        return Context(strategy, (), (), last, 0, 0)
-    if strategy in ("recent", "full"):
-        kept, cost = latest_turns(older[-(max_turns - 1) :] if max_turns > 1 else older, budget, costs)
-        return Context(strategy, (), kept, last, boundary_of(kept, last), cost)
-    if strategy in ("summary", "shuffled", "gold"):
-        lines, cost = fit_lines(summarize(last.first), answerer, budget, costs)
-        return Context(strategy, lines, (), last, last.first, cost)
-    if strategy == "hybrid":
-        return _hybrid(older, last, answerer, budget, costs, summarize, summary_share)
-    raise UserError(f"unknown context strategy {strategy!r}")
+
+    turns: Sequence[Turn]
+    answerer: str
+    budget: int
+    costs: TokenCosts
+    sources: Sources
+    summary_share: float = 0.34
+    max_turns: int = 0
+
+    def split(self) -> tuple[list[RoleTurn], RoleTurn]:
+        """The turns before the last, and the last, as the answerer sees them."""
+        *older, last = as_roles(self.turns, self.answerer)
+        return older, last
 
 
-def _hybrid(
-    older: list[RoleTurn],
-    last: RoleTurn,
-    answerer: str,
-    budget: int,
-    costs: Costs,
-    summarize: Summarize,
-    share: float,
-) -> Context:
-    kept, cost = latest_turns(older, budget, costs)
-    if len(kept) == len(older) and not summarize(0):  # everything fits, and nothing was written by hand
-        return Context("hybrid", (), kept, last, 0, cost)
-    kept, cost = latest_turns(older, budget - int(budget * share), costs)
-    boundary = boundary_of(kept, last)
+@dataclass(frozen=True)
+class Strategy:
+    """An entry of the table.
+
+    Attributes:
+        help: one line for `--help` and the documents.
+        reads: fields of `Sources` that it reads; where one is not given, building a context raises.
+        budgeted: whether the recipe's budget holds for it; otherwise a context may fill the model's limit.
+        in_chat: whether a chat offers it.
+        evaluated_by_default: whether an evaluation scores it unless the recipe says otherwise.
+        control_of: the strategy that it is a control of: what it shows instead should serve worse.
+        marker, line: how plots draw it, as matplotlib writes markers and line styles.
+    """
+
+    name: str
+    build: Callable[[Request], Context]
+    help: str
+    reads: tuple[str, ...] = ()
+    budgeted: bool = True
+    in_chat: bool = True
+    evaluated_by_default: bool = True
+    control_of: str = ""
+    marker: str = "v"
+    line: str = "-"
+
+    @property
+    def has_gist(self) -> bool:
+        """Whether it shows something that stands for older turns."""
+        return bool(self.reads)
+
+    @property
+    def shows_summary(self) -> bool:
+        """Whether summaries have to be made for it; the corpus's own are there already."""
+        return bool(set(self.reads) - {"gold_summary"})
+
+
+def _last(request: Request) -> Context:
+    _, last = request.split()
+    return Context((), (), last, 0, 0)
+
+
+def _recent(request: Request) -> Context:
+    older, last = request.split()
+    if request.max_turns > 1:
+        older = older[-(request.max_turns - 1) :]
+    kept, cost = pack_latest(older, request.costs.turn_cost, request.budget)
+    return Context((), kept, last, _boundary(kept, last), cost)
+
+
+def _summary_alone(source: str) -> Callable[[Request], Context]:
+    """A summary from one of the sources, and the last turn."""
+
+    def build(request: Request) -> Context:
+        _, last = request.split()
+        ranked = getattr(request.sources, source)(last.first)
+        lines, cost = fit_gist(ranked, request.answerer, request.budget, request.costs)
+        return Context(lines, (), last, last.first, cost)
+
+    return build
+
+
+def _hybrid(request: Request) -> Context:
+    older, last = request.split()
+    costs, budget, summary = request.costs, request.budget, request.sources.summary
+    kept, cost = pack_latest(older, costs.turn_cost, budget)
+    if len(kept) == len(older) and not summary(0):  # everything fits, and nothing was written by hand
+        return Context((), kept, last, 0, cost)
+    kept, cost = pack_latest(older, costs.turn_cost, budget - int(budget * request.summary_share))
+    boundary = _boundary(kept, last)
     # Turns are kept whole, so some of their share is left over; the summary gets it.
-    lines, gist_cost = fit_lines(summarize(boundary), answerer, budget - cost, costs)
-    return Context("hybrid", lines, kept, last, boundary, cost + gist_cost)
+    lines, gist_cost = fit_gist(summary(boundary), request.answerer, budget - cost, costs)
+    return Context(lines, kept, last, boundary, cost + gist_cost)
 
 
-def _rolling(
-    turns: Sequence[Turn], answerer: str, budget: int, costs: Costs, rolled: Rolled | None, share: float
-) -> Context:
-    """The gist, and the turns since its end; the work does not grow with the turns before that."""
-    if rolled is None:
-        raise ValueError("the strategy 'rolling' needs its gists")
-    start = len(turns) - 1  # where the turns that are answered begin
-    while start and turns[start - 1].speaker != answerer:
-        start -= 1
-    gist = rolled(start)
-    seen = as_roles(turns[gist.end :], answerer, gist.end)
-    older, last = seen[:-1], seen[-1]
-    kept, cost = latest_turns(older, budget - int(budget * share) if gist.sentences else budget, costs)
-    # No more than its share, whatever is left: the beginning of the prompt then stays as it is from one summary to the
-    # next, and so does what a model has computed of it.
-    lines, gist_cost = fit_lines(gist.sentences, answerer, int(budget * share), costs)
-    return Context("rolling", lines, kept, last, boundary_of(kept, last), cost + gist_cost)
+def _rolling(request: Request) -> Context:
+    """Looks at no turn before the gist's end, so the work does not grow with the conversation."""
+    turns, answerer, costs = request.turns, request.answerer, request.costs
+    answered = len(turns) - 1  # where the turns that are answered begin
+    while answered and turns[answered - 1].speaker != answerer:
+        answered -= 1
+    gist = request.sources.rolling_gist(answered)
+    *older, last = as_roles(turns[gist.end :], answerer, gist.end)
+    gist_budget = int(request.budget * request.summary_share)
+    verbatim_budget = request.budget - gist_budget if gist.sentences else request.budget
+    kept, cost = pack_latest(older, costs.turn_cost, verbatim_budget)
+    # No more than its share, even where room is left: the prompt then begins with the same tokens until the next
+    # summary, and the model's cache of them stays good.
+    lines, gist_cost = fit_gist(gist.sentences, answerer, gist_budget, costs)
+    return Context(lines, kept, last, _boundary(kept, last), cost + gist_cost)
+
+
+def _boundary(kept: Sequence[RoleTurn], last: RoleTurn) -> int:
+    return kept[0].first if kept else last.first
+
+
+_ENTRIES = (
+    Strategy("last", _last, help="the last turn alone", budgeted=False, line=":"),
+    Strategy("recent", _recent, help="the latest turns that fit, word for word", marker="o"),
+    Strategy("full", _recent, help="the whole history, up to the model's limit", budgeted=False, marker="P", line="--"),
+    Strategy(
+        "summary",
+        _summary_alone("summary"),
+        help="a summary of everything before the last turn",
+        reads=("summary",),
+        marker="s",
+    ),
+    Strategy(
+        "hybrid",
+        _hybrid,
+        help="the latest turns and a summary of those before",
+        reads=("summary",),
+        marker="D",
+        line="--",
+    ),
+    Strategy(
+        "shuffled",
+        _summary_alone("other_summary"),
+        help="control: another dialogue's summary",
+        reads=("other_summary",),
+        in_chat=False,
+        control_of="summary",
+        marker="X",
+        line="-.",
+    ),
+    Strategy(
+        "rolling",
+        _rolling,
+        help="the turns since the last summary, and a gist that is made from the gist before it",
+        reads=("rolling_gist",),
+        evaluated_by_default=False,
+        marker="^",
+        line=":",
+    ),
+    Strategy(
+        "gold",
+        _summary_alone("gold_summary"),
+        help="the corpus's own summary or personas: an upper bound",
+        reads=("gold_summary",),
+        in_chat=False,
+        evaluated_by_default=False,
+        marker="*",
+        line=":",
+    ),
+)
+STRATEGIES = {strategy.name: strategy for strategy in _ENTRIES}
+
+
+def build_context(name: str, request: Request) -> Context:
+    """The context that a strategy makes.
+
+    Raises:
+        UserError: an unknown strategy, or one that reads what `request.sources` does not give.
+    """
+    if name not in STRATEGIES:
+        raise UserError(f"unknown context strategy {name!r}; there are: {', '.join(STRATEGIES)}")
+    strategy = STRATEGIES[name]
+    for source in strategy.reads:
+        if getattr(request.sources, source, None) is None:
+            raise UserError(f"the strategy {name!r} reads {SOURCE_NAMES.get(source, source)}, which nothing gives here")
+    return dataclasses.replace(strategy.build(request), strategy=name)

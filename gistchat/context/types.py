@@ -1,10 +1,10 @@
-"""Context strategies: what the model sees before it answers, within a token budget for all before the last turn."""
+"""The pieces of a context, and what a strategy may ask for to put one together."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-USER, MODEL = "user", "assistant"  # roles, as seen by the one who answers
+USER, ASSISTANT = "user", "assistant"  # roles, as seen by the one who answers
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Sentence:
 
     Attributes:
         turn: the index of the turn that it stands at (-1: written by hand).
-        speaker: who said it; nobody where a model or a person wrote it.
+        speaker: who said it; empty where a model or a person wrote it.
         sources: the turns that it comes from, where they are not just `turn`.
     """
 
@@ -28,7 +28,7 @@ class Gist:
     """What stands for turns 0..end-1.
 
     Attributes:
-        sentences: in their order; those that were pinned first.
+        sentences: in their order; pinned ones first.
         digest: of the turns that it covers.
         made_by: the summarizer, "hand", or why the extractive one took over.
     """
@@ -49,8 +49,8 @@ class RoleTurn:
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of the gist: role "" stands for text that is nobody's, such as an edited gist."""
+class GistLine:
+    """A line of the gist as the model reads it; the role is empty for text that is nobody's, such as an edited gist."""
 
     role: str
     text: str
@@ -62,30 +62,55 @@ class Line:
 class Context:
     """What goes into the prompt: the gist of turns 0..boundary-1, the verbatim turns after it, and the last turn."""
 
-    strategy: str
-    lines: tuple[Line, ...]
+    lines: tuple[GistLine, ...]
     turns: tuple[RoleTurn, ...]
     last: RoleTurn
     boundary: int
     tokens: int  # cost of lines and turns, at most the budget
+    strategy: str = ""
 
 
-# For the rolling strategy: the gist as it was when k turns had been said; it may end before k.
-Rolled = Callable[[int], Gist]
-
-
-# Gives sentences that may stand for turns 0..k-1, best first, more than fit: the context takes the best that do.
-# For k = 0 there is nothing to say, unless somebody wrote a gist by hand.
-Summarize = Callable[[int], Sequence[Sentence]]
-
-
-class Costs(Protocol):
-    """The part of a prompt format that a context strategy needs: what a piece costs in tokens."""
+class TokenCosts(Protocol):
+    """The part of a prompt format that a strategy needs: what each piece costs in tokens."""
 
     def turn_cost(self, turn: RoleTurn) -> int: ...
 
-    def line_cost(self, line: Line) -> int: ...
+    def line_cost(self, line: GistLine) -> int: ...
 
     def gist_cost(self) -> int:
         """Tokens around the lines of a gist."""
         ...
+
+
+# k -> sentences that may stand for turns 0..k-1, best first and more than fit: the context takes the best that do.
+# For k = 0 there is nothing to say, unless somebody wrote a gist by hand.
+Summary = Callable[[int], Sequence[Sentence]]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a strategy may read besides the turns; None where nobody gives it.
+
+    Stored summaries and gists feed training and evaluation (`examples.build`), a live memory feeds a chat
+    (`chat.session`). A strategy names what it reads in `Strategy.reads`.
+
+    Attributes:
+        summary: of the dialogue's beginning.
+        rolling_gist: k -> the gist as it was when k turns had been said; it may end before turn k.
+        other_summary: another dialogue's, in the roles of this one.
+        gold_summary: the corpus's own, whatever the beginning.
+    """
+
+    summary: Summary | None = None
+    rolling_gist: Callable[[int], Gist] | None = None
+    other_summary: Summary | None = None
+    gold_summary: Summary | None = None
+
+
+# Each source in words, for the message when it is missing.
+SOURCE_NAMES = {
+    "summary": "summaries of the dialogue",
+    "rolling_gist": "a rolling gist",
+    "other_summary": "another dialogue's summary",
+    "gold_summary": "the corpus's own summary",
+}

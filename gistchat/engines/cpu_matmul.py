@@ -49,12 +49,6 @@ def quick_product(layer: torch.nn.Linear | Conv1D, single: bool) -> Product:
     return product
 
 
-def lay_out_plainly(model: torch.nn.Module) -> None:
-    """Let weights lie as the library writes them to files; it saves no others."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.contiguous()
-
-
 def _product_of_one(weight: torch.Tensor, bias: torch.Tensor | None, threads: int) -> Product:
     """Of one row: each thread computes some of the outputs."""
     outputs, inputs = weight.shape

@@ -7,23 +7,21 @@ from typing import Any
 
 import torch
 
-from gistchat.context.types import MODEL, USER, Context, RoleTurn
-from gistchat.dialogue.turns import Dialogue, Turn
+from gistchat.context.types import USER, Context, RoleTurn
+from gistchat.engines.engine import ConversationCache, LocalEngine
 from gistchat.engines.sampling import Sampling, not_a_number
 from gistchat.engines.stopping import PartialReply
-from gistchat.errors import UserError, require
-from gistchat.examples.build import Example
-from gistchat.examples.targets import Target
+from gistchat.errors import require
 from gistchat.models.base import model_limit
 from gistchat.models.checkpoint import Checkpoint
 from gistchat.models.ctranslate2_conversion import FLOAT32, INT8, convert
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.prompt import Prompt
 
 MOST_RISE = 0.02  # of the perplexity of SAMPLE, for 8-bit integers
 
-
-# What both are measured on: a person's turn and an answer to it.
+# The perplexity of both is measured on these: a person's turn and an answer to it.
 SAMPLE = (
     ("Did you sleep well?", "Not really, the neighbours had a party until three in the morning."),
     ("What do you do for a living?", "I teach maths at a school, and at the weekend I repair old radios."),
@@ -40,70 +38,66 @@ SAMPLE = (
 )
 
 
-class CTranslate2Engine:
-    """A converted model. Its prompts are read whole each time; draws repeat with their seed, batch by batch."""
+class CTranslate2Engine(LocalEngine):
+    """A converted model. It reads prompts whole each time; draws repeat with their seed, batch by batch."""
 
     def __init__(self, folder: Path, prompt_format: PromptFormat, limit: int, name: str) -> None:
         """`folder`: a converted model; `limit`: tokens that it holds."""
-        self.folder, self.format, self.limit, self.name = folder, prompt_format, limit, name
-        self.prefilled = 0
-        self.prefill_seconds = None  # the library does not tell
+        super().__init__(prompt_format, limit)
+        self.folder, self.name = folder, name
         self._load()
 
     def _load(self) -> None:
         threads = torch.get_num_threads()  # left to itself, the library takes four, whatever there are
         self.generator = require("ctranslate2", "fast").Generator(str(self.folder), device="cpu", intra_threads=threads)
 
-    def lay_out(self, single: bool) -> None:
-        """Nothing: the library has its own way with weights."""
-
-    def stream(self, prompt: list[int], sampling: Sampling, draft: PartialReply) -> Iterator[str]:
-        """Let a draft grow to its end; yields each piece of text that can be shown."""
-        self.prefilled = len(prompt)
-        if draft.ended:
+    def stream_prompt(
+        self, prompt: Prompt, sampling: Sampling, cache: ConversationCache, reply: PartialReply
+    ) -> Iterator[str]:
+        """Let a reply grow to its end; yields each piece of text that can be shown."""
+        cache.prefilled = len(prompt)
+        if reply.ended:
             return
         options = self._options(sampling)
         steps = self.generator.generate_tokens(self._tokens(prompt, sampling), return_log_prob=True, **options)
         try:
             for step in steps:
-                piece = draft.add(step.token_id, _score(step))
-                if math.isnan(draft.likelihood):
+                piece = reply.add(step.token_id, _score(step))
+                if math.isnan(reply.likelihood):
                     raise not_a_number()
                 if piece:
                     yield piece
-                if draft.ended:
+                if reply.ended:
                     break
         finally:
             steps.close()
 
-    def fill(self, prompts: Sequence[list[int]], sampling: Sampling, rows: Sequence[int]) -> list[PartialReply]:
-        """A whole draft for each prompt of a batch."""
-        drafts = [PartialReply(self.format, sampling) for _ in prompts]
-        if drafts[0].ended:
-            return drafts
+    def generate_prompts(
+        self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
+    ) -> list[PartialReply]:
+        """A whole reply to each prompt of a batch."""
+        replies = [PartialReply(self.format, sampling) for _ in prompts]
+        if replies[0].ended:
+            return replies
 
         def add(step: Any) -> bool:
-            draft = drafts[step.batch_id]
-            if not draft.ended:
-                draft.add(step.token_id, _score(step))
-            return bool(draft.ended)
+            reply = replies[step.batch_id]
+            if not reply.ended:
+                reply.add(step.token_id, _score(step))
+            return bool(reply.ended)
 
         batch = [self._tokens(prompt, sampling) for prompt in prompts]
         options = self._options(sampling, rows[0])
         self.generator.generate_batch(
             batch, callback=add, include_prompt_in_result=False, return_scores=True, **options
         )
-        if any(math.isnan(draft.likelihood) for draft in drafts):
+        if any(math.isnan(reply.likelihood) for reply in replies):
             raise not_a_number()
-        return drafts
+        return replies
 
-    def _tokens(self, prompt: list[int], sampling: Sampling) -> list[str]:
-        if len(prompt) + sampling.max_tokens > self.limit:
-            raise UserError(
-                f"a prompt of {len(prompt)} tokens and a reply of up to {sampling.max_tokens} do not fit: the model "
-                f"holds {self.limit}"
-            )
-        return self.format.tokenizer.convert_ids_to_tokens(prompt)
+    def _tokens(self, prompt: Prompt, sampling: Sampling) -> list[str]:
+        self.require_room(prompt, sampling)
+        return self.format.tokenizer.convert_ids_to_tokens(prompt.ids)
 
     def _options(self, sampling: Sampling, row: int = 0) -> dict[str, Any]:
         """The library's names for a sampling's settings; sets its seed."""
@@ -125,23 +119,18 @@ class CTranslate2Engine:
     def perplexity(self) -> float:
         """Of the answers of SAMPLE, given what they answer."""
         nats, count = 0.0, 0
-        for example in sample_examples(self.format):
-            tokens = self.format.tokenizer.convert_ids_to_tokens(example.ids)
+        for prompt, reply in sample_replies(self.format):
+            tokens = self.format.tokenizer.convert_ids_to_tokens(prompt.ids + reply)
             [scored] = self.generator.score_batch([tokens])
-            nats -= sum(scored.log_probs[-len(example.reply) :])
-            count += len(example.reply)
+            nats -= sum(scored.log_probs[-len(reply) :])
+            count += len(reply)
         return math.exp(nats / count)
 
 
-def sample_examples(prompt_format: PromptFormat) -> list[Example]:
-    """SAMPLE as examples of that format."""
-    examples = []
-    for number, (asked, answer) in enumerate(SAMPLE):
-        context = Context("last", (), (), RoleTurn(USER, asked, 0), 0, 0)
-        target = Target(Dialogue(f"sample-{number}", (Turn(USER, asked), Turn(MODEL, answer))), 1)
-        prompt, reply = prompt_format.encode(context), prompt_format.encode_reply(answer)
-        examples.append(Example(target, context, prompt, reply))
-    return examples
+def sample_replies(prompt_format: PromptFormat) -> list[tuple[Prompt, list[int]]]:
+    """SAMPLE as prompts of that format, each with the ids of its answer."""
+    contexts = [(Context((), (), RoleTurn(USER, asked, 0), 0, 0), answer) for asked, answer in SAMPLE]
+    return [(prompt_format.encode(context), prompt_format.encode_reply(answer)) for context, answer in contexts]
 
 
 def _score(step: Any) -> float:

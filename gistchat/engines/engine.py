@@ -1,14 +1,22 @@
-"""Replies from a model: one after another for chat, many at once for evaluation and files."""
+"""Replies from an engine: one after another for chat, many at once for evaluation and files.
+
+An engine is asked at the level of a `Context`. One that runs here encodes it with the checkpoint's prompt format; one
+behind an address makes messages of it.
+"""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from gistchat.context.types import Context
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
+from gistchat.errors import UserError
 from gistchat.models.likelihood import length_batches
 from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.prompt import Prompt
 
 
 @dataclass(frozen=True)
@@ -31,75 +39,140 @@ class Reply:
     prefill: float | None = None
 
 
+@dataclass
+class ConversationCache:
+    """What an engine keeps of one conversation from reply to reply.
+
+    It belongs to the conversation: an engine has none of its own, so many conversations can share its weights.
+
+    Attributes:
+        ids: tokens whose keys and values are kept.
+        state: the keys and values, as the engine holds them.
+        prefilled: tokens of the last prompt that had to be read; the others were here.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    state: Any = None
+    prefilled: int = 0
+
+
 class Engine(Protocol):
     """What computes replies.
 
     Attributes:
-        prefilled: tokens of the last streamed prompt that had to be read; the others were in the cache.
+        limit: tokens that a prompt and its reply may have together.
         prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
     """
 
     name: str
-    format: PromptFormat
-    prefilled: int
+    limit: int
     prefill_seconds: float | None
 
-    def lay_out(self, single: bool) -> None:
-        """Get ready for single replies, or for batches, where that takes time; the two below do so themselves."""
+    def count_tokens(self, context: Context) -> int:
+        """Tokens of the prompt that it makes of a context."""
         ...
 
-    def stream(self, prompt: list[int], sampling: Sampling, draft: PartialReply) -> Iterator[str]:
-        """Let a draft grow to its end; yields each piece of text that can be shown."""
+    def optimise_for(self, single: bool) -> None:
+        """Prepare the weights for single replies, or for batches, where that takes time; called as needed."""
         ...
 
-    def fill(self, prompts: Sequence[list[int]], sampling: Sampling, rows: Sequence[int]) -> list[PartialReply]:
-        """A whole draft for each prompt of a batch. `rows`: their numbers, which their seeds come from."""
+    def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
+        """Yield a reply piece by piece; a piece ends at a whole character, never inside one."""
+        ...
+
+    def generate_batch(
+        self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
+    ) -> list[PartialReply]:
+        """A whole reply to each context. `rows`: their numbers, which their seeds come from."""
         ...
 
 
-def stream_reply(engine: Engine, prompt: list[int], sampling: Sampling) -> Iterator[str]:
-    """Yield a reply piece by piece; a piece ends at a whole character, never inside one.
+class LocalEngine(ABC):
+    """An engine that runs here: contexts become prompts by the checkpoint's format."""
 
-    With `n_best` several replies are drawn first, and the best comes as one piece.
-    """
+    prefill_seconds: float | None = None
+
+    def __init__(self, prompt_format: PromptFormat, limit: int) -> None:
+        self.format, self.limit = prompt_format, limit
+
+    def count_tokens(self, context: Context) -> int:
+        return len(self.format.encode(context))
+
+    def optimise_for(self, single: bool) -> None:  # noqa: B027 (most engines have nothing to prepare)
+        """Nothing, unless an engine says otherwise."""
+
+    def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
+        prompt = self.format.encode(context)
+        return self.stream_prompt(prompt, sampling, cache, PartialReply(self.format, sampling))
+
+    def generate_batch(
+        self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
+    ) -> list[PartialReply]:
+        return self.generate_prompts([self.format.encode(context) for context in contexts], sampling, rows)
+
+    @abstractmethod
+    def stream_prompt(
+        self, prompt: Prompt, sampling: Sampling, cache: ConversationCache, reply: PartialReply
+    ) -> Iterator[str]:
+        """Let a reply grow to its end; yields each piece of text that can be shown."""
+
+    @abstractmethod
+    def generate_prompts(
+        self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
+    ) -> list[PartialReply]:
+        """A whole reply to each prompt of a batch."""
+
+    def require_room(self, prompt: Prompt, sampling: Sampling) -> None:
+        """Raises UserError where the longest reply would not fit behind the prompt."""
+        if len(prompt) + sampling.max_tokens > self.limit:
+            raise UserError(
+                f"a prompt of {len(prompt)} tokens and a reply of up to {sampling.max_tokens} do not fit: the model "
+                f"holds {self.limit}"
+            )
+
+
+def stream_reply(engine: Engine, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
+    """Yield a reply piece by piece. With `n_best` several are drawn first, and the best comes as one piece."""
     if sampling.draws > 1:
-        drafts = engine.fill([prompt] * sampling.draws, sampling, range(sampling.draws))
-        yield _best(drafts).text
+        replies = engine.generate_batch([context] * sampling.draws, sampling, range(sampling.draws))
+        yield _best(replies).text
     else:
-        yield from engine.stream(prompt, sampling, PartialReply(engine.format, sampling))
+        yield from engine.stream(context, sampling, cache)
 
 
 def generate_replies(
     engine: Engine,
-    prompts: Sequence[list[int]],
+    contexts: Sequence[Context],
     sampling: Sampling,
     batch_tokens: int = 4096,
     advance: Callable[[int], None] = lambda count: None,
     rows: Sequence[int] | None = None,
 ) -> list[Reply]:
-    """One reply for each prompt (a list of token ids), in batches of similar length.
+    """One reply to each context, in batches of similar length.
 
     Args:
-        rows: their numbers, where these are part of more prompts: seeds come from them.
+        batch_tokens: tokens of a batch, at most, padding and replies included.
+        rows: their numbers, where these are part of more contexts: seeds come from them.
     """
-    replies: list[Reply] = [Reply("", 0, 0.0)] * len(prompts)
-    engine.lay_out(single=False)  # not in the time of the first batch
-    lengths = [(len(prompt) + sampling.max_tokens) * sampling.draws for prompt in prompts]
+    replies: list[Reply] = [Reply("", 0, 0.0)] * len(contexts)
+    draws = sampling.draws
+    engine.optimise_for(single=False)  # not in the time of the first batch
+    lengths = [(engine.count_tokens(context) + sampling.max_tokens) * draws for context in contexts]
     for batch in length_batches(lengths, batch_tokens):
         start = time.perf_counter()
-        wanted = [i for i in batch for _ in range(sampling.draws)]
+        repeated = [contexts[i] for i in batch for _ in range(draws)]
         numbers = [rows[i] if rows else i for i in batch]
-        seeds = [number * sampling.draws + draw for number in numbers for draw in range(sampling.draws)]
-        drafts = engine.fill([prompts[i] for i in wanted], sampling, seeds)
+        seeds = [number * draws + draw for number in numbers for draw in range(draws)]
+        drawn = engine.generate_batch(repeated, sampling, seeds)
         seconds = (time.perf_counter() - start) / len(batch)
         prefill = engine.prefill_seconds and engine.prefill_seconds / len(batch)
         for place, i in enumerate(batch):
-            best = _best(drafts[place * sampling.draws : (place + 1) * sampling.draws])
+            best = _best(drawn[place * draws : (place + 1) * draws])
             replies[i] = Reply(best.text, len(best.ids), seconds, best.likelihood, best.ended, prefill)
         advance(len(batch))
     return replies
 
 
-def _best(drafts: Sequence[PartialReply]) -> PartialReply:
+def _best(replies: Sequence[PartialReply]) -> PartialReply:
     """The likeliest by its mean per token, so that short ones are not preferred; an empty one only where all are."""
-    return max(drafts, key=lambda draft: (bool(draft.text), draft.likelihood))
+    return max(replies, key=lambda reply: (bool(reply.text), reply.likelihood))

@@ -7,101 +7,93 @@ import torch
 from transformers import Cache, PreTrainedModel
 
 from gistchat.engines.cpu_decode import make_step, new_cache
+from gistchat.engines.engine import ConversationCache, LocalEngine
 from gistchat.engines.sampling import Sampling, TokenSampler
 from gistchat.engines.stopping import PartialReply
-from gistchat.errors import UserError
 from gistchat.models.base import model_limit
 from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.prompt import Prompt, common_prefix
 
 
-class TorchEngine:
-    """A model of `transformers`.
-
-    The keys and values of the last streamed prompt and its reply stay: a prompt that goes on from them costs only
-    what is new. Prompts of a chat do, until a new summary changes their beginning.
-    """
+class TorchEngine(LocalEngine):
+    """A model of `transformers`."""
 
     name = "torch"
 
-    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat, quick: bool = True) -> None:
-        """`quick`: whether weights may be laid out for few rows; not those of a model that trains on."""
-        self.model, self.format = model, prompt_format
-        self._quick = quick
+    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat, may_move_weights: bool = True) -> None:
+        """`may_move_weights`: whether weights may be laid out in memory for fast decoding; not while a model trains."""
+        super().__init__(prompt_format, model_limit(model.config))
+        self.model = model
+        self._may_move_weights = may_move_weights
         self._step, self._single = None, None  # what computes a token, and whether it is laid out for one row
-        self.prefilled = 0
-        self.prefill_seconds: float | None = None
-        self._known: list[int] = []  # the tokens whose keys and values are in the cache
-        self._cache = new_cache()
 
     @torch.inference_mode()
-    def stream(self, prompt: list[int], sampling: Sampling, draft: PartialReply) -> Iterator[str]:
-        """Let a draft grow to its end; yields each piece of text that can be shown."""
-        self._require_room(prompt, sampling)
-        self._forget_all_but(prompt)
-        self.lay_out(single=True)
-        new = prompt[len(self._known) :]
-        self.prefilled = len(new)
-        types = self.format.token_types(prompt)
-        choose = TokenSampler(sampling, [0])
-        while not draft.ended:
-            known, self._known = self._known, []  # so that a forward pass that is broken off leaves nothing behind
-            logits = self._forward([new], None, types and [types[-len(new) :]], self._cache, None)
-            self._known = known + new
-            tokens, scores = choose(logits, torch.tensor([draft.ids], dtype=torch.long))
-            if piece := draft.add(tokens[0], scores[0]):
+    def stream_prompt(
+        self, prompt: Prompt, sampling: Sampling, cache: ConversationCache, reply: PartialReply
+    ) -> Iterator[str]:
+        """Let a reply grow to its end. A prompt that goes on from what the cache holds costs only what is new."""
+        self.require_room(prompt, sampling)
+        self._keep_shared(cache, prompt.ids)
+        self.optimise_for(single=True)
+        new = prompt.ids[len(cache.ids) :]
+        cache.prefilled = len(new)
+        types = prompt.types and prompt.types[-len(new) :]
+        sampler = TokenSampler(sampling, [0])
+        while not reply.ended:
+            held, cache.ids = cache.ids, []  # an interrupted forward pass leaves nothing that looks valid
+            logits = self._forward([new], None, types and [types], cache.state, None)
+            cache.ids = held + new
+            tokens, scores = sampler(logits, torch.tensor([reply.ids], dtype=torch.long))
+            if piece := reply.add(tokens[0], scores[0]):
                 yield piece
             new, types = tokens, types and types[-1:]  # the reply has the type of the token before it
 
-    def _forget_all_but(self, prompt: list[int]) -> None:
-        """Leave in the cache what this prompt begins with; its last token is always read again, for its logits."""
-        shared = 0
-        for known, wanted in zip(self._known, prompt[:-1], strict=False):
-            if known != wanted:
-                break
-            shared += 1
+    def _keep_shared(self, cache: ConversationCache, ids: list[int]) -> None:
+        """Leave in the cache what these ids begin with; the last one is always read again, for its logits."""
+        shared = common_prefix(cache.ids, ids[:-1])
         if shared:
-            self._cache.crop(shared - self._cache.get_seq_length())
+            cache.state.crop(shared - cache.state.get_seq_length())
         else:
-            self._cache = new_cache()
-        self._known = self._known[:shared]
+            cache.state = new_cache()
+        cache.ids = cache.ids[:shared]
 
     @torch.inference_mode()
-    def fill(self, prompts: Sequence[list[int]], sampling: Sampling, rows: Sequence[int]) -> list[PartialReply]:
-        """A whole draft for each prompt of a batch, which is padded on the left; rows that end leave it."""
+    def generate_prompts(
+        self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
+    ) -> list[PartialReply]:
+        """A whole reply to each prompt of a batch, which is padded on the left; rows that end leave it."""
         for prompt in prompts:
-            self._require_room(prompt, sampling)
-        drafts = [PartialReply(self.format, sampling) for _ in prompts]
-        places = [i for i, draft in enumerate(drafts) if not draft.ended]  # of the rows that still grow
-        choose, cache = TokenSampler(sampling, rows), new_cache()
+            self.require_room(prompt, sampling)
+        replies = [PartialReply(self.format, sampling) for _ in prompts]
+        growing = [i for i, reply in enumerate(replies) if not reply.ended]
+        sampler, cache = TokenSampler(sampling, rows), new_cache()
         longest, pad = max(map(len, prompts)), self.format.stop_ids[0]
         padding = [longest - len(prompt) for prompt in prompts]
-        new = [[pad] * empty + prompt for empty, prompt in zip(padding, prompts, strict=True)]
+        new = [[pad] * empty + prompt.ids for empty, prompt in zip(padding, prompts, strict=True)]
         types = None
-        if self.format.token_types([]) is not None:
-            types = [
-                [pad] * empty + self.format.token_types(prompt) for empty, prompt in zip(padding, prompts, strict=True)
-            ]
+        if self.format.has_types:
+            types = [[pad] * empty + prompt.types for empty, prompt in zip(padding, prompts, strict=True)]
         seen = torch.arange(longest) >= torch.tensor(padding)[:, None]
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
         start, self.prefill_seconds = time.perf_counter(), None
-        self.lay_out(single=False)
-        while places:
+        self.optimise_for(single=False)
+        while growing:
             logits = self._forward(new, seen if max(padding) else None, types, cache, positions)
             self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
-            replies = torch.tensor([drafts[i].ids for i in places], dtype=torch.long)
-            tokens, scores = choose(logits, replies)
-            for i, token, score in zip(places, tokens, scores, strict=True):
-                drafts[i].add(token, score)
-            growing = [place for place, i in enumerate(places) if not drafts[i].ended]
-            if len(growing) < len(places):
-                cache.batch_select_indices(torch.tensor(growing, dtype=torch.long, device=self.model.device))
-                choose.keep(growing)
-            places = [places[place] for place in growing]
-            new = [[tokens[place]] for place in growing]
-            types = types and [types[place][-1:] for place in growing]
-            seen = torch.nn.functional.pad(seen[growing], (0, 1), value=True)
-            positions = positions[growing, -1:] + 1
-        return drafts
+            said = torch.tensor([replies[i].ids for i in growing], dtype=torch.long)
+            tokens, scores = sampler(logits, said)
+            for i, token, score in zip(growing, tokens, scores, strict=True):
+                replies[i].add(token, score)
+            left = [place for place, i in enumerate(growing) if not replies[i].ended]
+            if len(left) < len(growing):
+                cache.batch_select_indices(torch.tensor(left, dtype=torch.long, device=self.model.device))
+                sampler.keep(left)
+            growing = [growing[place] for place in left]
+            new = [[tokens[place]] for place in left]
+            types = types and [types[place][-1:] for place in left]
+            seen = torch.nn.functional.pad(seen[left], (0, 1), value=True)
+            positions = positions[left, -1:] + 1
+        return replies
 
     def _forward(
         self,
@@ -113,15 +105,16 @@ class TorchEngine:
     ) -> torch.Tensor:
         """Logits after the last token of each row, of shape (rows, vocabulary)."""
         tokens = torch.tensor(ids, device=self.model.device)
-        given = None if types is None else torch.tensor(types, device=tokens.device)
+        type_ids = None if types is None else torch.tensor(types, device=tokens.device)
         if seen is not None:
             seen = seen.to(tokens.device)
         if positions is None:
             positions = torch.arange(tokens.shape[1])[None] + cache.get_seq_length()
         positions = positions.to(tokens.device)
         if self._step is not None and tokens.shape[1] == 1:
-            return self._step(tokens[:, 0], given if given is None else given[:, 0], positions[:, 0], seen, cache)
-        inputs = {} if given is None else {"token_type_ids": given}
+            step_types = None if type_ids is None else type_ids[:, 0]
+            return self._step(tokens[:, 0], step_types, positions[:, 0], seen, cache)
+        inputs = {} if type_ids is None else {"token_type_ids": type_ids}
         output = self.model(
             input_ids=tokens,
             attention_mask=seen,
@@ -133,15 +126,7 @@ class TorchEngine:
         )
         return output.logits[:, -1]
 
-    def lay_out(self, single: bool) -> None:
-        """Let the weights lie in memory as single replies, or batches, read them fastest; takes up to a second."""
-        if self._quick and self._single != single:
+    def optimise_for(self, single: bool) -> None:
+        """Lay the weights out in memory as single replies, or batches, read them fastest; takes up to a second."""
+        if self._may_move_weights and self._single != single:
             self._step, self._single = make_step(self.model, single), single
-
-    def _require_room(self, prompt: list[int], sampling: Sampling) -> None:
-        limit = model_limit(self.model.config)
-        if len(prompt) + sampling.max_tokens > limit:
-            raise UserError(
-                f"a prompt of {len(prompt)} tokens and a reply of up to {sampling.max_tokens} do not fit: the model "
-                f"holds {limit}"
-            )

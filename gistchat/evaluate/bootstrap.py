@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE = 0.95
-
-
 DRAWN_AT_ONCE = 100  # resamples, so that what is counted stays in the processor's cache
 
 

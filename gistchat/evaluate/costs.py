@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from gistchat.examples.targets import Target
-from gistchat.memory.summarizers.extractive import Job
-from gistchat.memory.summarizers.make import gist_budget, make_summarizer
-from gistchat.memory.workers import token_counter
+from gistchat.memory.factory import gist_budget, make_summarizer
+from gistchat.memory.summarizer import Job
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import Recipe
 
 TIMED = 8  # summaries; one that a model writes takes seconds

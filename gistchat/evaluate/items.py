@@ -8,6 +8,7 @@ from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong
 from gistchat.examples.targets import Target, require_dialogues, sample_targets
 from gistchat.progress import say
+from gistchat.prompts.prompt import common_prefix
 from gistchat.recipe.schema import Recipe
 
 WITHOUT_BUDGET = ("last", "full")  # these show nothing, or all that fits the model
@@ -127,9 +128,4 @@ def _reused(example: Example, builder: ExampleBuilder) -> int:
         earlier = builder.build(Target(dialogue, before[-1]), example.context.strategy)
     except TooLong:
         return 0
-    shared = 0
-    for one, other in zip(earlier.ids, example.prompt[:-1], strict=False):
-        if one != other:
-            break
-        shared += 1
-    return shared
+    return common_prefix(earlier.ids, example.prompt.ids[:-1])

@@ -83,9 +83,10 @@ def _answers(
     batch_tokens: int,
     advance: Callable[[int], None],
 ) -> list[dict[str, Any]]:
-    prompts = [builder.build(target, condition.strategy).prompt for target in targets]
+    examples = [builder.build(target, condition.strategy) for target in targets]
+    contexts = [example.context for example in examples]
     engine = TorchEngine(model, prompt_format)
-    replies = generate_replies(engine, prompts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
+    replies = generate_replies(engine, contexts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
     return [
         {
             "id": target.id,
@@ -99,7 +100,7 @@ def _answers(
             "answer": target.gold,
             "reply": reply.text,
             "right": bool(remembered((target.gold,), reply.text)),
-            "shown": bool(remembered((target.gold,), prompt_format.tokenizer.decode(prompt))),
+            "shown": bool(remembered((target.gold,), prompt_format.tokenizer.decode(example.prompt.ids))),
         }
-        for i, (target, prompt, reply) in enumerate(zip(targets, prompts, replies, strict=True))
+        for i, (target, example, reply) in enumerate(zip(targets, examples, replies, strict=True))
     ]

@@ -165,9 +165,9 @@ def _add_ranks_and_replies(
         for i, place, texts in zip(ranked, places, others, strict=True):
             rows[i] |= {"rank": place, "candidates": len(texts) + 1}
         sampling = Sampling(max_tokens=config.max_reply_tokens)
-        prompts = [examples[i].prompt for i in answered]
+        contexts = [examples[i].context for i in answered]
         engine = TorchEngine(model, prompt_format)
-        replies = generate_replies(engine, prompts, sampling, config.batch_tokens, advance)
+        replies = generate_replies(engine, contexts, sampling, config.batch_tokens, advance)
         for i, reply in zip(answered, replies, strict=True):
             rows[i] |= {"reply": reply.text, "reply_tokens": reply.tokens}
             rows[i] |= {"seconds": reply.seconds, "prefill_seconds": reply.prefill}
@@ -188,7 +188,7 @@ def _new_rows(model: str, condition: Condition, items: Items, prompt_format: Pro
             "context": [
                 {"role": turn.role, "text": turn.text} for turn in (*example.context.turns, example.context.last)
             ],
-            "prompt": prompt_format.tokenizer.decode(example.prompt),
+            "prompt": prompt_format.tokenizer.decode(example.prompt.ids),
             "prompt_tokens": len(example.prompt),
             "reused_tokens": reused,
             "context_tokens": example.context.tokens,

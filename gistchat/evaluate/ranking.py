@@ -3,29 +3,16 @@
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
 from gistchat.errors import UserError
 from gistchat.examples.build import Example
 from gistchat.examples.targets import Target
-from gistchat.models.likelihood import IGNORED, score_replies
+from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.prompts.format import PromptFormat
 
 CANDIDATES = 20  # the gold one included, as ConvAI2 has it (Dinan et al. 2020)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A prompt with one of the replies that could follow it."""
-
-    ids: list[int]
-    labels: list[int]
-
-    @classmethod
-    def of(cls, prompt: list[int], reply: list[int]) -> "Candidate":
-        return cls(prompt + reply, [IGNORED] * len(prompt) + reply)
 
 
 def draw_others(item: Target, items: Sequence[Target]) -> list[str]:
@@ -51,7 +38,7 @@ def rank_gold(
     ranks = []
     for example, texts in zip(examples, others, strict=True):
         replies = [example.reply, *(prompt_format.encode_reply(text) for text in texts)]
-        rows = [Candidate.of(example.prompt, reply) for reply in replies]
+        rows = [ScoredReply.of(example.prompt, reply) for reply in replies]
         nats = score_replies(model, prompt_format, rows, batch_tokens)
         if not all(map(math.isfinite, nats)):
             raise UserError(f"{example.target.id}: a likelihood that is not a number; the weights are damaged")

@@ -4,18 +4,18 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gistchat.context.budget import pack_latest, pack_ranked
 from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.evaluate.bootstrap import Metric, mean
 from gistchat.evaluate.planted_dialogues import DISTANCES, Planted, planted_dialogue, remembered
 from gistchat.files import fingerprint
-from gistchat.memory.rolling import RollingMemory, Window, chains
+from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.rolling import Window
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
-from gistchat.memory.summarizers.make import gist_budget, make_summarizer
 from gistchat.progress import progress
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
@@ -111,10 +111,8 @@ def _rolled_texts(
     dialogues: Sequence[Planted],
 ) -> list[list[str]]:
     """What a rolling memory shows at each distance: its gist, and the turns since."""
-    window = Window.of_budget(context.budget, context.summary_share)
-    memory = partial(RollingMemory, window, lambda turn: count([turn.text])[0] + 1, config.method)
-    summarizer = make_summarizer(config, gist_budget(context), count)
-    found, _ = chains([one.turns for one in dialogues], memory, summarizer)
+    factory = MemoryFactory.counting(config, context, count, lambda turn: count([turn.text])[0] + 1)
+    found, _ = factory.roll([one.turns for one in dialogues])
     texts = []
     for one, chain in zip(dialogues, found, strict=True):
         seen = [one.planted + distance - 1 for distance in DISTANCES]
@@ -133,11 +131,8 @@ def _window_texts(one: Planted, window: Window, count: Count) -> list[str]:
     texts = []
     for distance in DISTANCES:
         turns = one.turns[: one.planted + distance - 1]
-        left, start = window.high, len(turns)
-        while start and (cost := count([turns[start - 1].text])[0] + 1) <= left:
-            left -= cost
-            start -= 1
-        texts.append(as_text(turns[start:]))
+        latest, _ = pack_latest(turns, lambda turn: count([turn.text])[0] + 1, window.high)
+        texts.append(as_text(latest))
     return texts
 
 
@@ -145,12 +140,8 @@ def _picked_texts(one: Planted, config: SummaryConfig, context: ContextConfig, c
     made = summarize_prefixes(one.turns, config.method, context.budget, count, config.recency)
     texts = []
     for distance in DISTANCES:
-        left, chosen = context.budget, []
-        for sentence in made.of_prefix(one.planted + distance - 1):
-            cost = count([sentence.text])[0] + 1
-            if cost <= left:
-                chosen.append(sentence)
-                left -= cost
+        ranked = made.of_prefix(one.planted + distance - 1)
+        chosen, _ = pack_ranked(ranked, lambda sentence: count([sentence.text])[0] + 1, context.budget)
         texts.append(gist_text(chosen))
     return texts
 

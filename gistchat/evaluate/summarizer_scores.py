@@ -13,10 +13,9 @@ from gistchat.evaluate.metrics import rouge
 from gistchat.evaluate.planted_dialogues import DISTANCES
 from gistchat.evaluate.summarizer_recall import as_text, gist_text, kept, recall, window_recall
 from gistchat.files import fingerprint
-from gistchat.memory.rolling import Summarizer
-from gistchat.memory.summarizers.extractive import Job
+from gistchat.memory.factory import make_summarizer
+from gistchat.memory.summarizer import Job, Summarizer
 from gistchat.memory.summarizers.faithfulness import faithfulness
-from gistchat.memory.summarizers.make import make_summarizer
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 CHUNK = 16  # dialogues summarised, and so at most lost, at a time

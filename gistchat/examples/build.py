@@ -2,41 +2,45 @@
 
 import dataclasses
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 from gistchat.context.budget import fit_limit
-from gistchat.context.strategies import build_context
-from gistchat.context.types import Context, Sentence, Summarize
+from gistchat.context.strategies import STRATEGIES, Request, build_context
+from gistchat.context.types import Context, Gist, Sentence, Sources, Summary
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError
 from gistchat.examples.targets import Target
-from gistchat.memory.rolling import Chain, RollingMemory, Window, chains, turn_cost
-from gistchat.memory.summarizers.make import gist_budget, make_summarizer
+from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.rolling import GistHistory
 from gistchat.memory.summary_store import SummaryStore, Written
-from gistchat.memory.workers import token_counter
 from gistchat.models.likelihood import IGNORED
 from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.prompt import Prompt
 from gistchat.recipe.schema import ContextConfig
 
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of prompt and reply (end token included), and the context that they were made of."""
+    """The prompt and the ids of the reply (end token included), and the context that the prompt was made of."""
 
     target: Target
     context: Context
-    prompt: list[int]
+    prompt: Prompt
     reply: list[int]
 
     @property
     def ids(self) -> list[int]:
-        return self.prompt + self.reply
+        return self.prompt.ids + self.reply
 
     @property
     def labels(self) -> list[int]:
         return [IGNORED] * len(self.prompt) + self.reply
+
+    @property
+    def types(self) -> list[int] | None:
+        return self.prompt.followed_by(self.reply).types
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.reply)
@@ -58,16 +62,16 @@ class ExampleBuilder:
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
     ) -> None:
-        """`donors` lend summaries to `shuffled`.
-
+        """
         Args:
             limit: tokens of prompt and reply together, at most.
+            donors: dialogues that lend their summaries to `shuffled`.
             reserve: tokens kept free after the prompt, where a generated reply may be longer than the gold one.
         """
         self.format, self.config, self.store, self.limit = prompt_format, config, store, limit
         self.reserve = reserve
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
-        self._chains: dict[str, Chain] = {}
+        self._histories: dict[str, GistHistory] = {}
 
     def build(self, target: Target, strategy: str, budget: int | None = None) -> Example:
         """The example of one target.
@@ -78,60 +82,49 @@ class ExampleBuilder:
             budget: tokens before the last turn; None: the recipe's for this strategy.
         Raises:
             TooLong: last turn and reply alone exceed the limit.
+            UserError: the strategy reads what is not stored for this dialogue.
         """
         reply = self.format.encode_reply(target.gold)
-        dialogue = target.dialogue
-        answerer = dialogue.turns[target.turn].speaker
-        said = dialogue.turns[: target.turn]
-        summarize = self._summarize(target, answerer, strategy)
-        rolled = self._chain(dialogue).at if strategy == "rolling" else None
+        sources = self._sources(target, strategy)
+        config = self.config
 
-        def encode(budget: int) -> tuple[Context, list[int]]:
-            context = build_context(
-                said,
-                answerer,
-                strategy,
-                budget,
-                self.format,
-                summarize,
-                self.config.summary_share,
-                rolled,
-                self.config.max_turns,
+        def build(budget: int) -> Context:
+            request = Request(
+                target.history, target.speaker, budget, self.format, sources, config.summary_share, config.max_turns
             )
-            return context, self.format.encode(context)
+            return build_context(strategy, request)
 
         if budget is None:
-            budget = (self.config.full_limit or self.limit) if strategy == "full" else self.config.budget
+            budget = config.budget if STRATEGIES[strategy].budgeted else config.full_limit or self.limit
         room = self.limit - max(len(reply), self.reserve)
-        context, prompt = fit_limit(encode, budget, room)
+        context = fit_limit(build, lambda context: len(self.format.encode(context)), budget, room)
+        prompt = self.format.encode(context)
         if len(prompt) > room:
             needed = len(prompt) + self.limit - room
             raise TooLong(f"{target.id}: last turn and reply take {needed} tokens, {self.limit} is the limit")
         return Example(target, context, prompt, reply)
 
-    def _summarize(self, target: Target, answerer: str, strategy: str) -> Summarize:
-        if strategy == "shuffled":
-            return self._borrowed(target, answerer)
-        if strategy == "gold":
-            return _gold(target.dialogue)
-        if strategy in ("summary", "hybrid"):
-            return self.store.get(target.dialogue).of_prefix
-        return lambda turns: []
+    def _sources(self, target: Target, strategy: str) -> Sources:
+        """What the strategy reads, from what is stored."""
+        readers: dict[str, Callable[[Target], Any]] = {
+            "summary": lambda target: self.store.get(target.dialogue).of_prefix,
+            "rolling_gist": self._rolling_gist,
+            "other_summary": self._other_summary,
+            "gold_summary": _gold_summary,
+        }
+        wanted = [source for source in STRATEGIES[strategy].reads if source in readers]
+        return Sources(**{source: readers[source](target) for source in wanted})
 
-    def _chain(self, dialogue: Dialogue) -> Chain:
+    def _rolling_gist(self, target: Target) -> Callable[[int], Gist]:
         """The gists that a rolling memory goes through: stored where a model wrote them, else made here."""
-        stored = self.store.get(dialogue)
+        stored = self.store.get(target.dialogue)
         if isinstance(stored, Written):
-            return stored.chain
-        key = dialogue.content_hash
-        if key not in self._chains:
-            window = Window.of_budget(self.config.budget, self.config.summary_share)
-            cost = turn_cost(self.format)
-            count = token_counter(self.format.tokenizer)
-            summarizer = make_summarizer(self.store.config, gist_budget(self.config), count)
-            memory = partial(RollingMemory, window, cost, self.store.config.method)
-            [self._chains[key]], _ = chains([dialogue.turns], memory, summarizer)
-        return self._chains[key]
+            return stored.history.at
+        key = target.dialogue.content_hash
+        if key not in self._histories:
+            factory = MemoryFactory.of(self.store.config, self.config, self.format)
+            [self._histories[key]], _ = factory.roll([target.dialogue.turns])
+        return self._histories[key].at
 
     def donor(self, target: Target) -> Dialogue:
         """The other dialogue whose summary `shuffled` shows; one at least as long where there is one."""
@@ -141,16 +134,17 @@ class ExampleBuilder:
         long_enough = [dialogue for dialogue in others if len(dialogue.turns) > target.turn]
         return random.Random(target.id).choice(long_enough or others)
 
-    def _borrowed(self, target: Target, answerer: str) -> Summarize:
+    def _other_summary(self, target: Target) -> Summary:
         """The donor's summaries, in the target's roles: whoever spoke last in the prefix is the one who answers."""
         donor = self.donor(target)
+        summaries = self.store.get(donor)
 
         def of_prefix(turns: int) -> list[Sentence]:
             length = min(turns, len(donor.turns) - 1)
-            roles = {donor.turns[max(length - 1, 0)].speaker: answerer}  # lines that a model wrote are nobody's
+            roles = {donor.turns[max(length - 1, 0)].speaker: target.speaker}  # lines that a model wrote are nobody's
             return [
                 dataclasses.replace(sentence, speaker=sentence.speaker and roles.get(sentence.speaker, "another"))
-                for sentence in self.store.get(donor).of_prefix(length)
+                for sentence in summaries.of_prefix(length)
             ]
 
         return of_prefix
@@ -165,7 +159,7 @@ def builders_by_budget(
     donors: Sequence[Dialogue] = (),
     reserve: int = 0,
 ) -> dict[int, ExampleBuilder]:
-    """A builder for each budget, the recipe's own where none is given; see `ExampleBuilder`."""
+    """A builder for each budget, or for the recipe's own where none is given; see `ExampleBuilder`."""
     return {
         budget: ExampleBuilder(
             prompt_format, dataclasses.replace(config, budget=budget), stores[budget], limit, donors, reserve
@@ -174,11 +168,12 @@ def builders_by_budget(
     }
 
 
-def _gold(dialogue: Dialogue) -> Summarize:
+def _gold_summary(target: Target) -> Summary:
     """The corpus's own summary or personas, whatever the prefix.
 
     A reference summary covers the whole dialogue, the reply included: with it, `gold` is a bound, not a competitor.
     """
+    dialogue = target.dialogue
     lines = dialogue.meta.get("gold")
     if not lines:
         raise UserError(f"the strategy 'gold' needs a summary or personas, and dialogue {dialogue.id} has none")

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gistchat.dialogue.turns import Dialogue
+from gistchat.dialogue.turns import Dialogue, Turn
 from gistchat.errors import UserError
 
 
@@ -18,6 +18,16 @@ class Target:
     @property
     def gold(self) -> str:
         return self.dialogue.turns[self.turn].text
+
+    @property
+    def speaker(self) -> str:
+        """Who answers."""
+        return self.dialogue.turns[self.turn].speaker
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        """All turns before it."""
+        return self.dialogue.turns[: self.turn]
 
     @property
     def id(self) -> str:

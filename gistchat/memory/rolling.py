@@ -6,21 +6,16 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from gistchat.context.types import MODEL, USER, Costs, Gist, RoleTurn, Sentence
+from gistchat.context.types import ASSISTANT, USER, Gist, RoleTurn, Sentence, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
-from gistchat.memory.summarizers.extractive import Job, Update
+from gistchat.memory.sentences import split_sentences
+from gistchat.memory.summarizer import Job, Summarizer, Update
 
 VERSIONS = 20  # earlier gists that are kept
 LEFT_AFTER_REFRESH = 0.5  # of the window
-
-
-class Summarizer(Protocol):
-    """Whatever makes a new gist of an old one and the turns that left."""
-
-    def update(self, jobs: Sequence[Job]) -> list[Update]: ...
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ class RollingMemory:
         return self.gist.end + len(self.window)
 
     def add(self, turn: Turn) -> None:
-        """Take notice of what was said."""
+        """Add a turn."""
         self.window.append(turn)
         self._costs.append(self.cost(turn))
         self._total += self._costs[-1]
@@ -92,20 +87,20 @@ class RollingMemory:
         if self._total <= (self.limits.high if has_gist else self.limits.first):
             return None
         left, leaving = self._total, 0
-        for cost in itertools.islice(self._costs, len(self._costs) - self._kept()):
+        for cost in itertools.islice(self._costs, len(self._costs) - self._turns_to_keep()):
             if left <= self.limits.low:
                 break
             left -= cost
             leaving += 1
         return Job(self.gist.sentences, tuple(self.window)[:leaving], self.gist.end)
 
-    def _kept(self) -> int:
-        """Of the latest exchange, the turns that stay word for word as they fit: a reply answers what was just said."""
+    def _turns_to_keep(self) -> int:
+        """Turns of the latest exchange that stay word for word where they fit: a reply answers what was just said."""
         latest = tuple(self._costs)[-2:]
         return next((len(latest) - i for i in range(len(latest)) if sum(latest[i:]) <= self.limits.high), 0)
 
     def accept(self, job: Job, update: Update) -> bool:
-        """Let the turns of a job go for its summary; False, and nothing changes, where that lost all there was."""
+        """Replace the turns of a job by its summary; False, with nothing changed, where the summary came out empty."""
         if job.gist and not update.sentences:
             return False
         digest = self.gist.digest
@@ -121,7 +116,7 @@ class RollingMemory:
         return True
 
     def refresh(self, summarizer: Summarizer) -> str:
-        """Summarise what no longer fits; returns why the extractive summarizer had to, if it had.
+        """Summarise what no longer fits; returns why the extractive summarizer took over, if it did.
 
         Raises:
             UserError: the summarizer failed, or left nothing of the gist; the gist and the turns are as they were.
@@ -139,18 +134,17 @@ class RollingMemory:
         return replace(self.gist, sentences=self.pinned + self.gist.sentences)
 
     def edit(self, text: str) -> None:
-        """Put a text of one's own in the place of the gist; it stays word for word, later turns are summarised after
-        it."""
+        """Replace the gist by a text, which stays word for word; later turns are summarised after it."""
         self._replace(Gist((), self.gist.end, self.gist.digest, "hand"), (Sentence(-1, "", text),))
 
     def pin(self, line: Sentence) -> None:
-        """Keep a line word for word, one of the gist or one's own."""
+        """Keep a line word for word: one of the gist, or a new one."""
         if line not in self.pinned:
             sentences = tuple(other for other in self.gist.sentences if other != line)
             self._replace(replace(self.gist, sentences=sentences), (*self.pinned, line))
 
     def unpin(self, number: int) -> Sentence:
-        """Let go of a pinned line, by its place; returns it."""
+        """Unpin a line, by its index; returns it."""
         line = self.pinned[number]
         self._replace(self.gist, self.pinned[:number] + self.pinned[number + 1 :])
         return line
@@ -163,7 +157,7 @@ class RollingMemory:
         """
         for _ in range(number):
             self.gist, self.pinned = self.versions.pop()
-        self._hear_again(turns)
+        self._replay(turns)
 
     def rewind(self, turns: Sequence[Turn], summarizer: Summarizer | None = None) -> bool:
         """Go on from what the dialogue is now, after turns of it were edited or taken back.
@@ -183,10 +177,10 @@ class RollingMemory:
             while self.versions and not self._covers(self.versions[-1].gist, digests):
                 self.versions.pop()
             self.gist = self.versions.pop().gist if self.versions else Gist(made_by=self.name)
-        self._hear_again(turns, None if fits else summarizer)
+        self._replay(turns, None if fits else summarizer)
         return not fits
 
-    def _hear_again(self, turns: Sequence[Turn], summarizer: Summarizer | None = None) -> None:
+    def _replay(self, turns: Sequence[Turn], summarizer: Summarizer | None = None) -> None:
         self.window.clear()
         self._costs.clear()
         self._total = 0
@@ -207,9 +201,9 @@ class RollingMemory:
             self.pinned = pinned
 
 
-def turn_cost(costs: Costs) -> Callable[[Turn], int]:
+def turn_cost(costs: TokenCosts) -> Callable[[Turn], int]:
     """What a turn costs in a prompt, whoever answers."""
-    return lambda turn: max(costs.turn_cost(RoleTurn(role, turn.text, 0)) for role in (USER, MODEL))
+    return lambda turn: max(costs.turn_cost(RoleTurn(role, turn.text, 0)) for role in (USER, ASSISTANT))
 
 
 def chained(digest: str, turn: Turn) -> str:
@@ -227,7 +221,7 @@ def _digests(turns: Sequence[Turn]) -> Iterator[tuple[int, str]]:
 
 
 @dataclass(frozen=True)
-class Chain:
+class GistHistory:
     """The gists that a dialogue's memory goes through: (turns that had been said, the gist from then on)."""
 
     gists: tuple[tuple[int, Gist], ...]
@@ -237,15 +231,23 @@ class Chain:
         return next((gist for said, gist in reversed(self.gists) if said <= turns), Gist())
 
 
-def chains(
-    dialogues: Sequence[Sequence[Turn]], memory: Callable[[], RollingMemory], summarizer: Summarizer
-) -> tuple[list[Chain], list[str]]:
-    """The chains of some dialogues, side by side, so that the summarizer gets as many jobs at once as there are
-    dialogues; and why the extractive one had to take over, each time that it did.
+def gist_and_since(gist: Gist, turns: Sequence[Turn]) -> list[Sentence]:
+    """Sentences that may stand for `turns`, best first: the gist, then what was said since its end, latest first.
 
-    The last turn of a dialogue is never summarised.
+    The one answer to "what stands for these turns?" where a gist rolls, in training, evaluation and chat.
     """
-    memories = [memory() for _ in dialogues]
+    return [*gist.sentences, *reversed(split_sentences(turns[gist.end :], gist.end))]
+
+
+def roll_dialogues(
+    dialogues: Sequence[Sequence[Turn]], new_memory: Callable[[], RollingMemory], summarizer: Summarizer
+) -> tuple[list[GistHistory], list[str]]:
+    """The gists that each dialogue's memory goes through; and why the extractive summarizer took over, each time.
+
+    The dialogues advance side by side, so that the summarizer gets as many jobs at once as there are dialogues. The
+    last turn of a dialogue is never summarised.
+    """
+    memories = [new_memory() for _ in dialogues]
     gists: list[list[tuple[int, Gist]]] = [[] for _ in dialogues]
     fell_back: list[str] = []
     waiting = list(range(len(dialogues)))
@@ -259,11 +261,11 @@ def chains(
                 gists[i].append((memories[i].turns, memories[i].gist))
             else:
                 memories[i].accept(job, Update(job.gist))  # nothing in these turns: the gist stays as it is
-    return [Chain(tuple(found)) for found in gists], fell_back
+    return [GistHistory(tuple(history)) for history in gists], fell_back
 
 
 def _next_job(memory: RollingMemory, turns: Sequence[Turn]) -> Job | None:
-    """Let a memory hear turns until it has to summarise; None at the end."""
+    """Add turns to a memory until it has to summarise; None at the end of the dialogue."""
     while True:
         if job := memory.overflow():
             return job

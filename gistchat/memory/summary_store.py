@@ -14,8 +14,8 @@ from gistchat.context.types import Gist, Sentence
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
-from gistchat.memory.rolling import Chain
-from gistchat.memory.summarizers.extractive import METHODS, Summaries, split_sentences
+from gistchat.memory.rolling import GistHistory, gist_and_since
+from gistchat.memory.summarizers.extractive import METHODS, Summaries
 from gistchat.memory.workers import ENGINES, Chunk, Settings
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
@@ -84,7 +84,7 @@ class SummaryStore:
         try:
             value = json.loads(line)
             if self.written:
-                return Written(dialogue, _read_chain(value["gists"]))
+                return Written(dialogue, _read_history(value["gists"]))
             sentences = tuple(Sentence(turn, dialogue.turns[turn].speaker, text) for turn, text in value["sentences"])
             return Summaries(sentences, tuple(tuple(pick) for pick in value["picks"]))
         except (ValueError, KeyError, IndexError, TypeError):
@@ -113,7 +113,7 @@ class SummaryStore:
                 self.path.open("ab") as file,
             ):
                 file.truncate(self._end)
-                for chunk in self.in_chunks(missing, engine):
+                for chunk in self._parts(missing, engine):
                     file.write(chunk.lines)
                     file.flush()
                     os.fsync(file.fileno())
@@ -125,7 +125,7 @@ class SummaryStore:
             say(f"summarize: {fell_back.total()} summaries refused, extractive ones in their place ({reasons})")
         return len(missing)
 
-    def in_chunks(self, missing: list[Dialogue], engine: str) -> Iterator[Chunk]:
+    def _parts(self, missing: list[Dialogue], engine: str) -> Iterator[Chunk]:
         parts = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
         settings = Settings(self.config, self.context, self.format.name, self.format.tokenizer)
         return ENGINES[engine](settings, parts)
@@ -136,17 +136,15 @@ class Written:
     """The gists that a writer made as the dialogue went on, and the sentences that were said since each."""
 
     dialogue: Dialogue
-    chain: Chain
+    history: GistHistory
 
     def of_prefix(self, turns: int) -> list[Sentence]:
-        """The gist as it was when so many turns had been said, then the sentences since its end, latest first."""
-        gist = self.chain.at(turns)
-        since = split_sentences(self.dialogue.turns[gist.end : turns], gist.end)
-        return [*gist.sentences, *reversed(since)]
+        """Sentences that may stand for the first `turns` turns, best first."""
+        return gist_and_since(self.history.at(turns), self.dialogue.turns[:turns])
 
 
-def _read_chain(gists: list[Any]) -> Chain:
-    return Chain(
+def _read_history(gists: list[Any]) -> GistHistory:
+    return GistHistory(
         tuple(
             (said, Gist(tuple(Sentence(*line[:3], tuple(line[3])) for line in lines), end, digest, made_by))
             for said, end, digest, made_by, lines in gists

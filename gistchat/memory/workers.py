@@ -1,19 +1,21 @@
 """Where summaries are made: on the cores of this machine, or over Ray Data on a cluster. Both write the same bytes."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError, require
+from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.processes import ordered_map
+from gistchat.prompts.make import make_format
+from gistchat.prompts.token_count import Count, token_counter
 from gistchat.prompts.token_store import Encoder
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
-
-Count = Callable[[list[str]], list[int]]
 
 
 class Chunk(NamedTuple):
@@ -33,24 +35,16 @@ class Settings:
     format_name: str
     tokenizer: Any
 
-
-def token_counter(tokenizer: Callable[..., dict[str, list[list[int]]]]) -> Count:
-    """Counts tokens of many texts at once, control tokens spelled out as in a prompt."""
-
-    def count(texts: list[str]) -> list[int]:
-        if not texts:
-            return []
-        ids = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [len(item) for item in ids]
-
-    return count
+    def factory(self) -> MemoryFactory:
+        """What makes written summaries; loads the model that writes."""
+        return MemoryFactory.of(self.config, self.context, make_format(self.format_name, self.tokenizer))
 
 
 def local(settings: Settings, parts: Sequence[list[Dialogue]]) -> Iterator[Chunk]:
     """On all cores of this machine: a process for each if sentences are picked; a model that writes uses them all."""
     config, budget = settings.config, settings.context.budget
     if config.method not in METHODS:
-        yield from map(partial(_written, settings, *_writing(settings)), parts)
+        yield from map(partial(_written, settings.factory()), parts)
     elif (backend := getattr(settings.tokenizer, "backend_tokenizer", None)) is None:
         yield from map(partial(_extracted, config, budget, token_counter(settings.tokenizer)), parts)
     else:
@@ -88,53 +82,37 @@ def _extracted_apart(config: SummaryConfig, budget: int, tokenizer: str, dialogu
 def _extracted(config: SummaryConfig, budget: int, count: Count, dialogues: list[Dialogue]) -> Chunk:
     lines = []
     for dialogue in dialogues:
-        made = summarize_prefixes(dialogue.turns, config.method, budget, count, config.recency)
-        lines.append(
-            _line(dialogue, sentences=[[sentence.turn, sentence.text] for sentence in made.sentences], picks=made.picks)
-        )
+        summaries = summarize_prefixes(dialogue.turns, config.method, budget, count, config.recency)
+        sentences = [[sentence.turn, sentence.text] for sentence in summaries.sentences]
+        lines.append(_line(dialogue, sentences=sentences, picks=summaries.picks))
     return Chunk("".join(lines).encode(), len(dialogues), [])
 
 
-def _writing(settings: Settings) -> tuple[Any, Any]:
-    """What makes written summaries: a summarizer, and the beginning of a memory."""
-    from gistchat.memory.rolling import RollingMemory, Window, turn_cost
-    from gistchat.memory.summarizers.make import gist_budget, make_summarizer
-    from gistchat.prompts.make import make_format
-
-    context = settings.context
-    summarizer = make_summarizer(settings.config, gist_budget(context), token_counter(settings.tokenizer))
-    cost = turn_cost(make_format(settings.format_name, settings.tokenizer))
-    window = Window.of_budget(context.budget, context.summary_share)
-    return summarizer, partial(RollingMemory, window, cost, settings.config.method)
-
-
-_kept: dict[str, tuple[Any, Any]] = {}
+_factories: dict[str, MemoryFactory] = {}
 
 
 def _written_apart(settings: Settings, dialogues: list[Dialogue]) -> Chunk:
     """`_written` in another process, which loads the model once."""
     key = repr((settings.config, settings.context, settings.format_name))
-    if key not in _kept:
-        _kept.clear()
-        _kept[key] = _writing(settings)
-    return _written(settings, *_kept[key], dialogues)
+    if key not in _factories:
+        _factories.clear()
+        _factories[key] = settings.factory()
+    return _written(_factories[key], dialogues)
 
 
-def _written(settings: Settings, summarizer: Any, memory: Any, dialogues: list[Dialogue]) -> Chunk:
-    from gistchat.memory.rolling import chains
-
-    found, fell_back = chains([dialogue.turns for dialogue in dialogues], memory, summarizer)
+def _written(factory: MemoryFactory, dialogues: list[Dialogue]) -> Chunk:
+    histories, fell_back = factory.roll([dialogue.turns for dialogue in dialogues])
     lines = []
-    for dialogue, chain in zip(dialogues, found, strict=True):
+    for dialogue, history in zip(dialogues, histories, strict=True):
         gists = [
-            [said, gist.end, gist.digest, gist.made_by, [list(sentence_values(line)) for line in gist.sentences]]
-            for said, gist in chain.gists
+            [said, gist.end, gist.digest, gist.made_by, [list(_plain_values(line)) for line in gist.sentences]]
+            for said, gist in history.gists
         ]
         lines.append(_line(dialogue, gists=gists))
     return Chunk("".join(lines).encode(), len(dialogues), fell_back)
 
 
-def sentence_values(sentence: Any) -> tuple[int, str, str, tuple[int, ...]]:
+def _plain_values(sentence: Sentence) -> tuple[int, str, str, tuple[int, ...]]:
     """A sentence of a gist as plain values."""
     return sentence.turn, sentence.speaker, sentence.text, sentence.sources
 

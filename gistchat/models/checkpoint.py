@@ -26,11 +26,7 @@ from gistchat.recipe.load import recipe_from_dict
 from gistchat.recipe.schema import Recipe
 
 METADATA = "gistchat.json"
-
-
 PACKAGED = Path(__file__).with_name("adapter")  # the adapter that comes with gistchat, for the packaged base
-
-
 PACKAGES = ("gistchat", "torch", "transformers", "peft", "tokenizers", "numpy", "nupunkt")
 
 

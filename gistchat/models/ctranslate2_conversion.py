@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from gistchat.engines.cpu_matmul import lay_out_plainly
 from gistchat.errors import UserError, require
 from gistchat.files import atomic_folder, fingerprint, read_json, write_json
 from gistchat.models.cache import cache_dir, only_one
@@ -11,13 +10,11 @@ from gistchat.models.checkpoint import Checkpoint, versions
 from gistchat.progress import say
 
 INT8, FLOAT32 = "ctranslate2-int8", "ctranslate2"
-
-
 RECORD = "gistchat-engine.json"
 
 
 def _require_known(checkpoint: Checkpoint) -> None:
-    if checkpoint.format.token_types([]) is not None:
+    if checkpoint.format.has_types:
         raise UserError(
             f"the format {checkpoint.format.name!r} has token types, which CTranslate2 does not know; use torch"
         )
@@ -44,7 +41,8 @@ def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
     say(f"converting the model to {name}, once")
     converters = require("ctranslate2.converters", "fast")
     with tempfile.TemporaryDirectory() as plain, atomic_folder(folder) as temporary:
-        lay_out_plainly(checkpoint.model)  # an engine may have had it before
+        for parameter in checkpoint.model.parameters():
+            parameter.data = parameter.data.contiguous()  # the torch engine may have moved them; files take no other
         checkpoint.model.save_pretrained(plain)
         checkpoint.tokenizer.save_pretrained(plain)
         try:

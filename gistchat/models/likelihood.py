@@ -3,12 +3,14 @@
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.prompt import Prompt, common_prefix
 
 IGNORED = -100  # torch's label of positions without a loss
 ROWS_OF_LOGITS = 32  # a few MB each
@@ -16,7 +18,7 @@ WORTH_SHARING = 8  # tokens; keeping fewer costs more than reading them again
 
 
 class Labelled(Protocol):
-    """Token ids, and for each position the id that should follow from those before it, or IGNORED.
+    """Token ids, for each position the id that should follow those before it (or IGNORED), and token types or None.
 
     A label is mostly the id itself, but need not be: the end of a reply is learned in the middle of a dialogue, too,
     where the other's turn follows.
@@ -28,6 +30,24 @@ class Labelled(Protocol):
     @property
     def labels(self) -> Sequence[int]: ...
 
+    @property
+    def types(self) -> Sequence[int] | None: ...
+
+
+@dataclass(frozen=True)
+class ScoredReply:
+    """A prompt with a reply whose likelihood is asked for."""
+
+    ids: list[int]
+    labels: list[int]
+    types: list[int] | None
+
+    @classmethod
+    def of(cls, prompt: Prompt, reply: list[int]) -> "ScoredReply":
+        """`reply`: ids, the end token included."""
+        whole = prompt.followed_by(reply)
+        return cls(whole.ids, [IGNORED] * len(prompt) + reply, whole.types)
+
 
 def collate(rows: Sequence[Labelled], prompt_format: PromptFormat) -> dict[str, torch.Tensor]:
     """A batch: input_ids, labels, and token_type_ids where the format has them, each of shape (rows, longest).
@@ -38,12 +58,12 @@ def collate(rows: Sequence[Labelled], prompt_format: PromptFormat) -> dict[str, 
     longest = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), longest), prompt_format.stop_ids[0])
     labels = torch.full_like(ids, IGNORED)
-    types = None if prompt_format.token_types([]) is None else ids.clone()
+    types = ids.clone() if prompt_format.has_types else None
     for i, row in enumerate(rows):
         ids[i, : len(row.ids)] = torch.as_tensor(row.ids)
         labels[i, : len(row.labels)] = torch.as_tensor(row.labels)
         if types is not None:
-            types[i, : len(row.ids)] = torch.as_tensor(prompt_format.token_types(row.ids))
+            types[i, : len(row.ids)] = torch.as_tensor(row.types)
     batch = {"input_ids": ids, "labels": labels}
     return batch if types is None else {**batch, "token_type_ids": types}
 
@@ -132,11 +152,7 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 def _shared_length(rows: Sequence[Labelled]) -> int:
     """How many tokens all rows begin with, short of the one that the first label follows."""
     ends = [next(i for i, label in enumerate(row.labels) if label != IGNORED) - 1 for row in rows]
-    first = rows[0].ids
-    for i in range(min(ends)):
-        if any(row.ids[i] != first[i] for row in rows):
-            return i
-    return min(ends)
+    return min(min(ends), common_prefix(*(row.ids for row in rows)))
 
 
 def _beginning(model: PreTrainedModel, rows: Sequence[Labelled], prompt_format: PromptFormat) -> DynamicCache | None:

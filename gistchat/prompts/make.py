@@ -7,8 +7,10 @@ from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.paper import Paper, PaperTurns
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 
+FORMATS = {prompt_format.name: prompt_format for prompt_format in (SpeakerTokens, ChatTemplate, Paper, PaperTurns)}
 
-def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> "PromptFormat":
+
+def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> PromptFormat:
     """The format of that name for this tokenizer; `auto` takes the model's chat template where it marks roles.
 
     Formats with tokens of their own add these to the tokenizer where they are missing; the model's embeddings must
@@ -20,6 +22,3 @@ def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> "PromptFormat"
     if name == "auto":
         name = "chat-template" if tokenizer.chat_template and marks_roles(tokenizer) else "speaker-tokens"
     return FORMATS[name](tokenizer)
-
-
-FORMATS = {one.name: one for one in (SpeakerTokens, ChatTemplate, Paper, PaperTurns)}

@@ -1,12 +1,11 @@
 """The prompt formats of the paper's code and of its multi-turn parent, with token types (GPT-2 only)."""
 
-from collections.abc import Sequence
-
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.context.types import MODEL, Context, RoleTurn
+from gistchat.context.types import ASSISTANT, Context, RoleTurn
 from gistchat.errors import UserError
 from gistchat.prompts.format import PromptFormat, add_tokens, render_gist
+from gistchat.prompts.prompt import Prompt
 
 PAPER_TOKENS = ("<bos>", "<sp1>", "<sp2>")
 
@@ -19,6 +18,7 @@ class Paper(PromptFormat):
     """
 
     name = "paper"
+    has_types = True
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(tokenizer)
@@ -26,26 +26,27 @@ class Paper(PromptFormat):
         self.own, self.other = self.sp1, self.sp2
         self.stop_ids = [tokenizer.eos_token_id, self.sp1, self.sp2, self.bos]
 
-    def encode(self, context: Context) -> list[int]:
-        return [self.bos, self.sp1, *self.encode_text(render_gist(context.lines)), *self._turns(context)]
+    def encode(self, context: Context) -> Prompt:
+        summary = [self.sp1, *self.encode_text(render_gist(context.lines))]
+        return self._typed([self.bos, *summary, *self._turns(context)])
 
     def _turns(self, context: Context) -> list[int]:
         ids: list[int] = []
         for turn in (*context.turns, context.last):
-            ids += [self.own if turn.role == MODEL else self.other, *self.encode_text(turn.text)]
+            ids += [self.own if turn.role == ASSISTANT else self.other, *self.encode_text(turn.text)]
         return [*ids, self.own]
 
-    def token_types(self, ids: Sequence[int]) -> list[int]:
-        """The speaker token at or before each position; for `<bos>`, the first one.
+    def _typed(self, ids: list[int]) -> Prompt:
+        """With the speaker token at or before each position as its type; for `<bos>`, the one after it.
 
-        Texts cannot hold these tokens, so ids alone tell where a part begins.
+        Texts cannot hold speaker tokens, so the ids alone tell where a part begins.
         """
-        current = next((i for i in ids if i in (self.sp1, self.sp2)), self.sp1)
+        current = ids[1]
         types = []
-        for i in ids:
-            current = i if i in (self.sp1, self.sp2) else current
+        for token in ids:
+            current = token if token in (self.sp1, self.sp2) else current
             types.append(current)
-        return types
+        return Prompt(ids, types)
 
     def turn_cost(self, turn: RoleTurn) -> int:
         return self._count(turn.text) + 1
@@ -71,10 +72,10 @@ class PaperTurns(Paper):
         super().__init__(tokenizer)
         self.own, self.other = self.sp2, self.sp1
 
-    def encode(self, context: Context) -> list[int]:
+    def encode(self, context: Context) -> Prompt:
         if context.lines:
             raise UserError(
                 "the format 'paper-turns' has no place for a summary; use the strategies last, recent or full, "
                 "or model.format = 'paper'"
             )
-        return [self.bos, *self._turns(context)]
+        return self._typed([self.bos, *self._turns(context)])

@@ -2,8 +2,9 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.context.types import MODEL, Context, RoleTurn
+from gistchat.context.types import ASSISTANT, Context, RoleTurn
 from gistchat.prompts.format import PromptFormat, add_tokens, render_gist
+from gistchat.prompts.prompt import Prompt
 
 SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
 
@@ -18,13 +19,13 @@ class SpeakerTokens(PromptFormat):
         self.bos, self.sum, self.own, self.other = add_tokens(tokenizer, SPECIAL_TOKENS)
         self.stop_ids = [tokenizer.eos_token_id, self.own, self.other, self.sum, self.bos]
 
-    def encode(self, context: Context) -> list[int]:
+    def encode(self, context: Context) -> Prompt:
         ids = [self.bos]
         if context.lines:
             ids += [self.sum, *self.encode_text(render_gist(context.lines))]
         for turn in (*context.turns, context.last):
-            ids += [self.own if turn.role == MODEL else self.other, *self.encode_text(turn.text)]
-        return [*ids, self.own]
+            ids += [self.own if turn.role == ASSISTANT else self.other, *self.encode_text(turn.text)]
+        return Prompt([*ids, self.own])
 
     def turn_cost(self, turn: RoleTurn) -> int:
         return self._count(turn.text) + 1

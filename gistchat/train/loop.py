@@ -309,9 +309,9 @@ class ReplyTrainer(Trainer):
     def _show_samples(self) -> None:
         """What the model answers now, greedily, so that no random state changes."""
         chosen = self.validation[: self.config.samples]
-        prompts = [example.prompt for example in chosen]
-        engine = TorchEngine(self.model, self.format, quick=False)
-        replies = generate_replies(engine, prompts, Sampling(max_tokens=30)) if chosen else []
+        contexts = [example.context for example in chosen]
+        engine = TorchEngine(self.model, self.format, may_move_weights=False)
+        replies = generate_replies(engine, contexts, Sampling(max_tokens=30)) if chosen else []
         for example, reply in zip(chosen, replies, strict=True):
             say(f"    {example.context.last.text.splitlines()[-1][:100]}\n    -> {reply.text[:200]}")
 

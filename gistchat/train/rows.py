@@ -33,13 +33,14 @@ class Lesson:
     id: str
     ids: array
     labels: array
+    types: array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @classmethod
     def of(cls, example: Example) -> "Lesson":
-        return cls(example.target.id, array("i", example.ids), array("i", example.labels))
+        return cls(example.target.id, array("i", example.ids), array("i", example.labels), _types(example))
 
 
 def choose_targets(
@@ -193,11 +194,15 @@ def _extended(row: Lesson | None, example: Example) -> Lesson | None:
         return None
     # The end of the row's last reply is a label only: there the other's turn follows.
     shared = len(row.ids) - 1
-    if array("i", example.prompt[:shared]) != row.ids[:shared]:
+    if array("i", example.prompt.ids[:shared]) != row.ids[:shared]:
         return None
     labels = row.labels + array("i", [IGNORED]) * (len(example) - len(row))
     labels[len(example.prompt) :] = array("i", example.reply)
-    return Lesson(example.target.id, array("i", example.ids), labels)
+    return Lesson(example.target.id, array("i", example.ids), labels, _types(example))
+
+
+def _types(example: Example) -> array | None:
+    return None if example.types is None else array("i", example.types)
 
 
 def order_lessons(lessons: Sequence[Lesson], batch_size: int, seed: int) -> list[Lesson]:

@@ -130,7 +130,7 @@ def build_validation(
 
 def require_types(model: PreTrainedModel, prompt_format: PromptFormat) -> None:
     """Raises UserError where the format has token types and the model knows none."""
-    if prompt_format.token_types([]) is not None and model.config.model_type != "gpt2":
+    if prompt_format.has_types and model.config.model_type != "gpt2":
         raise UserError(
             f"model.format {prompt_format.name!r} uses token types, which only GPT-2 models (DialoGPT among them) "
             "have; use speaker-tokens"

@@ -10,8 +10,8 @@ from gistchat.dialogue.turns import Turn
 from gistchat.evaluate import summarizer_scores as score_module
 from gistchat.evaluate.planted_dialogues import DISTANCES, FACTS, planted_dialogue, remembered
 from gistchat.evaluate.summarizer_scores import BASELINES, score, score_table
-from gistchat.memory.workers import token_counter
 from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 

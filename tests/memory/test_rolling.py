@@ -12,10 +12,11 @@ from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.memory.rolling import RollingMemory, Window, chained, chains, turn_cost
-from gistchat.memory.summarizers.extractive import METHODS, Extractor, Update
-from gistchat.memory.workers import token_counter
+from gistchat.memory.summarizer import Update
+from gistchat.memory.summarizers.extractive import METHODS, Extractor
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
+from gistchat.prompts.token_count import token_counter
 
 WINDOW = Window(first=90, high=60, low=30)
 

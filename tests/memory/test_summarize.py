@@ -11,14 +11,15 @@ from sumy.summarizers.text_rank import TextRankSummarizer
 
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
+from gistchat.memory.sentences import content_words
 from gistchat.memory.summarizers import extractive, textrank
-from gistchat.memory.summarizers.extractive import METHODS, content_words, summarize_prefixes
+from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.memory.summarizers.rankers import lexrank_prefixes, lsa_prefixes, mmr, word_counts
 from gistchat.memory.summarizers.textrank import overlaps, rank_prefixes, textrank_prefixes
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.memory.workers import token_counter
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 TEXTRANK = SummaryConfig("textrank")

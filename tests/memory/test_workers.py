@@ -11,15 +11,15 @@ from gistchat import cli
 from gistchat.errors import UserError
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import Target
+from gistchat.memory import factory as summarizers
 from gistchat.memory import summary_store as store_module
 from gistchat.memory import workers as engines
-from gistchat.memory.summarizers import make as summarizers
 from gistchat.memory.summarizers.abstractive import Abstractive
 from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summary_store import SummaryStore, Written
-from gistchat.memory.workers import token_counter
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 FORMAT = SpeakerTokens(gpt2_tokenizer())

@@ -18,15 +18,16 @@ from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.engines import openai_client as endpoint_module
 from gistchat.errors import UserError
+from gistchat.memory.factory import make_summarizer
+from gistchat.memory.summarizer import Job, Update
 from gistchat.memory.summarizers import language_model
 from gistchat.memory.summarizers.abstractive import Abstractive, Request
-from gistchat.memory.summarizers.extractive import Extractor, Job, Update
+from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summarizers.faithfulness import faithfulness, fault, names_and_numbers, unsupported
 from gistchat.memory.summarizers.language_model import EndpointWriter, LocalWriter, Prompt
-from gistchat.memory.summarizers.make import make_summarizer
 from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
-from gistchat.memory.workers import token_counter
 from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import SummaryConfig
 
 TURNS = (

@@ -10,7 +10,9 @@ from nupunkt import sent_tokenize
 from gistchat.context.types import Sentence
 from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Turn
-from gistchat.memory.summarizers.extractive import LABEL_TOKENS, Extractor, Job, Update, content_words
+from gistchat.memory.sentences import content_words
+from gistchat.memory.summarizer import Job, Update
+from gistchat.memory.summarizers.extractive import LABEL_TOKENS, Extractor
 from gistchat.memory.summarizers.faithfulness import fault
 
 LEAST_ROOM = 32  # tokens of dialogue that a writer must be able to read at once

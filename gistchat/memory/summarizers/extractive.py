@@ -1,20 +1,20 @@
 """Extractive summaries of every prefix of a dialogue.
 
 A prefix is the first k turns. What is stored is the best part of a ranking of its sentences, longer than the budget:
-a context takes the best that fit (`context.build_context`), so one ranking serves every budget up to its own, and a
+a context takes the best that fit (`context.budget.fit_gist`), so one ranking serves every budget up to its own, and a
 long sentence at its top leaves something for a smaller one.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from nupunkt import sent_tokenize
 
+from gistchat.context.budget import pack_ranked
 from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
+from gistchat.memory.sentences import content_words, split_sentences
+from gistchat.memory.summarizer import Job, Update
 from gistchat.memory.summarizers.rankers import lexrank_prefixes, lsa_prefixes, mmr, word_counts
 from gistchat.memory.summarizers.textrank import textrank_prefixes
 
@@ -29,11 +29,6 @@ METHODS = {
 }
 LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, in the tokenizers looked at
 RESERVE = 3  # how many times the budget a ranking holds
-
-_MAY_END = re.compile(r"[.!?…。！？][^\w\s]*\s")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-# Function words and chat filler. Sentences of nothing else carry no gist, so rankings leave them out.
-STOP_WORDS = frozenset(Path(__file__).with_name("stop_words.txt").read_text(encoding="utf-8").split())
 
 
 @dataclass(frozen=True)
@@ -51,29 +46,6 @@ class Summaries:
     def of_prefix(self, turns: int) -> list[Sentence]:
         """The best sentences of the first `turns` turns, best first, of about `RESERVE` times the budget."""
         return [self.sentences[i] for i in self.picks[turns]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a summarizer is asked for: a gist that takes in the turns that left the verbatim window.
-
-    Attributes:
-        gist: the one so far.
-        turns: that left since.
-        first: index of the first of these in the dialogue.
-    """
-
-    gist: tuple[Sentence, ...]
-    turns: tuple[Turn, ...]
-    first: int
-
-
-@dataclass(frozen=True)
-class Update:
-    """A new gist, and why the extractive summarizer had to make it where another was asked."""
-
-    sentences: tuple[Sentence, ...]
-    fell_back: str = ""
 
 
 @dataclass
@@ -101,31 +73,10 @@ class Extractor:
         at = np.array([sentence.turn for sentence in sentences], dtype=int)
         [order] = _orders(self.method, words, np.array([len(sentences)]), at, self.recency)
         costs = [tokens + LABEL_TOKENS for tokens in self.count([sentence.text for sentence in sentences])]
-        left = self.budget
-        chosen: list[int] = []
-        texts: set[str] = set()
-        for i in order.tolist():
-            text = sentences[i].text.lower()
-            if costs[i] <= left and text not in texts:
-                chosen.append(i)
-                texts.add(text)
-                left -= costs[i]
+        unique = {sentences[i].text.lower(): i for i in reversed(order.tolist())}  # the best of equal sentences
+        ranked = (i for i in order.tolist() if unique[sentences[i].text.lower()] == i)
+        chosen, _ = pack_ranked(ranked, costs.__getitem__, self.budget)
         return tuple(sentences[i] for i in sorted(chosen))
-
-
-def split_sentences(turns: Sequence[Turn], first: int = 0) -> list[Sentence]:
-    """Sentences with their speaker and turn index, counted from `first`."""
-    return [
-        Sentence(number, turn.speaker, text)
-        for number, turn in enumerate(turns, first)
-        for text in _sentences(turn.text)
-        if text.strip()
-    ]
-
-
-def _sentences(text: str) -> list[str]:
-    """Most chat turns are one sentence, which a look tells a hundred times faster than the tokenizer."""
-    return sent_tokenize(text) if _MAY_END.search(text) else [text]
 
 
 def summarize_prefixes(
@@ -190,8 +141,3 @@ def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget
             texts.add(text)
             left -= costs[i]
     return tuple(chosen)
-
-
-def content_words(text: str) -> list[str]:
-    """Lower-case words without function words and chat filler."""
-    return [word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS]

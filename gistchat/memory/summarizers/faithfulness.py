@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from gistchat.memory.summarizers.extractive import STOP_WORDS
+from gistchat.memory.sentences import STOP_WORDS
 
 _TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
 _SENTENCE_END = re.compile(r"[.!?:]['\"”’)]*\s*$|\n\s*$")

@@ -1,0 +1,37 @@
+"""What every summarizer does: a gist and the turns that left the window -> a new gist."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gistchat.context.types import Sentence
+from gistchat.dialogue.turns import Turn
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a summarizer is asked for.
+
+    Attributes:
+        gist: the one so far.
+        turns: that left the verbatim window since.
+        first: index of the first of these in the dialogue.
+    """
+
+    gist: tuple[Sentence, ...]
+    turns: tuple[Turn, ...]
+    first: int
+
+
+@dataclass(frozen=True)
+class Update:
+    """A new gist, and why the extractive summarizer had to make it where another was asked."""
+
+    sentences: tuple[Sentence, ...]
+    fell_back: str = ""
+
+
+class Summarizer(Protocol):
+    """Makes a new gist of an old one and the turns that left."""
+
+    def update(self, jobs: Sequence[Job]) -> list[Update]: ...
