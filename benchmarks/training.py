@@ -80,7 +80,7 @@ def run_plain(setting: Setting, lessons: list[Lesson]) -> None:
         loss = model(
             input_ids=padded([lesson.ids for lesson in batch], pad),
             attention_mask=padded([[1] * len(lesson) for lesson in batch], 0),
-            token_type_ids=padded([setting.format.token_types(lesson.ids) for lesson in batch], pad),
+            token_type_ids=padded([lesson.types for lesson in batch], pad),
             labels=padded([lesson.labels for lesson in batch], IGNORED),
         ).loss
         optimizer.zero_grad()

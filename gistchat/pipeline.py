@@ -120,7 +120,7 @@ def _open_workspace(recipe: Recipe, folder: Path, data: Path) -> Workspace:
     key = tokenizer_fingerprint(tokenizer)
     tokens, lengths = tokenize(data, tokenizer, key)
     prompt_format = make_format(recipe.model.format, tokenizer)
-    prompt_format.known = tokens and TokenStore(tokens)
+    prompt_format.stored = tokens and TokenStore(tokens)
     if new:
         for line in tokens_lines(lengths):
             say(f"  {line}")

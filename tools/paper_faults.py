@@ -91,7 +91,7 @@ def nats(checkpoint: Checkpoint, row: Row, reply_type: int | None = None) -> flo
     tokenizer, form = checkpoint.tokenizer, checkpoint.format
     prompt = tokenizer(row["prompt"], add_special_tokens=False)["input_ids"]
     reply = form.encode_reply(row["gold"])
-    types = form.token_types(prompt + reply)
+    types = form.typed(prompt).followed_by(reply).types
     if reply_type is not None:
         types[len(prompt) :] = [reply_type] * len(reply)
     logits = checkpoint.model(input_ids=torch.tensor([prompt + reply]), token_type_ids=torch.tensor([types])).logits
@@ -129,7 +129,7 @@ def main(outputs: Path, file: Path, run: Path | None) -> None:
     np.random.default_rng(0).shuffle(rows)
     perplexities(rows)
     checkpoint = load_checkpoint(run)
-    if checkpoint.format.token_types([]) is not None:
+    if checkpoint.format.has_types:
         reply_types(checkpoint, rows)
 
 

@@ -81,7 +81,7 @@ def _key(session: ChatSession, source: Path, dialogues: Sequence[Dialogue]) -> s
     recipe = session.recipe
     settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), session.seed]
     texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
-    return fingerprint([session.checkpoint.metadata["weights"], settings, texts])
+    return fingerprint([session.model.checkpoint.metadata["weights"], settings, texts])
 
 
 def _part(out: Path, key: str, rank: int) -> Path:
@@ -101,15 +101,14 @@ def _finished(out: Path, key: str) -> dict[int, dict[str, Any]]:
 
 
 def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict[str, Any]]]:
-    for some in chunks:
-        prompts, notices = [], []
-        for _, dialogue in some:
-            prompts.append(session.prompt_of(dialogue.turns))
+    for chunk in chunks:
+        contexts, notices = [], []
+        for _, dialogue in chunk:
+            contexts.append(session.context_of(dialogue.turns))
             notices.append(session.notice)
-        sampling = session.sampling()
         # Seeds come from a dialogue's place in the file, so that no reply depends on where a run was stopped.
-        rows = [number for number, _ in some]
-        replies = generate_replies(session.engine, prompts, sampling, rows=rows)
+        numbers = [number for number, _ in chunk]
+        replies = generate_replies(session.engine, contexts, session.sampling(), rows=numbers)
         yield [
             {
                 "number": number,
@@ -118,10 +117,10 @@ def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict
                 "tokens": reply.tokens,
                 "log_likelihood": round(reply.likelihood, 4),
                 "ended": reply.ended,
-                "prompt_tokens": len(prompt),
+                "prompt_tokens": session.engine.count_tokens(context),
                 **({"notice": notice} if notice else {}),
             }
-            for (number, dialogue), prompt, notice, reply in zip(some, prompts, notices, replies, strict=True)
+            for (number, dialogue), context, notice, reply in zip(chunk, contexts, notices, replies, strict=True)
         ]
 
 

@@ -3,64 +3,58 @@
 import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from gistchat.chat.model import ChatModel
 from gistchat.context.budget import fit_limit
-from gistchat.context.strategies import build_context
-from gistchat.context.types import MODEL as ANSWERS
-from gistchat.context.types import USER as ASKS
-from gistchat.context.types import Context, Gist, Sentence
+from gistchat.context.strategies import STRATEGIES, Request, Strategy, build_context
+from gistchat.context.types import ASSISTANT, USER, Context, Gist, Sentence, Sources
 from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Turn
-from gistchat.engines.engine import Engine, stream_reply
-from gistchat.engines.open import open_engine
+from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
-from gistchat.memory.factory import gist_budget, make_summarizer
-from gistchat.memory.rolling import RollingMemory, Window, turn_cost
-from gistchat.memory.sentences import split_sentences
-from gistchat.memory.summarizer import Summarizer
+from gistchat.memory.rolling import RollingMemory, gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
-from gistchat.models.base import model_limit
-from gistchat.models.checkpoint import PACKAGED, Checkpoint, load_checkpoint
 from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.load import apply_overrides
 from gistchat.recipe.schema import Recipe
 
-PERSON, MODEL = "user", "model"
+PERSON, BOT = "user", "model"  # the speakers of a session, also in saved files
+VERSION = 1  # of what `to_dict` gives
+SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
 
 
-@dataclass
 class ChatSession:
-    """A conversation with a checkpoint.
+    """A conversation with a model.
 
     Attributes:
-        engine: what computes the replies.
-        turns: all turns so far, by PERSON and MODEL.
+        model: weights, engine and summarizer, which sessions may share.
+        recipe: the model's, with what was switched in this conversation.
+        turns: all turns so far, by PERSON and BOT.
         memory: what is kept of them word for word, and the gist of those before.
+        cache: what the engine keeps of the conversation between replies.
+        edited_up_to: for how many turns a gist written by hand stands.
         context: what the model saw before its latest reply; None before the first.
         gist_by: what made the gist in it.
-        gist_end: of how many turns it is.
+        gist_end: of how many turns that gist is.
         notice: what the user should know about the latest turn, such as that it was shortened.
         saved: the file that the conversation was saved to or loaded from.
+        draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
-    checkpoint: Checkpoint
-    engine: Engine
-    summarizer: Summarizer
-    memory: RollingMemory
-    seed: int | None = None
-    overrides: tuple[str, ...] = ()  # of the checkpoint's recipe, as they were asked for
-    edited_up_to: int = 0  # for how many turns a gist written by hand stands
-    turns: list[Turn] = field(default_factory=list)
-    context: Context | None = None
-    gist_by: str = ""
-    gist_end: int = 0
-    notice: str = ""
-    saved: Path | None = None
-    draws: int = 0  # replies drawn so far: one that is drawn again comes out differently
+    def __init__(self, model: ChatModel, seed: int | None = None) -> None:
+        self.model, self.seed = model, seed
+        self.recipe: Recipe = model.recipe
+        self.memory: RollingMemory = model.memories.new_memory()
+        self.cache = ConversationCache()
+        self.turns: list[Turn] = []
+        self.edited_up_to = self.gist_end = self.draws = 0
+        self.context: Context | None = None
+        self.gist_by = self.notice = ""
+        self.saved: Path | None = None
 
     @classmethod
     def open(
@@ -68,20 +62,24 @@ class ChatSession:
     ) -> "ChatSession":
         """A session with the checkpoint of a run; without one, with the adapter that comes with gistchat.
 
+        For several sessions with one model, load it once: `ChatSession(ChatModel.open(folder))`.
+
         Args:
             overrides: `field=value` of the checkpoint's recipe.
         Raises:
             UserError: there is no checkpoint, or no such summarizer.
         """
-        checkpoint = load_checkpoint(Path(folder) if folder else PACKAGED)
-        recipe = apply_overrides(checkpoint.recipe, list(overrides))
-        checkpoint = dataclasses.replace(checkpoint, recipe=recipe)
-        engine, summarizer, memory = open_engine(checkpoint), new_summarizer(checkpoint), new_memory(checkpoint)
-        return cls(checkpoint, engine, summarizer, memory, seed, tuple(overrides))
+        return cls(ChatModel.open(folder, overrides), seed)
 
     @property
-    def recipe(self) -> Recipe:
-        return self.checkpoint.recipe
+    def engine(self) -> Engine:
+        return self.model.engine
+
+    @property
+    def strategy(self) -> Strategy:
+        return STRATEGIES[self.recipe.chat.strategy]
+
+    # ---- replies
 
     def say(self, text: str) -> str:
         """The model's answer, whole."""
@@ -103,7 +101,7 @@ class ChatSession:
         yield from self._answer(Turn(PERSON, text))
 
     def regenerate(self) -> Iterator[str]:
-        """Yield another answer to the last turn, which takes the place of the one before.
+        """Yield another answer to the last turn, which replaces the one before.
 
         Raises:
             UserError: nothing was said yet.
@@ -119,36 +117,32 @@ class ChatSession:
 
     def _answer(self, asked: Turn) -> Iterator[str]:
         self.turns.append(Turn(PERSON, self._shorten(asked.text)))
-        said: list[str] = []
+        pieces: list[str] = []
         try:
-            self.context, prompt = self._prompt()
-            self.gist_by = self.memory.gist.made_by if self._remembers else self.recipe.summary.method
-            self.gist_end = min(self.memory.gist.end, self.context.boundary) if self._rolls else self.context.boundary
-            self._tell_what_was_not_read()
-            for piece in stream_reply(self.engine, prompt, self._next_sampling()):
-                said.append(piece)
+            self.context = self._next_context()
+            for piece in stream_reply(self.engine, self.context, self._next_sampling(), self.cache):
+                pieces.append(piece)
                 yield piece
         finally:
-            answer = clean_text("".join(said))
+            answer = clean_text("".join(pieces))
             if answer:
-                self.turns.append(Turn(MODEL, answer))
+                self.turns.append(Turn(BOT, answer))
             else:
-                self.turns.pop()  # no answer: the turn is taken back, so that speakers keep alternating
+                self.turns.pop()  # without an answer the turn is taken back, so that speakers keep alternating
                 self._tell("no answer came; try again or say it differently")
 
-    def prompt_of(self, turns: Sequence[Turn]) -> list[int]:
-        """The prompt that asks for an answer to the last of these turns, whoever spoke; the session forgets its own.
+    def context_of(self, turns: Sequence[Turn]) -> Context:
+        """The context in which the last of these turns is answered; the session forgets its own conversation.
 
-        Whoever spoke last is the person; everybody else is the model.
+        Whoever spoke last is the person; everybody else is the bot.
         """
         self.reset()
         person = turns[-1].speaker
-        said = [Turn(PERSON if turn.speaker == person else MODEL, clean_text(turn.text)) for turn in turns]
+        said = [Turn(PERSON if turn.speaker == person else BOT, clean_text(turn.text)) for turn in turns]
         self.hear(said[:-1])
         self.turns.append(Turn(PERSON, self._shorten(said[-1].text)))
-        self.context, prompt = self._prompt()
-        self._tell_what_was_not_read()
-        return prompt
+        self.context = self._next_context()
+        return self.context
 
     def _tell(self, notice: str) -> None:
         """Add to what the user should know."""
@@ -163,12 +157,11 @@ class ChatSession:
     def sampling(self, seed: int | None = None) -> Sampling:
         """How the recipe wants replies to be drawn; with the session's seed where none is given."""
         chat = self.recipe.chat
-        seed = self.seed if seed is None else seed
         return Sampling(
             max_tokens=chat.max_reply_tokens,
             temperature=chat.temperature,
             top_p=chat.top_p,
-            seed=seed,
+            seed=self.seed if seed is None else seed,
             top_k=chat.top_k,
             repetition_penalty=chat.repetition_penalty,
             no_repeat_ngram=chat.no_repeat_ngram,
@@ -179,14 +172,14 @@ class ChatSession:
     # ---- what was said
 
     def hear(self, turns: Sequence[Turn]) -> None:
-        """Take turns into the conversation as if they had been said here, the memory refreshed as it goes."""
+        """Add turns as if they had been said here, refreshing the memory on the way."""
         for turn in turns:
             self.turns.append(turn)
-            if turn.speaker == MODEL:
+            if turn.speaker == BOT:
                 self.remember()
 
     def take_back(self) -> Turn:
-        """Undo the last turn of the person's and the answer to it; returns that turn.
+        """Undo the person's last turn and the answer to it; returns that turn.
 
         Raises:
             UserError: nothing was said yet.
@@ -196,22 +189,22 @@ class ChatSession:
             raise UserError("nothing said yet")
         asked = self.turns[spoken[-1]]
         del self.turns[spoken[-1] :]
-        self._heard_otherwise()
+        self._follow_changed_turns()
         return asked
 
     def edit_turn(self, number: int, text: str) -> None:
-        """Put another text into a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
+        """Replace the text of a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
         text = clean_text(text)
         if not 1 <= number <= len(self.turns):
             raise UserError(f"no turn {number}; there are {len(self.turns)}")
         if not text:
             raise UserError("an empty turn says nothing; /undo takes the last one back")
         self.turns[number - 1] = Turn(self.turns[number - 1].speaker, text)
-        self._heard_otherwise()
+        self._follow_changed_turns()
 
-    def _heard_otherwise(self) -> None:
-        """Let the memory follow turns that changed: a gist that covers one of them has to go."""
-        if self.memory.rewind(self.turns, self.summarizer if self._remembers else None):
+    def _follow_changed_turns(self) -> None:
+        """Bring the memory in line with the turns: a gist that covers a changed one has to go."""
+        if self.memory.rewind(self.turns, self.model.memories.summarizer if self._uses_memory else None):
             by_hand = ", without lines by hand, which stay as they are" if self.memory.pinned else ""
             self._tell(f"the gist covered what changed; it was made anew from an earlier one{by_hand}")
         self.edited_up_to = min(self.edited_up_to, len(self.turns))
@@ -219,7 +212,7 @@ class ChatSession:
     def reset(self) -> None:
         """Forget everything that was said."""
         self.turns, self.context, self.notice, self.edited_up_to = [], None, "", 0
-        self.memory = new_memory(self.checkpoint)
+        self.memory = self.model.memories.new_memory()
         self.saved = None
 
     # ---- the gist
@@ -243,8 +236,7 @@ class ChatSession:
         """The lines of the gist that the model saw last, or will see where it saw none yet."""
         if self.context is None:
             return list(self.memory.current().sentences)
-        speakers = {ASKS: PERSON, ANSWERS: MODEL, "": ""}
-        return [Sentence(line.turn, speakers[line.role], line.text, line.sources) for line in self.context.lines]
+        return [Sentence(line.turn, SPEAKERS[line.role], line.text, line.sources) for line in self.context.lines]
 
     def pin_line(self, number: int) -> str:
         """Pin a line of `gist_lines`, numbered from 1; returns its text. Raises UserError: no such line."""
@@ -255,7 +247,7 @@ class ChatSession:
         return lines[number - 1].text
 
     def unpin(self, number: int) -> str:
-        """Let go of a pinned line, numbered from 1; returns its text. Raises UserError: no such line."""
+        """Unpin a line, numbered from 1; returns its text. Raises UserError: no such line."""
         if not 1 <= number <= len(self.memory.pinned):
             raise UserError(f"there is no pinned line {number}; there are {len(self.memory.pinned)}")
         return self.memory.unpin(number - 1).text
@@ -281,8 +273,7 @@ class ChatSession:
 
     def switch_strategy(self, name: str) -> None:
         """Go on with another context strategy. Raises UserError: there is no such one."""
-        recipe = apply_overrides(copy.deepcopy(self.recipe), [f"chat.strategy={name}"])
-        self.checkpoint = dataclasses.replace(self.checkpoint, recipe=recipe)
+        self.recipe = apply_overrides(copy.deepcopy(self.recipe), [f"chat.strategy={name}"])
 
     def switch_model(self, folder: Path | str) -> None:
         """Go on with another checkpoint, which hears the whole conversation; what was pinned stays.
@@ -291,11 +282,47 @@ class ChatSession:
             UserError: there is none. The session is as it was.
         """
         strategy = f"chat.strategy={self.recipe.chat.strategy}"
-        other = ChatSession.open(folder, [*self.overrides, strategy], self.seed)
+        other = ChatSession.open(folder, [*self.model.overrides, strategy], self.seed)
         other.memory.pinned = self.memory.pinned
         other.hear(self.turns)
-        self.checkpoint, self.engine, self.summarizer = other.checkpoint, other.engine, other.summarizer
-        self.memory, self.context, self.edited_up_to = other.memory, None, 0
+        self.model, self.recipe, self.memory, self.cache = other.model, other.recipe, other.memory, other.cache
+        self.context, self.edited_up_to = None, 0
+
+    # ---- as plain values
+
+    def to_dict(self) -> dict[str, Any]:
+        """The conversation as plain values: turns, gist, pins, earlier gists, strategy."""
+        return {
+            "turns": [turn._asdict() for turn in self.turns],
+            "version": VERSION,
+            "strategy": self.recipe.chat.strategy,
+            "draws": self.draws,
+            "edited_up_to": self.edited_up_to,
+            **self.memory.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, model: ChatModel, values: dict[str, Any], seed: int | None = None) -> "ChatSession":
+        """The session that `to_dict` wrote down. Of turns that were changed since, the gist goes and pins stay.
+
+        A strategy that the model was opened with counts more than the one that was written down.
+
+        Raises:
+            UserError: of another version, or not such values.
+        """
+        session = cls(model, seed)
+        try:
+            if values["version"] != VERSION:
+                raise UserError(f"its memory is of version {values['version']}, this is {VERSION}")
+            session.turns = [Turn(str(turn["speaker"]), str(turn["text"])) for turn in values["turns"]]
+            session.draws, session.edited_up_to = int(values["draws"]), int(values["edited_up_to"])
+            session.memory.restore(values)
+            if not any(setting.startswith("chat.strategy=") for setting in model.overrides):
+                session.switch_strategy(values["strategy"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UserError("its memory cannot be read") from None
+        session.memory.rewind(session.turns, model.memories.summarizer)
+        return session
 
     # ---- what the model sees
 
@@ -306,54 +333,68 @@ class ChatSession:
         """
         for turn in self.turns[self.memory.turns :]:
             self.memory.add(turn)
-        if not self._remembers:
+        if not self._uses_memory:
             return
         try:
-            if problem := self.memory.refresh(self.summarizer):
+            if problem := self.memory.refresh(self.model.memories.summarizer):
                 self._tell(f"the summary was refused ({problem}); sentences were picked instead")
         except UserError as error:
             self._tell(f"no new summary, the last one stays: {error}")
 
     @property
-    def _remembers(self) -> bool:
-        """Whether the memory's gist is of use: sentences are picked anew for `summary` and `hybrid`."""
-        recipe = self.recipe
-        return self._rolls or (self._shows_gist and recipe.summary.method not in METHODS)
+    def _uses_memory(self) -> bool:
+        """Whether the memory's gist is shown: where sentences are picked, `summary` and `hybrid` pick them anew."""
+        picks_anew = self.recipe.summary.method in METHODS
+        return self._rolls or (self.strategy.has_gist and not picks_anew)
 
     @property
     def _rolls(self) -> bool:
-        return self.recipe.chat.strategy == "rolling"
+        return "rolling_gist" in self.strategy.reads
 
-    @property
-    def _shows_gist(self) -> bool:
-        return self.recipe.chat.strategy in ("summary", "hybrid", "rolling")
+    def _next_context(self) -> Context:
+        """The context of the last turn, within the model's limit; notes what of the memory is in it."""
 
-    def _tell_what_was_not_read(self) -> None:
-        strategy = self.recipe.chat.strategy
-        shown = {line.text for line in self.context.lines}
+        def build(budget: int) -> Context:
+            return self._build(self.strategy.name, self.turns, budget)
+
+        context = fit_limit(build, self.engine.count_tokens, self.budget, self._limit())
+        self.gist_by = self.memory.gist.made_by if self._uses_memory else self.recipe.summary.method
+        self.gist_end = min(self.memory.gist.end, context.boundary) if self._rolls else context.boundary
+        self._tell_what_was_not_read(context)
+        return context
+
+    def _build(self, strategy: str, turns: Sequence[Turn], budget: int) -> Context:
+        config = self.recipe.context
+        # The memory has not heard the last turn yet, so its gist is of the turns before.
+        sources = Sources(summary=self._summary, rolling_gist=lambda _: self.memory.current())
+        request = Request(turns, BOT, budget, self.model.format, sources, config.summary_share, config.max_turns)
+        return build_context(strategy, request)
+
+    def _tell_what_was_not_read(self, context: Context) -> None:
+        shown = {line.text for line in context.lines}
         if unread := [line for line in self.memory.pinned if line.text not in shown]:
             self._tell(
                 f"lines by hand that were not read: {len(unread)}, "
                 + (
                     "too long for what budget and last turn leave them; shorten them, /unpin some, or raise --budget"
-                    if self._shows_gist
-                    else f"as the strategy {strategy!r} has no gist"
+                    if self.strategy.has_gist
+                    else f"as the strategy {self.strategy.name!r} has no gist"
                 )
             )
-        elif strategy == "rolling" and self.context.boundary > self.memory.gist.end:
-            lost = self.context.boundary - self.memory.gist.end
+        elif self._rolls and context.boundary > self.memory.gist.end:
+            lost = context.boundary - self.memory.gist.end
             self._tell(f"turns not read, as they fit no more and have no summary yet: {lost}")
 
     def _limit(self) -> int:
-        limit = model_limit(self.checkpoint.model.config) - self.recipe.chat.max_reply_tokens
+        limit = self.engine.limit - self.recipe.chat.max_reply_tokens
         if limit < 32:
             raise UserError("chat.max_reply_tokens leaves no room for a prompt; lower it")
         return limit
 
     def _shorten(self, text: str) -> str:
         """Cut a turn that the model could not take, at its start: what comes last is what is answered."""
-        prompt_format = self.checkpoint.format
-        bare = len(self._encode([Turn(PERSON, "")], 0, alone=True)[1])
+        prompt_format = self.model.format
+        bare = self.engine.count_tokens(self._build("last", [Turn(PERSON, "")], 0))
         ids = prompt_format.encode_text(text)
         room = self._limit() - bare
         if len(ids) <= room:
@@ -361,63 +402,26 @@ class ChatSession:
         self._tell(f"the turn has {len(ids)} tokens, the model takes {room}: only its end was read")
         return clean_text(prompt_format.tokenizer.decode(ids[len(ids) - room + 8 :]))
 
-    def _prompt(self) -> tuple[Context, list[int]]:
-        return fit_limit(lambda budget: self._encode(self.turns, budget), self.budget, self._limit())
-
     @property
     def budget(self) -> int:
         """Tokens for everything before the last turn."""
-        recipe = self.recipe
-        if recipe.chat.strategy == "full":
-            return recipe.context.full_limit or self._limit()
-        return recipe.context.budget
-
-    def _encode(self, turns: list[Turn], budget: int, alone: bool = False) -> tuple[Context, list[int]]:
-        """The context of the last turn, and its prompt; `alone`: with nothing before it."""
-        recipe, prompt_format = self.recipe, self.checkpoint.format
-        strategy, share = "last" if alone else recipe.chat.strategy, recipe.context.summary_share
-        context = build_context(
-            turns,
-            MODEL,
-            strategy,
-            budget,
-            prompt_format,
-            self._summary,
-            share,
-            rolled=lambda _: self.memory.current(),  # it has not heard the last turn yet
-            max_turns=recipe.context.max_turns,
-        )
-        return context, prompt_format.encode(context)
+        config = self.recipe.context
+        return config.budget if self.strategy.budgeted else config.full_limit or self._limit()
 
     def _summary(self, turns: int) -> list[Sentence]:
         """The sentences that stand for the first turns, best first; what was written by hand comes before all."""
-        gist = self.memory.current()
-        if self._remembers:
-            since = split_sentences(self.turns[gist.end : turns], gist.end)
-            return [*gist.sentences, *reversed(since)]
+        if self._uses_memory:
+            return gist_and_since(self.memory.current(), self.turns[:turns])
         return [*self.memory.pinned, *self._picked(turns)]
 
     def _picked(self, turns: int) -> list[Sentence]:
         """Sentences of the turns after those that a gist written by hand stands for."""
-        recipe = self.recipe
         by_hand = self.memory.gist.made_by == "hand" and self.memory.pinned
         first = self.edited_up_to if by_hand else 0
         later = self.turns[first : turns + 1]
         if turns <= first or len(later) < 2:
             return []
-        count = token_counter(self.checkpoint.tokenizer)
-        made = summarize_prefixes(later, recipe.summary.method, recipe.context.budget, count, recipe.summary.recency)
-        return [dataclasses.replace(line, turn=line.turn + first) for line in made.of_prefix(turns - first)]
-
-
-def new_summarizer(checkpoint: Checkpoint) -> Summarizer:
-    """What makes the gists of a session with this checkpoint."""
-    recipe = checkpoint.recipe
-    return make_summarizer(recipe.summary, gist_budget(recipe.context), token_counter(checkpoint.tokenizer))
-
-
-def new_memory(checkpoint: Checkpoint) -> RollingMemory:
-    """The memory of a session with this checkpoint, in which nothing was said."""
-    context = checkpoint.recipe.context
-    window = Window.of_budget(context.budget, context.summary_share)
-    return RollingMemory(window, turn_cost(checkpoint.format), checkpoint.recipe.summary.method)
+        summary, budget = self.recipe.summary, self.recipe.context.budget
+        count = token_counter(self.model.checkpoint.tokenizer)
+        summaries = summarize_prefixes(later, summary.method, budget, count, summary.recency)
+        return [dataclasses.replace(line, turn=line.turn + first) for line in summaries.of_prefix(turns - first)]

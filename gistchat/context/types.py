@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 USER, ASSISTANT = "user", "assistant"  # roles, as seen by the one who answers
 
@@ -37,6 +37,15 @@ class Gist:
     end: int = 0
     digest: str = ""
     made_by: str = ""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Gist":
+        """What `dataclasses.asdict` made plain. Raises KeyError, TypeError or ValueError where it is not that."""
+        sentences = tuple(
+            Sentence(int(line["turn"]), str(line["speaker"]), str(line["text"]), tuple(map(int, line["sources"])))
+            for line in values["sentences"]
+        )
+        return cls(sentences, int(values.get("end", 0)), str(values.get("digest", "")), str(values.get("made_by", "")))
 
 
 @dataclass(frozen=True)

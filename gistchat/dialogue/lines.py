@@ -10,7 +10,11 @@ from gistchat.dialogue.turns import Malformed
 from gistchat.errors import UserError
 
 LONGEST_LINE = 32 * 2**20  # bytes; no dialogue comes near, and a file without line ends must not fill the memory
+
+
 BLOCK_BYTES = 2**19
+
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 

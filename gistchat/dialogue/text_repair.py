@@ -10,12 +10,26 @@ from sacremoses import MosesDetokenizer
 _TOKENISED = re.compile(
     r"(?<=\S)\s[.,!?;:](?=\s|$)|(?<=\w)\s?['’]\s(?:s|t|re|ve|m|ll|d)\b|\s(?:n't|'(?:s|re|ve|m|ll|d))\b|``|''", re.I
 )
+
+
 _SPLIT_CONTRACTION = re.compile(r"(?<=\w)\s?['’]\s(?=(?:s|t|re|ve|m|ll|d)\b)", re.I)
+
+
 _SPLIT_NOT = re.compile(r"(?<=\w)\s(?=n't\b)", re.I)
+
+
 _LATEX_QUOTE = re.compile(r"``|''")
+
+
 _MARKS_AS_STOPS = bytes.maketrans(b",!?;:'", b"......")
+
+
 _MISSING_SPACE = re.compile(r"(?<=[a-z])([.?!])(?=[A-Z][a-z' ])")
+
+
 _DETOKENIZER = MosesDetokenizer("en")
+
+
 _MOST_PASSES = 10
 
 

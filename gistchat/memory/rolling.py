@@ -5,8 +5,8 @@ import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 from gistchat.context.types import ASSISTANT, USER, Gist, RoleTurn, Sentence, TokenCosts
 from gistchat.dialogue.turns import Turn
@@ -132,6 +132,30 @@ class RollingMemory:
     def current(self) -> Gist:
         """The gist with its pinned lines, which come first."""
         return replace(self.gist, sentences=self.pinned + self.gist.sentences)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The gist, the pinned lines and the earlier versions as plain values; the turns are the caller's."""
+        return {
+            "gist": asdict(self.gist),
+            "pinned": [asdict(line) for line in self.pinned],
+            "versions": [
+                {"gist": asdict(gist), "pinned": [asdict(line) for line in pinned]} for gist, pinned in self.versions
+            ],
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Take over what `to_dict` gave; `rewind` then brings the turns back.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not that.
+        """
+
+        def pinned(lines: Any) -> tuple[Sentence, ...]:
+            return Gist.from_dict({"sentences": lines}).sentences
+
+        versions = [Version(Gist.from_dict(one["gist"]), pinned(one["pinned"])) for one in values["versions"]]
+        self.gist, self.pinned = Gist.from_dict(values["gist"]), pinned(values["pinned"])
+        self.versions.extend(versions)
 
     def edit(self, text: str) -> None:
         """Replace the gist by a text, which stays word for word; later turns are summarised after it."""

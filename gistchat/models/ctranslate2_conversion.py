@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import torch
+
 from gistchat.errors import UserError, require
 from gistchat.files import atomic_folder, fingerprint, read_json, write_json
 from gistchat.models.cache import cache_dir, only_one
@@ -37,12 +39,17 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
     return folder
 
 
+def make_contiguous(model: torch.nn.Module) -> None:
+    """Lay weights out as the library writes them to files; it saves no others."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.contiguous()
+
+
 def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
     say(f"converting the model to {name}, once")
     converters = require("ctranslate2.converters", "fast")
     with tempfile.TemporaryDirectory() as plain, atomic_folder(folder) as temporary:
-        for parameter in checkpoint.model.parameters():
-            parameter.data = parameter.data.contiguous()  # the torch engine may have moved them; files take no other
+        make_contiguous(checkpoint.model)  # the torch engine may have laid its weights out otherwise
         checkpoint.model.save_pretrained(plain)
         checkpoint.tokenizer.save_pretrained(plain)
         try:

@@ -30,9 +30,17 @@ from gistchat.recipe.data_section import DataConfig, mix_of
 from gistchat.stages import is_current, mark_done
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
+
+
 VERSION = 4  # raise it when the same input would give other output, so that prepared folders are made again
+
+
 BUFFER = 2**20  # bytes
+
+
 TURNS_AT_A_TIME = 8000
+
+
 TURNS_OF_A_RECORD = 10  # about; a record that is not parsed yet does not tell
 
 

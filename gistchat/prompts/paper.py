@@ -28,7 +28,7 @@ class Paper(PromptFormat):
 
     def encode(self, context: Context) -> Prompt:
         summary = [self.sp1, *self.encode_text(render_gist(context.lines))]
-        return self._typed([self.bos, *summary, *self._turns(context)])
+        return self.typed([self.bos, *summary, *self._turns(context)])
 
     def _turns(self, context: Context) -> list[int]:
         ids: list[int] = []
@@ -36,7 +36,7 @@ class Paper(PromptFormat):
             ids += [self.own if turn.role == ASSISTANT else self.other, *self.encode_text(turn.text)]
         return [*ids, self.own]
 
-    def _typed(self, ids: list[int]) -> Prompt:
+    def typed(self, ids: list[int]) -> Prompt:
         """With the speaker token at or before each position as its type; for `<bos>`, the one after it.
 
         Texts cannot hold speaker tokens, so the ids alone tell where a part begins.
@@ -78,4 +78,4 @@ class PaperTurns(Paper):
                 "the format 'paper-turns' has no place for a summary; use the strategies last, recent or full, "
                 "or model.format = 'paper'"
             )
-        return self._typed([self.bos, *self._turns(context)])
+        return self.typed([self.bos, *self._turns(context)])

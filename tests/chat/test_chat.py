@@ -8,8 +8,8 @@ import pytest
 from conftest import LONG, gistchat, make_dialogue, say, talk, texts
 
 from gistchat.chat import session as chat_module
+from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import ChatSession
-from gistchat.cli.chat_terminal import describe_gist, printable
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
@@ -17,6 +17,7 @@ from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import Target
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import model_limit
+from gistchat.printable import printable
 
 
 def test_replies_repeat_with_the_seed_and_differ_by_turn(session, run_folder):
@@ -29,7 +30,7 @@ def test_replies_repeat_with_the_seed_and_differ_by_turn(session, run_folder):
 @pytest.mark.parametrize("strategy", ["last", "recent", "full", "summary", "hybrid"])
 def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, tmp_path, strategy):
     session = ChatSession.open(run_folder, [f"chat.strategy={strategy}"])
-    made = session.checkpoint
+    made = session.model.checkpoint
     context = made.recipe.context
     store = SummaryStore(tmp_path, made.recipe.summary, context, made.format, "t")
     dialogues = [make_dialogue(i, turns=24) for i in range(3)]
@@ -40,7 +41,7 @@ def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, tmp_path
         for turn in range(2, 24):
             example = builder.build(Target(dialogue, turn), strategy)
             with_gist += bool(example.context.lines)
-            assert session.prompt_of(dialogue.turns[:turn]) == example.prompt
+            assert made.format.encode(session.context_of(dialogue.turns[:turn])) == example.prompt
     assert (with_gist > 20) == (strategy in ("summary", "hybrid"))
 
 
@@ -52,7 +53,7 @@ def test_gist_covers_exactly_what_left_the_verbatim_window(session):
     assert context.boundary == context.turns[0].first > 0
     assert context.lines
     assert all(line.turn < context.boundary for line in context.lines)
-    assert context.tokens <= session.checkpoint.recipe.context.budget
+    assert context.tokens <= session.recipe.context.budget
     shown = describe_gist(session)
     assert f"gist of turns 1 to {context.boundary}, by textrank:" in shown
     assert f"verbatim, from turn {context.boundary + 1}:" in shown
@@ -68,9 +69,9 @@ def test_an_edited_gist_reaches_the_prompt_and_stays_while_turns_leave(session, 
     prompts = []
     stream = chat_module.stream_reply
 
-    def recorded(engine, prompt, sampling):
-        prompts.append(engine.format.tokenizer.decode(prompt))
-        return stream(engine, prompt, sampling)
+    def recorded(engine, context, sampling, cache):
+        prompts.append(engine.format.tokenizer.decode(engine.format.encode(context).ids))
+        return stream(engine, context, sampling, cache)
 
     monkeypatch.setattr(chat_module, "stream_reply", recorded)
     for _ in range(4):
@@ -300,7 +301,7 @@ def test_the_prompt_goes_on_from_the_last_one_between_summaries(session):
     for i in range(30):
         ends.append(session.memory.gist.end)
         session.say(f"I saw {i} ships.")
-        read.append((session.engine.prefilled, len(session.engine._known)))
+        read.append((session.cache.prefilled, len(session.cache.ids)))
     refreshed = [later != earlier for earlier, later in itertools.pairwise(ends)]
     assert 0 < sum(refreshed) < 15
     for (new, whole), fresh in zip(read[1:], refreshed, strict=True):

@@ -7,7 +7,6 @@ from conftest import gistchat, say, talk, texts
 
 from gistchat.chat import session as chat_module
 from gistchat.chat import session_file
-from gistchat.chat.session import ChatSession
 from gistchat.cli.chat_terminal import Terminal
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Turn
@@ -34,14 +33,14 @@ def test_a_saved_chat_is_a_dialogue_that_prepare_reads(session, tmp_path):
     assert dialogue.turns[0] == Turn("user", "Hello 👋")
 
 
-def test_a_loaded_session_goes_on_as_if_it_had_never_stopped(session, run_folder, tmp_path):
+def test_a_loaded_session_goes_on_as_if_it_had_never_stopped(session, tmp_path):
     session.pin("My dog is called Biscuit.")
     talk(session, 20)
     session.edit_gist("They sing.")
     session.say("Hello 👋")
     session_file.save(session, tmp_path / "c.jsonl")
-    other = ChatSession.open(run_folder, ["chat.max_reply_tokens=8"], seed=3)
-    assert session_file.load(other, tmp_path / "c.jsonl") == ""
+    other = session_file.load(session.model, tmp_path / "c.jsonl", seed=3)
+    assert other.notice == ""
     assert other.turns == session.turns
     for name in ("gist", "pinned", "versions", "window", "_total"):
         assert getattr(other.memory, name) == getattr(session.memory, name), name
@@ -58,32 +57,34 @@ def test_session_files_of_others_are_taken_as_far_as_they_go(session, tmp_path):
 
     def changed(**meta):
         (tmp_path / "d.jsonl").write_text(json.dumps({**saved, **meta}) + "\n")
-        return session_file.load(session, tmp_path / "d.jsonl")
+        return session_file.load(session.model, tmp_path / "d.jsonl")
 
     state = saved["meta"]["session"]
-    assert "of version 99" in changed(meta={"session": {**state, "version": 99}})
-    assert texts(session)[0] == "My dog is called Biscuit."
-    assert session.turns == turns
-    assert session.memory.turns == len(turns)
-    assert "cannot be read" in changed(meta={"session": {**state, "gist": None}})
-    assert "cannot be" not in changed(turns=[{**saved["turns"][0], "text": "Other."}, *saved["turns"][1:]])
-    assert texts(session)[0] == "My dog is called Biscuit."  # the gist was made anew, what was pinned stays
-    assert session.memory.turns == len(turns)
-    assert "'shuffled' is not one of" in changed(meta={"session": {**state, "strategy": "shuffled"}})
-    assert session.turns == turns
-    assert session.saved is None  # the file holds more than what was taken from it
-    assert changed(meta={}) == ""
+    loaded = changed(meta={"session": {**state, "version": 99}})
+    assert "of version 99" in loaded.notice
+    assert texts(loaded)[0] == "My dog is called Biscuit."
+    assert loaded.turns == turns
+    assert loaded.memory.turns == len(turns)
+    assert "cannot be read" in changed(meta={"session": {**state, "gist": None}}).notice
+    loaded = changed(turns=[{**saved["turns"][0], "text": "Other."}, *saved["turns"][1:]])
+    assert "cannot be" not in loaded.notice
+    assert texts(loaded)[0] == "My dog is called Biscuit."  # the gist was made anew, what was pinned stays
+    assert loaded.memory.turns == len(turns)
+    loaded = changed(meta={"session": {**state, "strategy": "shuffled"}})
+    assert "'shuffled' is not one of" in loaded.notice
+    assert loaded.turns == turns
+    assert loaded.saved is None  # the file holds more than what was taken from it
+    assert changed(meta={}).notice == ""
     others = [{"speaker": "ab"[i % 2], "text": f"Turn {i}"} for i in range(5)]
-    assert changed(turns=others, meta={}) == ""
-    assert [turn.speaker for turn in session.turns] == ["model", "user", "model", "user", "model"]
-    assert [session.take_back().text for _ in range(2)] == ["Turn 3", "Turn 1"]
-    for nothing in (session.take_back, lambda: next(session.regenerate())):
+    loaded = changed(turns=others, meta={})
+    assert loaded.notice == ""
+    assert [turn.speaker for turn in loaded.turns] == ["model", "user", "model", "user", "model"]
+    assert [loaded.take_back().text for _ in range(2)] == ["Turn 3", "Turn 1"]
+    for nothing in (loaded.take_back, lambda: next(loaded.regenerate())):
         with pytest.raises(UserError, match="nothing said yet"):
             nothing()
-    assert [turn.text for turn in session.turns] == ["Turn 0"]
-    changed(turns=others, meta={})
+    assert [turn.text for turn in loaded.turns] == ["Turn 0"]
 
-    before = list(session.turns)
     for content, message in (
         ((tmp_path / "c.jsonl").read_text()[:200], "half.jsonl:1: "),
         ("", "holds 0 conversations"),
@@ -92,10 +93,9 @@ def test_session_files_of_others_are_taken_as_far_as_they_go(session, tmp_path):
     ):
         (tmp_path / "half.jsonl").write_text(content)
         with pytest.raises(UserError, match=message):
-            session_file.load(session, tmp_path / "half.jsonl")
-        assert session.turns == before
+            session_file.load(session.model, tmp_path / "half.jsonl")
     with pytest.raises(UserError, match="no such file"):
-        session_file.load(session, tmp_path / "none.jsonl")
+        session_file.load(session.model, tmp_path / "none.jsonl")
 
 
 def test_a_defect_saves_the_conversation_before_it_shows(session, tmp_path, monkeypatch):

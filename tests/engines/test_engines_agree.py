@@ -1,18 +1,22 @@
 """Replies: cached and whole, one and many, streamed, and by the second engine."""
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
 
-from gistchat.engines.ctranslate2_engine import CTranslate2Engine
-from gistchat.engines.engine import generate_replies, stream_reply
+from gistchat.context.types import USER, Context, RoleTurn
+from gistchat.engines.ctranslate2_engine import CTranslate2Engine, sample_replies
+from gistchat.engines.engine import ConversationCache, generate_replies, stream_reply
 from gistchat.engines.open import open_engine
 from gistchat.engines.sampling import Sampling, TokenSampler
 from gistchat.engines.stopping import PartialReply
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.likelihood import ScoredReply, score_replies
+from gistchat.prompts.prompt import Prompt
 
 TEXT = "what do you think about the small garden near my house today and will they keep that old red car"
 WORDS = TEXT.split()
@@ -28,80 +32,103 @@ def engine(checkpoint):
     return TorchEngine(checkpoint.model, checkpoint.format)
 
 
-def prompts_of(prompt_format, count):
-    """Prompts of 3 to about 60 tokens, each another one."""
-    rows = []
+def contexts_of(count):
+    """Last turns of 1 to 55 words, each another one."""
+    contexts = []
     for i in range(count):
         words = [WORDS[(i * 7 + j * (1 + i % 5)) % len(WORDS)] for j in range(1 + (i * 13) % 55)]
-        rows.append([prompt_format.other, *prompt_format.encode_text(" ".join(words)), prompt_format.own])
-    return rows
+        contexts.append(Context((), (), RoleTurn(USER, " ".join(words), 0), 0, 0))
+    return contexts
+
+
+def stream(engine, prompt, cache=None, max_tokens=5):
+    """The reply to a prompt, streamed to its end."""
+    reply = PartialReply(engine.format, sampling := Sampling(max_tokens=max_tokens))
+    list(engine.stream_prompt(prompt, sampling, cache or ConversationCache(), reply))
+    return reply
 
 
 def without_cache(checkpoint, prompt, count):
-    ids = list(prompt)
+    ids = list(prompt.ids)
     for _ in range(count):
         with torch.no_grad():
             token = int(checkpoint.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
         if token in checkpoint.format.stop_ids:
             break
         ids.append(token)
-    return ids[len(prompt) :]
+    return ids[len(prompt.ids) :]
 
 
 def test_a_hundred_greedy_replies_are_the_same_with_and_without_cache_and_batched(checkpoint, engine):
-    prompts = prompts_of(checkpoint.format, 100)
+    contexts = contexts_of(100)
+    prompts = [checkpoint.format.encode(context) for context in contexts]
     sampling = Sampling(max_tokens=12)
-    batched = [draft.ids for draft in engine.fill(prompts, sampling, range(100))]
+    batched = [reply.ids for reply in engine.generate_prompts(prompts, sampling, range(100))]
     assert batched == [without_cache(checkpoint, prompt, 12) for prompt in prompts]
-    single = [draft.ids for prompt in prompts for draft in engine.fill([prompt], sampling, [0])]
+    single = [reply.ids for prompt in prompts for reply in engine.generate_prompts([prompt], sampling, [0])]
     assert batched == single
     assert len(set(map(tuple, batched))) > 10  # they are not all the same
     assert sum(len(ids) for ids in batched) > 500
-    replies = generate_replies(engine, prompts, sampling, batch_tokens=500)
-    assert [reply.text for reply in replies] == ["".join(stream_reply(engine, prompt, sampling)) for prompt in prompts]
+    replies = generate_replies(engine, contexts, sampling, batch_tokens=500)
+    streamed = ["".join(stream_reply(engine, one, sampling, ConversationCache())) for one in contexts]
+    assert [reply.text for reply in replies] == streamed
     assert [reply.tokens for reply in replies] == [len(ids) for ids in batched]
 
 
-def test_a_prompt_that_goes_on_from_the_last_costs_only_what_is_new(checkpoint):
-    engine = TorchEngine(checkpoint.model, checkpoint.format)
-    sampling = Sampling(max_tokens=5)
-    first, *_ = prompts_of(checkpoint.format, 30)[20:]
-    draft = PartialReply(checkpoint.format, sampling)
-    list(engine.stream(first, sampling, draft))
-    assert engine.prefilled == len(first)
+def test_a_prompt_that_goes_on_from_the_last_costs_only_what_is_new(checkpoint, engine):
+    cache = ConversationCache()
+    first = checkpoint.format.encode(contexts_of(21)[20])
+    reply = stream(engine, first, cache)
+    assert cache.prefilled == len(first)
     new = [checkpoint.format.other, *checkpoint.format.encode_text("and then?"), checkpoint.format.own]
-    second = first + draft.ids + new
-    again = PartialReply(checkpoint.format, sampling)
-    list(engine.stream(second, sampling, again))
+    second = Prompt(first.ids + reply.ids + new)
+    again = stream(engine, second, cache)
     # The last token of a reply that ran to its length was never read.
-    assert engine.prefilled == len(new) + (draft.ended == "length")
+    assert cache.prefilled == len(new) + (reply.ended == "length")
     assert again.ids == without_cache(checkpoint, second, 5)
-    list(engine.stream(first, sampling, draft := PartialReply(checkpoint.format, sampling)))
-    assert engine.prefilled == 1
-    assert draft.ids == without_cache(checkpoint, first, 5)
+    assert stream(engine, first, cache).ids == without_cache(checkpoint, first, 5)
+    assert cache.prefilled == 1
 
 
-def test_a_forward_pass_that_is_broken_off_leaves_nothing_behind(checkpoint, monkeypatch):
-    engine = TorchEngine(checkpoint.model, checkpoint.format)
-    sampling = Sampling(max_tokens=5)
-    prompt = prompts_of(checkpoint.format, 30)[20]
+def test_two_conversations_stream_at_once_from_the_same_weights(checkpoint, engine):
+    """Piece by piece in turn, over two replies each: what one conversation has cached is not the other's."""
+    sampling = Sampling(max_tokens=8, temperature=1.0, seed=5)
+    openings, followups = contexts_of(21)[19:21], contexts_of(30)[28:30]
+
+    def streams(caches, contexts):
+        return [engine.stream(context, sampling, cache) for context, cache in zip(contexts, caches, strict=True)]
+
+    alone = [[], []]
+    for i in range(2):
+        cache = ConversationCache()
+        for contexts in (openings, followups):
+            alone[i].append("".join(engine.stream(contexts[i], sampling, cache)))
+    caches = [ConversationCache(), ConversationCache()]
+    for number, contexts in enumerate((openings, followups)):
+        pieces = list(itertools.zip_longest(*streams(caches, contexts), fillvalue=""))
+        assert len(pieces) > 3
+        assert ["".join(column) for column in zip(*pieces, strict=True)] == [replies[number] for replies in alone]
+    assert alone[0] != alone[1]
+
+
+def test_a_forward_pass_that_is_broken_off_leaves_nothing_behind(checkpoint, engine):
+    prompt, cache = checkpoint.format.encode(contexts_of(21)[20]), ConversationCache()
     block = checkpoint.model.transformer.h[1]
     handle = block.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        list(engine.stream(prompt, sampling, PartialReply(checkpoint.format, sampling)))
+        stream(engine, prompt, cache)
     handle.remove()
-    list(engine.stream(prompt, sampling, draft := PartialReply(checkpoint.format, sampling)))
-    assert draft.ids == without_cache(checkpoint, prompt, 5)
+    assert stream(engine, prompt, cache).ids == without_cache(checkpoint, prompt, 5)
 
 
 def test_a_draw_does_not_depend_on_its_batch(checkpoint, engine):
-    prompts = prompts_of(checkpoint.format, 6)
+    contexts = contexts_of(6)
     sampling = Sampling(max_tokens=6, temperature=1.0, top_k=50, top_p=0.95, seed=4)
-    together = engine.fill(prompts, sampling, range(6))
-    alone = [engine.fill([prompt], sampling, [i])[0] for i, prompt in enumerate(prompts)]
-    assert [draft.ids for draft in together] == [draft.ids for draft in alone]
-    same = engine.fill([prompts[0]] * 4, sampling, range(4))
-    assert len({tuple(draft.ids) for draft in same}) > 1
+    together = engine.generate_batch(contexts, sampling, range(6))
+    alone = [engine.generate_batch([context], sampling, [i])[0] for i, context in enumerate(contexts)]
+    assert [reply.ids for reply in together] == [reply.ids for reply in alone]
+    same = engine.generate_batch([contexts[0]] * 4, sampling, range(4))
+    assert len({tuple(reply.ids) for reply in same}) > 1
 
 
 def test_rules_of_choosing():
@@ -153,18 +180,18 @@ def test_streams_whole_characters_and_holds_back_what_may_stop(checkpoint):
 
 
 def test_the_best_of_several_draws_is_the_likeliest_per_token(checkpoint, engine):
-    prompt = prompts_of(checkpoint.format, 5)[4]
+    context = contexts_of(5)[4]
     sampling = Sampling(max_tokens=6, temperature=1.0, seed=1, n_best=4)
-    drafts = engine.fill([prompt] * 4, sampling, range(4))
-    best = max(drafts, key=lambda draft: draft.likelihood)
-    [reply] = generate_replies(engine, [prompt], sampling)
-    assert reply.text == best.text == "".join(stream_reply(engine, prompt, sampling))
+    draws = engine.generate_batch([context] * 4, sampling, range(4))
+    best = max(draws, key=lambda reply: reply.likelihood)
+    [reply] = generate_replies(engine, [context], sampling)
+    assert reply.text == best.text == "".join(stream_reply(engine, context, sampling, ConversationCache()))
     assert reply.likelihood == pytest.approx(best.likelihood)
 
 
 def test_what_does_not_fit_is_refused(checkpoint, engine):
     with pytest.raises(UserError, match="do not fit: the model holds 1024"):
-        engine.fill([[1] * 1020], Sampling(max_tokens=5), [0])
+        engine.generate_prompts([Prompt([1] * 1020)], Sampling(max_tokens=5), [0])
 
 
 # ---- the second engine
@@ -181,25 +208,26 @@ def fast(checkpoint):
 
 
 def test_the_second_engine_gives_the_first_ones_greedy_replies(checkpoint, engine, fast):
-    prompts = prompts_of(checkpoint.format, 40)
+    contexts = contexts_of(40)
     for stop in ((), ("e",)):
         sampling = Sampling(max_tokens=10, stop=stop)
-        expected = engine.fill(prompts, sampling, range(40))
-        found = fast.fill(prompts, sampling, range(40))
-        assert [(d.ids, d.text, d.ended) for d in found] == [(d.ids, d.text, d.ended) for d in expected]
-        assert found[3].likelihood == pytest.approx(expected[3].likelihood, abs=1e-4)
-        assert "".join(stream_reply(fast, prompts[7], sampling)) == expected[7].text
+        expected = engine.generate_batch(contexts, sampling, range(40))
+        replies = fast.generate_batch(contexts, sampling, range(40))
+        assert [(d.ids, d.text, d.ended) for d in replies] == [(d.ids, d.text, d.ended) for d in expected]
+        assert replies[3].likelihood == pytest.approx(expected[3].likelihood, abs=1e-4)
+        assert "".join(stream_reply(fast, contexts[7], sampling, ConversationCache())) == expected[7].text
 
 
 def test_the_second_engines_draws_repeat_with_their_seed(checkpoint, fast):
-    prompt = prompts_of(checkpoint.format, 5)[4]
+    context = contexts_of(5)[4]
 
     def draw(seed):
-        return "".join(stream_reply(fast, prompt, Sampling(max_tokens=8, temperature=1.0, seed=seed)))
+        sampling = Sampling(max_tokens=8, temperature=1.0, seed=seed)
+        return "".join(stream_reply(fast, context, sampling, ConversationCache()))
 
     assert draw(1) == draw(1) != draw(2)
     many = [
-        [reply.text for reply in generate_replies(fast, [prompt] * 3, Sampling(8, temperature=1.0, seed=3))]
+        [reply.text for reply in generate_replies(fast, [context] * 3, Sampling(8, temperature=1.0, seed=3))]
         for _ in range(2)
     ]
     assert many[0] == many[1]
@@ -216,16 +244,14 @@ def test_8_bit_integers_are_used_only_where_they_cost_little(checkpoint, monkeyp
 
 
 def test_perplexity_of_the_sample_is_the_models(checkpoint, engine, fast):
-    from gistchat.engines.ctranslate2_engine import sample_examples
-    from gistchat.models.likelihood import score_replies
-
-    examples = sample_examples(checkpoint.format)
-    nats = sum(score_replies(checkpoint.model, checkpoint.format, examples))
-    expected = torch.tensor(nats / sum(len(example.reply) for example in examples)).exp()
+    pairs = sample_replies(checkpoint.format)
+    rows = [ScoredReply.of(prompt, reply) for prompt, reply in pairs]
+    nats = sum(score_replies(checkpoint.model, checkpoint.format, rows))
+    expected = torch.tensor(nats / sum(len(reply) for _, reply in pairs)).exp()
     assert fast.perplexity() == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_formats_with_token_types_are_refused(checkpoint, monkeypatch):
-    monkeypatch.setattr(type(checkpoint.format), "token_types", lambda self, ids: list(ids))
+    monkeypatch.setattr(checkpoint.format, "has_types", True)
     with pytest.raises(UserError, match="has token types, which CTranslate2 does not know; use torch"):
         with_engine(checkpoint, "ctranslate2")

@@ -16,7 +16,8 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from gistchat.engines.cpu_decode import ROOM, make_step, new_cache
-from gistchat.engines.cpu_matmul import FEW_ROWS, lay_out_plainly, quick_product
+from gistchat.engines.cpu_matmul import FEW_ROWS, quick_product
+from gistchat.models.ctranslate2_conversion import make_contiguous
 
 VOCABULARY, LENGTH = 1001, 20  # an odd number of outputs, which two threads cannot share evenly
 
@@ -97,7 +98,7 @@ def test_a_model_laid_out_for_steps_computes_learns_and_saves_as_before(make, tm
         assert [parameter.shape for parameter in model.parameters()] == shapes
     after.loss.backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
-    lay_out_plainly(model)
+    make_contiguous(model)
     model.save_pretrained(tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path)
     torch.testing.assert_close(again(input_ids=ids).logits, before.logits, rtol=1e-4, atol=1e-5)

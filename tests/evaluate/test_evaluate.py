@@ -8,21 +8,22 @@ import pytest
 import torch
 from conftest import gistchat, make_dialogue
 
-from gistchat.engines.engine import stream_reply
+from gistchat.engines.engine import ConversationCache, stream_reply
 from gistchat.engines.sampling import Sampling
+from gistchat.engines.stopping import PartialReply
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.evaluate import predict as evaluate
 from gistchat.evaluate.items import Condition, build_items, choose_items, conditions
 from gistchat.evaluate.planted_facts import DISTANCES, probe, probe_targets
 from gistchat.evaluate.predict import Subject, predict
-from gistchat.evaluate.ranking import CANDIDATES, Candidate, draw_others, rank_gold
+from gistchat.evaluate.ranking import CANDIDATES, draw_others, rank_gold
 from gistchat.examples.build import builders_by_budget
 from gistchat.examples.targets import Target
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import load_model, load_tokenizer
 from gistchat.models.embeddings import fit_embeddings
-from gistchat.models.likelihood import score_replies
+from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.prompts.make import make_format
 from gistchat.recipe.schema import ContextConfig, Recipe, SummaryConfig
 
@@ -46,11 +47,11 @@ def parts(request, tiny_base, tmp_path_factory):
 
 def plain_nats(model, prompt_format, prompt, reply):
     """The textbook way: one row, logits everywhere, the library's own loss."""
-    ids = torch.tensor([prompt + reply])
+    whole = prompt.followed_by(reply)
+    ids = torch.tensor([whole.ids])
     labels = ids.clone()
     labels[:, : len(prompt)] = -100
-    types = prompt_format.token_types(prompt + reply)
-    more = {} if types is None else {"token_type_ids": torch.tensor([types])}
+    more = {} if whole.types is None else {"token_type_ids": torch.tensor([whole.types])}
     with torch.no_grad():
         return model(input_ids=ids, labels=labels, **more).loss.item() * len(reply)
 
@@ -59,7 +60,7 @@ def test_replies_to_one_prompt_read_it_once_and_score_as_if_alone(parts):
     model, prompt_format, builders = parts
     example = builders[96].build(TARGETS[0], "hybrid")
     replies = [prompt_format.encode_reply(target.gold) for target in TARGETS[:6]]
-    rows = [Candidate.of(example.prompt, reply) for reply in replies]
+    rows = [ScoredReply.of(example.prompt, reply) for reply in replies]
     read = []
     hook = model.get_input_embeddings().register_forward_pre_hook(lambda layer, inputs: read.append(inputs[0].numel()))
     try:
@@ -108,19 +109,15 @@ def test_reused_tokens_are_those_that_the_chat_engine_does_not_read_again(parts)
         for example, reused in zip(examples, items.reused[condition], strict=True):
             builder = builders.get(condition.budget, builders[32])
             before = builder.build(Target(example.target.dialogue, example.target.turn - 2), condition.strategy)
-            engine = TorchEngine(model, prompt_format)
-            engine._known = [*before.prompt, *before.reply]  # as if the gold reply had been the model's
-            with torch.inference_mode():
-                engine._forward([engine._known], None, _types(prompt_format, engine._known), engine._cache, None)
-            list(stream_reply(engine, example.prompt, Sampling(max_tokens=1)))
-            assert len(example.prompt) - engine.prefilled == reused
+            engine, cache = TorchEngine(model, prompt_format), ConversationCache()
+            one_token = Sampling(max_tokens=1)
+            # As if the gold reply had been the model's: it is read with the prompt before it.
+            said = before.prompt.followed_by(before.reply)
+            list(engine.stream_prompt(said, one_token, cache, PartialReply(prompt_format, one_token)))
+            list(stream_reply(engine, example.context, one_token, cache))
+            assert len(example.prompt) - cache.prefilled == reused
     full = items.reused[Condition("full", None)]
     assert min(full) > max(items.reused[Condition("last", None)])
-
-
-def _types(prompt_format, ids):
-    types = prompt_format.token_types(ids)
-    return None if types is None else [types]
 
 
 def test_each_strategy_comes_at_each_budget_and_those_without_one_once():

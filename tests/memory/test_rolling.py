@@ -7,11 +7,11 @@ import pickle
 import pytest
 from conftest import make_dialogue
 
-from gistchat.context.strategies import build_context
-from gistchat.context.types import Sentence
+from gistchat.context.strategies import Request, build_context
+from gistchat.context.types import Sentence, Sources
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
-from gistchat.memory.rolling import RollingMemory, Window, chained, chains, turn_cost
+from gistchat.memory.rolling import RollingMemory, Window, chained, roll_dialogues, turn_cost
 from gistchat.memory.summarizer import Update
 from gistchat.memory.summarizers.extractive import METHODS, Extractor
 from gistchat.models.scratch import gpt2_tokenizer
@@ -148,11 +148,11 @@ def test_a_refresh_that_fails_or_loses_everything_changes_nothing(memory, count)
     assert memory.gist.end > gist.end
 
 
-def test_chains_side_by_side_are_those_of_a_memory_that_hears_turn_by_turn(prompt_format, count):
+def test_roll_dialogues_side_by_side_are_those_of_a_memory_that_hears_turn_by_turn(prompt_format, count):
     dialogues = [make_dialogue(i, turns=20 + 7 * i).turns for i in range(3)]
     extractor = Extractor("lexrank", 30, count)
     fresh = lambda: RollingMemory(WINDOW, turn_cost(prompt_format), "lexrank")  # noqa: E731
-    found, fell_back = chains([*dialogues, ()], fresh, extractor)
+    found, fell_back = roll_dialogues([*dialogues, ()], fresh, extractor)
     assert fell_back == []
     for turns, chain in zip(dialogues, found, strict=False):
         memory = fresh()
@@ -166,11 +166,10 @@ def test_the_rolling_context_is_the_gist_and_the_turns_since(prompt_format, coun
     turns = make_dialogue(0, turns=41).turns
     memory = RollingMemory(Window.of_budget(96, 0.34), turn_cost(prompt_format), "textrank")
     extractor = Extractor("textrank", 32, count)
-    [chain], _ = chains([turns], lambda: memory, extractor)
+    [chain], _ = roll_dialogues([turns], lambda: memory, extractor)
     for said in (3, 12, 25, 41):
-        context = build_context(
-            turns[:said], turns[said % 2].speaker, "rolling", 96, prompt_format, lambda k: [], 0.34, chain.at
-        )
+        sources = Sources(rolling_gist=chain.at)
+        context = build_context("rolling", Request(turns[:said], turns[said % 2].speaker, 96, prompt_format, sources))
         assert context.tokens <= 96
         gist = chain.at(said - 1)
         assert context.boundary == gist.end

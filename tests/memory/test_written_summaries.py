@@ -12,8 +12,8 @@ import torch
 from conftest import make_dialogue
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
+from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import ChatSession
-from gistchat.cli.chat_terminal import describe_gist
 from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.engines import openai_client as endpoint_module

@@ -12,7 +12,7 @@ from conftest import gistchat
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gistchat.chat.session import ChatSession
-from gistchat.context.types import Context, Line, RoleTurn
+from gistchat.context.types import Context, GistLine, RoleTurn
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.scratch import gpt2_tokenizer
 
@@ -85,13 +85,13 @@ def test_a_ckpt_answers_in_the_papers_layout_as_it_did(ckpt, old_model, tmp_path
     loaded = load_checkpoint(run)
     assert loaded.format.name == "paper"
     assert loaded.metadata["imported"] == {"source": ckpt.name, "loss": pytest.approx(2.6631), "epoch": 3.0}
-    context = Context("summary", (Line("", "They talk of dogs.", 0),), (), RoleTurn("user", "How is yours?", 2), 2, 9)
+    context = Context((GistLine("", "They talk of dogs.", 0),), (), RoleTurn("user", "How is yours?", 2), 2, 9)
     encode = gpt2_tokenizer().encode
     summary, last = encode("They talk of dogs."), encode("How is yours?")
     prompt = loaded.format.encode(context)
-    assert prompt == [BOS, SP1, *summary, SP2, *last, SP1]
+    assert prompt.ids == [BOS, SP1, *summary, SP2, *last, SP1]
     types = [SP1] * (2 + len(summary)) + [SP2] * (1 + len(last)) + [SP1]
-    assert loaded.format.token_types(prompt) == types
+    assert prompt.types == types
     session = ChatSession.open(
         tmp_path / "runs" / "best_ckpt_epoch=3_valid_loss=2.6631", ["chat.temperature=0", "chat.max_reply_tokens=12"]
     )

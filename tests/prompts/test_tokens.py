@@ -90,7 +90,7 @@ def test_prompts_are_the_same_with_and_without_the_store(tmp_path, dialogue_file
     tokenizer = gpt2_tokenizer()
     folder, _ = tokenize(tmp_path / "data", tokenizer, tokenizer_fingerprint(tokenizer))
     plain, known = (make_format("speaker-tokens", gpt2_tokenizer()) for _ in range(2))
-    known.known = TokenStore(folder)
+    known.stored = TokenStore(folder)
     texts = [turn.text for dialogue in dialogues for turn in dialogue.turns]
     assert [plain.encode_text(text) for text in texts] == [known.encode_text(text) for text in texts]
     assert known.encode_text("never said <sp1>") == plain.encode_text("never said <sp1>")

@@ -55,12 +55,10 @@ def plain_loop(model, prompt_format, lessons):
     ids = torch.tensor([[*lesson.ids, *[pad] * (longest - len(lesson))] for lesson in lessons])
     mask = torch.tensor([[1] * len(lesson) + [0] * (longest - len(lesson)) for lesson in lessons])
     labels = torch.tensor([[*lesson.labels, *[IGNORED] * (longest - len(lesson))] for lesson in lessons])
-    types = prompt_format.token_types([])
-    extra = (
-        {}
-        if types is None
-        else {"token_type_ids": torch.tensor([prompt_format.token_types(row) for row in ids.tolist()])}
-    )
+    extra = {}
+    if prompt_format.has_types:
+        types = [[*lesson.types, *[pad] * (longest - len(lesson))] for lesson in lessons]
+        extra = {"token_type_ids": torch.tensor(types)}
     logits = model(input_ids=ids, attention_mask=mask, **extra).logits
     return torch.nn.functional.cross_entropy(
         logits[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"

@@ -1,0 +1,48 @@
+"""What the sessions with one checkpoint share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gistchat.engines.engine import Engine
+from gistchat.engines.open import open_engine
+from gistchat.memory.factory import MemoryFactory
+from gistchat.models.checkpoint import PACKAGED, Checkpoint, load_checkpoint
+from gistchat.prompts.format import PromptFormat
+from gistchat.recipe.load import apply_overrides
+from gistchat.recipe.schema import Recipe
+
+
+@dataclass(frozen=True)
+class ChatModel:
+    """Weights, engine and summarizer: loaded once, used by many sessions.
+
+    Attributes:
+        overrides: `field=value` of the checkpoint's recipe, as they were asked for.
+    """
+
+    checkpoint: Checkpoint
+    engine: Engine
+    memories: MemoryFactory
+    overrides: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, folder: Path | str | None = None, overrides: Sequence[str] = ()) -> "ChatModel":
+        """The checkpoint of a run; without one, the adapter that comes with gistchat.
+
+        Raises:
+            UserError: there is no checkpoint, or no such engine or summarizer.
+        """
+        checkpoint = load_checkpoint(Path(folder) if folder else PACKAGED)
+        recipe = apply_overrides(checkpoint.recipe, list(overrides))
+        checkpoint = replace(checkpoint, recipe=recipe)
+        memories = MemoryFactory.of(recipe.summary, recipe.context, checkpoint.format)
+        return cls(checkpoint, open_engine(checkpoint), memories, tuple(overrides))
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.checkpoint.recipe
+
+    @property
+    def format(self) -> PromptFormat:
+        return self.checkpoint.format

@@ -1,0 +1,205 @@
+"""The commands of a chat: one table that gives the help, the completion and the dispatch.
+
+To add one, write a function of the terminal and the words after the name, and give it an entry in `COMMANDS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gistchat.chat import session_file
+from gistchat.chat.describe import describe_gist
+from gistchat.chat.session import PERSON
+from gistchat.context.strategies import STRATEGIES
+from gistchat.errors import UserError
+from gistchat.printable import printable
+
+if TYPE_CHECKING:
+    from gistchat.cli.chat_terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the chat.
+
+    Attributes:
+        name: what is typed, such as "/gist edit".
+        arguments: as the help shows them, such as "N TEXT".
+    """
+
+    name: str
+    arguments: str
+    help: Callable[[], str] | str
+    run: Callable[["Terminal", str], None]
+
+    @property
+    def usage(self) -> str:
+        return f"{self.name} {self.arguments}".strip()
+
+
+def find_command(line: str) -> tuple[Command, str] | None:
+    """The command that a line begins with, the longest name first, and the rest of the line."""
+    for command in sorted(COMMANDS, key=lambda command: -len(command.name)):
+        if line == command.name or line.startswith(command.name + " "):
+            return command, line[len(command.name) :].strip()
+    return None
+
+
+def help_lines(end_command: str) -> list[str]:
+    """The table for people."""
+    usages = [(command.usage, command.help) for command in COMMANDS]
+    width = max(len(usage) for usage, _ in usages) + 2
+    lines = [f"{usage:{width}}{text if isinstance(text, str) else text()}" for usage, text in usages]
+    return [*lines, f"{'/quit':{width}}leave (also Ctrl-D, or {end_command!r}); Ctrl-C stops a reply"]
+
+
+def _show_gist(terminal: "Terminal", rest: str) -> None:
+    if rest:
+        raise UserError(f"/gist {rest.split()[0]}: there are {', '.join(_names_below('/gist'))}")
+    print(describe_gist(terminal.session))
+
+
+def _edit_gist(terminal: "Terminal", text: str) -> None:
+    text = text or (terminal.ask("new gist> ") or "").strip()
+    terminal.session.edit_gist(text)
+    print(f"gist set: {printable(text)}")
+
+
+def _gist_versions(terminal: "Terminal", rest: str) -> None:
+    versions = terminal.session.versions()
+    for number, gist in enumerate(versions, 1):
+        lines = " / ".join(line.text for line in gist.sentences) or "nothing"
+        print(f"{number}. turns 1 to {gist.end}, by {printable(gist.made_by)}: {printable(lines)}")
+    if not versions:
+        print("no earlier gist is kept")
+
+
+def _gist_back(terminal: "Terminal", rest: str) -> None:
+    terminal.session.back_to(_number(rest, 1))
+    lines = " / ".join(line.text for line in terminal.session.memory.current().sentences)
+    print(f"gist: {printable(lines) or 'nothing'}")
+
+
+def _pin(terminal: "Terminal", rest: str) -> None:
+    if rest.isdecimal():
+        print(f"pinned: {printable(terminal.session.pin_line(_number(rest, 0)))}")
+    else:
+        terminal.session.pin(rest)
+        print(f"pinned: {printable(rest)}")
+    terminal.remember()  # pinned lines leave less room for turns
+
+
+def _unpin(terminal: "Terminal", rest: str) -> None:
+    print(f"no longer pinned: {printable(terminal.session.unpin(_number(rest, 1)))}")
+
+
+def _turns(terminal: "Terminal", rest: str) -> None:
+    turns = terminal.session.turns
+    first = max(0, len(turns) - _number(rest, 10))
+    for number, turn in enumerate(turns[first:], first + 1):
+        print(f"{number}. {'you' if turn.speaker == PERSON else 'bot'}> {printable(turn.text)}")
+
+
+def _edit_turn(terminal: "Terminal", rest: str) -> None:
+    number, _, text = rest.partition(" ")
+    terminal.session.edit_turn(_number(number, 0), text)
+    print(f"turn {number} changed; /regenerate answers the last one again")
+
+
+def _undo(terminal: "Terminal", rest: str) -> None:
+    print(f"taken back: {printable(terminal.session.take_back().text)}")
+
+
+def _regenerate(terminal: "Terminal", rest: str) -> None:
+    terminal.stream(terminal.session.regenerate())
+
+
+def _switch_strategy(terminal: "Terminal", rest: str) -> None:
+    terminal.session.switch_strategy(rest)
+    print(f"context strategy {rest}")
+    terminal.remember()
+
+
+def _switch_model(terminal: "Terminal", rest: str) -> None:
+    terminal.session.switch_model(Path(_required(rest, "/model", "name a run's folder")))
+    print(f"talking to {rest}")
+
+
+def _save(terminal: "Terminal", rest: str) -> None:
+    path = _path(rest or f"chat-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+    session_file.save(terminal.session, path)
+    print(f"saved {path}")
+
+
+def load_session(terminal: "Terminal", rest: str) -> None:
+    """Go on with a saved conversation; where it cannot be loaded, the one that is open stays."""
+    path = _path(_required(rest, "/load", "name a saved conversation"))
+    terminal.session = session_file.load(terminal.session.model, path, terminal.session.seed)
+    print(f"loaded {rest}: {len(terminal.session.turns)} turns")
+
+
+def _export(terminal: "Terminal", rest: str) -> None:
+    session_file.export_text(terminal.session, _path(_required(rest, "/export", "name the text file")))
+    print(f"exported {rest}")
+
+
+def _reset(terminal: "Terminal", rest: str) -> None:
+    terminal.session.reset()
+    print("started over")
+
+
+def _help(terminal: "Terminal", rest: str) -> None:
+    print("\n".join(help_lines(terminal.session.recipe.chat.end_command)))
+
+
+def _chat_strategies() -> str:
+    return " | ".join(name for name, strategy in STRATEGIES.items() if strategy.in_chat)
+
+
+COMMANDS = (
+    Command("/gist", "", "what the model saw before its last reply: gist, verbatim turns, tokens used", _show_gist),
+    Command("/gist edit", "TEXT", "replace the gist (without TEXT: type it on the next line)", _edit_gist),
+    Command("/gist versions", "", "the earlier gists that are kept", _gist_versions),
+    Command("/gist back", "[N]", "go back to the Nth of them (1, the latest)", _gist_back),
+    Command("/pin", "TEXT", "keep a line word for word (or /pin N: the Nth line of the gist)", _pin),
+    Command("/unpin", "[N]", "unpin the Nth pinned line (1)", _unpin),
+    Command("/turns", "[N]", "the last N turns with their numbers (10)", _turns),
+    Command("/edit", "N TEXT", "change turn N; a gist that covers it goes", _edit_turn),
+    Command("/undo", "", "take your last turn and its answer back", _undo),
+    Command("/regenerate", "", "another answer to your last turn", _regenerate),
+    Command("/strategy", "NAME", _chat_strategies, _switch_strategy),
+    Command("/model", "RUN", "go on with another checkpoint", _switch_model),
+    Command("/save", "[FILE]", "save the conversation as JSONL (default: chat-DATE.jsonl)", _save),
+    Command("/load", "FILE", "go on with a saved conversation", load_session),
+    Command("/export", "FILE", "write it as a text to read", _export),
+    Command("/reset", "", "start over", _reset),
+    Command("/help", "", "this list", _help),
+)
+
+
+def _names_below(name: str) -> list[str]:
+    return [command.name for command in COMMANDS if command.name.split()[0] == name]
+
+
+def _required(rest: str, name: str, what: str) -> str:
+    if not rest:
+        usage = next(command.usage for command in COMMANDS if command.name == name)
+        raise UserError(f"{usage}: {what}")
+    return rest
+
+
+def _number(text: str, default: int) -> int:
+    text = text.strip()
+    if not text and default:
+        return default
+    if not text.isdecimal() or len(text) > 9:
+        raise UserError(f"{text[:20]!r} is not a number of a turn or a line")
+    return int(text)
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise UserError("no file has such a name")
+    return Path(text)
