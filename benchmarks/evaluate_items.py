@@ -14,13 +14,13 @@ from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.evaluate import metrics
 from gistchat.evaluate.items import Condition, build_items
 from gistchat.evaluate.predict import Subject, predict
-from gistchat.evaluate.ranking import Candidate, draw_others, rank_gold
+from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import sample_targets
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import load_model, load_tokenizer
 from gistchat.models.embeddings import fit_embeddings
-from gistchat.models.likelihood import score_replies
+from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.models.resolve import resolve_base
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.make import make_format
@@ -85,7 +85,7 @@ def ranked(setting: Setting):
 def plain_ranks(setting: Setting) -> int:
     for example, texts in zip(*ranked(setting), strict=True):
         replies = [example.reply, *(setting.format.encode_reply(text) for text in texts)]
-        one_at_a_time(setting, [Candidate.of(example.prompt, reply) for reply in replies])
+        one_at_a_time(setting, [ScoredReply.of(example.prompt, reply) for reply in replies])
     return 4
 
 

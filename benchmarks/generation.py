@@ -12,13 +12,15 @@ import torch
 from figures import Measurement, Pair, Timed
 from transformers import GenerationConfig, PreTrainedModel
 
-from gistchat.chat.session import ChatSession, new_memory, new_summarizer
+from gistchat.chat.model import ChatModel
+from gistchat.chat.session import ChatSession
 from gistchat.dialogue.turns import Turn
 from gistchat.engines.ctranslate2_engine import CTranslate2Engine
-from gistchat.engines.engine import Engine
+from gistchat.engines.engine import ConversationCache, LocalEngine
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
 from gistchat.engines.torch_engine import TorchEngine
+from gistchat.memory.factory import MemoryFactory
 from gistchat.models.base import load_model
 from gistchat.models.checkpoint import Checkpoint
 from gistchat.models.ctranslate2_conversion import convert
@@ -26,6 +28,7 @@ from gistchat.models.embeddings import fit_embeddings
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.make import make_format
+from gistchat.prompts.prompt import Prompt
 from gistchat.recipe.load import apply_overrides
 from gistchat.recipe.schema import ModelConfig, Recipe
 
@@ -61,29 +64,28 @@ def prompt(length: int, seed: int = 0) -> list[int]:
     return torch.randint(0, 50_000, (length,), generator=generator).tolist()
 
 
-def torch_engine() -> Engine:
+def torch_engine() -> LocalEngine:
     engine = TorchEngine(checkpoint().model, checkpoint().format)
     decode(engine, SHORT, 2)
     plain_model()  # so that it is there before anything is timed
     return engine
 
 
-def decode(engine: Engine, context: int, tokens: int) -> int:
+def decode(engine: LocalEngine, context: int, tokens: int) -> int:
     """Tokens of one streamed reply; the prompt is read, too."""
     sampling = Sampling(max_tokens=tokens)
-    draft = PartialReply(engine.format, sampling)
-    for _ in engine.stream(prompt(context), sampling, draft):
+    reply = PartialReply(engine.format, sampling)
+    for _ in engine.stream_prompt(Prompt(prompt(context)), sampling, ConversationCache(), reply):
         pass
-    return len(draft.ids)
+    return len(reply.ids)
 
 
-def with_cache(engine: Engine) -> int:
-    engine._forget_all_but([0])  # the prompt of before is the same
+def with_cache(engine: LocalEngine) -> int:
     return decode(engine, LONG, TOKENS)
 
 
 @torch.inference_mode()
-def without_cache(engine: Engine) -> int:
+def without_cache(engine: LocalEngine) -> int:
     """The paper's loop: everything again for every token."""
     ids = prompt(LONG)
     for _ in range(PLAIN_TOKENS):
@@ -115,18 +117,18 @@ def plain_reads() -> list[Callable[[], torch.Tensor]]:
     return [matrix.sum, lambda: matrix @ vector, lambda: torch.bmm(vector.expand(threads, 1, -1), parts)]
 
 
-def seconds_per_token(engine: Engine, context: int, tokens: int) -> float:
+def seconds_per_token(engine: LocalEngine, context: int, tokens: int) -> float:
     """Of a streamed reply, without the reading of its prompt."""
     sampling = Sampling(max_tokens=tokens + 1)
-    draft = PartialReply(engine.format, sampling)
-    pieces = engine.stream(prompt(context), sampling, draft)
-    while not draft.ids:
+    reply = PartialReply(engine.format, sampling)
+    pieces = engine.stream_prompt(Prompt(prompt(context)), sampling, ConversationCache(), reply)
+    while not reply.ids:
         next(pieces)
     start = time.perf_counter()
-    before = len(draft.ids)
+    before = len(reply.ids)
     for _ in pieces:
         pass
-    return (time.perf_counter() - start) / (len(draft.ids) - before)
+    return (time.perf_counter() - start) / (len(reply.ids) - before)
 
 
 def bandwidth_share() -> float:
@@ -167,19 +169,19 @@ BANDWIDTH = Measurement(
 )
 
 
-def fast_engine(name: str) -> Engine:
+def fast_engine(name: str) -> LocalEngine:
     engine = CTranslate2Engine(convert(checkpoint(), name), checkpoint().format, 1024, name)
     decode(engine, SHORT, 2)
     return engine
 
 
-def fast_beside_library() -> Engine:
+def fast_beside_library() -> LocalEngine:
     plain_model()
     return fast_engine("ctranslate2-int8")
 
 
 @torch.inference_mode()
-def library_generate(engine: Engine) -> int:
+def library_generate(engine: LocalEngine) -> int:
     ids = torch.tensor([prompt(SHORT)])
     config = GenerationConfig(max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
     mask = torch.ones_like(ids)
@@ -201,15 +203,15 @@ INT8 = Pair(
 )
 
 
-def batch(engine: Engine, rows: int) -> int:
+def batch(engine: LocalEngine, rows: int) -> int:
     sampling = Sampling(max_tokens=TOKENS)
-    drafts = engine.fill([prompt(64, seed) for seed in range(rows)], sampling, range(rows))
-    return sum(len(draft.ids) for draft in drafts)
+    replies = engine.generate_prompts([Prompt(prompt(64, seed)) for seed in range(rows)], sampling, range(rows))
+    return sum(len(reply.ids) for reply in replies)
 
 
-def decoded(engine: Engine, rows: int) -> Timed:
+def decoded(engine: LocalEngine, rows: int) -> Timed:
     """Without the reading of the prompts, which gives each its first token."""
-    engine.lay_out(single=False)
+    engine.optimise_for(single=False)
     start = time.perf_counter()
     tokens = batch(engine, rows)
     return Timed(tokens - rows, time.perf_counter() - start - engine.prefill_seconds)
@@ -276,9 +278,9 @@ def script() -> itertools.count:
 
 
 def new_session() -> ChatSession:
-    made = checkpoint()
-    engine = TorchEngine(made.model, made.format)
-    return ChatSession(made, engine, new_summarizer(made), new_memory(made))
+    own = checkpoint()
+    memories = MemoryFactory.of(own.recipe.summary, own.recipe.context, own.format)
+    return ChatSession(ChatModel(own, TorchEngine(own.model, own.format), memories))
 
 
 def first_token(session: ChatSession, text: str) -> float:

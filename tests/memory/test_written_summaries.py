@@ -24,7 +24,7 @@ from gistchat.memory.summarizers import language_model
 from gistchat.memory.summarizers.abstractive import Abstractive, Request
 from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summarizers.faithfulness import faithfulness, fault, names_and_numbers, unsupported
-from gistchat.memory.summarizers.language_model import EndpointWriter, LocalWriter, Prompt
+from gistchat.memory.summarizers.language_model import EndpointWriter, LocalWriter, SummaryPrompt
 from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.token_count import token_counter
@@ -201,14 +201,14 @@ def test_the_packaged_model_summarises(count):
 def test_a_prompt_of_ones_own(tmp_path):
     path = tmp_path / "prompt.txt"
     path.write_text("In {{ words }} words{% if summary %} after {{ summary }}{% endif %}:\n{{ dialogue }}")
-    assert Prompt(str(path), 20).fill(Request("", "a: {{ hi }}")) == "In 14 words:\na: {{ hi }}"
-    assert Prompt(str(path), 20).fill(Request("X", "a: b")) == "In 14 words after X:\na: b"
+    assert SummaryPrompt(str(path), 20).fill(Request("", "a: {{ hi }}")) == "In 14 words:\na: {{ hi }}"
+    assert SummaryPrompt(str(path), 20).fill(Request("X", "a: b")) == "In 14 words after X:\na: b"
     for text, problem in (("Summarize!", "where the dialogue goes"), ("{{ dialog }}", "dialog"), ("{% if %}", ":1:")):
         path.write_text(text)
         with pytest.raises(UserError, match=problem):
-            Prompt(str(path), 20)
+            SummaryPrompt(str(path), 20)
     with pytest.raises(UserError, match="cannot be read"):
-        Prompt(str(tmp_path / "none.txt"), 20)
+        SummaryPrompt(str(tmp_path / "none.txt"), 20)
 
 
 class ChatClient(BaseHTTPRequestHandler):

@@ -15,6 +15,7 @@ from gistchat.errors import UserError
 from gistchat.models import export as export_module
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.export import export, push
+from gistchat.prompts.prompt import Prompt
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -30,9 +31,9 @@ def test_plain_transformers_gives_the_same_greedy_reply(tiny_recipe, tmp_path, m
     assert said[0] == said[1]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    prompt = sessions[0].checkpoint.format.encode(sessions[0].context)
+    prompt = sessions[0].model.format.encode(sessions[0].context).ids
     ids = model.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False, pad_token_id=0)[0, len(prompt) :]
-    stops = sessions[0].checkpoint.format.stop_ids
+    stops = sessions[0].model.format.stop_ids
     kept = ids[: next((i for i, token in enumerate(ids.tolist()) if token in stops), len(ids))]
     assert tokenizer.decode(kept, skip_special_tokens=True).strip().startswith(said[0].rstrip("\ufffd").strip())
     assert "out is not empty" in gistchat("export", "run", "out", cwd=tmp_path).stderr
@@ -48,7 +49,8 @@ def test_ctranslate2_loads_what_is_exported_to_it(run_folder, tmp_path, kind):
     tokens = tokenizer.convert_ids_to_tokens(prompt)
     generator = ctranslate2.Generator(str(tmp_path / "out"))
     [found] = generator.generate_batch([tokens], max_length=8, include_prompt_in_result=False)
-    expected = TorchEngine(load_checkpoint(run_folder).model, prompt_format).fill([prompt], Sampling(8), [0])[0].ids
+    engine = TorchEngine(load_checkpoint(run_folder).model, prompt_format)
+    expected = engine.generate_prompts([Prompt(prompt)], Sampling(8), [0])[0].ids
     assert expected
     if kind == "ctranslate2":  # 8-bit integers may choose other tokens
         assert found.sequences_ids[0][: len(expected)] == expected

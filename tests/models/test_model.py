@@ -10,7 +10,7 @@ import torch
 from conftest import make_dialogue, train_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gistchat.engines.engine import generate_replies, stream_reply
+from gistchat.engines.engine import ConversationCache, generate_replies, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
@@ -49,7 +49,7 @@ def parts(tiny_base, tmp_path_factory):
 
 def plain_nats(model, example: Example) -> float:
     """The textbook way: one item, logits everywhere, the library's own loss over the labelled tokens."""
-    ids = torch.tensor([example.prompt + example.reply])
+    ids = torch.tensor([example.ids])
     labels = ids.clone()
     labels[:, : len(example.prompt)] = -100
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_gold_shows_the_corpus_own_lines_with_their_speakers(parts):
     plain = make_dialogue(0)
     gold = [{"speaker": plain.turns[7].speaker, "text": "I ski."}, {"speaker": "", "text": "They talk."}]
     example = builder.build(Target(dataclasses.replace(plain, meta={"gold": gold}), 7), "gold")
-    assert "<sum>You: I ski.\nThey talk.<sp2>" in prompt_format.tokenizer.decode(example.prompt)
+    assert "<sum>You: I ski.\nThey talk.<sp2>" in prompt_format.tokenizer.decode(example.prompt.ids)
     with pytest.raises(UserError, match="'gold' needs a summary or personas, and dialogue d0 has none"):
         builder.build(Target(plain, 7), "gold")
 
@@ -120,19 +120,19 @@ def test_context_gives_way_to_the_limit_but_last_turn_and_reply_never(parts):
 
 def test_greedy_replies_batched_single_streamed_and_without_cache_agree(parts):
     model, prompt_format, examples, _ = parts
-    prompts = [example.prompt for example in examples[::5]]
-    batched = generate_replies(TorchEngine(model, prompt_format), prompts, Sampling(max_tokens=8), batch_tokens=600)
-    for prompt, reply in zip(prompts, batched, strict=True):
-        [single] = generate_replies(TorchEngine(model, prompt_format), [prompt], Sampling(max_tokens=8))
-        streamed = "".join(stream_reply(TorchEngine(model, prompt_format), prompt, Sampling(max_tokens=8)))
-        ids = list(prompt)
+    engine, sampling = TorchEngine(model, prompt_format), Sampling(max_tokens=8)
+    batched = generate_replies(engine, [example.context for example in examples[::5]], sampling, batch_tokens=600)
+    for example, reply in zip(examples[::5], batched, strict=True):
+        [single] = generate_replies(engine, [example.context], sampling)
+        streamed = "".join(stream_reply(engine, example.context, sampling, ConversationCache()))
+        ids = list(example.prompt.ids)
         for _ in range(8):
             with torch.no_grad():
                 token = int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
             if token in prompt_format.stop_ids:
                 break
             ids.append(token)
-        plain = prompt_format.decode_reply(ids[len(prompt) :])
+        plain = prompt_format.decode_reply(ids[len(example.prompt) :])
         assert reply.text == single.text == streamed.strip() == plain
 
 
@@ -141,7 +141,8 @@ def test_sampling_repeats_with_its_seed_only(parts):
 
     def draw(seed):
         sampling = Sampling(max_tokens=8, temperature=1.0, top_p=0.95, seed=seed)
-        return "".join(stream_reply(TorchEngine(model, prompt_format), examples[0].prompt, sampling))
+        engine = TorchEngine(model, prompt_format)
+        return "".join(stream_reply(engine, examples[0].context, sampling, ConversationCache()))
 
     assert draw(1) == draw(1) != draw(2)
 
@@ -160,7 +161,7 @@ def test_a_checkpoint_loads_with_plain_library_calls(tiny_recipe, tmp_path, meth
         plain = peft.PeftModel.from_pretrained(base, folder)
     else:
         plain = AutoModelForCausalLM.from_pretrained(folder)
-    ids = torch.tensor([parts[2][0].prompt])
+    ids = torch.tensor([parts[2][0].prompt.ids])
     with torch.no_grad():
         torch.testing.assert_close(plain.eval()(ids).logits, ours.model(ids).logits, rtol=1e-4, atol=1e-4)
         base_logits = load_model(resolve_base(tiny_recipe.model, 0))(ids.clamp(max=50256)).logits
@@ -199,7 +200,7 @@ def test_a_prompt_leaves_room_for_the_reply_within_the_model(parts):
     wide = ExampleBuilder(prompt_format, builder.config, builder.store, 1024, reserve=40)
     example = wide.build(Target(long, 89), "full")
     assert 960 < len(example.prompt) <= 984
-    [reply] = generate_replies(TorchEngine(model, prompt_format), [example.prompt], Sampling(max_tokens=40))
+    [reply] = generate_replies(TorchEngine(model, prompt_format), [example.context], Sampling(max_tokens=40))
     assert reply.tokens <= 40
 
 

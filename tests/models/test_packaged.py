@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 
 from gistchat.chat.session import ChatSession
 from gistchat.context.types import Context, RoleTurn
-from gistchat.engines.ctranslate2_engine import sample_examples
+from gistchat.engines.ctranslate2_engine import sample_replies
 from gistchat.engines.open import open_engine
 from gistchat.engines.sampling import Sampling
 from gistchat.models.base import load_model
 from gistchat.models.checkpoint import PACKAGED, load_checkpoint
-from gistchat.models.likelihood import score_replies
+from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.models.resolve import resolve_base
 
 ASKED = ["Hi there, how are you?", "What did you do on the weekend?", "I have a test tomorrow.", "Do you like dogs?"]
@@ -25,8 +25,7 @@ def packaged():
     return load_checkpoint(PACKAGED)
 
 
-def prompts_of(prompt_format):
-    return [prompt_format.encode(Context("last", (), (), RoleTurn("user", text, 0), 0, 0)) for text in ASKED]
+CONTEXTS = [Context((), (), RoleTurn("user", text, 0), 0, 0) for text in ASKED]
 
 
 def test_it_is_small_and_changes_its_base_for_the_better(packaged):
@@ -34,8 +33,8 @@ def test_it_is_small_and_changes_its_base_for_the_better(packaged):
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
     assert sum(path.stat().st_size for path in PACKAGED.iterdir()) < 8e6
     base = load_model(resolve_base(packaged.recipe.model, 0))
-    examples = sample_examples(packaged.format)
-    tuned, before = (sum(score_replies(model, packaged.format, examples)) for model in (packaged.model, base))
+    rows = [ScoredReply.of(prompt, reply) for prompt, reply in sample_replies(packaged.format)]
+    tuned, before = (sum(score_replies(model, packaged.format, rows)) for model in (packaged.model, base))
     assert tuned < before
 
 
@@ -55,11 +54,11 @@ def test_it_answers_from_what_is_pinned():
 
 
 def test_both_engines_give_its_greedy_replies(packaged):
-    prompts, sampling = prompts_of(packaged.format), Sampling(max_tokens=12)
+    sampling = Sampling(max_tokens=12)
     replies = {}
     for name in ("torch", "ctranslate2"):
         recipe = dataclasses.replace(packaged.recipe, chat=dataclasses.replace(packaged.recipe.chat, engine=name))
         engine = open_engine(dataclasses.replace(packaged, recipe=recipe))
-        replies[name] = [draft.ids for draft in engine.fill(prompts, sampling, range(4))]
-        assert replies[name] == [engine.fill([prompt], sampling, [0])[0].ids for prompt in prompts]
+        replies[name] = [reply.ids for reply in engine.generate_batch(CONTEXTS, sampling, range(4))]
+        assert replies[name] == [engine.generate_batch([context], sampling, [0])[0].ids for context in CONTEXTS]
     assert replies["torch"] == replies["ctranslate2"]

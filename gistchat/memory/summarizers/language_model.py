@@ -29,7 +29,7 @@ CHARACTERS_PER_TOKEN = 3  # a careful guess, as an endpoint does not tell how it
 AT_ONCE = 4  # requests
 
 
-class Prompt:
+class SummaryPrompt:
     """A Jinja template with `dialogue` in it, and `summary` (so far, perhaps empty) and `words` where wanted."""
 
     def __init__(self, path: str, budget: int) -> None:
@@ -62,7 +62,7 @@ class LocalWriter:
         if not self.tokenizer.chat_template:
             raise UserError(f"{source}: no chat template, so it takes no instructions; give a chat model")
         self.model = load_model(base)
-        self.budget, self.prompt = budget, Prompt(prompt, budget)
+        self.budget, self.prompt = budget, SummaryPrompt(prompt, budget)
         self.room = model_limit(self.model.config) - budget - len(self._ids(Request("", "")))
 
     def count(self, texts: Sequence[str]) -> list[int]:
@@ -112,7 +112,7 @@ class EndpointWriter:
 
     def __init__(self, url: str, model: str, budget: int, prompt: str) -> None:
         """Raises UserError: no address, or package openai is missing."""
-        self.endpoint, self.budget, self.prompt = ChatClient(url, model), budget, Prompt(prompt, budget)
+        self.endpoint, self.budget, self.prompt = ChatClient(url, model), budget, SummaryPrompt(prompt, budget)
         self.room = ENDPOINT_ROOM
 
     def count(self, texts: Sequence[str]) -> list[int]:
