@@ -1,8 +1,8 @@
 """The next token of each row, straight through a model's weights.
 
-The library's forward pass does for one token all that it does for a sequence: masks, copies of what is cached, a few
-function calls for each that computes. Here are the models that people chat with, with the library's own layers, and
-only what a token needs. Any other model goes through its library.
+The library's forward pass does for one token all that it does for a sequence: masks, copies of the cache, layers of
+function calls. Here GPT-2 and Llama models do only what a token needs, with the library's own layers. Other models go
+through the library.
 """
 
 from collections.abc import Callable

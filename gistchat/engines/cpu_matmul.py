@@ -1,8 +1,8 @@
 """Products of few rows with a matrix on a CPU: shared by all threads, with the weights lying as they are read fastest.
 
-A token of a chat asks for products of one row, a batch of replies for some. They take as long as it takes to read the
-weights, if all threads read, and in one go. Left to itself, MKL gives one row to one thread, and copies all weights
-for a few (docs/LOG.md has what each way takes).
+A chat needs products of one row with the weights, a batch of replies needs a few rows. At best they take as long as all
+threads need to read the weights once. Left to itself, MKL gives one row to one thread, and copies all weights for a few
+rows (docs/LOG.md has the times of each way).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 @torch.inference_mode(False)
 @torch.no_grad()
 def quick_product(layer: torch.nn.Linear | Conv1D, single: bool) -> Product:
-    """What a layer computes, of states of shape (rows, inputs); lays its weights out for it, and leaves their shape.
+    """The function that a layer computes, of states of shape (rows, inputs), with its weights laid out to be read fast.
 
     Weights for a single row lie along outputs or inputs, whichever are more; for several rows, along inputs.
 
@@ -50,7 +50,7 @@ def quick_product(layer: torch.nn.Linear | Conv1D, single: bool) -> Product:
 
 
 def _product_of_one(weight: torch.Tensor, bias: torch.Tensor | None, threads: int) -> Product:
-    """Of one row: each thread computes some of the outputs."""
+    """The product of one row, shared by threads: each computes some of the outputs."""
     outputs, inputs = weight.shape
     even = outputs // threads * threads
     parts = weight[:even].view(threads, -1, inputs).mT
@@ -60,8 +60,8 @@ def _product_of_one(weight: torch.Tensor, bias: torch.Tensor | None, threads: in
     def product(row: torch.Tensor) -> torch.Tensor:
         # The row stands first: with the matrix first, the same product takes three times as long.
         rows = row.expand(threads, 1, inputs)
-        found = torch.bmm(rows, parts) if added is None else torch.baddbmm(added, rows, parts)
-        found = found.view(1, even)
-        return found if even == outputs else torch.cat((found, linear(row, rest, added_to_rest)), 1)
+        result = torch.bmm(rows, parts) if added is None else torch.baddbmm(added, rows, parts)
+        result = result.view(1, even)
+        return result if even == outputs else torch.cat((result, linear(row, rest, added_to_rest)), 1)
 
     return product

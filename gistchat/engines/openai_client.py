@@ -1,4 +1,4 @@
-"""A language model behind an OpenAI-compatible endpoint, which writes summaries or judges replies."""
+"""A client of OpenAI-compatible servers: models behind it write summaries and judge replies."""
 
 import os
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ class ChatClient:
     def __init__(self, url: str, model: str) -> None:
         """Raises UserError: no address, or package openai is missing."""
         if not url.startswith(("http://", "https://")):
-            raise UserError(f"{url!r} is no address of an endpoint; give one such as http://localhost:8000/v1 (--url)")
+            raise UserError(f"{url!r} is no server address; give one such as http://localhost:8000/v1 (--url)")
         self.openai = require("openai", "endpoint")
         self.url, self.model = url, model
-        # Local servers want no key, the client wants one.
+        # Local servers need no key, but the client insists on one.
         key = os.environ.get(KEY_VARIABLE) or "none"
         self.client = self.openai.OpenAI(base_url=url, api_key=key, timeout=TIMEOUT, max_retries=RETRIES)
 

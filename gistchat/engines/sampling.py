@@ -1,4 +1,4 @@
-"""How the next token is chosen, and when a reply ends: the same rules for every engine, one reply or many."""
+"""How the next token is chosen: the same rules for every engine, one reply or many."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +23,15 @@ class Sampling:
 
     Attributes:
         max_tokens: of a reply, its end token not counted.
-        temperature: 0 takes the likeliest token, and the three below it then mean nothing.
-        top_p: nucleus sampling (Holtzman et al. 2020): the likeliest tokens with this much probability together.
-        top_k: the likeliest so many tokens; 0: all.
-        seed: makes draws repeatable. Each row has a generator of its own, so that a reply does not depend on its batch.
-        repetition_penalty: of tokens that the reply has already (Keskar et al. 2019); 1: none.
-        no_repeat_ngram: word pieces that may not come twice in a reply in this order; 0: no rule.
+        temperature: 0 is greedy decoding; top_p, top_k and seed then have no effect.
+        top_p: nucleus sampling (Holtzman et al. 2020): sample from the most likely tokens that together have this
+            probability.
+        top_k: sample from the k most likely tokens; 0 disables.
+        seed: makes draws repeatable. Each row has its own generator, so that a reply does not depend on its batch.
+        repetition_penalty: for tokens that the reply already holds (Keskar et al. 2019); 1 disables.
+        no_repeat_ngram: n-grams of this many tokens never come twice in a reply; 0 disables.
         stop: texts that end a reply, and are not part of it.
-        n_best: so many replies are drawn, and the one with the highest mean log-likelihood per token is taken.
+        n_best: draw this many replies and take the one with the highest mean log-likelihood per token.
     """
 
     max_tokens: int = 60
@@ -45,7 +46,7 @@ class Sampling:
 
     @property
     def draws(self) -> int:
-        """Replies to draw for a prompt: likeliest tokens are the same every time."""
+        """Replies to draw for a prompt; greedy ones are all the same, so one is enough."""
         return self.n_best if self.temperature > 0 else 1
 
     def seed_of(self, row: int) -> int | None:
@@ -54,7 +55,7 @@ class Sampling:
 
 
 class TokenSampler:
-    """Draws the next token of each of some rows."""
+    """Draws the next token of each row of a batch."""
 
     def __init__(self, sampling: Sampling, rows: Sequence[int]) -> None:
         """`rows`: their numbers, which their seeds come from."""
@@ -101,7 +102,7 @@ class TokenSampler:
         return tokens.tolist(), chosen.tolist()
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with some of the rows, by their places."""
+        """Go on with the rows at these places."""
         self.generators = [self.generators[i] for i in rows]
 
 
@@ -115,5 +116,5 @@ def _generator(seed: int | None) -> torch.Generator:
 
 
 def not_a_number() -> UserError:
-    """What to say of a model whose scores are not numbers."""
+    """The error for a model whose scores are not numbers."""
     return UserError("the model's output is not a number; its weights are damaged or diverged in training")

@@ -12,7 +12,7 @@ class PartialReply:
     Attributes:
         ids: its tokens so far, without what ended it.
         text: what is shown: whole characters, without what ended it.
-        ended: why no token is wanted any more: "end" (an end token or a new speaker's), "stop" (a stop text), "length".
+        ended: why the reply is over: "end" (an end token or a new speaker's), "stop" (a stop text), "length".
     """
 
     def __init__(self, prompt_format: PromptFormat, sampling: Sampling) -> None:
@@ -29,22 +29,22 @@ class PartialReply:
         return self._nats / max(self._scored, 1)
 
     def add(self, token: int, log_likelihood: float = 0.0) -> str:
-        """Take one more token; returns the text that can be shown now and could not before."""
+        """Add a token; returns the text that can be shown now and could not before."""
         self._nats += log_likelihood
         self._scored += 1
         if token in self.format.stop_ids:
             return self._end("end")
         self.ids.append(token)
         text = self.format.decode_reply(self.ids)
-        found = [text.find(stop) for stop in self.sampling.stop if stop in text]
-        if found:
-            return self._end("stop", text[: min(found)].rstrip())
+        stops = [text.find(stop) for stop in self.sampling.stop if stop in text]
+        if stops:
+            return self._end("stop", text[: min(stops)].rstrip())
         if len(self.ids) >= self.sampling.max_tokens:
             return self._end("length")
         return self._show(text[: len(text) - self._held(text)])
 
     def _held(self, text: str) -> int:
-        """Characters at the end that wait: unfinished ones, and what may become a stop text."""
+        """How many characters at the end wait: unfinished ones, and what may become a stop text."""
         unfinished = len(text) - len(text.rstrip(UNFINISHED))
         begun = [n for stop in self.sampling.stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
         return max([unfinished, *begun])

@@ -33,7 +33,7 @@ class MemoryFactory:
     def counting(
         cls, summary: SummaryConfig, context: ContextConfig, count: Count, cost: Callable[[Turn], int]
     ) -> "MemoryFactory":
-        """The same with token counts of one's own; `cost`: tokens of a turn in the prompt."""
+        """The same with a given token counter; `cost`: tokens of a turn in the prompt."""
         summarizer = make_summarizer(summary, gist_budget(context), count)
         window = Window.of_budget(context.budget, context.summary_share)
         return cls(summarizer, window, cost, summary.method)

@@ -153,7 +153,9 @@ class RollingMemory:
         def pinned(lines: Any) -> tuple[Sentence, ...]:
             return Gist.from_dict({"sentences": lines}).sentences
 
-        versions = [Version(Gist.from_dict(one["gist"]), pinned(one["pinned"])) for one in values["versions"]]
+        versions = [
+            Version(Gist.from_dict(version["gist"]), pinned(version["pinned"])) for version in values["versions"]
+        ]
         self.gist, self.pinned = Gist.from_dict(values["gist"]), pinned(values["pinned"])
         self.versions.extend(versions)
 
@@ -231,7 +233,7 @@ def turn_cost(costs: TokenCosts) -> Callable[[Turn], int]:
 
 
 def chained(digest: str, turn: Turn) -> str:
-    """The digest of some turns and one more: constant work, and no turn can change unnoticed."""
+    """The digest of turns and one more: constant work, and no turn can change unnoticed."""
     return hashlib.sha256(f"{digest}\x1e{turn.speaker}\x1f{turn.text}".encode()).hexdigest()[:16]
 
 

@@ -28,7 +28,7 @@ CHUNK = 50  # dialogues written, and so at most lost, at a time
 class SummaryStore:
     """One JSONL file per summarizer and settings; a line holds all summaries of one dialogue.
 
-    Lines are only ever appended. A line torn by a kill does not count; the next one is written over it.
+    Lines are only ever appended. A line that was cut off when the process died is overwritten by the next one.
     """
 
     def __init__(

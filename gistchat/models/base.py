@@ -1,4 +1,4 @@
-"""Base models: the packaged one, hub ids, local folders, and GPT-2 from scratch."""
+"""A base model: its tokenizer, its weights, where it runs and how much it reads."""
 
 from dataclasses import dataclass
 
@@ -57,7 +57,7 @@ def load_model(base: Base) -> PreTrainedModel:
     try:
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval().to(device())
     except Exception as error:
-        # safetensors and the hub client raise types of their own; all mean that these weights cannot be had.
+        # safetensors and the hub client raise their own exception types; all mean that the weights cannot be loaded.
         raise load_error(base.source, error) from None
     fuse_activations(model)
     # LoRA checkpoints carry this name to other machines, so it must not be the hub cache's folder.

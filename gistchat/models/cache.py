@@ -15,7 +15,7 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Of several processes that want to make this folder, one does and the others wait for it."""
+    """Lock a folder that is about to be made: of several processes one makes it, the others wait and find it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(folder.name + ".lock")):
         yield

@@ -43,13 +43,13 @@ class Checkpoint:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def save_checkpoint(
@@ -82,7 +82,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         UserError: not a checkpoint, damaged weights, or a base model that cannot be had.
     """
     if folder == PACKAGED and not folder.exists():
-        raise UserError("this installation has no adapter of its own; name a run's folder, such as runs/demo")
+        raise UserError("this installation ships no adapter; name a run's folder, such as runs/demo")
     folder = find_checkpoint(folder)
     metadata = read_json(folder / METADATA)
     try:
@@ -121,7 +121,7 @@ def find_checkpoint(folder: Path) -> Path:
 
 
 def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
-    """The one beside the weights; the packaged adapter has none, as its base's is as it was."""
+    """The one beside the weights; the packaged adapter has none, as it uses its base's tokenizer unchanged."""
     if (folder / "tokenizer_config.json").is_file():
         return AutoTokenizer.from_pretrained(folder)
     return load_tokenizer(resolve_base(recipe.model, recipe.seed))
@@ -130,8 +130,7 @@ def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
 def _load_weights(folder: Path, recipe: Recipe, vocabulary: int) -> PreTrainedModel:
     if not (folder / "adapter_config.json").is_file():
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device())
-    # The base is found again by the recipe, not by the path in adapter_config.json, which is of the machine that
-    # trained.
+    # The recipe says which base; the path in adapter_config.json is that of the machine that trained.
     base = load_model(resolve_base(recipe.model, recipe.seed))
     fit_embeddings(base, vocabulary)
     return peft.PeftModel.from_pretrained(base, folder).merge_and_unload()

@@ -31,13 +31,13 @@ def reachable(source: str) -> str:
 
 
 def _hub_silence(name: str) -> str:
-    """Why the hub does not answer, from one request without retries; empty where it does, be it with "not found"."""
+    """Why the hub does not answer, from one request without retries; empty if it does (a 404 counts as reachable)."""
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json"))
     except (HfHubHTTPError, HFValidationError):
         return ""
     except Exception as error:
-        # No network, no such host, a certificate, a time limit, HF_HUB_OFFLINE: each of a library of its own.
+        # No network, no such host, a bad certificate, a time-out, HF_HUB_OFFLINE: each has its own exception type.
         return _first_line(error)
     return ""
 

@@ -63,7 +63,7 @@ def _recipe(folder: Path, format_name: str) -> Recipe:
     """How the code talked: nucleus sampling at temperature 1, with its script's top-p; the parent saw five turns."""
     recipe = Recipe(name=folder.parent.name)
     recipe.model.name, recipe.model.format = str(folder.resolve()), format_name
-    recipe.evaluate.base = False  # what it was before is not known
+    recipe.evaluate.base = False  # the model before its training is not known
     turns = format_name == "paper-turns"
     if turns:
         recipe.context.budget, recipe.context.max_turns = 1024, 4
@@ -93,8 +93,8 @@ def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, di
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"{path}: not the weights of a GPT-2 ({str(error).splitlines()[1].strip()})") from None
-    known = {name: saved[name] for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
-    details = {"source": path.name, **{name: float(value) for name, value in known.items()}}
+    numbers = {name: saved[name] for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
+    details = {"source": path.name, **{name: float(value) for name, value in numbers.items()}}
     return model.eval(), tokenizer, details
 
 
@@ -105,9 +105,9 @@ def _is_mask(name: str) -> bool:
 
 def _load_weights_only(path: Path) -> Any:
     """Tensors and plain values of a pickled file; whatever else it would run is refused."""
-    number = numpy.float64(0)  # the loss is one, as the mean was taken by numpy
+    number = numpy.float64(0)  # the stored loss is a numpy float
     scalar = number.__reduce__()[0]
-    # numpy 1, with which the old files were written, has it under another name.
+    # numpy 1, which wrote the old files, calls it by another name.
     harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), numpy.dtype, type(number.dtype), float]
     try:
         with torch.serialization.safe_globals(harmless):

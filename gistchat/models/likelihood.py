@@ -74,7 +74,7 @@ def label_losses(
     """Negative log-likelihood in nats of every label of a batch, row by row; shape (labels,).
 
     Args:
-        beginning: keys and values of the tokens that all rows begin with, of one row; these have no labels.
+        beginning: keys and values of the tokens that all rows begin with, for one row; these have no labels.
     """
     past: dict[str, object] = {"use_cache": False}
     if beginning is not None:
@@ -92,17 +92,19 @@ def label_losses(
 def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """In nats, of shape (labels,).
 
-    Without gradients some rows at a time: the probabilities of all would be as large as the logits, and a processor
-    spends longer on being given that memory than on filling it.
+    Without gradients, a few rows at a time: the probabilities of all rows would be as large as the logits, and
+    allocating that memory takes longer than filling it.
     """
     rows = len(labels) if torch.is_grad_enabled() else ROWS_OF_LOGITS
     parts = zip(logits.split(max(rows, 1)), labels.split(max(rows, 1)), strict=True)
-    return torch.cat([torch.nn.functional.cross_entropy(some.float(), own, reduction="none") for some, own in parts])
+    return torch.cat(
+        [torch.nn.functional.cross_entropy(part.float(), target, reduction="none") for part, target in parts]
+    )
 
 
 @contextlib.contextmanager
 def _only_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[None]:
-    """Let the output layer, and the last block's feed-forward layer before it, see some positions only.
+    """Compute the output layer, and the last block's feed-forward layer before it, at some positions only.
 
     Most positions have no label, and nothing after the last block's attention looks at another position. Logits then
     have shape (positions, vocabulary); what a model does to them (scaling, capping) it does to these.
@@ -130,10 +132,10 @@ def _last_feed_forward(model: PreTrainedModel) -> torch.nn.Module | None:
     return layer if type(layer).__name__ in ("GPT2MLP", "LlamaMLP") else None
 
 
-def _put_back(some: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Rows of some positions in a tensor of all, zeros elsewhere."""
-    everywhere = some.new_zeros((*positions.shape, some.shape[-1]))
-    everywhere[positions] = some
+def _put_back(rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Scatter the rows of some positions into a tensor of all positions, zeros elsewhere."""
+    everywhere = rows.new_zeros((*positions.shape, rows.shape[-1]))
+    everywhere[positions] = rows
     return everywhere
 
 
@@ -150,7 +152,7 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
 
 def _shared_length(rows: Sequence[Labelled]) -> int:
-    """How many tokens all rows begin with, short of the one that the first label follows."""
+    """How many tokens all rows begin with, before the first one that a label follows."""
     ends = [next(i for i, label in enumerate(row.labels) if label != IGNORED) - 1 for row in rows]
     return min(min(ends), common_prefix(*(row.ids for row in rows)))
 
@@ -189,7 +191,7 @@ def score_replies(
         tensors = collate([rows[i] for i in batch], prompt_format)
         losses = label_losses(model, {name: tensor.to(model.device) for name, tensor in tensors.items()}, beginning)
         counts = (tensors["labels"][:, 1:] != IGNORED).sum(1).tolist()
-        for i, own in zip(batch, losses.split(counts), strict=True):
-            scores[i] = float(own.sum())
+        for i, row_losses in zip(batch, losses.split(counts), strict=True):
+            scores[i] = float(row_losses.sum())
         advance(len(batch))
     return scores

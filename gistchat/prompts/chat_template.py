@@ -39,7 +39,7 @@ class ChatTemplate(PromptFormat):
         answer = {"role": ASSISTANT, "content": "x"}
         try:
             prompt = self._render(short, True)
-            self._render([short[0], answer, short[1]], True)  # the latest turns may begin with one's own
+            self._render([short[0], answer, short[1]], True)  # the latest turns may begin with the model's own
         except jinja2.TemplateError as error:
             raise UserError(
                 "this chat template wants no system message, or the user's turn first "
@@ -51,7 +51,7 @@ class ChatTemplate(PromptFormat):
         # Whatever begins or ends a message ends a reply, too: a model that goes on with another message has answered.
         others = [tokenizer.eos_token_id, *(i for i in dict.fromkeys(prompt) if i in special)]
         self.stop_ids += [i for i in dict.fromkeys(others) if i not in self.stop_ids]
-        # What a message costs beyond its text, measured where one follows the other.
+        # What a message costs beyond its text, measured between messages that follow each other.
         lengths = [len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4)]
         self._wrapping = {
             ASSISTANT: lengths[1] - lengths[0] - self._count("x"),

@@ -57,9 +57,9 @@ class Paper(PromptFormat):
 
 def _paper_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
     """Begin, first and second speaker; models of the paper's parent name their own, the speakers in this order."""
-    own = tokenizer.extra_special_tokens
-    if not set(PAPER_TOKENS) <= tokenizer.get_vocab().keys() and len(own) == 2 and tokenizer.bos_token:
-        return tokenizer.bos_token, own[0], own[1]
+    extra = tokenizer.extra_special_tokens
+    if not set(PAPER_TOKENS) <= tokenizer.get_vocab().keys() and len(extra) == 2 and tokenizer.bos_token:
+        return tokenizer.bos_token, extra[0], extra[1]
     return PAPER_TOKENS
 
 

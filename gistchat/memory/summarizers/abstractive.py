@@ -63,7 +63,7 @@ class Abstractive:
             for i, request, written in zip(asked, requests, self.writer.write(requests), strict=True):
                 summaries[i] = self._trimmed(clean_text(written))
                 faults[i] = fault(summaries[i], f"{request.summary}\n{request.dialogue}")
-        return [self._update(*found) for found in zip(jobs, summaries, faults, strict=True)]
+        return [self._update(*job_result) for job_result in zip(jobs, summaries, faults, strict=True)]
 
     def _update(self, job: Job, summary: str, problem: str) -> Update:
         if not job.turns:
@@ -125,7 +125,7 @@ def attributed(sentences: Sequence[str], job: Job) -> tuple[Sentence, ...]:
         ((number,), Counter(content_words(f"{turn.speaker} {turn.text}")))
         for number, turn in enumerate(job.turns, job.first)
     ]
-    found: list[Sentence] = []
+    lines: list[Sentence] = []
     for text in sentences:
         words = Counter(content_words(text))
         overlaps = [(sum((words & other).values()), sources) for sources, other in candidates]
@@ -134,6 +134,6 @@ def attributed(sentences: Sequence[str], job: Job) -> tuple[Sentence, ...]:
         sources = sorted({turn for turns in near for turn in turns})[:MOST_SOURCES]
         if not sources:
             sources = [job.first]
-        place = max(sources[0], found[-1].turn if found else -1)  # so that sorting by turn keeps the order
-        found.append(Sentence(place, "", text.strip(), tuple(sources)))
-    return tuple(found)
+        place = max(sources[0], lines[-1].turn if lines else -1)  # so that sorting by turn keeps the order
+        lines.append(Sentence(place, "", text.strip(), tuple(sources)))
+    return tuple(lines)

@@ -116,7 +116,7 @@ def _orders(
     if method in ("lead", "recent"):
         yield from (np.arange(end)[:: 1 if method == "lead" else -1] for end in ends)
         return
-    says_something = np.array([bool(found) for found in words], dtype=bool)
+    says_something = np.array([bool(sentence) for sentence in words], dtype=bool)
     counts = word_counts(words) if method == "mmr" else None
     for end, scores in zip(ends, METHODS[method](words, ends), strict=True):
         if recency != 1.0 and end:

@@ -28,13 +28,13 @@ def names_and_numbers(text: str) -> list[str]:
     """
     inside, first = [], []
     words = list(_TOKEN.finditer(text))
-    for number, found in enumerate(words):
-        word = found[0]
+    for number, match in enumerate(words):
+        word = match[0]
         if word[0].isdigit():
             inside.append((number, word))
         elif word[0].isupper() and _bare(word) not in NOT_NAMES:
-            begins = number == 0 or _SENTENCE_END.search(text, words[number - 1].end(), found.start()) is not None
-            begins = begins or "\n" in text[words[number - 1].end() : found.start()]
+            begins = number == 0 or _SENTENCE_END.search(text, words[number - 1].end(), match.start()) is not None
+            begins = begins or "\n" in text[words[number - 1].end() : match.start()]
             (first if begins else inside).append((number, word))
     sure = {_bare(word) for _, word in inside}
     places = {number for number, _ in inside}
@@ -58,8 +58,8 @@ def faithfulness(pairs: Iterable[tuple[str, str]]) -> list[tuple[int, int]]:
     """(supported, all) names and numbers of each (summary, source)."""
     counts = []
     for summary, source in pairs:
-        found = len(names_and_numbers(summary))
-        counts.append((found - len(unsupported(summary, source)), found))
+        total = len(names_and_numbers(summary))
+        counts.append((total - len(unsupported(summary, source)), total))
     return counts
 
 

@@ -68,8 +68,8 @@ class LocalWriter:
     def count(self, texts: Sequence[str]) -> list[int]:
         if not texts:
             return []
-        found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
-        return [len(ids) for ids in found["input_ids"]]
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return [len(ids) for ids in encoded["input_ids"]]
 
     def write(self, requests: Sequence[Request]) -> list[str]:
         prompts = [self._ids(request) for request in requests]

@@ -56,8 +56,8 @@ class Seq2SeqWriter:
     def count(self, texts: Sequence[str]) -> list[int]:
         if not texts:
             return []
-        found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
-        return [len(ids) for ids in found["input_ids"]]
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return [len(ids) for ids in encoded["input_ids"]]
 
     @torch.inference_mode()
     def write(self, requests: Sequence[Request]) -> list[str]:

@@ -50,18 +50,18 @@ def rank_prefixes(similarity: np.ndarray, ends: Sequence[int]) -> list[np.ndarra
     Returns:
         For each block, the scores of its sentences; they sum to 1.
     """
-    found: list[np.ndarray] = []
+    scores_of_blocks: list[np.ndarray] = []
     for start in range(0, len(ends), PREFIXES_AT_ONCE):
         block = np.asarray(ends[start : start + PREFIXES_AT_ONCE])
         scores = _prefix_scores(similarity, block)
-        found += [scores[:end, j] for j, end in enumerate(block)]
-    return found
+        scores_of_blocks += [scores[:end, j] for j, end in enumerate(block)]
+    return scores_of_blocks
 
 
 def _prefix_scores(similarity: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """PageRank scores: column j holds those of the leading block of size ends[j], which sum to 1, zeros below it."""
     n = int(ends.max(initial=0))
-    found = np.zeros((n, len(ends)))
+    settled_scores = np.zeros((n, len(ends)))
     moving = np.flatnonzero(ends)
     matrix, ends = similarity[:n, :n], ends[moving]
     inside = np.arange(n)[:, None] < ends[None, :]
@@ -79,10 +79,10 @@ def _prefix_scores(similarity: np.ndarray, ends: np.ndarray) -> np.ndarray:
         settled = np.einsum("ij,ij->j", scores, scores) <= TOLERANCE**2
         scores = updated
         if settled.any() or iteration == MAX_ITERATIONS - 1:
-            found[:, moving] = scores  # a settled column is not touched again, so it is ranked as if by itself
+            settled_scores[:, moving] = scores  # a settled column is not touched again, so it is ranked as if by itself
             moving, scores, spread, jump, inside = (
                 part[..., ~settled] for part in (moving, scores, spread, jump, inside)
             )
             if not len(moving):
                 break
-    return found / np.maximum(found.sum(axis=0), 1e-300)
+    return settled_scores / np.maximum(settled_scores.sum(axis=0), 1e-300)
