@@ -24,8 +24,7 @@ from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.models.resolve import resolve_base
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.make import make_format
-from gistchat.recipe.data_section import DataConfig
-from gistchat.recipe.schema import ContextConfig, EvaluateConfig, ModelConfig, SummaryConfig
+from gistchat.recipe.schema import ContextConfig, DataConfig, EvaluateConfig, ModelConfig, SummaryConfig
 
 STRATEGIES = ("last", "recent", "summary", "hybrid", "shuffled")
 SCRATCH = ModelConfig(name="gpt2", init="scratch", size="mini")

@@ -29,7 +29,7 @@ from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.make import make_format
 from gistchat.prompts.prompt import Prompt
-from gistchat.recipe.load import apply_overrides
+from gistchat.recipe.load import override
 from gistchat.recipe.schema import ModelConfig, Recipe
 
 PLOT = Path(__file__).parent.parent / "docs" / "chat_turn_1000.svg"
@@ -45,7 +45,7 @@ def checkpoint() -> Checkpoint:
     prompt_format = make_format("speaker-tokens", tokenizer)
     model = load_model(base)
     fit_embeddings(model, len(tokenizer))
-    recipe = apply_overrides(Recipe(), ["chat.max_reply_tokens=8", "chat.temperature=0", "context.budget=128"])
+    recipe = override(Recipe(), ["chat.max_reply_tokens=8", "chat.temperature=0", "context.budget=128"])
     # Random weights end no reply by themselves, or all at once; without end tokens all are of the length asked for.
     prompt_format.stop_ids = prompt_format.stop_ids[:1]
     return Checkpoint(model, tokenizer, prompt_format, recipe, {"weights": {"base": base.identity}})

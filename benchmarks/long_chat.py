@@ -11,7 +11,7 @@ from figures import Measurement
 
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.prepare.prepare import prepare
-from gistchat.recipe.data_section import DataConfig
+from gistchat.recipe.schema import DataConfig
 
 TURNS = 10_000  # of both
 SOME = 500  # exchanges that are compared, early and late

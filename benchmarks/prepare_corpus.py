@@ -21,7 +21,7 @@ from gistchat.models.base import tokenizer_fingerprint
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.token_store import tokenize
-from gistchat.recipe.data_section import DataConfig
+from gistchat.recipe.schema import DataConfig
 
 MILLION = 1_000_000
 OF_BASELINE = 50_000

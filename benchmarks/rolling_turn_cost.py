@@ -18,8 +18,7 @@ from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.prompts.token_count import token_counter
-from gistchat.recipe.data_section import DataConfig
-from gistchat.recipe.schema import ContextConfig
+from gistchat.recipe.schema import ContextConfig, DataConfig
 
 EARLY, LATE = 100, 10_000
 TURNS = 300  # of which the time is taken

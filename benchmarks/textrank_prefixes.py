@@ -12,7 +12,7 @@ from gistchat.memory.summarizers.extractive import summarize_prefixes
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.token_store import Encoder
-from gistchat.recipe.data_section import DataConfig
+from gistchat.recipe.schema import DataConfig
 
 DIALOGUES = 6
 SENTENCES = 5

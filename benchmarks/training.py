@@ -22,8 +22,7 @@ from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.make import make_format
-from gistchat.recipe.data_section import DataConfig
-from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
+from gistchat.recipe.schema import ContextConfig, DataConfig, ModelConfig, SummaryConfig, TrainConfig
 from gistchat.train.loop import ReplyTrainer, arguments
 from gistchat.train.rows import Lesson, choose_targets, dialogue_lessons, order_lessons
 

@@ -1,18 +1,18 @@
 """An experiment: each variant of a recipe with each seed is a run of its own, and one comparison of them all."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gistchat.context.strategies import STRATEGIES
 from gistchat.errors import UserError
 from gistchat.evaluate.analysis import Row, analyse, analyse_probe
 from gistchat.files import read_json, read_json_lines, write_json
 from gistchat.models.checkpoint import METADATA
 from gistchat.pipeline import is_first_process, run, training_log
 from gistchat.progress import say
-from gistchat.recipe.load import apply_overrides
+from gistchat.recipe.load import override
 from gistchat.recipe.schema import ExperimentConfig, Recipe, VariantConfig
 from gistchat.report.write import write_report
 
@@ -49,27 +49,18 @@ def members(recipe: Recipe, folder: Path) -> list[tuple[Member, Recipe]]:
 
 def _runs_of(recipe: Recipe, variant: VariantConfig, seed: int) -> list[tuple[str, Recipe]]:
     """A variant's run with a seed; several where each strategy has a specialist."""
-    own = copy.deepcopy(recipe)
-    own.experiment, own.seed = ExperimentConfig(), seed
-    own = apply_overrides(own, variant.set)
+    own = override(recipe.change(experiment=ExperimentConfig(), seed=seed), variant.set)
     name = "-".join([*variant.name.lower().split(), f"seed{seed}"])
     if not variant.specialists:
-        return [(name, _named(own, name))]
-    found = []
+        return [(name, own.change(name=name))]
+    runs = []
     for strategy in own.train.strategies:
-        # The control borrows from other dialogues what the specialist for summaries has learned to read.
-        tested = (
-            [strategy, "shuffled"] if strategy == "summary" and "shuffled" in own.evaluate.strategies else [strategy]
-        )
-        one = copy.deepcopy(own)
-        one.train.strategies, one.evaluate.strategies, one.evaluate.baseline = [strategy], tested, strategy
-        found.append((f"{name}-{strategy}", _named(one, f"{name}-{strategy}")))
-    return found
-
-
-def _named(recipe: Recipe, name: str) -> Recipe:
-    recipe.name = name
-    return recipe
+        # Its controls show what the specialist has learned to read, borrowed from other dialogues.
+        controls = [name for name in own.evaluate.strategies if STRATEGIES[name].control_of == strategy]
+        evaluate = {"strategies": [strategy, *controls], "baseline": strategy}
+        run = f"{name}-{strategy}"
+        runs.append((run, own.change(name=run, train={"strategies": [strategy]}, evaluate=evaluate)))
+    return runs
 
 
 def run_experiment(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.make import make_format
 from gistchat.prompts.token_store import TokenStore, tokenize
 from gistchat.prompts.token_store import report_lines as tokens_lines
-from gistchat.recipe.load import apply_overrides, recipe_from_dict
+from gistchat.recipe.load import recipe_from_dict
 from gistchat.recipe.schema import Recipe
 from gistchat.report.tables import WITH_SUMMARY
 from gistchat.report.write import write_report
@@ -331,7 +331,7 @@ def open_run(folder: Path, overrides: Sequence[str]) -> Workspace:
             )
     checkpoint = find_checkpoint(folder)
     metadata = read_json(checkpoint / METADATA)
-    recipe = apply_overrides(recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA)), list(overrides))
+    recipe = override(recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA)), overrides)
     workspace = open_workspace(recipe, checkpoint.parent)
     if workspace.data_key != metadata["data"].get("key", workspace.data_key):  # an imported checkpoint knows of none
         raise UserError(

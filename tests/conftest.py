@@ -71,18 +71,14 @@ def tiny_recipe(dialogue_file: Path, tmp_path: Path) -> Recipe:
 
 def small_recipe(dialogue_file: Path, data: Path) -> Recipe:
     """A recipe that runs in seconds: tiny GPT-2, twenty dialogues."""
-    recipe = Recipe(name="tiny")
-    recipe.data.corpus, recipe.data.source = "jsonl", str(dialogue_file)
-    recipe.data.folder = str(data)
-    recipe.data.test_share, recipe.data.validation_share = 0.3, 0.15
-    recipe.model.name, recipe.model.init, recipe.model.size = "gpt2", "scratch", "tiny"
-    recipe.context.budget = 48
-    recipe.train.steps, recipe.train.batch_size = 6, 2
-    recipe.train.evaluate_every, recipe.train.save_every = 3, 2
-    recipe.train.validation_items = 3
-    recipe.evaluate.items, recipe.evaluate.reply_items, recipe.evaluate.max_reply_tokens = 4, 3, 6
-    recipe.evaluate.resamples = 200
-    return recipe
+    place = {"corpus": "jsonl", "source": str(dialogue_file), "folder": str(data)}
+    return Recipe(name="tiny").change(
+        data={**place, "test_share": 0.3, "validation_share": 0.15},
+        model={"name": "gpt2", "init": "scratch", "size": "tiny"},
+        context={"budget": 48},
+        train={"steps": 6, "batch_size": 2, "evaluate_every": 3, "save_every": 2, "validation_items": 3},
+        evaluate={"items": 4, "reply_items": 3, "max_reply_tokens": 6, "resamples": 200},
+    )
 
 
 def train_tiny(recipe: Recipe, folder: Path, force: bool = False) -> Workspace:

@@ -9,7 +9,7 @@ from gistchat.engines.open import open_engine
 from gistchat.memory.factory import MemoryFactory
 from gistchat.models.checkpoint import PACKAGED, Checkpoint, load_checkpoint
 from gistchat.prompts.format import PromptFormat
-from gistchat.recipe.load import apply_overrides
+from gistchat.recipe.load import override
 from gistchat.recipe.schema import Recipe
 
 
@@ -34,7 +34,7 @@ class ChatModel:
             UserError: there is no checkpoint, or no such engine or summarizer.
         """
         checkpoint = load_checkpoint(Path(folder) if folder else PACKAGED)
-        recipe = apply_overrides(checkpoint.recipe, list(overrides))
+        recipe = override(checkpoint.recipe, overrides)
         checkpoint = replace(checkpoint, recipe=recipe)
         memories = MemoryFactory.of(recipe.summary, recipe.context, checkpoint.format)
         return cls(checkpoint, open_engine(checkpoint), memories, tuple(overrides))

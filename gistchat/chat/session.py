@@ -1,6 +1,5 @@
 """ChatSession: turns -> context -> reply. The one chat logic, under the terminal and whatever else talks."""
 
-import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from gistchat.files import fingerprint
 from gistchat.memory.rolling import RollingMemory, gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.prompts.token_count import token_counter
-from gistchat.recipe.load import apply_overrides
+from gistchat.recipe.load import override
 from gistchat.recipe.schema import Recipe
 
 PERSON, BOT = "user", "model"  # the speakers of a session, also in saved files
@@ -273,7 +272,7 @@ class ChatSession:
 
     def switch_strategy(self, name: str) -> None:
         """Go on with another context strategy. Raises UserError: there is no such one."""
-        self.recipe = apply_overrides(copy.deepcopy(self.recipe), [f"chat.strategy={name}"])
+        self.recipe = override(self.recipe, [f"chat.strategy={name}"])
 
     def switch_model(self, folder: Path | str) -> None:
         """Go on with another checkpoint, which hears the whole conversation; what was pinned stays.

@@ -37,26 +37,31 @@ def prepare(
     """Turn a corpus into train.jsonl, validation.jsonl, test.jsonl and report.json."""
     from gistchat.prepare.prepare import prepare as prepare_corpus
     from gistchat.prepare.report import report_lines
-    from gistchat.recipe.data_section import MixConfig
-    from gistchat.recipe.load import check
-    from gistchat.recipe.schema import Recipe
+    from gistchat.recipe.load import override
+    from gistchat.recipe.schema import MixConfig, Recipe
 
-    recipe = Recipe()
+    chosen = {
+        "seed": seed,
+        "min_turns": min_turns,
+        "max_turn_chars": max_turn_chars,
+        "scrub": scrub,
+        "split_by": split_by,
+        "audit": "drop" if drop_twins else "report" if audit else "no",
+        "on_error": on_error,
+    }
+    recipe = override(Recipe(), [f"data.{name}={value}" for name, value in chosen.items()], "prepare")
     named = [name.partition("=") for name in corpus]
     if len(named) == 1:
-        recipe.data.corpus, recipe.data.source = named[0][0], named[0][2] or from_
+        recipe = recipe.change(data={"corpus": named[0][0], "source": named[0][2] or from_})
     elif from_:
         raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
     else:
         counts = collections.Counter()
+        mix = []
         for name, _, place in named:
             counts[name] += 1
-            recipe.data.mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
-    recipe.data.seed = seed
-    recipe.data.min_turns, recipe.data.max_turn_chars = min_turns, max_turn_chars
-    recipe.data.scrub, recipe.data.split_by, recipe.data.on_error = scrub, split_by, on_error
-    recipe.data.audit = "drop" if drop_twins else "report" if audit else "no"
-    check(recipe)
+            mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
+        recipe = recipe.change(data={"mix": mix})
     report, new = prepare_corpus(recipe.data, out)
     for line in report_lines(report):
         print(line)
@@ -105,12 +110,9 @@ def summarize(
     from gistchat.models.base import load_tokenizer, tokenizer_fingerprint
     from gistchat.models.resolve import resolve_base
     from gistchat.prompts.make import make_format
-    from gistchat.recipe.load import check
+    from gistchat.recipe.load import override
     from gistchat.recipe.schema import Recipe
 
-    recipe = Recipe()
-    recipe.summary.recency, recipe.model.name, recipe.context.budget = recency, model, tokens
-    recipe.summary.model, recipe.summary.url, recipe.summary.prompt = with_, url, prompt
     if tokens < 1:
         raise UserError("--tokens must be at least 1")
     if engine not in ENGINES:
@@ -118,9 +120,15 @@ def summarize(
     names = method.split(",") if method else []
     if len(names) > 1 and not score:
         raise UserError("several methods go with --score; without it, summarise with one after another")
-    for name in names:
-        recipe.summary.method = name
-        check(recipe)
+    settings = [
+        f"summary.recency={recency}",
+        f"summary.model={with_}",
+        f"summary.url={url}",
+        f"summary.prompt={prompt}",
+    ]
+    recipe = override(Recipe(), [*settings, f"model.name={model}", f"context.budget={tokens}"], "summarize")
+    recipes = {name: override(recipe, [f"summary.method={name}"], "--method") for name in names}
+    recipe = next(iter(recipes.values()), recipe)
     dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
     tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))
     if score:

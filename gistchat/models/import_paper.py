@@ -22,7 +22,6 @@ from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.format import add_tokens
 from gistchat.prompts.make import make_format
 from gistchat.prompts.paper import PAPER_TOKENS
-from gistchat.recipe.load import apply_overrides
 from gistchat.recipe.schema import Recipe
 from gistchat.train.train import require_types
 
@@ -61,15 +60,17 @@ def import_checkpoint(source: str, out: Path, format_name: str = "") -> Path:
 
 def _recipe(folder: Path, format_name: str) -> Recipe:
     """How the code talked: nucleus sampling at temperature 1, with its script's top-p; the parent saw five turns."""
-    recipe = Recipe(name=folder.parent.name)
-    recipe.model.name, recipe.model.format = str(folder.resolve()), format_name
-    recipe.evaluate.base = False  # the model before its training is not known
     turns = format_name == "paper-turns"
-    if turns:
-        recipe.context.budget, recipe.context.max_turns = 1024, 4
-        recipe.train.strategies, recipe.evaluate.strategies = ["recent"], ["last", "recent"]
-    strategy = "recent" if turns else "summary"
-    return apply_overrides(recipe, [f"chat.strategy={strategy}", "chat.temperature=1.0", "chat.top_p=0.8"])
+    return Recipe(name=folder.parent.name).change(
+        model={"name": str(folder.resolve()), "format": format_name},
+        context={"budget": 1024, "max_turns": 4} if turns else {},
+        train={"strategies": ["recent"]} if turns else {},
+        evaluate={
+            "base": False,  # the model before its training is not known
+            **({"strategies": ["last", "recent"]} if turns else {}),
+        },
+        chat={"strategy": "recent" if turns else "summary", "temperature": 1.0, "top_p": 0.8},
+    )
 
 
 def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:

@@ -26,7 +26,7 @@ from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
 from gistchat.prepare.splits import SplitPlan
 from gistchat.processes import ordered_map
 from gistchat.progress import progress
-from gistchat.recipe.data_section import DataConfig, mix_of
+from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, mark_done
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"

@@ -3,100 +3,77 @@
 import dataclasses
 import difflib
 import json
-import math
+import re
 import tomllib
-import types
 import typing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator, ValidationError
+
+from gistchat.context.strategies import STRATEGIES
 from gistchat.errors import UserError
 from gistchat.progress import say
-from gistchat.recipe.data_section import DataConfig
-from gistchat.recipe.schema import STRATEGIES, ExperimentConfig, Recipe, SummaryConfig, TrainConfig
+from gistchat.recipe.schema import ExperimentConfig, OneOf, Recipe
 
-CHOICES = {
-    "train.schedule": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
-    "model.init": ("pretrained", "scratch"),
-    "model.format": ("auto", "speaker-tokens", "chat-template", "paper", "paper-turns"),
-    "summary.method": ("textrank", "lexrank", "lsa", "mmr", "lead", "recent", "seq2seq", "llm", "endpoint"),
-    "train.method": ("auto", "lora", "full"),
-    "train.targets": ("one", "all"),
-    "train.precision": ("auto", "float32", "bfloat16"),
-    "train.report_to": ("tensorboard", "trackio", "wandb", "mlflow", "none"),
-    "train.strategies": (*STRATEGIES, "rolling", "gold"),
-    "evaluate.strategies": (*STRATEGIES, "rolling", "gold"),
-    "evaluate.baseline": (*STRATEGIES, "rolling", "gold"),
-    "evaluate.turns": ("one", "last", "all"),
-    "chat.strategy": (*(name for name in STRATEGIES if name != "shuffled"), "rolling"),
-    "chat.engine": ("torch", "ctranslate2", "ctranslate2-int8"),
-    "data.on_error": ("stop", "skip"),
-    "data.audit": ("no", "report", "drop"),
-    "data.scrub": ("auto", "yes", "no"),
-    "data.split_by": ("auto", "speaker", "dialogue"),
-}
-# (least, most) of numbers; None: no bound
-RANGES: dict[str, tuple[float, float | None]] = {
-    "seed": (0, 2**32 - 1),
-    "data.seed": (0, None),
-    "data.min_turns": (0, None),
-    "data.max_turn_chars": (0, None),
-    "data.test_share": (0, 0.9),
-    "data.validation_share": (0, 0.9),
-    "context.budget": (0, None),
-    "context.summary_share": (0, 1),
-    "context.full_limit": (0, None),
-    "context.max_turns": (0, None),
-    "summary.recency": (0.5, 1),
-    "train.steps": (0, None),
-    "train.epochs": (1, None),
-    "train.batch_size": (1, None),
-    "train.micro_batch": (0, None),
-    "train.learning_rate": (0, None),
-    "train.warmup_steps": (0, None),
-    "train.weight_decay": (0, None),
-    "train.schedule_power": (0.1, None),
-    "train.max_grad_norm": (0, None),
-    "train.patience": (0, None),
-    "train.samples": (0, None),
-    "train.keep_states": (1, None),
-    "train.max_tokens": (1, None),
-    "train.lora_rank": (1, None),
-    "train.lora_alpha": (1, None),
-    "train.lora_dropout": (0, 0.99),
-    "train.validation_items": (1, None),
-    "train.evaluate_every": (1, None),
-    "train.save_every": (1, None),
-    "evaluate.items": (1, None),
-    "evaluate.reply_items": (0, None),
-    "evaluate.rank_items": (0, None),
-    "evaluate.probe_items": (0, None),
-    "evaluate.base_items": (0, None),
-    "evaluate.min_history": (1, None),
-    "evaluate.max_reply_tokens": (1, None),
-    "evaluate.batch_tokens": (1, None),
-    "evaluate.resamples": (1, None),
-    "chat.max_reply_tokens": (1, None),
-    "chat.temperature": (0, None),
-    "chat.top_p": (0.01, 1),
-    "chat.top_k": (0, None),
-    "chat.repetition_penalty": (0.1, 10),
-    "chat.no_repeat_ngram": (0, None),
-    "chat.n_best": (1, 64),
-}
+SHIPPED = Path(__file__).parent.parent / "recipes"
+TYPE_NAMES = {str: "strings", int: "whole numbers"}
 
 
-def load_recipe(path: Path, overrides: list[str] | None = None, offline: bool = False) -> Recipe:
+class Place(typing.NamedTuple):
+    """Where values come from, for messages: a file with its text, or the command line."""
+
+    name: str
+    text: str = ""
+
+    def error(self, field: str, problem: str) -> UserError:
+        """The error at a field: with file:line where the text tells it."""
+        line = _line_of(field, self.text)
+        where = f"{self.name}:{line}" if line else self.name
+        return UserError(f"{where}: {problem}" if where else problem)
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or the bare name of one that ships with gistchat.
+
+    Raises:
+        UserError: there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{path.stem}.toml"
+    if not path.suffix and path.name == name:
+        if shipped.exists():
+            return shipped
+        names = ", ".join(shipped_recipes())
+        raise UserError(f"{name}: no such recipe; give a file (./NAME.toml) or one that ships with gistchat: {names}")
+    if shipped.exists() and not path.exists():
+        raise UserError(f"{name}: no such file; a recipe of this name ships with gistchat: gistchat run {path.stem}")
+    return path  # what is wrong with it is said when it is read
+
+
+def shipped_recipes() -> dict[str, str]:
+    """The names of the recipes that ship with gistchat, each with the first line of its comment."""
+    paths = sorted(SHIPPED.glob("*.toml"))
+    return {path.stem: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for path in paths}
+
+
+def load_recipe(path: Path, overrides: Sequence[str] | None = None, offline: bool = False) -> Recipe:
     """Read a recipe and apply `section.field=value` overrides.
 
     Args:
         overrides: of the command line. They go before what the recipe says, its variants' own settings included.
         offline: make the recipe's offline settings, which these go before, and leave out variants that need the hub.
     Raises:
-        UserError: no such file, not TOML, an unknown field (the nearest right one is named) or a wrong type.
+        UserError: no such file, not TOML, an unknown field (the nearest right one is named) or a wrong value, with
+            file:line.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        values = tomllib.loads(text)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -104,204 +81,223 @@ def load_recipe(path: Path, overrides: list[str] | None = None, offline: bool = 
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     values.setdefault("name", path.stem)
-    recipe = _fill(Recipe, values, "", str(path))
-    if offline:
-        _leave_out_hub(recipe.experiment)
-    recipe = apply_overrides(recipe, settings := [*(recipe.experiment.offline if offline else []), *(overrides or [])])
-    for variant in recipe.experiment.variants:
-        variant.set += [setting for setting in settings if not setting.startswith("experiment.")]
-    return recipe
+    recipe = _build(Recipe, values, "", Place(str(path), text))
+    settings = [*(recipe.experiment.offline if offline else []), *(overrides or [])]
+    own_settings = [setting for setting in settings if not setting.startswith("experiment.")]
+    variants = [
+        dataclasses.replace(variant, set=[*variant.set, *own_settings])
+        for variant in (_offline_variants(recipe.experiment) if offline else recipe.experiment.variants)
+    ]
+    return override(recipe.change(experiment={"variants": variants}), settings)
 
 
-def _leave_out_hub(config: ExperimentConfig) -> None:
+def _offline_variants(config: ExperimentConfig) -> list[Any]:
     left_out = [variant.name for variant in config.variants if variant.needs_hub]
-    config.variants = [variant for variant in config.variants if not variant.needs_hub]
+    kept = [variant for variant in config.variants if not variant.needs_hub]
     if left_out:
         say(f"offline: left out, as they need the hub: {', '.join(left_out)}")
-    if left_out and not config.variants:
+    if left_out and not kept:
         raise UserError("every variant of this recipe needs the hub; run it without --offline")
+    return kept
 
 
-def apply_overrides(recipe: Recipe, overrides: list[str]) -> Recipe:
-    """Set `section.field=value` in place and check the result. Raises UserError as `load_recipe` does."""
-    for override in overrides:
-        _override(recipe, override)
-    check(recipe)
-    return recipe
+def override(recipe: Recipe, settings: Sequence[str], where: str = "--set") -> Recipe:
+    """A recipe with `section.field=value` settings, which are made together and then checked.
+
+    Args:
+        where: they come from, for messages.
+
+    Raises:
+        UserError: an unknown field, or a value that it cannot have.
+    """
+    values: dict[str, Any] = {}
+    annotations = dict(_annotations(Recipe))
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        name = name.strip()
+        if not equals:
+            raise UserError(f"{where} {setting}: expected section.field=value")
+        if name not in annotations:
+            raise UserError(f"{where}: unknown field {name}{_nearest(name, _field_names())}")
+        section, _, field = name.rpartition(".")
+        value = _parse(annotations[name], text.strip())
+        if section:
+            values.setdefault(section, {})[field] = value
+        else:
+            values[field] = value
+    place = Place(where)
+    sections = {
+        name: _replace(getattr(recipe, name), value, f"{name}.", place)
+        for name, value in values.items()
+        if isinstance(value, dict)
+    }
+    return _replace(recipe, values | sections, "", place)
 
 
 def recipe_from_dict(values: dict[str, Any], where: str) -> Recipe:
     """A recipe from the dictionary that `dataclasses.asdict` made of one."""
-    recipe = _fill(Recipe, values, "", where)
-    check(recipe)
-    return recipe
+    return _build(Recipe, values, "", Place(where))
 
 
-def fields(config: type = Recipe, prefix: str = "") -> list[tuple[str, str, Any, str]]:
+def fields() -> list[tuple[str, str, Any, str]]:
     """(name, type, default, help) of every recipe field, for `gistchat fields` and the documents."""
+    chat = ", ".join(name for name, strategy in STRATEGIES.items() if strategy.in_chat)
     rows = []
-    for item in dataclasses.fields(config):
-        if dataclasses.is_dataclass(item.type):
-            rows += fields(item.type, f"{prefix}{item.name}.")  # type: ignore[arg-type]
-        else:
-            default = item.default if item.default is not dataclasses.MISSING else item.default_factory()  # type: ignore[misc]
-            kind = item.type.__name__ if isinstance(item.type, type) and item.type is not list else str(item.type)
-            if isinstance(item.type, types.GenericAlias):
-                [inner] = typing.get_args(item.type)
-                kind = f"list of {'tables' if dataclasses.is_dataclass(inner) else inner.__name__}"
-                if dataclasses.is_dataclass(inner):
-                    rows += fields(inner, f"{prefix}{item.name}[].")
-            rows.append((f"{prefix}{item.name}", kind, default, item.metadata.get("help", "")))
+    for name, info in _field_infos(Recipe):
+        help_text = info.description.replace("{strategies}", ", ".join(STRATEGIES)).replace("{chat_strategies}", chat)
+        default = info.get_default(call_default_factory=True)
+        rows.append((name, _type_name(info.annotation), default, help_text))
     return rows
 
 
-def check(recipe: Recipe) -> None:
-    """Refuse values that no stage can work with."""
-    for name, allowed in CHOICES.items():
-        _check_choice(name, _get(recipe, name), allowed)
-    for name, (least, most) in RANGES.items():
-        value = _get(recipe, name)
-        if not (math.isfinite(value) and least <= value <= (math.inf if most is None else most)):
-            bounds = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
-            raise UserError(f"{name} must be {bounds}, not {value}")
-    if recipe.data.test_share + recipe.data.validation_share >= 1:
-        raise UserError("data.test_share + data.validation_share must be below 1")
-    _check_train(recipe.train)
-    for name in ("train.budgets", "evaluate.budgets"):
-        _check_budgets(name, _get(recipe, name), recipe.context.budget)
-    _check_mix(recipe.data)
-    _check_format(recipe)
-    _check_summary(recipe.summary)
-    if Path(recipe.name).name != recipe.name:
-        raise UserError(f"name: {recipe.name!r} must be a plain name; --out takes a folder")
-    if recipe.evaluate.baseline not in recipe.evaluate.strategies:
-        raise UserError(f"evaluate.baseline: {recipe.evaluate.baseline!r} is not among evaluate.strategies")
+def _field_infos(config: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, pydantic's FieldInfo) of every field, those of sections and of lists of tables included."""
+    for name, info in config.__pydantic_fields__.items():  # type: ignore[attr-defined]
+        if dataclasses.is_dataclass(info.annotation):
+            yield from _field_infos(info.annotation, f"{prefix}{name}.")
+            continue
+        if table := _table_of(info.annotation):
+            yield from _field_infos(table, f"{prefix}{name}[].")
+        yield f"{prefix}{name}", info
 
 
-def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value == []:
-        raise UserError(f"{name} must name at least one of {', '.join(allowed)}")
-    for item in value if isinstance(value, list) else [value]:
-        if item not in allowed:
-            raise UserError(f"{name}: {item!r} is not one of {', '.join(allowed)}{_nearest(item, allowed)}")
+def _annotations(config: type) -> Iterator[tuple[str, Any]]:
+    return ((name, info.annotation) for name, info in _field_infos(config))
 
 
-def _check_train(config: TrainConfig) -> None:
-    if config.targets == "all" and config.strategies != ["full"]:
-        raise UserError(
-            "train.targets 'all' learns every reply with its full history; set train.strategies = [\"full\"]"
-        )
+def _field_names() -> list[str]:
+    return [name for name, _ in _field_infos(Recipe)]
 
 
-def _check_budgets(name: str, budgets: list[int], most: int) -> None:
-    for budget in budgets:
-        if not 0 <= budget <= most:
-            raise UserError(
-                f"{name}: {budget} is not between 0 and context.budget ({most}), which summaries are made for"
-            )
-    if len(set(budgets)) < len(budgets):
-        raise UserError(f"{name}: a budget is there twice")
+def _table_of(annotation: Any) -> type | None:
+    """The dataclass of a list of tables."""
+    if typing.get_origin(annotation) is list and dataclasses.is_dataclass(typing.get_args(annotation)[0]):
+        return typing.get_args(annotation)[0]
+    return None
 
 
-def _check_format(recipe: Recipe) -> None:
-    """The layout of the paper's parent has no place for a summary; better said before training than after."""
-    if recipe.model.format != "paper-turns":
-        return
-    for name in ("train.strategies", "evaluate.strategies"):
-        if gists := set(_get(recipe, name)) - {"last", "recent", "full"}:
-            raise UserError(f"{name}: model.format 'paper-turns' has no place for the summary of {min(gists)!r}")
+def _plain_type(annotation: Any) -> Any:
+    """str, int, ... of an annotation with checks."""
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
 
 
-def _check_summary(config: SummaryConfig) -> None:
-    if config.method == "endpoint" and not (config.url and config.model):
-        raise UserError("summary.method 'endpoint' needs summary.url and summary.model (--url and --with)")
+def _type_name(annotation: Any) -> str:
+    if typing.get_origin(annotation) is not list:
+        return _plain_type(annotation).__name__
+    [item] = typing.get_args(annotation)
+    return f"list of {'tables' if dataclasses.is_dataclass(item) else _plain_type(item).__name__}"
 
 
-def _check_mix(config: DataConfig) -> None:
-    for part in config.mix:
-        if not (math.isfinite(part.weight) and part.weight > 0):
-            raise UserError(f"data.mix[].weight must be above 0, not {part.weight}")
-        if Path(part.name).name != part.name:
-            raise UserError(f"data.mix[].name: {part.name!r} must be a plain name")
-
-
-def _fill(config: type, values: Any, prefix: str, where: str) -> Any:
+def _build(config: type, values: Any, prefix: str, place: Place) -> Any:
+    """A section, and those in it, from plain values."""
     if not isinstance(values, dict):
-        raise UserError(f"{where}: [{prefix.rstrip('.')}] must be a table")
-    known = {item.name: item.type for item in dataclasses.fields(config)}
-    for name in values:
-        if name not in known:
-            raise UserError(f"{where}: unknown field {prefix}{name}{_nearest(prefix + name)}")
-    filled = {}
+        section = prefix.rstrip(".")
+        raise place.error(section, f"[{section}] must be a table")
+    infos = config.__pydantic_fields__  # type: ignore[attr-defined]
+    arguments = {}
     for name, value in values.items():
-        kind = known[name]
-        if dataclasses.is_dataclass(kind):
-            filled[name] = _fill(kind, value, f"{prefix}{name}.", where)  # type: ignore[arg-type]
-        else:
-            filled[name] = _typed(kind, value, prefix + name, where)
-    return config(**filled)
+        if name not in infos:
+            full = prefix + name
+            raise place.error(full, f"unknown field {full}{_nearest(full, _field_names())}")
+        annotation = infos[name].annotation
+        if dataclasses.is_dataclass(annotation):
+            value = _build(annotation, value, f"{prefix}{name}.", place)
+        elif (table := _table_of(annotation)) and isinstance(value, list):
+            value = [_build(table, item, f"{prefix}{name}[].", place) for item in value]
+        arguments[name] = value
+    with _plain_errors(config, prefix, place):
+        return config(**arguments)
 
 
-def _typed(kind: Any, value: Any, name: str, where: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    origin = typing.get_origin(kind)
-    if origin is list and dataclasses.is_dataclass(inner := typing.get_args(kind)[0]):
-        if not isinstance(value, list):
-            raise UserError(f"{where}: {name} must be a list of tables, [[{name}]]")
-        return [_fill(inner, item, f"{name}[].", where) for item in value]  # type: ignore[arg-type]
-    if origin is list:
-        [inner] = typing.get_args(kind)
-        fits = isinstance(value, list) and all(type(item) is inner for item in value)
-        expected = "a list of strings" if inner is str else "a list of whole numbers"
-    else:
-        fits = isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool))
-        expected = f"of type {kind.__name__}"
-    if not fits:
-        raise UserError(f"{where}: {name} must be {expected}, not {value!r}")
-    return value
+def _replace(config: Any, values: dict[str, Any], prefix: str, place: Place) -> Any:
+    with _plain_errors(type(config), prefix, place):
+        return dataclasses.replace(config, **values)
 
 
-def _override(recipe: Recipe, override: str) -> None:
-    name, equals, text = override.partition("=")
-    name = name.strip()
-    types_by_name = {row[0] for row in fields()}
-    if not equals:
-        raise UserError(f"--set {override}: expected section.field=value")
-    if name not in types_by_name:
-        raise UserError(f"--set: unknown field {name}{_nearest(name)}")
-    *sections, last = name.split(".")
-    owner: Any = recipe
-    for section in sections:
-        owner = getattr(owner, section)
-    kind = {item.name: item.type for item in dataclasses.fields(owner)}[last]
-    setattr(owner, last, _typed(kind, _parse(kind, text.strip()), name, "--set"))
+class _plain_errors:
+    """Turns pydantic's errors into one line for people, with the place of the value."""
+
+    def __init__(self, config: type, prefix: str, place: Place) -> None:
+        self.config, self.prefix, self.place = config, prefix, place
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if not isinstance(error, ValidationError):
+            return
+        detail = error.errors()[0]
+        if detail["type"] == "mismatch":
+            text = detail["ctx"]["text"]
+            raise self.place.error(re.split(r"[: ]", text)[0], text) from None
+        field = detail["loc"][0]
+        name, info = f"{self.prefix}{field}", self.config.__pydantic_fields__[field]  # type: ignore[attr-defined]
+        raise self.place.error(name, _explained(name, info, detail)) from None
 
 
-def _parse(kind: Any, text: str) -> Any:
+def _explained(name: str, info: Any, detail: Any) -> str:
+    """What is wrong with the value of a field, from pydantic's error."""
+    kind, value = detail["type"], detail["input"]
+    if kind == "one_of":
+        allowed = detail["ctx"]["allowed"]
+        return f"{name}: {value!r} is not one of {', '.join(allowed)}{_nearest(value, allowed)}"
+    if kind == "too_short":
+        return f"{name} must name at least one of {', '.join(_allowed(info.annotation))}"
+    if kind in ("greater_than", "greater_than_equal", "less_than_equal", "finite_number"):
+        return f"{name} must be {_bounds(info.metadata)}, not {value}"
+    if _table_of(info.annotation):
+        return f"{name} must be a list of tables, [[{name}]]"
+    annotation = info.annotation
+    if typing.get_origin(annotation) is list:
+        items = TYPE_NAMES[_plain_type(typing.get_args(annotation)[0])]
+        return f"{name} must be a list of {items}, not {'' if kind == 'list_type' else 'with '}{value!r}"
+    return f"{name} must be of type {_plain_type(annotation).__name__}, not {value!r}"
+
+
+def _allowed(annotation: Any) -> Sequence[str]:
+    """The values that the items of a list may have."""
+    [item] = typing.get_args(annotation)
+    [check] = [one.func for one in typing.get_args(item)[1:] if isinstance(one, AfterValidator)]
+    return check.allowed() if isinstance(check, OneOf) else []
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
+    low = next((f"{bound.ge:g}" for bound in metadata if isinstance(bound, Ge)), "")
+    high = next((f"{bound.le:g}" for bound in metadata if isinstance(bound, Le)), "")
+    above = next((f"above {bound.gt:g}" for bound in metadata if isinstance(bound, Gt)), "")
+    return above or (f"between {low} and {high}" if high else f"at least {low}")
+
+
+def _parse(annotation: Any, text: str) -> Any:
     """Text from the command line: JSON where the type is not a string; lists also as a,b,c."""
-    if kind is str:
+    if _plain_type(annotation) is str:
         return text
-    if typing.get_origin(kind) is list and not text.startswith("["):
-        [inner] = typing.get_args(kind)
-        return [item.strip() if inner is str else _parse(inner, item) for item in text.split(",") if item.strip()]
+    if typing.get_origin(annotation) is list and not text.startswith("["):
+        item = _plain_type(typing.get_args(annotation)[0])
+        return [part.strip() if item is str else _parse(item, part) for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
 
 
-def _get(recipe: Recipe, name: str) -> Any:
-    value: Any = recipe
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
+def _line_of(field: str, text: str) -> int | None:
+    """The line of a TOML text at which a field is set; None where it cannot be told."""
+    section, _, key = field.replace("[]", "").rpartition(".")
+    current = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([\w.\-\s]+?)\s*\]+", line):
+            current = header[1]
+            if current == field:
+                return number
+        elif (match := re.match(r"\s*([\w.\-]+)\s*=", line)) and ".".join(filter(None, [current, match[1]])) == (
+            f"{section}.{key}" if section else key
+        ):
+            return number
+    return None
 
 
-def _nearest(name: str, known: tuple[str, ...] | None = None) -> str:
-    names = known or tuple(row[0] for row in fields())
+def _nearest(name: str, names: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, names, 1, 0.5)
-    if not close and known is None:
-        # A right field in the wrong section: compare the last parts.
-        close = [full for full in names if full.split(".")[-1] == name.split(".")[-1]]
+    if not close:  # a right field in the wrong section: compare the last parts
+        close = [full for full in names if "." in full and full.split(".")[-1] == name.split(".")[-1]]
     return f"; did you mean {close[0]}?" if close else ""

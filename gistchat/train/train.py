@@ -18,8 +18,7 @@ from gistchat.models.checkpoint import METADATA, damaged_weights, recover_folder
 from gistchat.models.embeddings import fit_embeddings
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
-from gistchat.recipe.data_section import mix_of
-from gistchat.recipe.schema import Recipe
+from gistchat.recipe.schema import Recipe, mix_of
 from gistchat.train.loop import ReplyTrainer, arguments
 from gistchat.train.rows import TrainingSet, build_lessons, order_lessons
 from gistchat.train.states import Saved, changes, last_state

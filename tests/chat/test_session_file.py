@@ -12,7 +12,7 @@ from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.prepare.prepare import prepare
-from gistchat.recipe.data_section import DataConfig
+from gistchat.recipe.schema import DataConfig
 
 
 def test_a_saved_chat_is_a_dialogue_that_prepare_reads(session, tmp_path):

@@ -10,7 +10,7 @@ from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import SPLITS, LeftOut, Malformed
 from gistchat.errors import UserError
 from gistchat.prepare.prepare import prepare
-from gistchat.recipe.data_section import DataConfig
+from gistchat.recipe.schema import DataConfig
 
 
 def read(corpus, path, text=None):

@@ -121,10 +121,9 @@ def test_reused_tokens_are_those_that_the_chat_engine_does_not_read_again(parts)
 
 
 def test_each_strategy_comes_at_each_budget_and_those_without_one_once():
-    recipe = Recipe()
-    recipe.evaluate.strategies, recipe.evaluate.budgets = ["last", "recent", "summary"], [32, 64]
+    recipe = Recipe().change(evaluate={"strategies": ["last", "recent", "summary"], "budgets": [32, 64]})
     assert [str(one) for one in conditions(recipe)] == ["last", "recent-32", "summary-32", "recent-64", "summary-64"]
-    recipe.evaluate.budgets = []
+    recipe = recipe.change(evaluate={"budgets": []})
     assert [str(one) for one in conditions(recipe)] == ["last", "recent-96", "summary-96"]
 
 
@@ -223,14 +222,13 @@ def test_likelihoods_that_are_no_numbers_stop_and_keep_what_was_computed(parts, 
 
 
 def test_which_replies_are_scored():
-    recipe = Recipe()
-    recipe.evaluate.items, recipe.evaluate.strategies = 1000, ["recent"]
+    recipe = Recipe().change(evaluate={"items": 1000, "strategies": ["recent"]})
     assert len(choose_items(recipe, DIALOGUES)) == 24
-    recipe.evaluate.turns = "last"
+    recipe = recipe.change(evaluate={"turns": "last"})
     assert {item.turn for item in choose_items(recipe, DIALOGUES)} == {15}
-    recipe.evaluate.turns = "all"
+    recipe = recipe.change(evaluate={"turns": "all"})
     assert len(choose_items(recipe, DIALOGUES)) == 24 * 10
-    recipe.evaluate.strategies = ["recent", "gold"]
+    recipe = recipe.change(evaluate={"strategies": ["recent", "gold"]})
     with pytest.raises(UserError, match="'gold' needs dialogues with a summary or personas of their own, and d"):
         choose_items(recipe, DIALOGUES)
 

@@ -1,7 +1,5 @@
 """What is exported loads with plain transformers and answers as the run does."""
 
-import dataclasses
-
 import ctranslate2
 import pytest
 import torch
@@ -20,7 +18,7 @@ from gistchat.prompts.prompt import Prompt
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_plain_transformers_gives_the_same_greedy_reply(tiny_recipe, tmp_path, method):
-    tiny_recipe.train = dataclasses.replace(tiny_recipe.train, method=method, learning_rate=1e-3, steps=3)
+    tiny_recipe = tiny_recipe.change(train={"method": method, "learning_rate": 1e-3, "steps": 3})
     train_tiny(tiny_recipe, tmp_path / "run")
     done = gistchat("export", "run", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -43,7 +43,7 @@ def parts(tiny_base, tmp_path_factory):
     store.add(dialogues)
     builder = ExampleBuilder(prompt_format, ContextConfig(budget=48), store, 512, dialogues)
     targets = sample_targets(dialogues, 8, 0, 4, turns="one")
-    examples = [builder.build(target, strategy) for strategy in STRATEGIES for target in targets]
+    examples = [builder.build(target, strategy) for strategy in default_strategies() for target in targets]
     return model, prompt_format, examples, builder
 
 
@@ -149,7 +149,7 @@ def test_sampling_repeats_with_its_seed_only(parts):
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_checkpoint_loads_with_plain_library_calls(tiny_recipe, tmp_path, method, parts):
-    tiny_recipe.train.method = method
+    tiny_recipe = tiny_recipe.change(train={"method": method})
     train_tiny(tiny_recipe, tmp_path / "run")
     folder = tmp_path / "run" / "checkpoint"
     ours = load_checkpoint(tmp_path / "run")

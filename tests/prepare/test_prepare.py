@@ -11,7 +11,7 @@ from gistchat.errors import UserError
 from gistchat.examples.targets import sample_targets
 from gistchat.prepare.prepare import prepare
 from gistchat.prepare.report import report_lines
-from gistchat.recipe.data_section import DataConfig, MixConfig
+from gistchat.recipe.schema import DataConfig, MixConfig
 
 
 def read_splits(folder: Path):

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from gistchat.cli import app
 from gistchat.dialogue.turns import parse_dialogue
-from gistchat.recipe.load import apply_overrides, load_recipe
+from gistchat.recipe.load import load_recipe, override
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = runpy.run_path(str(REPOSITORY / "tools" / "generate_docs.py"))["PAGES"]
@@ -34,7 +34,7 @@ def test_commands_in_the_documents_exist_with_these_options():
         options = {name for parameter in commands[words[1]].params for name in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, line
         settings = [value for flag, value in itertools.pairwise(words) if flag == "--set"]
-        apply_overrides(load_recipe(REPOSITORY / "gistchat" / "recipes" / "demo.toml"), settings)
+        override(load_recipe(REPOSITORY / "gistchat" / "recipes" / "demo.toml"), settings)
 
 
 def test_the_documented_dialogue_is_one():

@@ -11,8 +11,7 @@ from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.make import make_format
 from gistchat.prompts.token_store import Encoder, TokenStore, report_lines, tokenize
-from gistchat.recipe.data_section import DataConfig
-from gistchat.recipe.schema import ModelConfig
+from gistchat.recipe.schema import DataConfig, ModelConfig
 
 
 def by_tokenizer(tokenizer, texts):

@@ -1,9 +1,20 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from gistchat.errors import UserError
-from gistchat.recipe.load import RANGES, fields, load_recipe
+from gistchat.files import fingerprint
+from gistchat.recipe.load import (
+    _field_infos,
+    fields,
+    find_recipe,
+    load_recipe,
+    override,
+    recipe_from_dict,
+    shipped_recipes,
+)
+from gistchat.recipe.schema import Recipe
 
 RECIPES = Path(__file__).parents[2] / "gistchat" / "recipes"
 
@@ -41,11 +52,11 @@ def test_overrides_have_the_fields_type(tmp_path):
         (
             "[train]\nlerning_rate = 1.0",
             [],
-            r"r\.toml: unknown field train\.lerning_rate; did you mean train\.learning_rate",
+            r"r\.toml:2: unknown field train\.lerning_rate; did you mean train\.learning_rate",
         ),
-        ("[trian]\nsteps = 1", [], r"unknown field trian; did you mean train"),
+        ("[trian]\nsteps = 1", [], r"r\.toml:1: unknown field trian; did you mean train"),
         ("steps = 1", [], r"unknown field steps; did you mean train\.steps"),
-        ("[train]\nsteps = 'many'", [], r"train\.steps must be of type int, not 'many'"),
+        ("[train]\nsteps = 'many'", [], r"r\.toml:2: train\.steps must be of type int, not 'many'"),
         ("[train]\nsteps = true", [], r"train\.steps must be of type int"),
         ("[train]\nstrategies = 'last'", [], r"train\.strategies must be a list of strings"),
         ("train = 5", [], r"\[train\] must be a table"),
@@ -72,4 +83,66 @@ def test_every_field_is_explained():
 
 
 def test_every_number_has_a_range():
-    assert {name for name, kind, _, _ in fields() if kind in ("int", "float")} == {*RANGES, "data.mix[].weight"}
+    for name, info in _field_infos(Recipe):
+        if info.annotation in (int, float):
+            assert any(hasattr(bound, "ge") or hasattr(bound, "gt") for bound in info.metadata), name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[data]\ntest_share = 0.6\n\nvalidation_share = 0.5",
+            r"data\.test_share \+ data\.validation_share must be below",
+        ),
+        ("[[data.mix]]\ncorpus = 'msc'\nweight = 0", r"data\.mix\[\]\.weight must be above 0, not 0"),
+        ("[[data.mix]]\ncorpus = 'msc'\nname = '../x'", r"data\.mix\[\]\.name: '\.\./x' must be a plain name"),
+        ("[data]\nmix = 3", r"r\.toml:2: data\.mix must be a list of tables, \[\[data\.mix\]\]"),
+        ("name = 'a/b'", r"r\.toml:1: name: 'a/b' must be a plain name; --out takes a folder"),
+        (
+            "[evaluate]\nbudgets = [1000]",
+            r"r\.toml:2: evaluate\.budgets: 1000 is not between 0 and context\.budget \(96\)",
+        ),
+        ("[train]\nbudgets = [32, 32]", r"train\.budgets: a budget is there twice"),
+        ("[train]\nbudgets = [32, 'x']", r"train\.budgets must be a list of whole numbers, not with 'x'"),
+        ("[train]\ntargets = 'all'", r"r\.toml:2: train\.targets 'all' learns every reply"),
+        ("[model]\nformat = 'paper-turns'", r"train\.strategies: model\.format 'paper-turns' has no place"),
+        ("[summary]\nmethod = 'endpoint'", r"r\.toml:2: summary\.method 'endpoint' needs summary\.url"),
+        ("[train]\n# steps = 1\nsteps = -1", r"r\.toml:3: train\.steps must be at least 0, not -1"),
+        ("train.steps = -1", r"r\.toml:1: train\.steps must be at least 0, not -1"),
+        ("seed = 5000000000", r"r\.toml:1: seed must be between 0 and 4\.29497e\+09"),
+    ],
+)
+def test_values_that_no_stage_can_work_with_are_named_with_their_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        load_recipe(write(tmp_path, text))
+
+
+def test_an_override_leaves_the_recipe_as_it_was():
+    recipe = Recipe()
+    changed = override(recipe, ["evaluate.strategies=last", "evaluate.baseline=last", "seed=3"])
+    assert (changed.evaluate.strategies, changed.evaluate.baseline, changed.seed) == (["last"], "last", 3)
+    assert recipe == Recipe()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.seed = 1
+
+
+def test_a_recipe_survives_as_plain_values_and_keeps_the_fingerprint_of_earlier_versions():
+    """Prepared data, summaries and runs are current by fingerprints of these values."""
+    recipe = override(Recipe(), ["train.learning_rate=1"])
+    assert recipe_from_dict(dataclasses.asdict(recipe), "x") == recipe
+    assert fingerprint(dataclasses.asdict(Recipe())) == "d7880d3a7799"
+
+
+def test_recipes_are_found_by_path_and_by_bare_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("demo") == RECIPES / "demo.toml"
+    write(tmp_path, "").rename(tmp_path / "demo.toml")
+    assert find_recipe("demo.toml") == Path("demo.toml")
+    assert find_recipe("demo") == RECIPES / "demo.toml"
+    with pytest.raises(UserError, match="no such file; a recipe of this name ships with gistchat: gistchat run own"):
+        find_recipe("recipes/own.toml")
+    with pytest.raises(UserError, match=r"dmeo: no such recipe; .*demo"):
+        find_recipe("dmeo")
+    assert set(shipped_recipes()) == {path.stem for path in RECIPES.glob("*.toml")}
+    assert all(shipped_recipes().values())
