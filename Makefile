@@ -8,7 +8,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 install: .venv/demo-installed  ## the package with everything that the demo needs
 
 demo: .venv/demo-installed  ## train, evaluate and report on real conversations
-	$(BIN)/gistchat run recipes/demo.toml
+	$(BIN)/gistchat run demo
 
 test: .venv/dev-installed  ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest

@@ -108,7 +108,7 @@ PAIR = Pair(
     "evaluate_items",
     "items/s",
     f"likelihood of 24 chitchat replies with {len(STRATEGIES)} strategies, GPT-2 of four layers (that of "
-    "recipes/findings.toml) in 32-bit floats; baseline: one item at a time, logits at every position.",
+    "the recipe findings) in 32-bit floats; baseline: one item at a time, logits at every position.",
     partial(Setting, SCRATCH, 24),
     plain_likelihood,
     our_likelihood,

@@ -32,7 +32,7 @@ HEAD = """\
 On chitchat, {replies} different held-out replies of {dialogues} dialogues, at {budgets} tokens of context; written by
 `docs/findings.py` from the files of one experiment.
 
-    gistchat run recipes/findings.toml
+    gistchat run findings
     .venv/bin/python docs/findings.py runs/findings --hours {hours}
 
 took {hours} hours on two processor cores; stopped, the first command goes on where it was. The models: {models}.
@@ -106,7 +106,7 @@ def _plots(found: dict[str, Any], name: str) -> list[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", type=Path, help="the folder of a run of recipes/findings.toml")
+    parser.add_argument("experiment", type=Path, help="the folder of a run of the recipe findings")
     parser.add_argument("--hours", type=float, required=True, help="how long it took")
     arguments = parser.parse_args()
     write(arguments.experiment, arguments.hours)

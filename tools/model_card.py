@@ -28,10 +28,10 @@ Written by `docs/model_card.py` from the files of one run. `gistchat chat` witho
 - **Data**: the train split of the [chitchat dataset](https://pypi.org/project/chitchat-dataset/) (MIT licence;
   students' text chats), {lessons:,} replies. Whoever wrote a held-out reply is nowhere in it. E-mail addresses, phone
   numbers and web addresses were replaced.
-- **Training**: [recipes/adapter.toml](../recipes/adapter.toml): {steps} steps of {batch} replies, in {hours} hours on
+- **Training**: [adapter.toml](../gistchat/recipes/adapter.toml): {steps} steps of {batch} replies, in {hours} hours on
   two processor cores; contexts of {budget} tokens, by the strategies {strategies} in turn. The step with the lowest
   validation loss ({loss:.3f} nats per token, step {best}) is kept.
-- **Make it again**: `gistchat run recipes/adapter.toml`, then
+- **Make it again**: `gistchat run adapter`, then
   `.venv/bin/python docs/model_card.py runs/adapter --hours 1.5`.
 
 ## How good it is
@@ -146,7 +146,7 @@ def shared_words(reply: str, gold: str) -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the folder of a run of recipes/adapter.toml, evaluated")
+    parser.add_argument("run", type=Path, help="the folder of a run of the recipe adapter, evaluated")
     parser.add_argument("--hours", type=float, required=True, help="how long its training took")
     arguments = parser.parse_args()
     pack(arguments.run / "checkpoint")

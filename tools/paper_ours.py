@@ -1,4 +1,4 @@
-"""Print what runs of recipes/paper.toml measured, for the table in docs/paper.md.
+"""Print what runs of the recipe paper measured, for the table in docs/paper.md.
 
 .venv/bin/python docs/paper_ours.py runs/paper
 """

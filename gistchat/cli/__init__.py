@@ -13,7 +13,7 @@ from gistchat.cli.chat import chat, reply
 from gistchat.cli.checkpoints import export, import_ckpt
 from gistchat.cli.data import corpora, prepare, summarize
 from gistchat.cli.evaluate import compare, evaluate, judge
-from gistchat.cli.info import env, fields
+from gistchat.cli.info import env, fields, recipes
 from gistchat.cli.run import run, train
 from gistchat.errors import UserError
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Train, evaluate and run dialogue models that answer from the gist of a conversation.\n\n"
-    "Start with: gistchat run recipes/demo.toml",
+    "Start with: gistchat run demo",
 )
 
 # The order of --help.
@@ -43,6 +43,7 @@ COMMANDS = (
     export,
     import_ckpt,
     corpora,
+    recipes,
     fields,
     env,
 )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gistchat.cli.options import ChatFolder, Engine, ReplyTokens, Set, Temperature, TopP, settings
+from gistchat.cli.options import CHAT_STRATEGIES, ChatFolder, Engine, ReplyTokens, Set, Temperature, TopP, settings
 
 
 def chat(
@@ -13,7 +13,7 @@ def chat(
     load: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on with a conversation from /save.")] = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="last | recent | full | summary | hybrid | rolling. Default: the recipe's (rolling)."),
+        typer.Option(help=f"{CHAT_STRATEGIES}. Default: the recipe's (rolling)."),
     ] = None,
     method: Annotated[
         str | None,

@@ -120,13 +120,9 @@ def summarize(
     names = method.split(",") if method else []
     if len(names) > 1 and not score:
         raise UserError("several methods go with --score; without it, summarise with one after another")
-    settings = [
-        f"summary.recency={recency}",
-        f"summary.model={with_}",
-        f"summary.url={url}",
-        f"summary.prompt={prompt}",
-    ]
-    recipe = override(Recipe(), [*settings, f"model.name={model}", f"context.budget={tokens}"], "summarize")
+    settings = [f"summary.recency={recency}", f"model.name={model}", f"context.budget={tokens}"]
+    settings += [f"summary.model={with_}", f"summary.url={url}", f"summary.prompt={prompt}"]
+    recipe = override(Recipe(), settings, "summarize")
     recipes = {name: override(recipe, [f"summary.method={name}"], "--method") for name in names}
     recipe = next(iter(recipes.values()), recipe)
     dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]

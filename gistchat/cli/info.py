@@ -1,7 +1,23 @@
-"""Commands that describe this installation: fields, env."""
+"""Commands that describe this installation: recipes, fields, env."""
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def recipes(
+    show: Annotated[str, typer.Option(metavar="NAME", help="Print this one instead, to copy into a file.")] = "",
+) -> None:
+    """List the recipes that ship with gistchat; gistchat run NAME runs one."""
+    from gistchat.recipe.load import find_recipe, shipped_recipes
+
+    if show:
+        print(find_recipe(show).read_text(encoding="utf-8"), end="")
+        return
+    for name, purpose in shipped_recipes().items():
+        print(f"{name:10} {purpose}")
 
 
 def fields() -> None:

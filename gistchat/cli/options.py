@@ -5,7 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="The recipe (fields: gistchat fields).")]
+from gistchat.context.strategies import STRATEGIES
+
+CHAT_STRATEGIES = " | ".join(name for name, strategy in STRATEGIES.items() if strategy.in_chat)
+
+RecipeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="One that ships with gistchat, such as demo (see gistchat recipes), or a file ./MINE.toml.",
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -62,7 +72,7 @@ def settings(chosen: dict[str, Any], overrides: list[str] | None) -> list[str]:
 
 
 def load(
-    path: Path,
+    name: str,
     from_: str | None,
     corpus: str | None,
     model: str | None,
@@ -75,7 +85,7 @@ def load(
     targets: str | None = None,
 ) -> tuple[Any, Path]:
     """A recipe as the options change it, and its run's folder."""
-    from gistchat.recipe.load import load_recipe
+    from gistchat.recipe.load import find_recipe, load_recipe
 
     if from_ and not corpus and Path(from_).is_file():
         from gistchat.corpora.sources import kind_of_file
@@ -85,7 +95,7 @@ def load(
     if targets:
         chosen |= {"train.targets": targets, "train.strategies": "full" if targets == "all" else None}
     chosen |= {"model.name": model, "model.init": init, "model.size": size, "seed": seed}
-    recipe = load_recipe(path, settings(chosen, overrides), offline)
+    recipe = load_recipe(find_recipe(name), settings(chosen, overrides), offline)
     # Another model gets a folder of its own, so that it does not replace the recipe's run.
     parts = [recipe.name, *(Path(value).name for value in (model, init, size) if value)]
     return recipe, out or Path("runs") / "-".join(parts)

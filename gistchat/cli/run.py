@@ -1,4 +1,4 @@
-"""Commands that make and measure a model: run, train, evaluate, compare, judge."""
+"""Commands that make a model: run, train."""
 
 import os
 from typing import Annotated
@@ -12,7 +12,7 @@ from gistchat.cli.options import (
     Init,
     Model,
     Out,
-    RecipePath,
+    RecipeName,
     Seed,
     Set,
     Size,
@@ -23,7 +23,7 @@ from gistchat.errors import UserError
 
 
 def run(
-    recipe: RecipePath,
+    recipe: RecipeName,
     from_: From = None,
     corpus: Corpus = None,
     model: Model = None,
@@ -61,7 +61,7 @@ def run(
 
 
 def train(
-    recipe: RecipePath,
+    recipe: RecipeName,
     from_: From = None,
     corpus: Corpus = None,
     model: Model = None,

@@ -140,8 +140,8 @@ class ModelConfig:
     )
     format: _choice("auto", "speaker-tokens", "chat-template", "paper", "paper-turns") = Field(
         default="auto",
-        description="prompt format: auto | speaker-tokens | chat-template | paper | paper-turns (GPT-2 only); auto: the "
-        "model's template where it marks roles, else speaker-tokens",
+        description="prompt format: auto | speaker-tokens | chat-template | paper | paper-turns (GPT-2 only); auto: "
+        "the model's template where it marks roles, else speaker-tokens",
     )
 
 
@@ -180,8 +180,8 @@ class SummaryConfig:
     )
     model: str = Field(
         default="",
-        description="the model that writes: hub id or folder (seq2seq: philschmid/bart-large-cnn-samsum, llm: smollm2), "
-        "or its name at the endpoint",
+        description="the model that writes: hub id or folder (seq2seq: philschmid/bart-large-cnn-samsum, llm: "
+        "smollm2), or its name at the endpoint",
     )
     url: str = Field(
         default="", description="address of an OpenAI-compatible endpoint, such as http://localhost:8000/v1"

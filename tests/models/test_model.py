@@ -26,7 +26,7 @@ from gistchat.models.embeddings import fit_embeddings
 from gistchat.models.likelihood import IGNORED, collate, length_batches, score_replies
 from gistchat.models.resolve import resolve_base
 from gistchat.prompts.make import make_format
-from gistchat.recipe.schema import STRATEGIES, ContextConfig, ModelConfig, SummaryConfig
+from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, default_strategies
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_context_gives_way_to_the_limit_but_last_turn_and_reply_never(parts):
     target = examples[0].target
     bare = len(builder.build(target, "last"))
     tight = ExampleBuilder(prompt_format, builder.config, builder.store, bare + 20, builder.donors)
-    for strategy in STRATEGIES:
+    for strategy in default_strategies():
         example = tight.build(target, strategy)
         assert len(example) <= bare + 20
         assert example.context.last.text == target.dialogue.turns[target.turn - 1].text
