@@ -11,7 +11,7 @@ from figures import Measurement, Pair
 from transformers import AutoModelForCausalLM
 
 from gistchat.dialogue.jsonl import load_dialogues
-from gistchat.evaluate import metrics
+from gistchat.evaluate import bootstrap, metrics
 from gistchat.evaluate.items import Condition, build_items
 from gistchat.evaluate.predict import Subject, predict
 from gistchat.evaluate.ranking import draw_others, rank_gold
@@ -98,9 +98,9 @@ def bootstrap_seconds() -> float:
     tokens = rng.integers(2, 40, REPLIES).tolist()
     one, other = (metrics.perplexity((rng.normal(3, 1, REPLIES) * tokens).tolist(), tokens) for _ in range(2))
     start = time.perf_counter()
-    weights = metrics.resample_weights(REPLIES, RESAMPLES, 0)
-    mine, theirs = (metrics.Sampled.of(metric, REPLIES, weights) for metric in (one, other))
-    mine.interval(), metrics.compared(mine, theirs)
+    weights = bootstrap.resample_weights(REPLIES, RESAMPLES, 0)
+    mine, theirs = (bootstrap.Sampled.of(metric, REPLIES, weights) for metric in (one, other))
+    mine.interval(), bootstrap.compared(mine, theirs)
     return time.perf_counter() - start
 
 

@@ -323,10 +323,10 @@ def open_run(folder: Path, overrides: Sequence[str]) -> Workspace:
         UserError: an override of what the checkpoint was made with, or data that are no longer those it was made
             with: their split may hold training dialogues.
     """
-    for override in overrides:
-        if override.split(".")[0] not in SETTINGS_OF_EVALUATION:
+    for setting in overrides:
+        if setting.split(".")[0] not in SETTINGS_OF_EVALUATION:
             raise UserError(
-                f"--set {override}: evaluate takes settings of {', '.join(SETTINGS_OF_EVALUATION)}; "
+                f"--set {setting}: evaluate takes settings of {', '.join(SETTINGS_OF_EVALUATION)}; "
                 "for another model or other data, run a recipe"
             )
     checkpoint = find_checkpoint(folder)

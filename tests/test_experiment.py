@@ -1,5 +1,6 @@
 """Several runs in one recipe and their comparison; runs set side by side; what --offline leaves out."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -116,7 +117,9 @@ def test_the_papers_experiment_as_it_ships_with_and_without_the_hub(tmp_path):
 
 def test_variants_need_names_of_their_own(recipe_file, tmp_path):
     recipe = load_recipe(recipe_file)
-    recipe.experiment.variants[1].name = "The mix"
+    first, second, *rest = recipe.experiment.variants
+    variants = [first, dataclasses.replace(second, name="The mix"), *rest]
+    recipe = recipe.change(experiment={"variants": variants})
     with pytest.raises(UserError, match="each needs a name of its own"):
         members(recipe, tmp_path)
 

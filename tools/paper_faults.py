@@ -18,7 +18,7 @@ from transformers import get_polynomial_decay_schedule_with_warmup
 from gistchat.corpora import dailydialog
 from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Dialogue, Turn
-from gistchat.evaluate import metrics
+from gistchat.evaluate import bootstrap, metrics
 from gistchat.evaluate.analysis import Row
 from gistchat.evaluate.bootstrap import Sampled
 from gistchat.files import read_json, read_json_lines
@@ -101,7 +101,7 @@ def nats(checkpoint: Checkpoint, row: Row, reply_type: int | None = None) -> flo
 
 def reply_types(checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
     """The paper's code trains replies under one speaker's type and decodes them under the other's."""
-    weights = metrics.resample_weights(len(rows), RESAMPLES, 0)
+    weights = bootstrap.resample_weights(len(rows), RESAMPLES, 0)
     tokens = [row["gold_tokens"] for row in rows]
     found = []
     for reply_type in (None, checkpoint.format.sp2):
@@ -109,7 +109,7 @@ def reply_types(checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
         if reply_type is None:  # the prompts, encoded again from their texts, are those that were scored
             assert np.allclose(likelihoods, [row["nats"] for row in rows], rtol=1e-3)
         found.append(Sampled.of(metrics.perplexity(likelihoods, tokens), len(rows), weights))
-    ratio: dict[str, Any] = metrics.compared(found[1], found[0])
+    ratio: dict[str, Any] = bootstrap.compared(found[1], found[0])
     print(
         f"the other speaker's type for the reply: perplexity {found[1].value:.1f} instead of {found[0].value:.1f}, "
         f"{100 * ratio['ratio'] - 100:+.0f} % [{100 * ratio['ratio_low'] - 100:+.0f}, "

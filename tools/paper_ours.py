@@ -6,7 +6,7 @@
 import argparse
 from pathlib import Path
 
-from gistchat.evaluate import metrics
+from gistchat.evaluate import bootstrap, metrics
 from gistchat.evaluate.analysis import reply_metrics
 from gistchat.evaluate.bootstrap import Metric, Sampled
 from gistchat.files import read_json_lines
@@ -38,7 +38,7 @@ def columns(rows: list) -> tuple[list[float], list[int]]:
 
 def cell(metric: Metric, items: int) -> str:
     """One reply of each dialogue, so that replies are resampled."""
-    return figure(vars(Sampled.of(metric, items, metrics.resample_weights(items, RESAMPLES, 0)).interval()))
+    return figure(vars(Sampled.of(metric, items, bootstrap.resample_weights(items, RESAMPLES, 0)).interval()))
 
 
 if __name__ == "__main__":

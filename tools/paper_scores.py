@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gistchat.evaluate import metrics
+from gistchat.evaluate import bootstrap
 from gistchat.evaluate.analysis import reply_metrics
 from gistchat.evaluate.bootstrap import Sampled
 from gistchat.files import read_json
@@ -38,21 +38,21 @@ def main(folder: Path) -> None:
     for name, title in SYSTEMS.items():
         print(f"| {title} | {' | '.join(shown(found[name, metric].interval()) for metric in SHOWN)} |")
     for name in list(SYSTEMS)[:-1]:
-        differences = [metrics.compared(found[name, metric], found["multiturn", metric]) for metric in SHOWN]
+        differences = [bootstrap.compared(found[name, metric], found["multiturn", metric]) for metric in SHOWN]
         cells = [f"{one['value']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]" for one in differences]
         print(f"| {SYSTEMS[name]} minus multi-turn | {' | '.join(cells)} |")
     everything = sampled(files, golds, range(len(own)))
     print(f"\nOn all {len(own)}, paired differences that exclude zero:")
     for one, other in itertools.combinations(SYSTEMS, 2):
         for metric in SHOWN:
-            difference = metrics.compared(everything[one, metric], everything[other, metric])
+            difference = bootstrap.compared(everything[one, metric], everything[other, metric])
             if not difference["low"] <= 0 <= difference["high"]:
                 print(f"{SHOWN[metric]}: {SYSTEMS[one]} minus {SYSTEMS[other]} {difference['value']:+.1f}")
 
 
 def sampled(files: dict[str, Any], golds: list[str], chosen: Sequence[int]) -> dict[tuple[str, str], Sampled]:
     """Each system's metrics over some of the replies."""
-    weights = metrics.resample_weights(len(chosen), RESAMPLES, 0)
+    weights = bootstrap.resample_weights(len(chosen), RESAMPLES, 0)
     return {
         (name, metric.name): Sampled.of(metric, len(chosen), weights)
         for name in SYSTEMS
@@ -61,7 +61,7 @@ def sampled(files: dict[str, Any], golds: list[str], chosen: Sequence[int]) -> d
     }
 
 
-def shown(interval: metrics.Interval) -> str:
+def shown(interval: bootstrap.Interval) -> str:
     return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gistchat.evaluate import metrics
+from gistchat.evaluate import bootstrap, metrics
 from gistchat.evaluate.bootstrap import Metric, Sampled
 
 Row = dict[str, Any]
@@ -48,7 +48,7 @@ class Resampler:
         dialogues = tuple(row["dialogue"] for row in rows)
         if dialogues not in self._known:
             numbers = {name: i for i, name in enumerate(dict.fromkeys(dialogues))}
-            drawn = metrics.resample_weights(len(numbers), self.resamples, self.seed)
+            drawn = bootstrap.resample_weights(len(numbers), self.resamples, self.seed)
             self._known[dialogues] = drawn[:, [numbers[name] for name in dialogues]]
         return self._known[dialogues]
 
@@ -72,13 +72,13 @@ def by_system(rows: Sequence[Row]) -> dict[System, list[Row]]:
 def likelihood_metrics(rows: Sequence[Row]) -> list[Metric]:
     """Of the gold replies."""
     nats = [row["nats"] for row in rows]
-    reused = metrics.ratio_of_sums(
+    reused = bootstrap.ratio_of_sums(
         [100.0 * row.get("reused_tokens", 0) for row in rows], _column(rows, "prompt_tokens")
     )
     return [
         metrics.perplexity(nats, _column(rows, "gold_tokens")),
         metrics.bits_per_byte(nats, [row.get("gold_bytes") or len(row["gold"].encode()) for row in rows]),
-        Metric("prompt_tokens", "tokens", "lower", metrics.mean(_column(rows, "prompt_tokens"))),
+        Metric("prompt_tokens", "tokens", "lower", bootstrap.mean(_column(rows, "prompt_tokens"))),
         Metric("reused", "% of prompt", "higher", reused),
     ]
 
@@ -87,8 +87,8 @@ def ranking_metrics(rows: Sequence[Row]) -> list[Metric]:
     """Of the gold reply's place among the candidates."""
     ranks = _column(rows, "rank")
     return [
-        Metric("hits1", "%", "higher", metrics.mean([100.0 * (rank == 1) for rank in ranks])),
-        Metric("mrr", "%", "higher", metrics.mean([100.0 / rank for rank in ranks])),
+        Metric("hits1", "%", "higher", bootstrap.mean([100.0 * (rank == 1) for rank in ranks])),
+        Metric("mrr", "%", "higher", bootstrap.mean([100.0 / rank for rank in ranks])),
     ]
 
 
@@ -102,19 +102,19 @@ def reply_metrics(replies: Sequence[str], golds: Sequence[str]) -> list[Metric]:
         metrics.distinct(replies, 1),
         metrics.distinct(replies, 2),
         metrics.self_repetition(replies),
-        Metric("words", "words", "", metrics.mean([len(reply.split()) for reply in replies])),
-        Metric("empty", "%", "lower", metrics.mean([100.0 * (not reply.strip()) for reply in replies])),
+        Metric("words", "words", "", bootstrap.mean([len(reply.split()) for reply in replies])),
+        Metric("empty", "%", "lower", bootstrap.mean([100.0 * (not reply.strip()) for reply in replies])),
     ]
 
 
 def cost_metrics(rows: Sequence[Row]) -> list[Metric]:
     """Of making the replies."""
     found = [
-        Metric("reply_tokens", "tokens", "", metrics.mean(_column(rows, "reply_tokens"))),
-        Metric("seconds", "s per reply", "lower", metrics.mean(_column(rows, "seconds"))),
+        Metric("reply_tokens", "tokens", "", bootstrap.mean(_column(rows, "reply_tokens"))),
+        Metric("seconds", "s per reply", "lower", bootstrap.mean(_column(rows, "seconds"))),
     ]
     if all(row.get("prefill_seconds") is not None for row in rows):
-        found.append(Metric("prefill", "s per reply", "lower", metrics.mean(_column(rows, "prefill_seconds"))))
+        found.append(Metric("prefill", "s per reply", "lower", bootstrap.mean(_column(rows, "prefill_seconds"))))
     return found
 
 
@@ -138,7 +138,7 @@ def measure(rows: Sequence[Row]) -> Measured:
         if answered[0].get("seconds") is not None:
             found |= {metric.name: (metric, answered) for metric in cost_metrics(answered)}
         if all(row.get("bertscore") is not None for row in answered):
-            mean = metrics.mean(_column(answered, "bertscore"))
+            mean = bootstrap.mean(_column(answered, "bertscore"))
             found["bertscore"] = Metric("bertscore", "%", "higher", mean), answered
     return found
 
@@ -175,7 +175,7 @@ class Comparer:
         metric, rows = self.measured[system][name]
         found = self._sample(metric, rows).interval()
         if name in SHARES:
-            found = metrics.exact_where_alike(found, _dialogues(rows))
+            found = bootstrap.exact_where_alike(found, _dialogues(rows))
         return {**vars(found), "items": len(rows), "unit": metric.unit, "better": metric.better}
 
     def _sample(self, metric: Metric, rows: Sequence[Row]) -> Sampled:
@@ -189,7 +189,7 @@ class Comparer:
         if name not in self.measured[one] or name not in self.measured[other]:
             return None
         first, second = self._on_shared(one, other, name)
-        return first and metrics.compared(self._sample(*first), self._sample(*second))
+        return first and bootstrap.compared(self._sample(*first), self._sample(*second))
 
     def _on_shared(self, one: System, other: System, name: str) -> tuple[Any, Any]:
         """The metric of both with its rows; measured again where one of them has it of fewer replies."""
@@ -229,7 +229,7 @@ def analyse(
         results.append({**system._asdict(), "name": system.name(budgets), "metrics": values})
     return {
         "baseline": baseline,
-        "confidence": metrics.CONFIDENCE,
+        "confidence": bootstrap.CONFIDENCE,
         "resamples": resamples,
         "replies": len({row["id"] for row in rows}),
         "dialogues": len({row["dialogue"] for row in rows}),
@@ -255,7 +255,7 @@ def _too_few_resamples(comparisons: Sequence[Row], resamples: int) -> list[str]:
     """The least p-value that so many resamples can give must be able to pass the correction."""
     families = [row["family"] for row in comparisons]
     largest = max(map(families.count, families), default=0)
-    if 2 * largest / (resamples + 1) < 1 - metrics.CONFIDENCE:
+    if 2 * largest / (resamples + 1) < 1 - bootstrap.CONFIDENCE:
         return []
     return [
         f"{resamples:,} resamples can show no difference among {largest} comparisons; raise evaluate.resamples to "
@@ -306,7 +306,7 @@ def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapp
         metric = "bits_per_byte" if family == "variant" else MAIN
         differences = [(one, other, comparer.difference(one, other, metric)) for one, other in pairs]
         differences = [pair for pair in differences if pair[2]]
-        corrected = metrics.holm([difference["p"] for _, _, difference in differences])
+        corrected = bootstrap.holm([difference["p"] for _, _, difference in differences])
         for (one, other, difference), p in zip(differences, corrected, strict=True):
             found.append(
                 {
@@ -317,7 +317,7 @@ def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapp
                     "minus": other.name(budgets),
                     **difference,
                     "p_holm": p,
-                    "significant": p < 1 - metrics.CONFIDENCE,
+                    "significant": p < 1 - bootstrap.CONFIDENCE,
                 }
             )
     return found
@@ -344,7 +344,7 @@ def _by_depth(comparer: Comparer) -> list[Row]:
             ]
             if len({row["dialogue"] for row in some}) > 1:
                 metric = metrics.perplexity(_column(some, "nats"), _column(some, "gold_tokens"))
-                interval = metrics.interval(metric, len(some), comparer.draws.weights(some))
+                interval = bootstrap.interval(metric, len(some), comparer.draws.weights(some))
                 found.append({**system._asdict(), "from": first, "to": end, "items": len(some), **vars(interval)})
     return found
 
@@ -356,9 +356,9 @@ def analyse_probe(rows: Sequence[Row], resamples: int, seed: int) -> list[Row]:
     for system, own in by_system(rows).items():
         entry: Row = {**system._asdict(), "items": len(own)}
         for name in ("right", "shown"):
-            metric = Metric(name, "%", "higher", metrics.mean([100.0 * row[name] for row in own]))
-            found_now = metrics.interval(metric, len(own), draws.weights(own))
-            entry[name] = vars(metrics.exact_where_alike(found_now, _dialogues(own)))
+            metric = Metric(name, "%", "higher", bootstrap.mean([100.0 * row[name] for row in own]))
+            found_now = bootstrap.interval(metric, len(own), draws.weights(own))
+            entry[name] = vars(bootstrap.exact_where_alike(found_now, _dialogues(own)))
         by_distance: dict[int, list[Row]] = defaultdict(list)
         for row in own:
             by_distance[row["distance"]].append(row)

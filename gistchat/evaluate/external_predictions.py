@@ -10,7 +10,7 @@ import orjson
 from gistchat.dialogue.lines import json_lines, require_text
 from gistchat.dialogue.turns import Malformed
 from gistchat.errors import UserError
-from gistchat.evaluate import metrics
+from gistchat.evaluate import bootstrap, metrics
 from gistchat.evaluate.analysis import reply_metrics
 from gistchat.evaluate.bootstrap import Metric, Sampled
 from gistchat.progress import say
@@ -142,7 +142,7 @@ def score_predictions(
     last = [prediction.last or reference.last for prediction, reference in pairs]
     if all(last):
         systems["echo"] = last
-    weights = metrics.resample_weights(len(pairs), resamples, seed)
+    weights = bootstrap.resample_weights(len(pairs), resamples, seed)
     found = {
         name: [(metric, Sampled.of(metric, len(pairs), weights)) for metric in measures(replies, golds, old)]
         for name, replies in systems.items()
@@ -160,7 +160,7 @@ def _values(of: Measured, predictions: Measured) -> dict[str, Any]:
     for (metric, sampled), (_, other) in zip(of, predictions, strict=True):
         values[metric.name] = {**vars(sampled.interval()), "unit": metric.unit, "better": metric.better}
         if sampled is not other:
-            values[metric.name]["minus predictions"] = metrics.compared(sampled, other)
+            values[metric.name]["minus predictions"] = bootstrap.compared(sampled, other)
     return values
 
 
@@ -169,7 +169,7 @@ def _warnings(found: dict[str, Measured]) -> list[str]:
     lines = []
     for name in CONTROLS:
         for (metric, sampled), (_, own) in zip(found.get(name, []), found["predictions"], strict=False):
-            difference = metrics.compared(own, sampled)
+            difference = bootstrap.compared(own, sampled)
             if metric.name in metrics.AGAINST_GOLD and difference["low"] <= 0:
                 below = "below" if difference["high"] < 0 else "not shown to be above"
                 lines.append(

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from gistchat.evaluate import metrics
+from gistchat.evaluate import bootstrap, metrics
 from gistchat.evaluate.analysis import Comparer, System, analyse, analyse_probe, control_rows
 
 WORDS = ["river", "garden", "violin", "bicycle", "teacher", "mountain", "kitchen", "library", "engine", "winter"]
@@ -210,8 +210,8 @@ def test_planted_facts_are_counted_by_distance():
 
 
 def test_holm_is_as_in_the_textbook():
-    assert metrics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert metrics.holm([]) == []
+    assert bootstrap.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert bootstrap.holm([]) == []
 
 
 def test_families_keep_their_level_where_nothing_differs():
@@ -220,9 +220,9 @@ def test_families_keep_their_level_where_nothing_differs():
     for trial in range(200):
         rng = np.random.default_rng(trial)
         base = rng.normal(3, 1, 60)
-        weights = metrics.resample_weights(60, 500, trial)
-        made = [metrics.Metric("m", "", "lower", metrics.mean(base + rng.normal(0, 0.3, 60))) for _ in range(6)]
-        first, *rest = (metrics.Sampled.of(metric, 60, weights) for metric in made)
-        p_values = [metrics.compared(one, first)["p"] for one in rest]
-        wrong += min(metrics.holm(p_values)) < 0.05
+        weights = bootstrap.resample_weights(60, 500, trial)
+        made = [bootstrap.Metric("m", "", "lower", bootstrap.mean(base + rng.normal(0, 0.3, 60))) for _ in range(6)]
+        first, *rest = (bootstrap.Sampled.of(metric, 60, weights) for metric in made)
+        p_values = [bootstrap.compared(one, first)["p"] for one in rest]
+        wrong += min(bootstrap.holm(p_values)) < 0.05
     assert wrong / 200 < 0.1

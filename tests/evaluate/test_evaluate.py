@@ -175,7 +175,7 @@ def test_items_that_are_added_are_computed_alone(parts, tmp_path, scored, monkey
     answered = []
     real = evaluate.generate_replies
     monkeypatch.setattr(evaluate, "generate_replies", lambda *words: answered.append(len(words[1])) or real(*words))
-    config.reply_items = 3  # the third of each lacks a reply
+    config = dataclasses.replace(config, reply_items=3)  # the third of each lacks a reply
     rows = predict(tuned, prompt_format, build_items(TARGETS[:6], wanted, other), config, tmp_path)
     assert answered == [1, 1]
     assert [row["reply"] is not None for row in rows] == [True, True, True, False, False, False] * 2

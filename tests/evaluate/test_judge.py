@@ -258,7 +258,7 @@ def test_systems_that_cannot_be_compared(ask, server, tmp_path):
         judge(rows, LAST, LAST, ChatClient(server.url, "m"), tmp_path)
     with pytest.raises(UserError, match="at least 1"):
         ask(make_rows(2), items=0)
-    with pytest.raises(UserError, match="no address"):
+    with pytest.raises(UserError, match="no server address"):
         ChatClient("localhost:9", "m")
 
 

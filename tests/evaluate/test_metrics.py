@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from gistchat.evaluate import metrics
+from gistchat.evaluate import bootstrap, metrics
 
 GOLD = [
     "I went to the river with my dog yesterday.",
@@ -52,8 +52,8 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     covered = 0
     for trial in range(200):
         sample = [rng.gauss(5, 2) for _ in range(40)]
-        metric = metrics.Metric("m", "", "higher", metrics.mean(sample))
-        found = metrics.interval(metric, 40, metrics.resample_weights(40, 400, trial))
+        metric = bootstrap.Metric("m", "", "higher", bootstrap.mean(sample))
+        found = bootstrap.interval(metric, 40, bootstrap.resample_weights(40, 400, trial))
         covered += found.low <= 5 <= found.high
     assert 0.88 <= covered / 200 <= 0.99
 
@@ -61,10 +61,10 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 def test_paired_difference_is_sharper_than_two_intervals():
     rng = random.Random(0)
     base = [rng.gauss(5, 2) for _ in range(50)]
-    one = metrics.Metric("m", "", "higher", metrics.mean([x + 0.2 + rng.gauss(0, 0.1) for x in base]))
-    other = metrics.Metric("m", "", "higher", metrics.mean(base))
-    weights = metrics.resample_weights(50, 1000, 0)
-    first, second = metrics.Sampled.of(one, 50, weights), metrics.Sampled.of(other, 50, weights)
-    difference = metrics.compared(first, second)
+    one = bootstrap.Metric("m", "", "higher", bootstrap.mean([x + 0.2 + rng.gauss(0, 0.1) for x in base]))
+    other = bootstrap.Metric("m", "", "higher", bootstrap.mean(base))
+    weights = bootstrap.resample_weights(50, 1000, 0)
+    first, second = bootstrap.Sampled.of(one, 50, weights), bootstrap.Sampled.of(other, 50, weights)
+    difference = bootstrap.compared(first, second)
     assert 0.1 < difference["low"] < difference["value"] < difference["high"] < 0.3
     assert first.interval().low < second.interval().high

@@ -295,7 +295,7 @@ def test_an_endpoint_that_is_slow_or_down(endpoint, monkeypatch):
         EndpointWriter(endpoint, "m", 40, "").write([Request("", "a: b")])
     with pytest.raises(UserError, match="cannot be reached"):
         EndpointWriter("http://127.0.0.1:9/v1", "m", 40, "").write([Request("", "a: b")])
-    with pytest.raises(UserError, match="no address"):
+    with pytest.raises(UserError, match="no server address"):
         EndpointWriter("localhost:9", "m", 40, "")
 
 
