@@ -36,7 +36,7 @@ from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.make import make_format
 from gistchat.prompts.token_store import TokenStore, tokenize
 from gistchat.prompts.token_store import report_lines as tokens_lines
-from gistchat.recipe.load import recipe_from_dict
+from gistchat.recipe.load import override, recipe_from_dict
 from gistchat.recipe.schema import Recipe
 from gistchat.report.tables import WITH_SUMMARY
 from gistchat.report.write import write_report

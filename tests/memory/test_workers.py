@@ -80,7 +80,7 @@ def test_written_summaries_are_stored_as_they_came_and_read_back(tmp_path, write
     assert store.add(DIALOGUES[:3]) == 3
     found = open_store(tmp_path, "llm").get(DIALOGUES[0])
     assert isinstance(found, Written)
-    said, gist = found.chain.gists[-1]
+    said, gist = found.history.gists[-1]
     assert gist.end < said < 14
     assert gist.made_by == "llm"
     assert all(sentence.speaker == "" and sentence.sources for sentence in gist.sentences)
