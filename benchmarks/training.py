@@ -25,7 +25,7 @@ from gistchat.prompts.make import make_format
 from gistchat.recipe.data_section import DataConfig
 from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
 from gistchat.train.loop import ReplyTrainer, arguments
-from gistchat.train.rows import Lesson, choose_targets, dialogue_lessons, order_lessons
+from gistchat.train.rows import TrainingRow, choose_targets, dialogue_rows, order_rows
 
 BATCH = 8
 STEPS = 16
@@ -52,10 +52,10 @@ class Setting:
             targets = sample_targets(dialogues, BATCH * STEPS, 0, 2, turns="one")
             store.add([target.dialogue for target in targets])
             self.builder = ExampleBuilder(self.format, context, store, 256)
-            self.lessons = [Lesson.of(self.builder.build(target, "summary")) for target in targets]
+            self.lessons = [TrainingRow.from_example(self.builder.build(target, "summary")) for target in targets]
             last = choose_targets(TrainConfig(targets="all", strategies=["full"]), dialogues, dialogues[:1], 0, {})
             whole = ExampleBuilder(self.format, context, store, ROW)
-            rows = [row for target in last.train[:40] for row in dialogue_lessons(target, whole)[0]]
+            rows = [row for target in last.train[:40] for row in dialogue_rows(target, whole)[0]]
             self.rows = [row for row in rows if len(row) > ROW // 2][:ROWS]  # of dialogues that are long enough
         if warm:
             run_ours(self, self.lessons[:BATCH])
@@ -65,7 +65,7 @@ class Setting:
         return sum(map(len, self.lessons))
 
 
-def run_plain(setting: Setting, lessons: list[Lesson]) -> None:
+def run_plain(setting: Setting, lessons: list[TrainingRow]) -> None:
     """The paper's loop: batches as they come, padded to the longest, logits for every position."""
     model, pad = setting.plain, setting.format.stop_ids[0]
     model.train()
@@ -88,10 +88,10 @@ def run_plain(setting: Setting, lessons: list[Lesson]) -> None:
         optimizer.step()
 
 
-def run_ours(setting: Setting, lessons: list[Lesson], batch_size: int = BATCH) -> None:
+def run_ours(setting: Setting, lessons: list[TrainingRow], batch_size: int = BATCH) -> None:
     """What `gistchat train` runs, without validation and saved states."""
     config = TrainConfig(batch_size=batch_size, max_grad_norm=0.0, report_to=["none"])
-    ordered = order_lessons(lessons, batch_size, 0)
+    ordered = order_rows(lessons, batch_size, 0)
     with tempfile.TemporaryDirectory() as folder:
         settings = arguments(config, 0, LEARNING_RATE, Path(folder), len(ordered))
         settings.save_strategy = settings.eval_strategy = "no"
@@ -123,7 +123,7 @@ TOKENS = Pair(
 )
 
 
-def multiplications(setting: Setting, lessons: list[Lesson]) -> int:
+def multiplications(setting: Setting, lessons: list[TrainingRow]) -> int:
     """Floating-point operations of all matrix products that our loop does for these lessons."""
     with FlopCounterMode(display=False) as counter:
         run_ours(setting, lessons)
@@ -141,7 +141,7 @@ def ceiling(size: int = 2048) -> float:
 
 def gemm_share() -> float:
     setting = Setting()
-    lessons = order_lessons(setting.lessons, BATCH, 0)[: 3 * BATCH]
+    lessons = order_rows(setting.lessons, BATCH, 0)[: 3 * BATCH]
     needed = multiplications(setting, lessons)
     shares = []
     for _ in range(3):
@@ -203,7 +203,7 @@ def one_reply_at_a_time(state: Setting) -> int:
         start = 0
         for stop in [i for i, label in enumerate(row.labels) if label == end]:
             labels = [IGNORED if i < start else label for i, label in enumerate(row.labels[: stop + 1])]
-            lessons.append(Lesson(f"{row.id} {stop}", row.ids[: stop + 1], array("i", labels)))
+            lessons.append(TrainingRow(f"{row.id} {stop}", row.ids[: stop + 1], array("i", labels)))
             start = stop + 1
     chosen = lessons[:: len(lessons) // BATCH][:BATCH]
     run_ours(state, chosen, batch_size=2)

@@ -24,7 +24,7 @@ from gistchat.models.likelihood import IGNORED, collate, label_losses
 from gistchat.prompts.make import make_format
 from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
 from gistchat.train import loop as trainer_module
-from gistchat.train.rows import Lesson, build_lessons, dialogue_lessons, order_lessons
+from gistchat.train.rows import TrainingRow, build_rows, dialogue_rows, order_rows
 from gistchat.train.states import last_state
 
 
@@ -45,7 +45,7 @@ def parts(request, tiny_base, tmp_path_factory):
 def some_lessons(parts, strategies=("summary", "hybrid", "recent", "last"), count=12):
     _, _, builder, dialogues = parts
     targets = sample_targets(dialogues, count, 0)
-    return build_lessons(targets, TrainConfig(strategies=list(strategies)), [builder], 0)[0]
+    return build_rows(targets, TrainConfig(strategies=list(strategies)), [builder], 0)[0]
 
 
 def plain_loop(model, prompt_format, lessons):
@@ -107,7 +107,7 @@ def test_dropout_drops_its_share_scales_the_rest_and_repeats_with_the_seed():
 def test_every_reply_of_a_dialogue_in_one_pass_costs_what_it_costs_alone(parts):
     model, prompt_format, builder, _ = parts
     dialogue = make_dialogue(3, turns=15)
-    [lesson], left_out = dialogue_lessons(Target(dialogue, 14), builder)
+    [lesson], left_out = dialogue_rows(Target(dialogue, 14), builder)
     together = label_losses(model, collate([lesson], prompt_format)).tolist()
     alone = []
     for turn in range(2, 15, 2):
@@ -122,7 +122,7 @@ def test_a_dialogue_over_the_limit_is_learned_in_rows_that_overlap(parts):
     _, prompt_format, builder, _ = parts
     dialogue = make_dialogue(4, turns=60)
     tight = ExampleBuilder(prompt_format, builder.config, builder.store, 300)
-    rows, left_out = dialogue_lessons(Target(dialogue, 59), tight)
+    rows, left_out = dialogue_rows(Target(dialogue, 59), tight)
     assert left_out == 0
     assert 3 < len(rows) < 20
     assert all(100 < len(row) <= 300 for row in rows)
@@ -133,17 +133,17 @@ def test_a_dialogue_over_the_limit_is_learned_in_rows_that_overlap(parts):
     # A reply that fits no row is counted.
     turns = list(dialogue.turns)
     turns[9] = Turn(turns[9].speaker, "word " * 400)
-    _, left_out = dialogue_lessons(Target(dataclasses.replace(dialogue, turns=tuple(turns)), 59), tight)
+    _, left_out = dialogue_rows(Target(dataclasses.replace(dialogue, turns=tuple(turns)), 59), tight)
     assert left_out == 1
 
 
 def test_order_is_a_permutation_in_full_batches_of_like_length(parts):
     lessons = some_lessons(parts, count=42)
     assert len(lessons) == 42
-    ordered = order_lessons(lessons, 4, seed=1)
+    ordered = order_rows(lessons, 4, seed=1)
     assert len(ordered) == 44
     assert {id(lesson) for lesson in ordered} == {id(lesson) for lesson in lessons}
-    assert ordered == order_lessons(lessons, 4, seed=1) != order_lessons(lessons, 4, seed=2)
+    assert ordered == order_rows(lessons, 4, seed=1) != order_rows(lessons, 4, seed=2)
 
     def padding(rows):
         return sum(max(map(len, rows[i : i + 4])) * 4 - sum(map(len, rows[i : i + 4])) for i in range(0, 40, 4))
@@ -155,7 +155,7 @@ def test_strategies_take_turns_and_later_passes_have_an_order_of_their_own(parts
     _, _, builder, dialogues = parts
     targets = sample_targets(dialogues, 10, 0)
     config = TrainConfig(strategies=["last", "recent"], epochs=3)
-    lessons, left_out = build_lessons(targets, config, [builder], 0)
+    lessons, left_out = build_rows(targets, config, [builder], 0)
     assert left_out == 0
     passes = [[lesson.id for lesson in lessons[i : i + 10]] for i in (0, 10, 20)]
     assert passes[0] == [target.id for target in targets]
@@ -163,7 +163,7 @@ def test_strategies_take_turns_and_later_passes_have_an_order_of_their_own(parts
     assert len({tuple(one) for one in passes}) == 3
     bare = {target.id: len(builder.build(target, "last")) for target in targets}
     assert all(len(lesson) == bare[lesson.id] for lesson in lessons[::2])
-    stopped, _ = build_lessons(targets, dataclasses.replace(config, steps=3, batch_size=4), [builder], 0)
+    stopped, _ = build_rows(targets, dataclasses.replace(config, steps=3, batch_size=4), [builder], 0)
     assert [lesson.id for lesson in stopped] == [lesson.id for lesson in lessons[:12]]
 
 
@@ -187,7 +187,7 @@ def test_training_learns_and_keeps_the_best_by_token_weighted_loss(tiny_recipe, 
     builder = ExampleBuilder(workspace.format, tiny_recipe.context, workspace.store, tiny_recipe.train.max_tokens)
     targets = sample_targets(workspace.split("validation"), 3, 0, turns="one")
     strategies = tiny_recipe.train.strategies
-    lessons = [Lesson.of(builder.build(target, strategies[i % len(strategies)])) for i, target in enumerate(targets)]
+    lessons = [TrainingRow.from_example(builder.build(target, strategies[i % len(strategies)])) for i, target in enumerate(targets)]
     with torch.no_grad():
         each = plain_loop(checkpoint.model, checkpoint.format, lessons)
     assert float(each.sum() / (each != 0).sum()) == pytest.approx(min(losses), rel=1e-4)
