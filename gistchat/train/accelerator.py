@@ -36,7 +36,7 @@ def make_accelerator(config: TrainConfig, folder: Path) -> Accelerator:
         accelerator = Accelerator(
             cpu=device() == "cpu",
             mixed_precision="bf16" if uses_bfloat16(config.precision) else "no",
-            log_with=installed_trackers(config.report_to),
+            log_with=installed_trackers(config.report_to) or None,
             project_config=ProjectConfiguration(str(folder), logging_dir=str(folder / "runs")),
             kwargs_handlers=[
                 # The others wait while the first process shows samples and writes files, however long that takes.

@@ -10,7 +10,7 @@ import peft
 import torch
 from transformers import PreTrainedModel
 
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
 from gistchat.files import read_json, write_json
 from gistchat.memory.summary_store import SummaryStore
@@ -70,7 +70,6 @@ def train(
     Raises:
         UserError: no row fits, settings or data changed since the run was stopped, or training fails.
     """
-    require("accelerate", "train")
     config = recipe.train
     torch.manual_seed(recipe.seed)  # for the first values of LoRA's matrices
     model = load_model(base)

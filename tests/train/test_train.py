@@ -187,7 +187,10 @@ def test_training_learns_and_keeps_the_best_by_token_weighted_loss(tiny_recipe, 
     builder = ExampleBuilder(workspace.format, tiny_recipe.context, workspace.store, tiny_recipe.train.max_tokens)
     targets = sample_targets(workspace.split("validation"), 3, 0, turns="one")
     strategies = tiny_recipe.train.strategies
-    lessons = [TrainingRow.from_example(builder.build(target, strategies[i % len(strategies)])) for i, target in enumerate(targets)]
+    lessons = [
+        TrainingRow.from_example(builder.build(target, strategies[i % len(strategies)]))
+        for i, target in enumerate(targets)
+    ]
     with torch.no_grad():
         each = plain_loop(checkpoint.model, checkpoint.format, lessons)
     assert float(each.sum() / (each != 0).sum()) == pytest.approx(min(losses), rel=1e-4)
