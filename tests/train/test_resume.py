@@ -144,7 +144,7 @@ def assassin() -> Assassin:
 def test_a_run_killed_at_every_file_operation_ends_to_the_bit_as_if_undisturbed(
     recipe, tmp_path, method, assassin, monkeypatch
 ):
-    recipe.train.method, recipe.train.steps = method, 20
+    recipe.train.method, recipe.train.steps = method, 14
     recipe.train.evaluate_every = 1 if method == "full" else 3  # with "full" the best checkpoint is saved, too
     calm, hurried = tmp_path / "calm", tmp_path / "hurried"
     train_only(recipe, calm)
@@ -154,7 +154,7 @@ def test_a_run_killed_at_every_file_operation_ends_to_the_bit_as_if_undisturbed(
     # operation of a first save, and of later ones, which remove an older state.
     while assassin.kills(recipe, hurried, operations, monkeypatch):
         operations += 1
-    assert operations > (60 if method == "full" else 25)
+    assert operations > (55 if method == "full" else 25)
     assert end_of(hurried) == expected
 
 
