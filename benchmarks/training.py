@@ -23,8 +23,8 @@ from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.make import make_format
 from gistchat.recipe.schema import ContextConfig, DataConfig, ModelConfig, SummaryConfig, TrainConfig
-from gistchat.train.loop import ReplyTrainer, arguments
-from gistchat.train.rows import Lesson, choose_targets, dialogue_lessons, order_lessons
+from gistchat.train.loop import TrainingLoop
+from gistchat.train.rows import TrainingRow, choose_targets, dialogue_rows, order_rows
 
 BATCH = 8
 STEPS = 16
@@ -51,59 +51,68 @@ class Setting:
             targets = sample_targets(dialogues, BATCH * STEPS, 0, 2, turns="one")
             store.add([target.dialogue for target in targets])
             self.builder = ExampleBuilder(self.format, context, store, 256)
-            self.lessons = [Lesson.of(self.builder.build(target, "summary")) for target in targets]
+            self.replies = [TrainingRow.from_example(self.builder.build(target, "summary")) for target in targets]
             last = choose_targets(TrainConfig(targets="all", strategies=["full"]), dialogues, dialogues[:1], 0, {})
             whole = ExampleBuilder(self.format, context, store, ROW)
-            rows = [row for target in last.train[:40] for row in dialogue_lessons(target, whole)[0]]
-            self.rows = [row for row in rows if len(row) > ROW // 2][:ROWS]  # of dialogues that are long enough
+            rows = [row for target in last.train[:40] for row in dialogue_rows(target, whole)[0]]
+            self.dialogues = [row for row in rows if len(row) > ROW // 2][:ROWS]  # of dialogues that are long enough
         if warm:
-            run_ours(self, self.lessons[:BATCH])
+            run_ours(self, self.replies[:BATCH])
 
     @property
     def tokens(self) -> int:
-        return sum(map(len, self.lessons))
+        return sum(map(len, self.replies))
 
 
-def run_plain(setting: Setting, lessons: list[Lesson]) -> None:
+def run_plain(setting: Setting, rows: list[TrainingRow]) -> None:
     """The paper's loop: batches as they come, padded to the longest, logits for every position."""
     model, pad = setting.plain, setting.format.stop_ids[0]
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE)
-    for first in range(0, len(lessons), BATCH):
-        batch = lessons[first : first + BATCH]
+    for first in range(0, len(rows), BATCH):
+        batch = rows[first : first + BATCH]
         longest = max(map(len, batch))
 
-        def padded(rows, filler, longest=longest):
-            return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
+        def padded(lists, filler, longest=longest):
+            return torch.tensor([[*values, *[filler] * (longest - len(values))] for values in lists])
 
         loss = model(
-            input_ids=padded([lesson.ids for lesson in batch], pad),
-            attention_mask=padded([[1] * len(lesson) for lesson in batch], 0),
-            token_type_ids=padded([lesson.types for lesson in batch], pad),
-            labels=padded([lesson.labels for lesson in batch], IGNORED),
+            input_ids=padded([row.ids for row in batch], pad),
+            attention_mask=padded([[1] * len(row) for row in batch], 0),
+            token_type_ids=padded([row.types for row in batch], pad),
+            labels=padded([row.labels for row in batch], IGNORED),
         ).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
-def run_ours(setting: Setting, lessons: list[Lesson], batch_size: int = BATCH) -> None:
+def run_ours(setting: Setting, rows: list[TrainingRow], batch_size: int = BATCH) -> None:
     """What `gistchat train` runs, without validation and saved states."""
     config = TrainConfig(batch_size=batch_size, max_grad_norm=0.0, report_to=["none"])
-    ordered = order_lessons(lessons, batch_size, 0)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = arguments(config, 0, LEARNING_RATE, Path(folder), len(ordered))
-        settings.save_strategy = settings.eval_strategy = "no"
-        ReplyTrainer(setting.model, settings, config, setting.format, ordered, [], {}, lambda loss, step: None).train()
+    loop = TrainingLoop(
+        setting.model,
+        config,
+        setting.format,
+        order_rows(rows, batch_size, 0),
+        validation=[],
+        seed=0,
+        learning_rate=LEARNING_RATE,
+        folder=Path(),  # nothing is saved
+        settings={},
+        save_best=lambda loss, step, weights: None,
+    )
+    for _ in range(loop.steps):
+        loop.optimizer_step()
 
 
 def plain_tokens(state: Setting) -> int:
-    run_plain(state, state.lessons)
+    run_plain(state, state.replies)
     return state.tokens
 
 
 def our_tokens(state: Setting) -> int:
-    run_ours(state, state.lessons)
+    run_ours(state, state.replies)
     return state.tokens
 
 
@@ -122,10 +131,10 @@ TOKENS = Pair(
 )
 
 
-def multiplications(setting: Setting, lessons: list[Lesson]) -> int:
-    """Floating-point operations of all matrix products that our loop does for these lessons."""
+def multiplications(setting: Setting, rows: list[TrainingRow]) -> int:
+    """Floating-point operations of all matrix products that our loop does for these rows."""
     with FlopCounterMode(display=False) as counter:
-        run_ours(setting, lessons)
+        run_ours(setting, rows)
     return counter.get_total_flops()
 
 
@@ -140,13 +149,13 @@ def ceiling(size: int = 2048) -> float:
 
 def gemm_share() -> float:
     setting = Setting()
-    lessons = order_lessons(setting.lessons, BATCH, 0)[: 3 * BATCH]
-    needed = multiplications(setting, lessons)
+    rows = order_rows(setting.replies, BATCH, 0)[: 3 * BATCH]
+    needed = multiplications(setting, rows)
     shares = []
     for _ in range(3):
         before = ceiling()
         start = time.perf_counter()
-        run_ours(setting, lessons)
+        run_ours(setting, rows)
         rate = needed / (time.perf_counter() - start)
         shares.append(100 * rate / ((before + ceiling()) / 2))
     return statistics.median(shares)
@@ -175,12 +184,12 @@ def _cold() -> Setting:
 
 
 def _plain_some(state: Setting) -> int:
-    run_plain(state, state.lessons[: 4 * BATCH])
+    run_plain(state, state.replies[: 4 * BATCH])
     return 0
 
 
 def _ours_some(state: Setting) -> int:
-    run_ours(state, state.lessons[: 4 * BATCH])
+    run_ours(state, state.replies[: 4 * BATCH])
     return 0
 
 
@@ -197,21 +206,21 @@ MEMORY = Measurement(
 def one_reply_at_a_time(state: Setting) -> int:
     """Replies as rows of their own, each with the history that it has in the rows of `whole_dialogues`."""
     end = state.format.stop_ids[0]
-    lessons = []
-    for row in state.rows:
+    rows = []
+    for row in state.dialogues:
         start = 0
         for stop in [i for i, label in enumerate(row.labels) if label == end]:
             labels = [IGNORED if i < start else label for i, label in enumerate(row.labels[: stop + 1])]
-            lessons.append(Lesson(f"{row.id} {stop}", row.ids[: stop + 1], array("i", labels)))
+            rows.append(TrainingRow(f"{row.id} {stop}", row.ids[: stop + 1], array("i", labels)))
             start = stop + 1
-    chosen = lessons[:: len(lessons) // BATCH][:BATCH]
+    chosen = rows[:: len(rows) // BATCH][:BATCH]
     run_ours(state, chosen, batch_size=2)
     return len(chosen)
 
 
 def whole_dialogues(state: Setting) -> int:
-    run_ours(state, state.rows, batch_size=2)
-    return sum(label == state.format.stop_ids[0] for row in state.rows for label in row.labels)
+    run_ours(state, state.dialogues, batch_size=2)
+    return sum(label == state.format.stop_ids[0] for row in state.dialogues for label in row.labels)
 
 
 ALL_TARGETS = Pair(

@@ -16,6 +16,7 @@ from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.models.cpu_speedups import fuse_activations
 from gistchat.models.hub import load_error, reachable
+from gistchat.prompts.format import PromptFormat
 
 hf_logging.disable_progress_bar()  # its bars for reading and writing files run into ours
 
@@ -77,3 +78,12 @@ def model_limit(model_config: object) -> int:
         if limit:
             return int(limit)
     return 2048
+
+
+def require_types(model: PreTrainedModel, prompt_format: PromptFormat) -> None:
+    """Raises UserError where the format has token types and the model has no embeddings for them."""
+    if prompt_format.has_types and model.config.model_type != "gpt2":
+        raise UserError(
+            f"model.format {prompt_format.name!r} uses token types, which only GPT-2 models (DialoGPT among them) "
+            "have; use speaker-tokens"
+        )

@@ -53,13 +53,22 @@ def versions() -> dict[str, str]:
 
 
 def save_checkpoint(
-    folder: Path, model: Any, prompt_format: PromptFormat, recipe: Recipe, details: dict[str, Any]
+    folder: Path,
+    model: Any,
+    prompt_format: PromptFormat,
+    recipe: Recipe,
+    details: dict[str, Any],
+    state_dict: dict[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write weights (adapter only for LoRA), tokenizer and metadata; the folder appears whole or not at all."""
+    """Write weights (adapter only for LoRA), tokenizer and metadata; the folder appears whole or not at all.
+
+    Args:
+        state_dict: all weights, where the model itself has only a process's shard of them.
+    """
     with atomic_folder(folder) as temporary:
         # New tokens' rows are part of the adapter; peft would add a copy of the whole embedding.
         options = {"save_embedding_layers": False} if isinstance(model, peft.PeftModel) else {}
-        model.save_pretrained(temporary, **options)
+        model.save_pretrained(temporary, state_dict=state_dict, **options)
         (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
         prompt_format.tokenizer.save_pretrained(temporary)
         weights = sorted(temporary.glob("*.safetensors"))

@@ -1,23 +1,44 @@
-"""The same computations, in less time: what a model is changed to before it trains."""
+"""The same computations in less time on a CPU, by ways round what torch and transformers do.
 
-from functools import partial
+They rest on how these libraries work inside, so they are used with the versions in `TESTED` only; with any other, a
+model computes as the library has it: slower, and with other random numbers in dropout.
+"""
+
+from functools import lru_cache, partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.activations import GELUTanh, NewGELUActivation
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+TESTED = {"torch": "2.13", "transformers": "5.23"}  # when raising one, run tests/train and `python -m benchmarks`
 ATTENTION = "gistchat"  # its name among the library's implementations
+
+
+def supported() -> bool:
+    """Whether the installed libraries are of the versions that the speed-ups were tested with."""
+    return all(version(package).split(".")[:2] == tested.split(".") for package, tested in TESTED.items())
 
 
 def fuse_activations(model: PreTrainedModel) -> None:
     """Compute GPT-2's GELU in one pass instead of eight: the same formula, as torch has it."""
-    _replace(model, NewGELUActivation, lambda activation: GELUTanh())
+    if supported():
+        from transformers.activations import GELUTanh, NewGELUActivation
+
+        _replace(model, NewGELUActivation, lambda activation: GELUTanh())
 
 
-def quicken_dropout(model: PreTrainedModel) -> None:
+def speed_up_training(model: PreTrainedModel, processes: int) -> None:
+    """Faster dropout, and embedding gradients without a copy; nothing with other versions than the tested."""
+    if not supported():
+        return
+    draw_dropout_from_bits(model)
+    draw_attention_dropout_from_bits(model)
+    if processes == 1:
+        add_embedding_gradients_in_place(model)
+
+
+def draw_dropout_from_bits(model: PreTrainedModel) -> None:
     """Draw dropout from random bits on a CPU, where torch draws a number for every element, one after another."""
     if next(model.parameters()).device.type == "cpu":
         _replace(model, torch.nn.Dropout, lambda dropout: BitDropout(dropout.p))
@@ -26,7 +47,16 @@ def quicken_dropout(model: PreTrainedModel) -> None:
 def draw_attention_dropout_from_bits(model: PreTrainedModel) -> None:
     """The same for the dropout of attention weights, where torch has no fused kernel that drops."""
     if next(model.parameters()).device.type == "cpu" and model.config.model_type == "gpt2":
+        _register_attention()
         model.set_attn_implementation(ATTENTION)
+
+
+@lru_cache
+def _register_attention() -> None:
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 
 
 def _attention(
@@ -41,9 +71,11 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """Causal attention over whole sequences with dropout; anything else is left to torch.
 
-    Query, key and value have shape (rows, heads, positions, width); what comes out (rows, positions, heads, width).
+    Query, key and value have shape (rows, heads, positions, width); the result (rows, positions, heads, width).
     """
     if dropout == 0 or attention_mask is not None:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -51,12 +83,8 @@ def _attention(
     query, key, value = (part.reshape(rows * heads, length, width) for part in (query, key, value))
     future = torch.full((length, length), -torch.inf).triu(1)
     weights = torch.baddbmm(future, query, key.transpose(1, 2), alpha=scaling or width**-0.5).softmax(-1)
-    seen = torch.bmm(drop(weights, dropout), value)
-    return seen.view(rows, heads, length, width).transpose(1, 2), None
-
-
-AttentionInterface.register(ATTENTION, _attention)
-AttentionMaskInterface.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    attended = torch.bmm(drop(weights, dropout), value)
+    return attended.view(rows, heads, length, width).transpose(1, 2), None
 
 
 def add_embedding_gradients_in_place(model: PreTrainedModel) -> None:
@@ -86,7 +114,7 @@ def _look_up(weight: torch.nn.Parameter, ids: torch.Tensor) -> torch.Tensor:
 
 
 class BitDropout(torch.nn.Dropout):
-    """Dropout by `drop`; p is a multiple of 1/65,536."""
+    """Dropout by `drop`; p is rounded to a multiple of 1/65,536."""
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return drop(hidden, self.p) if self.training else hidden

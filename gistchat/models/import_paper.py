@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from gistchat.errors import UserError
+from gistchat.models.base import require_types
 from gistchat.models.checkpoint import save_checkpoint
 from gistchat.models.hub import load_error, reachable
 from gistchat.models.scratch import gpt2_tokenizer
@@ -23,7 +24,6 @@ from gistchat.prompts.format import add_tokens
 from gistchat.prompts.make import make_format
 from gistchat.prompts.paper import PAPER_TOKENS
 from gistchat.recipe.schema import Recipe
-from gistchat.train.train import require_types
 
 HEAD_WIDTH = 64  # of every GPT-2 and DialoGPT
 

@@ -1,21 +1,18 @@
 """Saved states of a training run: written whole or not at all, checked before use, the last few kept.
 
-A state is a folder `state-STEP` with the trained weights, optimizer, schedule, random states and counters, none of them
-pickled, and `manifest.json`, which is written last and holds the hash of every other file.
+A state is a folder `state-STEP` with `training.pt` (the weights that are trained, AdamW's moments), `random-N.pt` (the
+random generator of process N), and `manifest.json`, which is written last and has the hashes of all other files. Where
+weights are sharded over processes, accelerate writes and reads its own files instead.
 """
 
 import json
-import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from gistchat.errors import UserError
 from gistchat.files import file_hash, read_json, sync_folder, sync_tree, write_json
@@ -23,129 +20,132 @@ from gistchat.progress import say
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished"
+TRAINING = "training.pt"
+LAYOUT = 2  # of these files; 1 had no number
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A state that is whole: what it was trained with, and a digest of the lessons that it has seen."""
+class SavedState:
+    """A state that is whole.
+
+    Attributes:
+        settings: what it was trained with.
+        seen: a digest of the rows that were trained on.
+        log: losses and rates by step, as in history.json.
+    """
 
     folder: Path
     step: int
     settings: dict[str, Any]
     seen: str
+    log: list[dict[str, Any]]
+
+    @property
+    def validated(self) -> bool:
+        """Whether there was a validation, so that there is a best checkpoint."""
+        return any("eval_loss" in entry for entry in self.log)
 
 
-def finish_state(written: Path, states: Path, step: int, settings: dict[str, Any], seen: str, keep: int) -> None:
-    """Make a folder that was written a state, and remove all but the last `keep`.
+def finish_state(
+    states: Path, step: int, settings: dict[str, Any], seen: str, log: list[dict[str, Any]], keep: int
+) -> None:
+    """Make what was written to `states/unfinished` a state, and remove all but the last `keep` states.
 
-    Files reach the disk, then the manifest, then the name under which the state is found: whatever is interrupted, a
-    state of that name is whole.
+    First the files reach the disk, then the manifest, then the name under which the state is found: a state of that
+    name is whole, whenever the process dies.
     """
+    written, final = states / UNFINISHED, states / f"state-{step}"
     sync_tree(written)
     files = {path.relative_to(written).as_posix(): file_hash(path) for path in written.rglob("*") if path.is_file()}
-    write_json(written / MANIFEST, {"step": step, "seen": seen, "settings": settings, "files": files})
-    final = states / f"state-{step}"
-    shutil.rmtree(final, ignore_errors=True)  # from before a resume from an earlier one
+    manifest = {"layout": LAYOUT, "step": step, "seen": seen, "settings": settings, "log": log, "files": files}
+    write_json(written / MANIFEST, manifest)
+    shutil.rmtree(final, ignore_errors=True)  # left by a run that was resumed from an earlier state
     written.rename(final)
     sync_folder(states)
     for old in _newest_first(states)[keep:]:
         shutil.rmtree(old)
 
 
-def last_state(states: Path) -> Saved | None:
-    """The newest state that is whole. Unfinished and damaged ones are named, and removed."""
+def last_state(states: Path) -> SavedState | None:
+    """The newest state that is whole. Unfinished, damaged and older kinds of states are named and removed."""
     if (states / UNFINISHED).exists():
-        for path in (states / UNFINISHED).iterdir():
-            say(f"{path} was cut off while being written; not used")
+        say(f"{states / UNFINISHED} was cut off while being written; not used")
         shutil.rmtree(states / UNFINISHED)
     for folder in _newest_first(states):
-        if not (problem := _damage(folder)):
+        if not (problem := _problem(folder)):
             manifest = read_json(folder / MANIFEST)
-            return Saved(folder, manifest["step"], manifest["settings"], manifest["seen"])
-        say(f"{folder} is damaged ({problem}); not used")
+            return SavedState(folder, *(manifest[name] for name in ("step", "settings", "seen", "log")))
+        say(f"{folder} {problem}; not used")
         shutil.rmtree(folder)
     return None
 
 
+def write_training(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write the weights that are trained (with LoRA the adapter only) and the optimizer's moments."""
+    weights = {name: tensor.detach() for name, tensor in trained_weights(model).items()}
+    torch.save({"weights": weights, "moments": optimizer.state_dict()["state"]}, folder / TRAINING)
+
+
+def read_training(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put what `write_training` wrote into model and optimizer; the optimizer's settings stay as they are.
+
+    Raises:
+        UserError: the weights are of another model or method.
+    """
+    saved = torch.load(folder / TRAINING, map_location="cpu", weights_only=True)
+    weights = trained_weights(model)
+    if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in saved["weights"].items()}:
+        raise UserError(f"{folder}: of another model or method; delete the folder to begin again")
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            tensor.copy_(saved["weights"][name])
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": saved["moments"]})
+
+
+def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def write_random_state(folder: Path, process: int, device: torch.device) -> None:
+    """Write the state of the one generator that training draws from: torch's, on the device; it draws dropout."""
+    state = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+    torch.save(state, folder / f"random-{process}.pt")
+
+
+def read_random_state(folder: Path, process: int, device: torch.device) -> None:
+    """Put back what `write_random_state` wrote; nothing where fewer processes wrote the state."""
+    path = folder / f"random-{process}.pt"
+    if path.exists():
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        torch.cuda.set_rng_state(state, device) if device.type == "cuda" else torch.set_rng_state(state)
+
+
 def _newest_first(states: Path) -> list[Path]:
-    found = [path for path in states.glob("state-*") if path.name.rpartition("-")[2].isdecimal()]
-    return sorted(found, key=lambda path: -int(path.name.rpartition("-")[2]))
+    folders = [path for path in states.glob("state-*") if path.name.rpartition("-")[2].isdecimal()]
+    return sorted(folders, key=lambda path: -int(path.name.rpartition("-")[2]))
 
 
-def _damage(folder: Path) -> str:
+def _problem(folder: Path) -> str:
+    """Why a state cannot be used, as the rest of a sentence; empty where it can."""
     try:
-        files = read_json(folder / MANIFEST)["files"]
-    except (UserError, KeyError, TypeError):
-        return f"no readable {MANIFEST}"
+        manifest = read_json(folder / MANIFEST)
+        layout, files = manifest.get("layout", 1), manifest["files"]
+    except (UserError, KeyError, TypeError, AttributeError):
+        return f"is damaged (no readable {MANIFEST})"
+    if layout != LAYOUT:
+        return "was written by another version of gistchat"
     for name, expected in files.items():
         if not (folder / name).is_file():
-            return f"{name} is missing"
+            return f"is damaged ({name} is missing)"
         if file_hash(folder / name) != expected:
-            return f"{name} differs from what was written"
+            return f"is damaged ({name} differs from what was written)"
     return ""
 
 
 def changes(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    """What differs between two settings, as "train.steps: 10 -> 20"."""
+    """Each difference between two settings, as "train.steps: 10 -> 20"."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted({*before, *now}):
             yield from changes(before.get(key), now.get(key), f"{name}.{key}" if name else key)
     elif json.loads(json.dumps(before)) != json.loads(json.dumps(now)):
         yield f"{name}: {before} -> {now}"
-
-
-def save_nested(path: Path, value: Any) -> None:
-    """Write dicts, lists and tuples of tensors, arrays and plain values as safetensors: an optimizer's state, say."""
-    tensors: dict[str, torch.Tensor] = {}
-    shape = json.dumps(_flatten(value, tensors))
-    save_file(tensors, path, metadata={"shape": shape})
-
-
-def load_nested(path: Path) -> Any:
-    """What `save_nested` wrote. Raises UserError where it is not that."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return _unflatten(json.loads(file.metadata()["shape"]), tensors)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a saved state ({error})") from None
-
-
-def _flatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    if isinstance(value, torch.Tensor | numpy.ndarray):
-        name = str(len(tensors))
-        tensors[name] = torch.as_tensor(value).detach().cpu().contiguous().clone()
-        return {"tensor" if isinstance(value, torch.Tensor) else "array": name}
-    if isinstance(value, dict):
-        return {"dict": [[key, _flatten(item, tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        return {type(value).__name__: [_flatten(item, tensors) for item in value]}
-    return {"value": value}
-
-
-def _unflatten(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    [(kind, inner)] = value.items()
-    if kind == "tensor":
-        return tensors[inner]
-    if kind == "array":
-        return tensors[inner].numpy()
-    if kind == "dict":
-        return {key: _unflatten(item, tensors) for key, item in inner}
-    if kind in ("list", "tuple"):
-        items = [_unflatten(item, tensors) for item in inner]
-        return items if kind == "list" else tuple(items)
-    return inner
-
-
-def random_states() -> dict[str, Any]:
-    """The states of all generators that training may draw from."""
-    states = {"python": random.getstate(), "numpy": numpy.random.get_state(), "torch": torch.get_rng_state()}
-    return {**states, "cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_available() else states
-
-
-def set_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    numpy.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])

@@ -1,4 +1,4 @@
-"""Stage 3: lessons -> checkpoint."""
+"""Stage 3: training rows -> checkpoint."""
 
 import dataclasses
 import shutil
@@ -7,32 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import peft
-from transformers import PreTrainedModel, set_seed
+import torch
+from transformers import PreTrainedModel
 
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
 from gistchat.files import read_json, write_json
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models.base import Base, load_model, model_limit
+from gistchat.models.base import Base, load_model, model_limit, require_types
 from gistchat.models.checkpoint import METADATA, damaged_weights, recover_folder, save_checkpoint
 from gistchat.models.embeddings import fit_embeddings
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import Recipe, mix_of
-from gistchat.train.loop import ReplyTrainer, arguments
-from gistchat.train.rows import TrainingSet, build_lessons, order_lessons
-from gistchat.train.states import Saved, changes, last_state
+from gistchat.train.loop import TrainingLoop
+from gistchat.train.rows import TrainingSet, build_rows, order_rows
+from gistchat.train.states import SavedState, changes, last_state
 
 
 def method_of(recipe: Recipe) -> str:
-    """lora or full: what `auto` stands for with this model."""
+    """lora or full; `auto` is full for models from scratch and lora for all others."""
     if recipe.train.method != "auto":
         return recipe.train.method
     return "full" if recipe.model.init == "scratch" else "lora"
 
 
 def learning_rate_of(recipe: Recipe) -> float:
-    """The peak learning rate: the recipe's, or what suits the method."""
+    """The peak learning rate: the recipe's, or the default of the method."""
     if recipe.train.learning_rate:
         return recipe.train.learning_rate
     if method_of(recipe) == "lora":
@@ -41,7 +42,7 @@ def learning_rate_of(recipe: Recipe) -> float:
 
 
 def weights_of(recipe: Recipe) -> dict[str, float]:
-    """How often replies of each corpus of a mix are drawn; empty for a single corpus."""
+    """Sampling weights of the corpora of a mix; empty for a single corpus."""
     return {part.name: part.weight for part in mix_of(recipe.data)} if recipe.data.mix else {}
 
 
@@ -55,7 +56,7 @@ def train(
     details: dict[str, Any],
     force: bool = False,
 ) -> dict[str, Any]:
-    """Fine-tune, keeping the best checkpoint by token-weighted validation loss in `folder/checkpoint`.
+    """Fine-tune, keeping the checkpoint with the lowest validation loss per token in `folder/checkpoint`.
 
     A stopped run resumes from its last whole state in `folder/train` and comes to the same end.
 
@@ -66,48 +67,52 @@ def train(
     Returns:
         The training history: steps, losses, what was left out.
     Raises:
-        UserError: no lesson fits, settings that changed since the run was stopped, or training that fails.
+        UserError: no row fits, settings or data changed since the run was stopped, or training fails.
     """
-    require("accelerate", "train")
     config = recipe.train
-    set_seed(recipe.seed)
+    torch.manual_seed(recipe.seed)  # for the first values of LoRA's matrices
     model = load_model(base)
     require_types(model, prompt_format)
     limit = min(config.max_tokens, model_limit(model.config))
     builders = list(builders_by_budget(config.budgets, prompt_format, recipe.context, stores, limit).values())
-    lessons, left_out = build_lessons(targets.train, config, builders, recipe.seed)
+    rows, left_out = build_rows(targets.train, config, builders, recipe.seed)
     validation, validation_left_out = build_validation(targets, recipe, builders)
     if left_out or validation_left_out:
         say(f"left out {left_out} train and {validation_left_out} validation replies: longer than {limit} tokens")
-    if not lessons or not validation:
+    if not rows or not validation:
         raise UserError(f"no reply fits into {limit} tokens; raise train.max_tokens")
-    lessons = order_lessons(lessons, config.batch_size, recipe.seed)
+    rows = order_rows(rows, config.batch_size, recipe.seed)
     states, checkpoint = folder / "train", folder / "checkpoint"
     model = prepare_model(model, recipe, len(prompt_format.tokenizer))
-    trainer = ReplyTrainer(
+
+    def save_best(loss: float, step: int, weights: dict[str, torch.Tensor] | None) -> None:
+        described = {**details, "validation_loss": loss, "step": step}
+        save_checkpoint(checkpoint, model, prompt_format, recipe, described, weights)
+
+    loop = TrainingLoop(
         model,
-        arguments(config, recipe.seed, learning_rate_of(recipe), states, len(lessons)),
         config,
         prompt_format,
-        lessons,
+        rows,
         validation,
+        seed=recipe.seed,
+        learning_rate=learning_rate_of(recipe),
+        folder=states,
         settings={**describe(recipe), **details},
-        save_best=lambda loss, step: save_checkpoint(
-            checkpoint, model, prompt_format, recipe, {**details, "validation_loss": loss, "step": step}
-        ),
+        save_best=save_best,
     )
-    resume = _state_to_resume(states, checkpoint, trainer, force)
-    if not (resume and trainer.had_stopped(resume.folder)):
-        trainer.train(resume_from_checkpoint=resume and str(resume.folder))
+    if saved := _state_to_resume(states, checkpoint, loop, force):
+        loop.load_state(saved)
+    loop.run()
     history = {
         "method": method_of(recipe),
-        "steps": trainer.state.global_step,
-        "examples": len(lessons),
+        "steps": loop.step,
+        "examples": len(rows),
         "left_out": left_out,
         "best_validation_loss": read_json(checkpoint / METADATA)["validation_loss"],
-        "log": trainer.state.log_history,
+        "log": loop.log,
     }
-    if trainer.is_world_process_zero():
+    if loop.accelerator.is_main_process:
         write_json(states / "history.json", history)
     return history
 
@@ -115,7 +120,7 @@ def train(
 def build_validation(
     targets: TrainingSet, recipe: Recipe, builders: Sequence[ExampleBuilder]
 ) -> tuple[list[Example], int]:
-    """Validation examples with the training's strategies and budgets in turn, and how many were left out."""
+    """Validation examples, cycling through strategies and budgets, and how many were left out as too long."""
     examples, left_out = [], 0
     kinds = [(builder, strategy) for builder in builders for strategy in recipe.train.strategies]
     for i, target in enumerate(targets.validation):
@@ -125,15 +130,6 @@ def build_validation(
         except TooLong:
             left_out += 1
     return examples, left_out
-
-
-def require_types(model: PreTrainedModel, prompt_format: PromptFormat) -> None:
-    """Raises UserError where the format has token types and the model knows none."""
-    if prompt_format.has_types and model.config.model_type != "gpt2":
-        raise UserError(
-            f"model.format {prompt_format.name!r} uses token types, which only GPT-2 models (DialoGPT among them) "
-            "have; use speaker-tokens"
-        )
 
 
 def prepare_model(model: PreTrainedModel, recipe: Recipe, vocabulary: int) -> Any:
@@ -153,51 +149,46 @@ def prepare_model(model: PreTrainedModel, recipe: Recipe, vocabulary: int) -> An
     return peft.get_peft_model(model, config)
 
 
-def _state_to_resume(states: Path, checkpoint: Path, trainer: ReplyTrainer, force: bool) -> Saved | None:
-    """The state to go on from; None: begin. Whatever a run of before left in the way of a new one is removed.
+def _state_to_resume(states: Path, checkpoint: Path, loop: TrainingLoop, force: bool) -> SavedState | None:
+    """The state to continue from; None: begin, after removing what an earlier run left in the way.
 
-    Only the first process touches the files; the others wait, and find the same.
+    Only the first process touches the files; the others wait, and then find the same.
     """
-    found = None
-    if trainer.is_world_process_zero():
+    if loop.accelerator.is_main_process:
         recover_folder(checkpoint)
-        found = last_state(states)
-        if found:
-            _check_unchanged(found, trainer, force)
-        if found and not _has_its_best(found, checkpoint):
+        saved = last_state(states)
+        if saved:
+            _check_unchanged(saved, loop, force)
+        if saved and saved.validated and not _is_whole(checkpoint):
             say(f"{checkpoint} is missing or damaged; training from the start")
             for state in states.glob("state-*"):
                 shutil.rmtree(state)
-            found = None
-        if found:
-            say(f"resuming from {found.folder}")
+            saved = None
+        if saved:
+            say(f"resuming from {saved.folder}")
         else:
             shutil.rmtree(checkpoint, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
-    return found if trainer.is_world_process_zero() else last_state(states)
+    loop.accelerator.wait_for_everyone()
+    return saved if loop.accelerator.is_main_process else last_state(states)
 
 
-def _check_unchanged(found: Saved, trainer: ReplyTrainer, force: bool) -> None:
-    changed = list(changes(found.settings, trainer.settings))
-    if not changed and found.seen != trainer.seen(found.step):
+def _check_unchanged(saved: SavedState, loop: TrainingLoop, force: bool) -> None:
+    changed = list(changes(saved.settings, loop.settings))
+    if not changed and saved.seen != loop.seen(saved.step):
         changed = ["the examples themselves (data, summaries or tokenizer)"]
     if not changed:
         return
-    what = "\n  ".join(changed)
+    listed = "\n  ".join(changed)
     if not force:
         raise UserError(
-            f"{found.folder} was trained with other settings:\n  {what}\n"
-            f"Set them back, or give another --out, or delete {found.folder.parent} to begin again, or add --force to "
+            f"{saved.folder} was trained with other settings:\n  {listed}\n"
+            f"Set them back, or give another --out, or delete {saved.folder.parent} to begin again, or add --force to "
             "go on from it with the new ones"
         )
-    say(f"going on from {found.folder} with other settings, as forced:\n  {what}")
+    say(f"going on from {saved.folder} with other settings, as forced:\n  {listed}")
 
 
-def _has_its_best(state: Saved, checkpoint: Path) -> bool:
-    """Whether the best checkpoint that a saved state knows of is there and whole."""
-    log = read_json(state.folder / "trainer_state.json")["log_history"]
-    if not any("eval_loss" in entry for entry in log):
-        return True  # none was due yet
+def _is_whole(checkpoint: Path) -> bool:
     try:
         return not damaged_weights(checkpoint, read_json(checkpoint / METADATA)["weights"])
     except (UserError, KeyError, TypeError):
@@ -205,9 +196,9 @@ def _has_its_best(state: Saved, checkpoint: Path) -> bool:
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """The parts of a recipe that training depends on, for its fingerprint.
+    """The parts of a recipe that the result of training depends on, for its fingerprint.
 
-    How a batch is cut into forward passes is left out: it is the same training on one process and on many.
+    How a batch is cut into micro-batches is left out: one process and many train the same.
     """
     settings = dataclasses.asdict(recipe.train)
     for name in ("micro_batch", "samples", "save_every", "keep_states", "report_to", "fsdp", "deepspeed"):

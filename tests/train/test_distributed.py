@@ -33,8 +33,8 @@ def folder(tiny_base, tiny_folder):
         setattr(model.config, name, 0.0)
     model.save_pretrained(tiny_folder / "base")
     load_tokenizer(tiny_base).save_pretrained(tiny_folder / "base")
-    own = TINY_TOML.replace('name = "gpt2"\ninit = "scratch"\nsize = "tiny"', 'name = "./base"')
-    (tiny_folder / "tiny.toml").write_text(own)
+    recipe = TINY_TOML.replace('name = "gpt2"\ninit = "scratch"\nsize = "tiny"', 'name = "./base"')
+    (tiny_folder / "tiny.toml").write_text(recipe)
     return tiny_folder
 
 
@@ -46,7 +46,8 @@ def curve(run):
 def test_two_processes_train_as_one_does(folder):
     one = gistchat("train", "tiny.toml", "--out", "one", *SETTINGS, cwd=folder)
     assert one.returncode == 0, one.stderr
-    two = torchrun(folder, "train", "tiny.toml", "--out", "two", *SETTINGS)
+    # Two micro-batches each, so that gradients are also accumulated before they are averaged.
+    two = torchrun(folder, "train", "tiny.toml", "--out", "two", *SETTINGS, "--set", "train.micro_batch=1")
     assert two.returncode == 0, two.stderr
     assert "checkpoint: two/checkpoint" in two.stdout
     assert two.stdout.count("checkpoint:") == 1  # one of the processes speaks

@@ -9,13 +9,14 @@ import signal
 import pytest
 import torch
 from conftest import make_dialogue, train_tiny
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Trainer, get_scheduler
 
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import Target, sample_targets
 from gistchat.memory.summary_store import SummaryStore
+from gistchat.models import cpu_speedups
 from gistchat.models.base import load_model, load_tokenizer
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.cpu_speedups import BitDropout, add_embedding_gradients_in_place, draw_attention_dropout_from_bits
@@ -23,9 +24,12 @@ from gistchat.models.embeddings import fit_embeddings
 from gistchat.models.likelihood import IGNORED, collate, label_losses
 from gistchat.prompts.make import make_format
 from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
-from gistchat.train import loop as trainer_module
-from gistchat.train.rows import Lesson, build_lessons, dialogue_lessons, order_lessons
+from gistchat.train import loop
+from gistchat.train.accelerator import split_batch
+from gistchat.train.optimizer import make_optimizer, make_schedule
+from gistchat.train.rows import TrainingRow, build_rows, dialogue_rows, order_rows
 from gistchat.train.states import last_state
+from gistchat.train.train import prepare_model
 
 
 @pytest.fixture(scope="module", params=["speaker-tokens", "paper"])
@@ -42,23 +46,22 @@ def parts(request, tiny_base, tmp_path_factory):
     return model, prompt_format, ExampleBuilder(prompt_format, context, store, 512), dialogues
 
 
-def some_lessons(parts, strategies=("summary", "hybrid", "recent", "last"), count=12):
+def make_rows(parts, strategies=("summary", "hybrid", "recent", "last"), count=12):
     _, _, builder, dialogues = parts
     targets = sample_targets(dialogues, count, 0)
-    return build_lessons(targets, TrainConfig(strategies=list(strategies)), [builder], 0)[0]
+    return build_rows(targets, TrainConfig(strategies=list(strategies)), [builder], 0)[0]
 
 
-def plain_loop(model, prompt_format, lessons):
+def plain_loop(model, prompt_format, rows):
     """The textbook batch: padded on the right, a mask, logits everywhere, every position's loss; (rows, longest)."""
-    longest = max(map(len, lessons))
+    longest = max(map(len, rows))
     pad = prompt_format.stop_ids[0]
-    ids = torch.tensor([[*lesson.ids, *[pad] * (longest - len(lesson))] for lesson in lessons])
-    mask = torch.tensor([[1] * len(lesson) + [0] * (longest - len(lesson)) for lesson in lessons])
-    labels = torch.tensor([[*lesson.labels, *[IGNORED] * (longest - len(lesson))] for lesson in lessons])
+    ids = torch.tensor([[*row.ids, *[pad] * (longest - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    labels = torch.tensor([[*row.labels, *[IGNORED] * (longest - len(row))] for row in rows])
     extra = {}
     if prompt_format.has_types:
-        types = [[*lesson.types, *[pad] * (longest - len(lesson))] for lesson in lessons]
-        extra = {"token_type_ids": torch.tensor(types)}
+        extra["token_type_ids"] = torch.tensor([[*row.types, *[pad] * (longest - len(row))] for row in rows])
     logits = model(input_ids=ids, attention_mask=mask, **extra).logits
     return torch.nn.functional.cross_entropy(
         logits[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"
@@ -67,17 +70,17 @@ def plain_loop(model, prompt_format, lessons):
 
 def test_losses_and_gradients_are_those_of_the_plain_loop(parts, tiny_base):
     model, prompt_format, _, _ = parts
-    lessons = some_lessons(parts)
+    rows = make_rows(parts)
     library = AutoModelForCausalLM.from_pretrained(tiny_base.source, attn_implementation="eager")
     fit_embeddings(library, len(prompt_format.tokenizer))
-    plain = plain_loop(library.eval(), prompt_format, lessons)
+    plain = plain_loop(library.eval(), prompt_format, rows)
     plain.sum().backward()
     expected = {name: tensor.grad.clone() for name, tensor in library.named_parameters()}
     model.zero_grad()
     add_embedding_gradients_in_place(model)
-    losses = label_losses(model, collate(lessons, prompt_format))
+    losses = label_losses(model, collate(rows, prompt_format))
     losses.sum().backward()
-    assert len(losses) == sum(label != IGNORED for lesson in lessons for label in lesson.labels)
+    assert len(losses) == sum(label != IGNORED for row in rows for label in row.labels)
     torch.testing.assert_close(losses.detach(), plain[plain != 0].detach(), rtol=1e-5, atol=1e-5)
     for name, tensor in model.named_parameters():
         torch.testing.assert_close(tensor.grad, expected[name], rtol=1e-3, atol=1e-5)
@@ -91,22 +94,22 @@ def test_dropout_drops_its_share_scales_the_rest_and_repeats_with_the_seed():
         torch.manual_seed(5)
         return dropout(ones)
 
-    one = draw()
-    kept = one != 0
+    dropped = draw()
+    kept = dropped != 0
     assert float(kept.float().mean()) == pytest.approx(0.9, abs=0.005)
-    torch.testing.assert_close(one[kept], torch.full_like(one[kept], 1 / 0.9), rtol=1e-4, atol=0)
-    assert torch.equal(one, draw())
-    assert not torch.equal(one, dropout(ones))
-    one.sum().backward()
-    assert torch.equal(ones.grad, one.detach())
+    torch.testing.assert_close(dropped[kept], torch.full_like(dropped[kept], 1 / 0.9), rtol=1e-4, atol=0)
+    assert torch.equal(dropped, draw())
+    assert not torch.equal(dropped, dropout(ones))
+    dropped.sum().backward()
+    assert torch.equal(ones.grad, dropped.detach())
     assert torch.equal(dropout.eval()(ones), ones)
 
 
 def test_every_reply_of_a_dialogue_in_one_pass_costs_what_it_costs_alone(parts):
     model, prompt_format, builder, _ = parts
     dialogue = make_dialogue(3, turns=15)
-    [lesson], left_out = dialogue_lessons(Target(dialogue, 14), builder)
-    together = label_losses(model, collate([lesson], prompt_format)).tolist()
+    [row], left_out = dialogue_rows(Target(dialogue, 14), builder)
+    together = label_losses(model, collate([row], prompt_format)).tolist()
     alone = []
     for turn in range(2, 15, 2):
         example = builder.build(Target(dialogue, turn), "full")
@@ -120,7 +123,7 @@ def test_a_dialogue_over_the_limit_is_learned_in_rows_that_overlap(parts):
     _, prompt_format, builder, _ = parts
     dialogue = make_dialogue(4, turns=60)
     tight = ExampleBuilder(prompt_format, builder.config, builder.store, 300)
-    rows, left_out = dialogue_lessons(Target(dialogue, 59), tight)
+    rows, left_out = dialogue_rows(Target(dialogue, 59), tight)
     assert left_out == 0
     assert 3 < len(rows) < 20
     assert all(100 < len(row) <= 300 for row in rows)
@@ -131,38 +134,38 @@ def test_a_dialogue_over_the_limit_is_learned_in_rows_that_overlap(parts):
     # A reply that fits no row is counted.
     turns = list(dialogue.turns)
     turns[9] = Turn(turns[9].speaker, "word " * 400)
-    _, left_out = dialogue_lessons(Target(dataclasses.replace(dialogue, turns=tuple(turns)), 59), tight)
+    _, left_out = dialogue_rows(Target(dataclasses.replace(dialogue, turns=tuple(turns)), 59), tight)
     assert left_out == 1
 
 
 def test_order_is_a_permutation_in_full_batches_of_like_length(parts):
-    lessons = some_lessons(parts, count=42)
-    assert len(lessons) == 42
-    ordered = order_lessons(lessons, 4, seed=1)
+    rows = make_rows(parts, count=42)
+    assert len(rows) == 42
+    ordered = order_rows(rows, 4, seed=1)
     assert len(ordered) == 44
-    assert {id(lesson) for lesson in ordered} == {id(lesson) for lesson in lessons}
-    assert ordered == order_lessons(lessons, 4, seed=1) != order_lessons(lessons, 4, seed=2)
+    assert {id(row) for row in ordered} == {id(row) for row in rows}
+    assert ordered == order_rows(rows, 4, seed=1) != order_rows(rows, 4, seed=2)
 
     def padding(rows):
         return sum(max(map(len, rows[i : i + 4])) * 4 - sum(map(len, rows[i : i + 4])) for i in range(0, 40, 4))
 
-    assert padding(ordered) < padding(lessons) / 2
+    assert padding(ordered) < padding(rows) / 2
 
 
 def test_strategies_take_turns_and_later_passes_have_an_order_of_their_own(parts):
     _, _, builder, dialogues = parts
     targets = sample_targets(dialogues, 10, 0)
     config = TrainConfig(strategies=["last", "recent"], epochs=3)
-    lessons, left_out = build_lessons(targets, config, [builder], 0)
+    rows, left_out = build_rows(targets, config, [builder], 0)
     assert left_out == 0
-    passes = [[lesson.id for lesson in lessons[i : i + 10]] for i in (0, 10, 20)]
+    passes = [[row.id for row in rows[i : i + 10]] for i in (0, 10, 20)]
     assert passes[0] == [target.id for target in targets]
     assert sorted(passes[0]) == sorted(passes[1]) == sorted(passes[2])
-    assert len({tuple(one) for one in passes}) == 3
-    bare = {target.id: len(builder.build(target, "last")) for target in targets}
-    assert all(len(lesson) == bare[lesson.id] for lesson in lessons[::2])
-    stopped, _ = build_lessons(targets, dataclasses.replace(config, steps=3, batch_size=4), [builder], 0)
-    assert [lesson.id for lesson in stopped] == [lesson.id for lesson in lessons[:12]]
+    assert len(set(map(tuple, passes))) == 3
+    lengths = {target.id: len(builder.build(target, "last")) for target in targets}
+    assert all(len(row) == lengths[row.id] for row in rows[::2])
+    stopped, _ = build_rows(targets, dataclasses.replace(config, steps=3, batch_size=4), [builder], 0)
+    assert [row.id for row in stopped] == [row.id for row in rows[:12]]
 
 
 def history_of(folder):
@@ -174,7 +177,7 @@ def losses_of(folder):
 
 
 def test_training_learns_and_keeps_the_best_by_token_weighted_loss(tiny_recipe, tmp_path):
-    tiny_recipe.train.steps, tiny_recipe.train.evaluate_every = 30, 10
+    tiny_recipe = changed(tiny_recipe, steps=30, evaluate_every=10)
     workspace = train_tiny(tiny_recipe, tmp_path / "run")
     history = history_of(tmp_path / "run")
     losses = [entry["eval_loss"] for entry in history["log"] if "eval_loss" in entry]
@@ -185,9 +188,12 @@ def test_training_learns_and_keeps_the_best_by_token_weighted_loss(tiny_recipe, 
     builder = ExampleBuilder(workspace.format, tiny_recipe.context, workspace.store, tiny_recipe.train.max_tokens)
     targets = sample_targets(workspace.split("validation"), 3, 0, turns="one")
     strategies = tiny_recipe.train.strategies
-    lessons = [Lesson.of(builder.build(target, strategies[i % len(strategies)])) for i, target in enumerate(targets)]
+    rows = [
+        TrainingRow.from_example(builder.build(target, strategies[i % len(strategies)]))
+        for i, target in enumerate(targets)
+    ]
     with torch.no_grad():
-        each = plain_loop(checkpoint.model, checkpoint.format, lessons)
+        each = plain_loop(checkpoint.model, checkpoint.format, rows)
     assert float(each.sum() / (each != 0).sum()) == pytest.approx(min(losses), rel=1e-4)
     assert list((tmp_path / "run" / "train").rglob("events.out.tfevents*"))
 
@@ -200,13 +206,12 @@ def without_dropout(tiny_base, tiny_recipe, tmp_path):
         setattr(model.config, name, 0.0)
     model.save_pretrained(tmp_path / "base")
     load_tokenizer(tiny_base).save_pretrained(tmp_path / "base")
-    tiny_recipe.model = ModelConfig(name=str(tmp_path / "base"))
-    tiny_recipe.train = dataclasses.replace(tiny_recipe.train, steps=3, method="full", learning_rate=1e-2, batch_size=8)
-    return tiny_recipe
+    recipe = dataclasses.replace(tiny_recipe, model=ModelConfig(name=str(tmp_path / "base")))
+    return changed(recipe, steps=3, method="full", learning_rate=1e-2, batch_size=8)
 
 
 def changed(recipe, **changes):
-    return dataclasses.replace(recipe, train=dataclasses.replace(recipe.train, **changes))
+    return recipe.change(train=changes)
 
 
 def test_attention_that_drops_next_to_nothing_is_the_librarys(tiny_base):
@@ -264,8 +269,8 @@ def test_samples_are_shown_during_training(tiny_recipe, tmp_path, capsys):
 
 @pytest.mark.parametrize("longest_gradient", [1.0, 0.0])
 def test_a_diverging_run_stops_and_names_step_and_batch(tiny_recipe, tmp_path, longest_gradient):
-    tiny_recipe.train = dataclasses.replace(tiny_recipe.train, learning_rate=1e30, evaluate_every=1, save_every=1)
-    tiny_recipe.train.max_grad_norm = longest_gradient
+    rates = {"learning_rate": 1e30, "max_grad_norm": longest_gradient}
+    tiny_recipe = changed(tiny_recipe, **rates, evaluate_every=1, save_every=1)
     message = r"(loss|gradient) is not a number at step \d+ \(batch: d\d+#\d+, d\d+#\d+\); lower train.learning_rate"
     with pytest.raises(UserError, match=message):
         train_tiny(tiny_recipe, tmp_path / "run")
@@ -273,31 +278,52 @@ def test_a_diverging_run_stops_and_names_step_and_batch(tiny_recipe, tmp_path, l
 
 
 def test_a_gradient_that_is_no_number_never_reaches_the_weights(tiny_recipe, tmp_path, monkeypatch):
-    def broken(self, *args, **kwargs):
-        loss = step(self, *args, **kwargs)
-        if self.state.global_step == 2:
+    def broken(self, *args):
+        loss = backward(self, *args)
+        if self.step == 2:
             next(self.model.parameters()).grad[0] = math.nan
         return loss
 
-    step = trainer_module.ReplyTrainer.training_step
-    monkeypatch.setattr(trainer_module.ReplyTrainer, "training_step", broken)
-    tiny_recipe.train = dataclasses.replace(tiny_recipe.train, max_grad_norm=0.0, method="full", save_every=1)
+    backward = loop.TrainingLoop._backward
+    monkeypatch.setattr(loop.TrainingLoop, "_backward", broken)
+    tiny_recipe = changed(tiny_recipe, max_grad_norm=0.0, method="full", save_every=1)
     with pytest.raises(UserError, match="the gradient is not a number at step 3 "):
         train_tiny(tiny_recipe, tmp_path / "run")
     assert last_state(tmp_path / "run" / "train").step == 2
 
 
+def test_a_validation_loss_that_is_no_number_names_the_step(tiny_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "score_replies", lambda model, prompt_format, rows: [math.nan] * len(rows))
+    with pytest.raises(UserError, match=r"the validation loss is not a number at step 3 \(batch: d\d+#\d+, d\d+#\d+\)"):
+        train_tiny(tiny_recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_batch_without_a_label_is_named(tiny_recipe, tmp_path, monkeypatch):
+    def without_labels(rows, prompt_format):
+        batch = collate(rows, prompt_format)
+        return {**batch, "labels": torch.full_like(batch["labels"], IGNORED)}
+
+    monkeypatch.setattr(loop, "collate", without_labels)
+    with pytest.raises(UserError, match=r"no label in a batch of step 1 \(d\d+#\d+, d\d+#\d+\)"):
+        train_tiny(tiny_recipe, tmp_path / "run")
+
+
+def interrupt_in_step(step, times, monkeypatch):
+    def interrupted(self, *args):
+        if self.step == step - 1:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return backward(self, *args)
+
+    backward = loop.TrainingLoop._backward
+    monkeypatch.setattr(loop.TrainingLoop, "_backward", interrupted)
+
+
 def test_ctrl_c_saves_a_state_and_the_run_ends_as_if_undisturbed(tiny_recipe, tmp_path, monkeypatch):
     train_tiny(tiny_recipe, tmp_path / "whole")
-    step = trainer_module.ReplyTrainer.training_step
-
-    def interrupted(self, *args, **kwargs):
-        if self.state.global_step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, *args, **kwargs)
-
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module.ReplyTrainer, "training_step", interrupted)
+        interrupt_in_step(3, 1, patch)
         with pytest.raises(KeyboardInterrupt):
             train_tiny(tiny_recipe, tmp_path / "run")
     assert (tmp_path / "run" / "train" / "state-3" / "manifest.json").exists()
@@ -305,11 +331,20 @@ def test_ctrl_c_saves_a_state_and_the_run_ends_as_if_undisturbed(tiny_recipe, tm
     assert losses_of(tmp_path / "run") == losses_of(tmp_path / "whole")
 
 
+def test_a_second_ctrl_c_stops_at_once(tiny_recipe, tmp_path, monkeypatch):
+    interrupt_in_step(3, 2, monkeypatch)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(tiny_recipe, tmp_path / "run")
+    assert last_state(tmp_path / "run" / "train").step == 2
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
 def test_memory_that_does_not_suffice_says_what_to_lower(tiny_recipe, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:75] . DefaultCPUAllocator: can't allocate memory: 8 bytes")
 
-    monkeypatch.setattr(trainer_module, "label_losses", full)
+    monkeypatch.setattr(loop, "label_losses", full)
     with pytest.raises(
         UserError, match=r"out of memory at step 1 .* 2 rows of up to \d+ tokens; lower train.micro_batch"
     ):
@@ -321,30 +356,69 @@ def test_memory_that_does_not_suffice_says_what_to_lower(tiny_recipe, tmp_path, 
     [
         ({"report_to": ["wandb"]}, "wandb is not installed: pip install wandb"),
         ({"precision": "bfloat16"}, "no bfloat16 units"),
+        ({"deepspeed": "zero2.json"}, "deepspeed is not installed: pip install deepspeed"),
+        ({"fsdp": "full_shard wrap"}, "train.fsdp: 'wrap' is not of auto_wrap, full_shard"),
     ],
 )
-def test_what_is_not_to_be_had(tiny_recipe, tmp_path, changes, message, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+def test_what_is_not_available_is_named(tiny_recipe, tmp_path, changes, message, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(UserError, match=message):
         train_tiny(changed(tiny_recipe, **changes), tmp_path / "run")
 
 
-def test_a_batch_that_the_processes_cannot_share_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(trainer_module.TrainingArguments, "world_size", property(lambda self: 2))
+def test_a_batch_that_the_processes_cannot_share_is_refused():
+    def split(batch_size, micro_batch):
+        return split_batch(TrainConfig(batch_size=batch_size, micro_batch=micro_batch), processes=2)
 
-    def shares(batch_size, micro_batch):
-        config = TrainConfig(batch_size=batch_size, micro_batch=micro_batch, report_to=["none"])
-        made = trainer_module.arguments(config, 0, 1e-3, tmp_path, 24)
-        return made.per_device_train_batch_size, made.gradient_accumulation_steps
-
-    assert shares(8, 0) == (4, 1)
-    assert shares(8, 2) == (2, 2)
-    assert shares(12, 4) == (3, 2)  # at most four, and no row left over
+    assert split(8, 0) == (4, 1)
+    assert split(8, 2) == (2, 2)
+    assert split(12, 4) == (3, 2)  # at most four, and no row left over
     with pytest.raises(UserError, match=r"train\.batch_size \(3\) cannot be shared by 2 processes"):
-        shares(3, 0)
+        split(3, 0)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_weights_decay_that_decay_in_the_librarys_trainer(tiny_base, tiny_recipe, method):
+    tiny_recipe = changed(tiny_recipe, method=method)
+    model = load_model(tiny_base)
+    model = prepare_model(model, tiny_recipe, model.config.vocab_size + 2)
+    decaying, constant = make_optimizer(model, tiny_recipe.train, 1e-3).param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decaying, constant = ({names[id(parameter)] for parameter in group["params"]} for group in (decaying, constant))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert decaying == set(Trainer.get_decay_parameter_names(None, model)) & trained
+    assert constant == trained - decaying
+    assert bool(constant) == (method == "full")
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "constant", "constant_with_warmup", "polynomial"])
+def test_learning_rates_are_those_of_the_librarys_schedule(name):
+    config = TrainConfig(schedule=name, warmup_steps=3)
+    [ours, library] = [torch.optim.AdamW([torch.zeros(1)], lr=0.5) for _ in range(2)]
+    rate = make_schedule(ours, config, 8)
+    options = {"power": 2.0} if name == "polynomial" else {}
+    schedule = get_scheduler(name, library, 3, 8, scheduler_specific_kwargs=options)
+    for step in range(8):
+        assert rate(step) == schedule.get_last_lr()[0]
+        library.step()
+        schedule.step()
+
+
+def test_untested_versions_compute_as_the_library_does(tiny_base, tiny_recipe, tmp_path, monkeypatch):
+    assert cpu_speedups.supported()
+    monkeypatch.setattr(cpu_speedups, "version", lambda package: "99.0.1")
+    assert not cpu_speedups.supported()
+    library = AutoModelForCausalLM.from_pretrained(tiny_base.source)
+    model = load_model(tiny_base)
+    cpu_speedups.speed_up_training(model, 1)
+    assert str(model) == str(library)  # the same modules
+    assert model.config._attn_implementation == library.config._attn_implementation
+    assert "forward" not in vars(model.get_input_embeddings())
+    train_tiny(tiny_recipe, tmp_path / "run")
+    assert len(losses_of(tmp_path / "run")) == 6
 
 
 def test_token_types_are_for_gpt2_only(tiny_recipe, tmp_path):
-    tiny_recipe.model = ModelConfig(format="paper")
+    tiny_recipe = dataclasses.replace(tiny_recipe, model=ModelConfig(format="paper"))
     with pytest.raises(UserError, match="'paper' uses token types, which only GPT-2 models"):
         train_tiny(tiny_recipe, tmp_path / "run")
