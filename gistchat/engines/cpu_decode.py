@@ -1,8 +1,8 @@
 """The next token of each row, straight through a model's weights.
 
 The library's forward pass does for one token all that it does for a sequence: masks, copies of the cache, layers of
-function calls. Here GPT-2 and Llama models do only what a token needs, with the library's own layers. Other models go
-through the library.
+function calls. Here GPT-2 and Llama models do only what a token needs, with the library's own layers. Other models, and
+versions of the library that were not tested (`cpu_speedups.TESTED`), go through the library.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from transformers import Cache, DynamicLayer, GPT2LMHeadModel, LlamaForCausalLM,
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from gistchat.engines.cpu_matmul import quick_product
+from gistchat.models.cpu_speedups import supported
 
 ROOM = 64  # tokens that keys and values have room for, at least, when they are moved
 
@@ -34,8 +35,8 @@ class GrowingLayer(DynamicLayer):
 
 
 def new_cache() -> Cache:
-    """An empty one, for any number of layers."""
-    return Cache(layer_class_to_replicate=GrowingLayer)
+    """An empty cache, for any number of layers."""
+    return Cache(layer_class_to_replicate=GrowingLayer if supported() else DynamicLayer)
 
 
 def _grown(held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
@@ -60,7 +61,7 @@ def make_step(model: PreTrainedModel, single: bool) -> Step | None:
     the keys and values of what was before, to which it adds these tokens'. It returns logits of shape (rows,
     vocabulary).
     """
-    make = STEPS.get(type(model))
+    make = STEPS.get(type(model)) if supported() else None
     return make and make(model, single)
 
 

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from gistchat.engines.cpu_decode import ROOM, make_step, new_cache
 from gistchat.engines.cpu_matmul import FEW_ROWS, quick_product
+from gistchat.models import cpu_speedups
 from gistchat.models.ctranslate2_conversion import make_contiguous
 
 VOCABULARY, LENGTH = 1001, 20  # an odd number of outputs, which two threads cannot share evenly
@@ -167,3 +168,14 @@ def test_cropped_keys_are_written_over_and_chosen_rows_leave_the_others_alone():
     chosen, _ = cache.update(*third, 0)
     assert torch.equal(chosen, torch.cat([kept[1:], third[0]], 2))
     assert torch.equal(keys, kept)
+
+
+def test_untested_versions_of_the_library_go_through_the_library(monkeypatch):
+    monkeypatch.setitem(cpu_speedups.TESTED, "transformers", "4.0")
+    assert make_step(small_gpt2(), single=True) is None
+    ids = torch.arange(5)[None]
+    cache = new_cache()
+    model = with_random_weights(small_gpt2())
+    model(input_ids=ids[:, :3], past_key_values=cache)
+    rest = model(input_ids=ids[:, 3:], past_key_values=cache).logits
+    torch.testing.assert_close(rest, model(input_ids=ids).logits[:, 3:])
