@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError, first_line, require
 
 PREFIX = "hub"
 
@@ -37,7 +37,7 @@ def load(corpus: str, ids: Sequence[str]) -> list[tuple[Path, str, str]]:
             found = _load(datasets, name)
         except Exception as error:
             # The library raises types of its own, of the hub's client and of the network, and ValueErrors.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             if "OfflineModeIsEnabled" in reason:
                 reason = "not reachable now, and not in the local cache"
             problems.append(f"{name}: {reason}")

@@ -13,7 +13,7 @@ import ijson
 from gistchat.corpora import hub
 from gistchat.dialogue.lines import Block, json_lines, lines_of, parse_json, raw_blocks
 from gistchat.dialogue.turns import Malformed
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError, first_line, require
 from gistchat.files import read_json
 
 SPLIT_WORDS = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation"}
@@ -202,8 +202,9 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as {path.suffix[1:]} ({reason}); a truncated download?") from None
+        raise UserError(
+            f"{path}: cannot be read as {path.suffix[1:]} ({first_line(error)}); a truncated download?"
+        ) from None
 
 
 def _parquet_rows(path: Path) -> Iterator[Any]:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError, first_line, require
 
 TIMEOUT = 60.0  # seconds
 RETRIES = 4  # after no answer, too many requests (as late as the endpoint says) or a failure on its side
@@ -42,9 +42,9 @@ class ChatClient:
             raise UserError(f"{self.url}: cannot be reached ({error.__cause__ or error})") from None
         except openai.APIStatusError as error:
             hint = f"; is {KEY_VARIABLE} set?" if error.status_code in (401, 403) else ""
-            raise UserError(f"{self.url}: answers {error.status_code} ({_first_line(error.message)}){hint}") from None
+            raise UserError(f"{self.url}: answers {error.status_code} ({first_line(error.message)}){hint}") from None
         except (openai.APIError, ValueError) as error:
-            raise UserError(f"{self.url}: not the answer of a chat endpoint ({_first_line(str(error))})") from None
+            raise UserError(f"{self.url}: not the answer of a chat endpoint ({first_line(str(error))})") from None
         return self._said(answer)
 
     def _said(self, answer: Any) -> str:
@@ -52,11 +52,7 @@ class ChatClient:
         try:
             return answer.choices[0].message.content or ""
         except (AttributeError, IndexError, TypeError):
-            shown = _first_line(str(answer))[:80]
+            shown = first_line(str(answer))[:80]
             raise UserError(
                 f"{self.url}: not the answer of a chat endpoint ({shown}); does the address end in /v1?"
             ) from None
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[0][:200]

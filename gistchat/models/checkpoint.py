@@ -15,7 +15,7 @@ import peft
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
 from gistchat.files import atomic_folder, file_hash, read_json, recover_folder, write_json
 from gistchat.models.base import device, load_model, load_tokenizer
 from gistchat.models.embeddings import fit_embeddings
@@ -106,7 +106,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         prompt_format = make_format(metadata["format"], tokenizer)
         model = _load_weights(folder, recipe, len(tokenizer))
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise UserError(f"{folder}: cannot load the checkpoint ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{folder}: cannot load the checkpoint ({first_line(error)})") from None
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError, first_line, require
 from gistchat.files import atomic_folder, fingerprint, read_json, write_json
 from gistchat.models.cache import cache_dir, only_one
 from gistchat.models.checkpoint import Checkpoint, versions
@@ -57,7 +57,5 @@ def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
             converter.convert(str(temporary), quantization="int8" if name == INT8 else None, force=True)
         except Exception as error:
             # The converter raises whatever it stumbled over.
-            raise UserError(
-                f"CTranslate2 cannot convert this model ({str(error).splitlines()[0]}); use torch"
-            ) from None
+            raise UserError(f"CTranslate2 cannot convert this model ({first_line(error)}); use torch") from None
         write_json(temporary / RECORD, {"key": key})

@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
 from gistchat.models.checkpoint import load_checkpoint, save_checkpoint
 from gistchat.models.ctranslate2_conversion import convert
 
@@ -47,6 +47,7 @@ def push(folder: Path, name: str) -> str:
         api.upload_folder(repo_id=name, folder_path=folder)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         # No network, no login, no right to write, a name that is none; the folder stays.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"cannot push to {name!r} ({reason}); {folder} is kept. Logged in? hf auth login") from None
+        raise UserError(
+            f"cannot push to {name!r} ({first_line(error)}); {folder} is kept. Logged in? hf auth login"
+        ) from None
     return str(address)

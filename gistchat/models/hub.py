@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
 
 OFFLINE_HINT = (
     "check the name and the network, give a local folder, use the packaged model (--model smollm2), "
@@ -38,17 +38,13 @@ def _hub_silence(name: str) -> str:
         return ""
     except Exception as error:
         # No network, no such host, a bad certificate, a time-out, HF_HUB_OFFLINE: each has its own exception type.
-        return _first_line(error)
+        return first_line(error)
     return ""
 
 
 def load_error(source: str, error: Exception) -> UserError:
     """What to say of a model that cannot be loaded from a folder or had from the hub."""
-    reason = _first_line(error)
+    reason = first_line(error)
     if Path(source).is_dir():
         return UserError(f"{source}: cannot load the model ({reason})")
     return UserError(f"cannot get model {source!r} ({reason}): {OFFLINE_HINT}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
 from gistchat.models.base import require_types
 from gistchat.models.checkpoint import save_checkpoint
 from gistchat.models.hub import load_error, reachable
@@ -93,7 +93,7 @@ def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, di
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{path}: not the weights of a GPT-2 ({str(error).splitlines()[1].strip()})") from None
+        raise UserError(f"{path}: not the weights of a GPT-2 ({first_line(str(error).partition('\n')[2])})") from None
     numbers = {name: saved[name] for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
     details = {"source": path.name, **{name: float(value) for name, value in numbers.items()}}
     return model.eval(), tokenizer, details
@@ -116,7 +116,7 @@ def _load_weights_only(path: Path) -> Any:
     except pickle.UnpicklingError:
         raise UserError(f"{path}: refused, as it is damaged or holds code besides weights") from None
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0][:120]})") from None
+        raise UserError(f"{path}: cannot be read ({first_line(error, 120)})") from None
 
 
 def _from_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from gistchat.engines.engine import generate_replies
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
 from gistchat.examples.build import Example
 from gistchat.models.cpu_speedups import speed_up_training
 from gistchat.models.likelihood import IGNORED, collate, label_losses, score_replies
@@ -341,7 +341,7 @@ class TrainingLoop:
                 raise
             longest = max(len(row) for row in self.rows)
             raise UserError(
-                f"out of memory at step {self.step + 1} ({str(error).splitlines()[0][:100]}): {self.micro_rows} rows "
+                f"out of memory at step {self.step + 1} ({first_line(error, 100)}): {self.micro_rows} rows "
                 f"of up to {longest} tokens; lower train.micro_batch or train.max_tokens, or set "
                 "train.gradient_checkpointing=true"
             ) from None

@@ -1,0 +1,26 @@
+"""What is said of an error: one line, also where the error says nothing."""
+
+import pytest
+
+from gistchat.errors import UserError, first_line, require
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("one\ntwo"), "one"),
+        (ValueError(""), "ValueError"),
+        (OSError(), "OSError"),
+        (ValueError(" \n\n "), "ValueError"),
+        (ValueError("\n three"), "three"),
+        ("", "no message"),
+        ("x" * 500, "x" * 200),
+    ],
+)
+def test_an_error_becomes_one_line(error, line):
+    assert first_line(error) == line
+
+
+def test_a_missing_package_is_named_with_the_extra_that_brings_it():
+    with pytest.raises(UserError, match=r"no_such_package is not installed: pip install 'gistchat\[judges\]'"):
+        require("no_such_package.part", "judges")
