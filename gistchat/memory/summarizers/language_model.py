@@ -10,7 +10,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from transformers import GenerationConfig
 
 from gistchat.engines.openai_client import ChatClient
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
 from gistchat.memory.summarizers.abstractive import Request
 from gistchat.models.base import Base, load_model, load_tokenizer, model_limit
 from gistchat.models.likelihood import length_batches
@@ -104,7 +104,7 @@ class LocalWriter:
                 messages, add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
             )
         except jinja2.TemplateError as error:
-            raise UserError(f"the model's chat template takes no user message alone ({error})") from None
+            raise UserError(f"the model's chat template takes no user message alone ({first_line(error)})") from None
 
 
 class EndpointWriter:
