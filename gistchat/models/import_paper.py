@@ -93,7 +93,8 @@ def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, di
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{path}: not the weights of a GPT-2 ({first_line(str(error).partition('\n')[2])})") from None
+        _, _, details = str(error).partition("\n")  # the first line names the class only
+        raise UserError(f"{path}: not the weights of a GPT-2 ({first_line(details)})") from None
     numbers = {name: saved[name] for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
     details = {"source": path.name, **{name: float(value) for name, value in numbers.items()}}
     return model.eval(), tokenizer, details
