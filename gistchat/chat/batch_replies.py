@@ -16,6 +16,7 @@ from gistchat.engines.engine import generate_replies
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
 from gistchat.progress import progress, say
+from gistchat.resumable import ResumableJsonl
 
 Chunk = list[tuple[int, Dialogue]]  # dialogues with their numbers in the file
 AT_ONCE = 16  # dialogues that are answered together, whatever the number of processes and stops
@@ -51,11 +52,9 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
     title = f"reply ({rank + 1} of {world})" if world > 1 else "reply"
     total = sum(map(len, own))
     with progress(title, total, total - sum(map(len, left))) as advance:
+        stored = ResumableJsonl(_part(out, key, rank))
         for rows in _answer(session, left):
-            with _part(out, key, rank).open("ab") as file:
-                file.write(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-                file.flush()
-                os.fsync(file.fileno())
+            stored.append(rows)
             advance(len(rows))
     if world > 1:
         dist.barrier()
@@ -88,16 +87,10 @@ def _part(out: Path, key: str, rank: int) -> Path:
     return out.with_name(f"{out.name}.part-{key}-{rank}")
 
 
-def _finished(out: Path, key: str) -> dict[int, dict[str, Any]]:
-    """Rows by their number; a last line that is half written is cut off, and made again."""
-    rows: dict[int, dict[str, Any]] = {}
-    for path in sorted(out.parent.glob(f"{glob.escape(out.name)}.part-{key}-*")):
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data) and int(os.environ.get("RANK", 0)) == 0:
-            os.truncate(path, len(whole))
-        rows |= {row["number"]: row for row in map(orjson.loads, whole.splitlines())}
-    return rows
+def _finished(out: Path, key: str) -> dict[int, ResumableJsonl]:
+    """By a dialogue's number, the file that its row is in; any number of processes may have written one."""
+    paths = sorted(out.parent.glob(f"{glob.escape(out.name)}.part-{key}-*"))
+    return {int(number): stored for stored in map(ResumableJsonl, paths) for number in stored}
 
 
 def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict[str, Any]]]:
@@ -111,7 +104,7 @@ def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict
         replies = generate_replies(session.engine, contexts, session.sampling(), rows=numbers)
         yield [
             {
-                "number": number,
+                "key": str(number),
                 "id": dialogue.id,
                 "reply": reply.text,
                 "tokens": reply.tokens,
@@ -125,12 +118,14 @@ def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict
 
 
 def _put_together(out: Path, key: str, count: int) -> None:
-    rows = _finished(out, key)
+    stored, empty = _finished(out, key), 0
     with atomic_text(out) as file:
         for number in range(count):
-            row = {name: value for name, value in rows[number].items() if name != "number"}
+            row = stored[number].get(str(number))
+            del row["key"]
+            empty += not row["reply"]
             file.write(orjson.dumps(row).decode() + "\n")
     for path in out.parent.glob(f"{glob.escape(out.name)}.part-{key}-*"):
         path.unlink()
-    if empty := sum(not row["reply"] for row in rows.values()):
+    if empty:
         say(f"empty replies: {empty} of {count}")

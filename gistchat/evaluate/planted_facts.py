@@ -12,12 +12,12 @@ from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.evaluate.items import Condition
 from gistchat.evaluate.planted_dialogues import planted_dialogue, remembered
-from gistchat.evaluate.predict import Subject, write_rows
+from gistchat.evaluate.predict import Subject
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import Target
-from gistchat.files import read_json_lines
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
+from gistchat.resumable import ResumableJsonl
 
 DISTANCES = (0, 10, 40)  # turns of small talk between the last fact and the question; the dialogues take turns
 ANSWER_TOKENS = 16
@@ -52,13 +52,9 @@ def probe(
     Returns:
         Rows with `right`: whether the word asked for stands in the answer; `shown`: whether it stood in the prompt.
     """
-    path = folder / f"{subject.name}-probe.jsonl"
-    stored: dict[str, list[dict[str, Any]]] = {}
-    for row in read_json_lines(path) if path.exists() else []:
-        stored.setdefault(row["condition"], []).append(row)
-    ids = [target.id for target in targets]
-    known = {name: own for name, own in stored.items() if [row["id"] for row in own] == ids}
-    new = [condition for condition in wanted if str(condition) not in known]
+    stored = ResumableJsonl(folder / f"{subject.name}-probe.jsonl")
+    keys = {condition: [f"{condition} {target.id}" for target in targets] for condition in wanted}
+    new = [condition for condition in wanted if not all(key in stored for key in keys[condition])]
     if not new:
         say(f"probe {subject.name}: done before, skipped")
     else:
@@ -66,11 +62,9 @@ def probe(
         with progress(f"probe {subject.name}", len(new) * len(targets)) as advance:
             for condition in new:
                 builder = builders.get(condition.budget, next(iter(builders.values())))
-                known[str(condition)] = _answers(
-                    subject.name, model, prompt_format, targets, condition, builder, batch_tokens, advance
-                )
-                write_rows(path, [row for own in known.values() for row in own])
-    return [row for condition in wanted for row in known[str(condition)]]
+                rows = _answers(subject.name, model, prompt_format, targets, condition, builder, batch_tokens, advance)
+                stored.append({"key": key, "row": row} for key, row in zip(keys[condition], rows, strict=True))
+    return [stored.get(key)["row"] for condition in wanted for key in keys[condition]]
 
 
 def _answers(

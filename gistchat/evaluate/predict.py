@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from gistchat.errors import UserError
 from gistchat.evaluate.items import Condition, Items
 from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import Example
-from gistchat.examples.targets import Target
-from gistchat.files import atomic_text, read_json_lines
+from gistchat.files import atomic_text, fingerprint
 from gistchat.models.likelihood import score_replies
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat, render_gist
 from gistchat.recipe.schema import EvaluateConfig, Recipe
+from gistchat.resumable import ResumableJsonl
 
 Row = dict[str, Any]
 COMPUTED = ("nats", "rank", "candidates", "reply", "reply_tokens", "seconds", "prefill_seconds")
@@ -40,54 +40,29 @@ class Subject:
 def predict(
     subject: Subject, prompt_format: PromptFormat, items: Items, config: EvaluateConfig, folder: Path
 ) -> list[Row]:
-    """Score, rank and answer every item under every condition. What was finished is read back from `folder`: whole
-    conditions, or what their rows hold already.
+    """Score, rank and answer every item under every condition; what an earlier run computed is read from `folder`.
 
-    The likelihood of all conditions is computed together, in batches of similar length. Where conditions come to the
-    same prompt (a short history fits whole), it is computed once, for the first.
+    The likelihood of all conditions is computed together, in batches of similar length. Conditions that come to the
+    same prompt (a short history fits whole) share what is computed of it.
     """
-    paths = {condition: folder / f"{subject.name}-{condition}.jsonl" for condition in items.examples}
-    rows = {condition: read_json_lines(path) if path.exists() else [] for condition, path in paths.items()}
-    known = _Known(row for found in rows.values() for row in found)
+    computed = ResumableJsonl(folder / f"{subject.name}.jsonl")
+    rows = {condition: _new_rows(subject.name, condition, items, prompt_format) for condition in items.examples}
     waiting = []
-    for condition, found in rows.items():
-        if _is_done(found, items.targets, config):
+    for condition, condition_rows in rows.items():
+        _fill(condition_rows, computed)
+        if _is_done(condition_rows, config):
             say(f"evaluate {subject.name}, {condition}: done before, skipped")
         else:
             waiting.append(condition)
-            rows[condition] = _new_rows(subject.name, condition, items, prompt_format)
-            known.fill(rows[condition])
-
-    def keep() -> None:
+    if waiting:
+        model = subject.load()
+        pairs = [pair for condition in waiting for pair in zip(items.examples[condition], rows[condition], strict=True)]
+        _add_likelihoods(pairs, model, prompt_format, config, f"evaluate {subject.name}, likelihood", computed)
         for condition in waiting:
-            write_rows(paths[condition], rows[condition])
-
-    model = subject.load() if waiting else None
-    pairs = [pair for one in waiting for pair in zip(items.examples[one], rows[one], strict=True)]
-    _add_likelihoods(pairs, model, prompt_format, config, f"evaluate {subject.name}, likelihood", keep)
-    for condition in waiting:
-        known.fill(rows[condition])
-        _add_ranks_and_replies(rows[condition], model, prompt_format, items, condition, config, subject.name)
-        known.add(rows[condition])
-        write_rows(paths[condition], rows[condition])
-    return [row for found in rows.values() for row in found]
-
-
-class _Known:
-    """What was computed, by prompt and gold reply: conditions that come to the same ones share it."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._found: dict[Hashable, Row] = {}
-        self.add(rows)
-
-    def add(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            found = self._found.setdefault(_identity(row), {})
-            found |= {name: row[name] for name in COMPUTED if row[name] is not None and name not in found}
-
-    def fill(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            row |= self._found.get(_identity(row), {})
+            _fill(rows[condition], computed)  # an earlier condition may have come to the same prompts
+            _add_ranks_and_replies(rows[condition], model, prompt_format, items, condition, config, subject.name)
+            _keep(rows[condition], computed)
+    return [row for condition_rows in rows.values() for row in condition_rows]
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -95,9 +70,21 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _identity(row: Row) -> Hashable:
+def _key(row: Row) -> str:
     """Equal for conditions that come to the same prompt for the same reply."""
-    return row["id"], row["prompt"], row["prompt_tokens"]
+    return fingerprint([row["id"], row["prompt"], row["prompt_tokens"]])
+
+
+def _fill(rows: Sequence[Row], computed: ResumableJsonl) -> None:
+    """Add to rows what was computed of their prompts."""
+    for row in rows:
+        row |= {name: value for name, value in (computed.get(_key(row)) or {}).items() if name in COMPUTED}
+
+
+def _keep(rows: Sequence[Row], computed: ResumableJsonl) -> None:
+    """Write down what was computed of rows, unless it stands there."""
+    lines = [{"key": _key(row), **{name: row[name] for name in COMPUTED if row[name] is not None}} for row in rows]
+    computed.append(line for line in lines if len(line) > 1 and line != computed.get(line["key"]))
 
 
 def _wanted(number: int, config: EvaluateConfig) -> list[str]:
@@ -105,10 +92,9 @@ def _wanted(number: int, config: EvaluateConfig) -> list[str]:
     return ["nats"] + ["rank"] * (number < config.rank_items) + ["reply"] * (number < config.reply_items)
 
 
-def _is_done(found: Sequence[Row], targets: Sequence[Target], config: EvaluateConfig) -> bool:
-    """Whether all rows of a condition are there, with all that is asked for."""
-    same = [row["id"] for row in found] == [target.id for target in targets]
-    return same and all(row[name] is not None for i, row in enumerate(found) for name in _wanted(i, config))
+def _is_done(rows: Sequence[Row], config: EvaluateConfig) -> bool:
+    """Whether the rows of a condition hold all that is asked for."""
+    return all(row[name] is not None for i, row in enumerate(rows) for name in _wanted(i, config))
 
 
 def _add_likelihoods(
@@ -117,26 +103,29 @@ def _add_likelihoods(
     prompt_format: PromptFormat,
     config: EvaluateConfig,
     title: str,
-    keep: Callable[[], None],
+    computed: ResumableJsonl,
 ) -> None:
-    """Add the likelihood to rows that lack it; `keep` writes down what there is, at most some twenty times."""
-    same: dict[Hashable, tuple[Example, list[Row]]] = {}
+    """Add the likelihood to rows that lack it, and write it down in at most some twenty parts.
+
+    Raises:
+        UserError: a likelihood that is not a number.
+    """
+    by_prompt: dict[str, tuple[Example, Row]] = {}
     for example, row in pairs:
         if row["nats"] is None:
-            same.setdefault(_identity(row), (example, []))[1].append(row)
-    if not same:
+            by_prompt.setdefault(_key(row), (example, row))
+    if not by_prompt:
         return
-    new = sorted(same.values(), key=lambda one: -len(one[0].ids))
-    part = max(PART, math.ceil(len(new) / 20))
-    with progress(title, len(new)) as advance:
-        for start in range(0, len(new), part):
-            examples, rows = zip(*new[start : start + part], strict=True)
+    longest_first = sorted(by_prompt.values(), key=lambda pair: -len(pair[0]))
+    part = max(PART, math.ceil(len(longest_first) / 20))
+    with progress(title, len(longest_first)) as advance:
+        for start in range(0, len(longest_first), part):
+            examples, rows = zip(*longest_first[start : start + part], strict=True)
             nats = score_replies(model, prompt_format, examples, config.batch_tokens, advance)
-            for value, alike in zip(nats, rows, strict=True):
-                for row in alike:
-                    row["nats"] = value if math.isfinite(value) else None
-            keep()
-            for value, (row, *_) in zip(nats, rows, strict=True):
+            for row, value in zip(rows, nats, strict=True):
+                row["nats"] = value if math.isfinite(value) else None
+            _keep(rows, computed)
+            for row, value in zip(rows, nats, strict=True):
                 if not math.isfinite(value):
                     raise UserError(
                         f"{title}: that of {row['id']}, {Condition(row['strategy'], row['budget'])}, is {value}; the "

@@ -1,8 +1,6 @@
 """How long does a memory keep what was said once? Facts planted early in long dialogues, then searched for."""
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from gistchat.memory.rolling import Window
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.progress import progress
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
+from gistchat.resumable import ResumableJsonl
 
 CHUNK = 4  # dialogues whose memories roll side by side: written by a model, one takes minutes
 Count = Callable[[list[str]], list[int]]
@@ -38,8 +37,8 @@ def recall(config: SummaryConfig, context: ContextConfig, count: Count, folder: 
         return _rolled_texts(config, context, count, [dialogues[key] for key in keys])
 
     settings = fingerprint([dataclasses.asdict(config), dataclasses.asdict(context)])
-    path = folder / f"planted-{config.method}-{settings}.jsonl"
-    texts = kept(f"planted facts {config.method}", path, list(dialogues), roll, CHUNK)
+    path = folder / f"recall-{config.method}-{settings}.jsonl"
+    texts = computed_once(f"planted facts {config.method}", path, list(dialogues), roll, CHUNK)
     metrics = _share("rolled", list(dialogues.values()), texts)
     if config.method in METHODS:
         texts = [_picked_texts(one, config, context, count) for one in dialogues.values()]
@@ -54,37 +53,19 @@ def window_recall(budget: int, count: Count, number: int) -> list[Metric]:
     return _share("rolled", dialogues, [_window_texts(one, window, count) for one in dialogues])
 
 
-def kept(
-    title: str, path: Path, keys: Sequence[str], make: Callable[[Sequence[str]], Sequence[list[Any]]], chunk: int
+def computed_once(
+    title: str, path: Path, keys: Sequence[str], compute: Callable[[Sequence[str]], Sequence[list[Any]]], chunk: int
 ) -> list[list[Any]]:
-    """What `make` gives for each key, a chunk at a time; what an earlier run left in `path` is not made again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = _stored(path)
+    """What `compute` gives for each key, a chunk at a time; what an earlier run left in `path` is not made again."""
+    stored = ResumableJsonl(path)
     missing = [key for key in keys if key not in stored]
-    with progress(title, len(keys), len(keys) - len(missing)) as advance, path.open("ab") as file:
+    with progress(title, len(keys), len(keys) - len(missing)) as advance:
         for first in range(0, len(missing), chunk):
             part = missing[first : first + chunk]
-            for key, value in zip(part, make(part), strict=True):
-                file.write(json.dumps([key, *value], ensure_ascii=False).encode() + b"\n")
-                stored[key] = value
-            file.flush()
-            os.fsync(file.fileno())
+            values = compute(part)
+            stored.append({"key": key, "value": value} for key, value in zip(part, values, strict=True))
             advance(len(part))
-    return [stored[key] for key in keys]
-
-
-def _stored(path: Path) -> dict[str, list[Any]]:
-    """The lines of an earlier run; one that a kill tore is cut off."""
-    stored: dict[str, list[Any]] = {}
-    if path.exists():
-        whole = 0
-        for line in path.read_bytes().splitlines(keepends=True):
-            if line.endswith(b"\n"):
-                key, *value = json.loads(line)
-                stored[key] = value
-                whole += len(line)
-        os.truncate(path, whole)
-    return stored
+    return [stored.get(key)["value"] for key in keys]
 
 
 def _share(how: str, dialogues: Sequence[Planted], texts: Sequence[Sequence[str]]) -> list[Metric]:

@@ -11,7 +11,7 @@ from gistchat.dialogue.turns import Dialogue
 from gistchat.evaluate.bootstrap import Metric, interval, mean, ratio_of_sums, resample_weights
 from gistchat.evaluate.metrics import rouge
 from gistchat.evaluate.planted_dialogues import DISTANCES
-from gistchat.evaluate.summarizer_recall import as_text, gist_text, kept, recall, window_recall
+from gistchat.evaluate.summarizer_recall import as_text, computed_once, gist_text, recall, window_recall
 from gistchat.files import fingerprint
 from gistchat.memory.factory import make_summarizer
 from gistchat.memory.summarizer import Job, Summarizer
@@ -103,8 +103,8 @@ def _summaries(
         seconds = (time.perf_counter() - start) / len(hashes)
         return [[gist_text(update.sentences), seconds, update.fell_back] for update in updates]
 
-    path = folder / f"{config.method}-{budget}-{fingerprint(dataclasses.asdict(config))}.jsonl"
-    stored = kept(f"score {name}", path, [dialogue.content_hash for dialogue in dialogues], summarize, CHUNK)
+    path = folder / f"scored-{config.method}-{budget}-{fingerprint(dataclasses.asdict(config))}.jsonl"
+    stored = computed_once(f"score {name}", path, [dialogue.content_hash for dialogue in dialogues], summarize, CHUNK)
     texts, seconds, fell_back = zip(*stored, strict=True) if stored else ((), (), ())
     return Scored(name, list(texts), sum(seconds) / max(len(texts), 1), sum(map(bool, fell_back)))
 

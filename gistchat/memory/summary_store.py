@@ -1,8 +1,6 @@
 """Stage 2: summaries of dialogues, on disk, keyed by content, summarizer and settings."""
 
 import dataclasses
-import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,16 +18,14 @@ from gistchat.memory.workers import ENGINES, Chunk, Settings
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
+from gistchat.resumable import ResumableJsonl
 
 VERSION = 4  # raise it when a summarizer's output changes
 CHUNK = 50  # dialogues written, and so at most lost, at a time
 
 
 class SummaryStore:
-    """One JSONL file per summarizer and settings; a line holds all summaries of one dialogue.
-
-    Lines are only ever appended. A line that was cut off when the process died is overwritten by the next one.
-    """
+    """One JSONL file per summarizer and settings; a line holds all summaries of one dialogue."""
 
     def __init__(
         self, folder: Path, config: SummaryConfig, context: ContextConfig, prompt_format: PromptFormat, key: str
@@ -47,42 +43,17 @@ class SummaryStore:
         else:  # what only written summaries mind
             settings[1] = {name: settings[1][name] for name in ("method", "recency")}
         self.path = folder / f"{config.method}-{context.budget}-{fingerprint(settings)}.jsonl"
-        self._lines: dict[str, tuple[int, int]] = {}  # content hash -> (offset, length) of its line
-        self._end = 0  # where the last whole line that was seen ends
-        self._index()
-
-    def _index(self) -> None:
-        """Remember where each line is that was added since the last look; the texts stay on disk."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._end)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                # A line begins {"key": "<12 hex digits>"; reading just that keeps opening fast.
-                if not line.startswith(b'{"key": "'):
-                    number = len(self._lines) + 1
-                    raise UserError(f"{self.path}:{number}: not a summary line; delete the file to make it again")
-                self._lines[line[9:21].decode()] = (self._end, len(line))
-                self._end += len(line)
+        self._stored = ResumableJsonl(self.path)
 
     def __contains__(self, dialogue: Dialogue) -> bool:
-        return dialogue.content_hash in self._lines
+        return dialogue.content_hash in self._stored
 
     def get(self, dialogue: Dialogue) -> "Summaries | Written":
         """The stored summaries of a dialogue. Raises UserError when there are none or the line is damaged."""
+        value = self._stored.get(dialogue.content_hash)
+        if value is None:
+            raise UserError(f"no {self.config.method} summaries of dialogue {dialogue.id}: run gistchat summarize")
         try:
-            offset, length = self._lines[dialogue.content_hash]
-        except KeyError:
-            raise UserError(
-                f"no {self.config.method} summaries of dialogue {dialogue.id}: run gistchat summarize"
-            ) from None
-        with self.path.open("rb") as file:
-            file.seek(offset)
-            line = file.read(length)
-        try:
-            value = json.loads(line)
             if self.written:
                 return Written(dialogue, _read_history(value["gists"]))
             sentences = tuple(Sentence(turn, dialogue.turns[turn].speaker, text) for turn, text in value["sentences"])
@@ -104,28 +75,21 @@ class SummaryStore:
             return 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path.with_suffix(".lock")):  # another run may be adding to the same file
-            self._index()
+            self._stored.refresh()
             missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
             fell_back: Counter[str] = Counter()
             title = f"summarize ({self.config.method})"
-            with (
-                progress(title, len(dialogues), len(dialogues) - len(missing)) as advance,
-                self.path.open("ab") as file,
-            ):
-                file.truncate(self._end)
-                for chunk in self._parts(missing, engine):
-                    file.write(chunk.lines)
-                    file.flush()
-                    os.fsync(file.fileno())
+            with progress(title, len(dialogues), len(dialogues) - len(missing)) as advance:
+                for chunk in self._chunks(missing, engine):
+                    self._stored.append_lines(chunk.lines)
                     fell_back.update(chunk.fell_back)
-                    self._index()
                     advance(chunk.dialogues)
         if fell_back:
             reasons = ", ".join(f"{count} {reason}" for reason, count in fell_back.most_common())
             say(f"summarize: {fell_back.total()} summaries refused, extractive ones in their place ({reasons})")
         return len(missing)
 
-    def _parts(self, missing: list[Dialogue], engine: str) -> Iterator[Chunk]:
+    def _chunks(self, missing: list[Dialogue], engine: str) -> Iterator[Chunk]:
         parts = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
         settings = Settings(self.config, self.context, self.format.name, self.format.tokenizer)
         return ENGINES[engine](settings, parts)

@@ -193,8 +193,14 @@ def test_what_was_judged_is_not_asked_again(server, ask, tmp_path):
 
 
 def test_a_stored_line_that_is_no_verdict(ask, tmp_path):
-    (tmp_path / "judge.jsonl").write_text('{"key": "x", "answers": {"one": "A"}}\n')
-    with pytest.raises(UserError, match=r"judge.jsonl:1: not a verdict"):
+    ask(make_rows(2))
+    path = tmp_path / "judge.jsonl"
+    lines = path.read_text()
+    path.write_text(lines.replace('"answers"', '"anwsers"'))
+    with pytest.raises(UserError, match=r"judge.jsonl: the line of \w+ is no verdict; delete it"):
+        ask(make_rows(2))
+    path.write_text("rubbish\n" + lines)
+    with pytest.raises(UserError, match=r"judge.jsonl:1: a line without its key"):
         ask(make_rows(2))
 
 
@@ -203,7 +209,8 @@ def test_an_endpoint_that_dies_midway(server, ask, tmp_path):
     kept = []
 
     def die_late(a, b):
-        kept.append((tmp_path / "judge.jsonl").read_text().count("\n"))
+        path = tmp_path / "judge.jsonl"
+        kept.append(path.read_text().count("\n") if path.exists() else 0)
         return longer(a, b) if len(server.asked) <= 7 else None
 
     server.decide = die_late

@@ -80,7 +80,7 @@ def test_scoring_goes_on_where_it_was_stopped(tmp_path, count, monkeypatch):
     dialogues = [with_reference(i) for i in range(5)]
     monkeypatch.setattr(score_module, "CHUNK", 2)
     whole = score(dialogues, methods("lead"), ContextConfig(), count, tmp_path, 0)
-    [path] = tmp_path.glob("lead-*.jsonl")
+    [path] = tmp_path.glob("scored-lead-*.jsonl")
     path.write_bytes(path.read_bytes()[:-30])  # torn in the last line
     asked = []
     made = score_module.make_summarizer

@@ -219,7 +219,7 @@ def test_missing_and_damaged_summaries_are_named(tmp_path):
     with pytest.raises(UserError, match="damaged summary of d0"):
         open_store(tmp_path).get(make_dialogue(0))
     store.path.write_text("rubbish\n" + text)
-    with pytest.raises(UserError, match=r"jsonl:1: not a summary line"):
+    with pytest.raises(UserError, match=r"jsonl:1: a line without its key; delete the line, or the file"):
         open_store(tmp_path)
 
 
