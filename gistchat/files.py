@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the fingerprints by which a stage knows that its output is current."""
+"""Files and folders written whole or not at all, JSON, and fingerprints of content."""
 
 import contextlib
 import errno
@@ -32,7 +32,7 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to disk: a file's own fsync does not cover them."""
+    """Flush the names in a folder to disk: fsync of a file does not cover them."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -41,7 +41,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Bring every file below a folder to disk, and the folder."""
+    """Flush a folder and every file below it to disk."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as file:
@@ -84,7 +84,7 @@ def move_into(folder: Path, files: Sequence[Path]) -> list[Path]:
 
 
 def recover_folder(path: Path) -> None:
-    """Put back the earlier version of a folder where a kill came between the two renames of `atomic_folder`."""
+    """Restore the previous version of a folder if the process died between the two renames of `atomic_folder`."""
     old = path.with_name(path.name + ".old")
     if old.exists() and not path.exists():
         old.rename(path)

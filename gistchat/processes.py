@@ -47,7 +47,7 @@ def ordered_map(function: Callable[[In], Out], batches: Iterable[In]) -> Iterato
     if len(first) < 2 or workers == 1:
         yield from map(function, itertools.chain(first, batches))
         return
-    # Forked from a process with threads, a worker may wait for ever for a lock that one of them held.
+    # Forked from a process with threads, a worker could wait forever for a lock that one of them held.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(workers, context, initializer=_start) as pool:
@@ -61,14 +61,16 @@ def ordered_map(function: Callable[[In], Out], batches: Iterable[In]) -> Iterato
             while under_way:
                 yield under_way.popleft().result()
         except BrokenProcessPool:
-            raise UserError("a worker process was killed, perhaps for want of memory; try again") from None
+            raise UserError(
+                "a worker process was killed; probably out of memory: close other programs and try again"
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """Hide the script that runs: a worker would import it, with all that it imports, and run what has no guard."""
+    """Hide the running script: a worker would import it, and run whatever has no `__main__` guard."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
@@ -78,7 +80,7 @@ def _without_main() -> Iterator[None]:
 
 
 def _start() -> None:
-    """Begin a worker: Ctrl-C is its parent's affair, and it ends when its parent was killed."""
+    """Set a worker up: Ctrl-C is left to the parent, and the worker ends if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # there is a worker for each core
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -1,10 +1,14 @@
 """How a stage knows that its output is current: a marker with a fingerprint of its inputs and file hashes."""
 
+import contextlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from gistchat.files import file_hash, write_json
+from gistchat.errors import UserError
+from gistchat.files import file_hash, move_into, write_json
 
 
 def is_current(marker: Path, key: str) -> bool:
@@ -21,7 +25,30 @@ def is_current(marker: Path, key: str) -> bool:
 def mark_done(marker: Path, key: str, files: list[Path]) -> None:
     """The last act of a stage: record what it was made from and what it left.
 
-    A stage removes its marker before it writes anything, so that a kill never leaves the marker of another's output.
+    A stage removes its marker before it writes anything, so that a killed one never leaves the marker of an older
+    output.
     """
     hashes = {os.path.relpath(file, marker.parent): file_hash(file) for file in files}
     write_json(marker, {"key": key, "files": hashes})
+
+
+@contextlib.contextmanager
+def remade(marker: Path, key: str) -> Iterator[Path]:
+    """A working folder; its files move beside the marker, which is written last, when the block ends without error.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    folder = marker.parent
+    working = folder.with_name(folder.name + ".part")
+    shutil.rmtree(working, ignore_errors=True)
+    try:
+        working.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    try:
+        yield working
+        marker.unlink(missing_ok=True)
+        mark_done(marker, key, move_into(folder, sorted(working.iterdir())))
+    finally:
+        shutil.rmtree(working, ignore_errors=True)

@@ -83,4 +83,4 @@ def _triple(triple: list[str], name: str, group: str) -> Dialogue:
     if summary.strip():
         meta["gold"] = [{"speaker": "", "text": summary.strip()}]
     turns = (Turn("user", user), Turn("model", reply))
-    return Dialogue(name, turns, corpus="triples", targets=("model",), meta=meta)
+    return Dialogue(name, turns, corpus="triples", scored_speakers=("model",), meta=meta)

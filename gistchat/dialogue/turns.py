@@ -26,20 +26,20 @@ _make_turn = functools.partial(tuple.__new__, Turn)  # a third of the cost of Tu
 class Dialogue:
     """An ordered exchange of turns.
 
-    `targets` names the speakers whose replies may be scored; None means all. Held-out participants are scored
-    in their conversations with others, whose own replies may resemble what the model was trained on.
+    `scored_speakers` (`targets` in files) are those whose replies may be scored; None means all. Held-out participants
+    are scored in their conversations with others, whose own replies may resemble what the model was trained on.
     """
 
     id: str
     turns: tuple[Turn, ...]
     corpus: str = ""
     split: str = ""
-    targets: tuple[str, ...] | None = None
+    scored_speakers: tuple[str, ...] | None = None
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Lists of plain strings travel between processes at a fifth of the cost of as many turns.
-        return _unpack, (self.id, *columns(self.turns), self.corpus, self.split, self.targets, self.meta)
+        return _unpack, (self.id, *columns(self.turns), self.corpus, self.split, self.scored_speakers, self.meta)
 
     @property
     def content_hash(self) -> str:
@@ -52,13 +52,13 @@ class Dialogue:
             i
             for i in range(1, len(self.turns))
             if self.turns[i].speaker != self.turns[i - 1].speaker
-            and (self.targets is None or self.turns[i].speaker in self.targets)
+            and (self.scored_speakers is None or self.turns[i].speaker in self.scored_speakers)
         ]
 
     def to_line(self) -> bytes:
         """A line of JSONL. Raises ValueError where something is no text or number that a file can hold."""
         speakers, texts = columns(self.turns)
-        return json_line(self.id, self.corpus, self.split, self.targets, self.meta, speakers, texts)
+        return json_line(self.id, self.corpus, self.split, self.scored_speakers, self.meta, speakers, texts)
 
 
 def columns(turns: Sequence[Turn]) -> tuple[list[str], list[str]]:
@@ -70,15 +70,15 @@ def json_line(
     name: str,
     corpus: str,
     split: str,
-    targets: Sequence[str] | None,
+    scored_speakers: Sequence[str] | None,
     meta: dict[str, Any],
     speakers: Sequence[str],
     texts: Sequence[str],
 ) -> bytes:
     """A dialogue as a line of JSONL. Raises ValueError where something is no text or number that a file can hold."""
     value: dict[str, Any] = {"id": name, "corpus": corpus, "split": split}
-    if targets is not None:
-        value["targets"] = targets
+    if scored_speakers is not None:
+        value["targets"] = scored_speakers
     if meta:
         value["meta"] = meta
     value["turns"] = [{"speaker": speaker, "text": text} for speaker, text in zip(speakers, texts, strict=True)]
@@ -131,10 +131,10 @@ def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dia
     split = value.get("split") or ""
     if split not in ("", *SPLITS):
         raise ValueError(f"'split' must be one of {', '.join(SPLITS)}, not {split!r}")
-    targets = value.get("targets")
-    if targets is not None and not (isinstance(targets, list) and all(isinstance(name, str) for name in targets)):
+    scored_speakers = value.get("targets")
+    if scored_speakers is not None and not _is_texts(scored_speakers):
         raise ValueError("'targets' must be a list of speakers")
-    if targets and (strangers := set(targets) - {turn.speaker for turn in turns}):
+    if scored_speakers and (strangers := set(scored_speakers) - {turn.speaker for turn in turns}):
         raise ValueError(f"'targets' names {', '.join(sorted(strangers))}, who does not speak")
     meta = value.get("meta") or {}
     if not isinstance(meta, dict):
@@ -145,10 +145,14 @@ def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dia
         id=str(value.get("id") or default_id),
         corpus=str(value.get("corpus") or default_corpus),
         split=split,
-        targets=None if targets is None else tuple(targets),
+        scored_speakers=None if scored_speakers is None else tuple(scored_speakers),
         meta=meta,
         turns=turns,
     )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _is_gold(value: Any) -> bool:

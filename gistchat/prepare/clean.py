@@ -1,4 +1,4 @@
-"""What becomes of one dialogue on its way in: cleaned, its turns merged, kept or dropped with a reason."""
+"""Clean and filter dialogues: repair the text, merge turns of one speaker, keep the dialogue or say why not."""
 
 import dataclasses
 import hashlib
@@ -16,11 +16,11 @@ from gistchat.prepare.scrub import scrub
 from gistchat.prepare.splits import rank_of
 
 MALFORMED = "malformed"
-NOTHING = "nothing"  # no dialogue at all: what was left out after the last of a batch
+NO_DIALOGUE = "no dialogue"  # carries what a reader left out after the last dialogue of a batch
 
 
 @dataclass(frozen=True)
-class Rules:
+class CleaningRules:
     """Which dialogues are kept, and whether addresses and numbers in them are replaced."""
 
     min_turns: int
@@ -29,15 +29,15 @@ class Rules:
     seed: int  # of the split
 
 
-class Verdict(NamedTuple):
-    """What became of a dialogue.
+class Cleaned(NamedTuple):
+    """The outcome for one dialogue.
 
     Attributes:
         reason: why it was dropped; empty where it was kept.
         problem: where and why it is malformed, if that is the reason.
         line: the dialogue as a line of JSONL.
         split: its official split, where it has one.
-        found: turns that it had as read; `turns`: that it has now; `replies`: how many of these may be scored.
+        turns_read: before cleaning; `turns`: after it; `replies`: how many of these may be scored.
         digest: equal for dialogues with the same texts.
         rank: a hash that places it where there is no official split; dialogues that belong together have the same.
         speakers: who speaks.
@@ -50,7 +50,7 @@ class Verdict(NamedTuple):
     problem: str = ""
     line: bytes = b""
     split: str = ""
-    found: int = 0
+    turns_read: int = 0
     turns: int = 0
     replies: int = 0
     digest: int = 0
@@ -63,54 +63,55 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a reader found in one file: items, or units that `parse` makes items of."""
+    """What a reader yields of one file: items, or units that `parse` turns into items."""
 
-    found: list[Any]
+    units: list[Any]
     parse: Callable[[Any], Iterable[Item]] | None
     split: str  # of the file, for dialogues that name none
-    mark: str  # where several corpora are mixed: goes before ids and instead of the corpus's name
+    label: str  # in a mix of corpora: prefixed to ids, and in place of the corpus's name
 
 
-def judge_packed(rules: Rules, batch: Batch) -> list[tuple[Any, ...]]:
-    """`judge`, as columns of plain values, which travel between processes at a third of the cost; see `unpacked`."""
-    return list(zip(*judge(rules, batch), strict=True))
+def clean_packed(rules: CleaningRules, batch: Batch) -> list[tuple[Any, ...]]:
+    """`clean_batch` as columns of plain values, which cost a third to send between processes; see `unpack`."""
+    return list(zip(*clean_batch(rules, batch), strict=True))
 
 
-def unpacked(columns: list[tuple[Any, ...]]) -> list[Verdict]:
-    return list(map(Verdict._make, zip(*columns, strict=True)))
+def unpack(columns: list[tuple[Any, ...]]) -> list[Cleaned]:
+    return list(map(Cleaned._make, zip(*columns, strict=True)))
 
 
-def judge(rules: Rules, batch: Batch) -> list[Verdict]:
-    """The verdicts on a batch, in order; parts that were left out are told with the dialogue after them."""
-    items = itertools.chain.from_iterable(map(batch.parse, batch.found)) if batch.parse else batch.found
-    verdicts = []
+def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
+    """Clean the dialogues of a batch, in order; what a reader left out is counted with the dialogue after it."""
+    items = itertools.chain.from_iterable(map(batch.parse, batch.units)) if batch.parse else batch.units
+    cleaned = []
     left_out: list[tuple[str, int]] = []
     for item in items:
         if isinstance(item, LeftOut):
             left_out.append((item.what, item.count))
             continue
-        verdict = _judge(rules, _marked(item, batch)) if isinstance(item, Dialogue) else _malformed(str(item))
-        verdicts.append(verdict._replace(left_out=(*verdict.left_out, *left_out)) if left_out else verdict)
+        outcome = (
+            _clean_dialogue(rules, _relabelled(item, batch)) if isinstance(item, Dialogue) else _malformed(str(item))
+        )
+        cleaned.append(outcome._replace(left_out=(*outcome.left_out, *left_out)) if left_out else outcome)
         left_out = []
     if left_out:
-        verdicts.append(Verdict(NOTHING, left_out=tuple(left_out)))
-    return verdicts
+        cleaned.append(Cleaned(NO_DIALOGUE, left_out=tuple(left_out)))
+    return cleaned
 
 
-def _malformed(problem: str) -> Verdict:
-    return Verdict(MALFORMED, problem)
+def _malformed(problem: str) -> Cleaned:
+    return Cleaned(MALFORMED, problem)
 
 
-def _marked(dialogue: Dialogue, batch: Batch) -> Dialogue:
-    if batch.mark:
-        dialogue = dataclasses.replace(dialogue, id=f"{batch.mark}/{dialogue.id}", corpus=batch.mark)
+def _relabelled(dialogue: Dialogue, batch: Batch) -> Dialogue:
+    if batch.label:
+        dialogue = dataclasses.replace(dialogue, id=f"{batch.label}/{dialogue.id}", corpus=batch.label)
     if batch.split and not dialogue.split:
         dialogue = dataclasses.replace(dialogue, split=batch.split)
     return dialogue
 
 
-def _judge(rules: Rules, dialogue: Dialogue) -> Verdict:
-    found = len(dialogue.turns)
+def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
     speakers, texts = columns(dialogue.turns)
     try:
         texts = clean_texts(texts)
@@ -121,29 +122,31 @@ def _judge(rules: Rules, dialogue: Dialogue) -> Verdict:
         speakers = [names[speaker] for speaker in speakers]
     speakers, texts, merged, empty = merge(speakers, texts)
     left_out = (("turns without text", empty),) if empty else ()
-    if reason := _unfit(speakers, texts, merged, rules):
-        return Verdict(reason, found=found, left_out=left_out)
+    if reason := _reason_to_drop(speakers, texts, merged, rules):
+        return Cleaned(reason, turns_read=len(dialogue.turns), left_out=left_out)
     digest = int.from_bytes(hashlib.sha256("\x1f".join(texts).encode()).digest()[:8])
-    targets = None if dialogue.targets is None else tuple(map(_clean_name, dialogue.targets))
+    scored_speakers = None if dialogue.scored_speakers is None else tuple(map(_clean_name, dialogue.scored_speakers))
     scrubbed = 0
     if rules.scrub:
         texts, counts = zip(*map(scrub, texts), strict=True)
         scrubbed = sum(counts)
         speakers = list(map(_scrub_name, speakers))
-        targets = targets and tuple(map(_scrub_name, targets))
+        scored_speakers = scored_speakers and tuple(map(_scrub_name, scored_speakers))
     meta = dialogue.meta
     if gold := meta.get("gold"):
         meta = meta | {"gold": [line | {"text": _clean_line(line["text"], rules)} for line in gold]}
     try:
-        line = json_line(dialogue.id, dialogue.corpus, dialogue.split, targets, meta, speakers, texts)
+        line = json_line(dialogue.id, dialogue.corpus, dialogue.split, scored_speakers, meta, speakers, texts)
     except ValueError as error:
         return _malformed(f"dialogue {dialogue.id!a}: {error}")
-    return Verdict(
+    return Cleaned(
         line=line,
         split=dialogue.split,
-        found=found,
+        turns_read=len(dialogue.turns),
         turns=len(texts),
-        replies=len(texts) - 1 if targets is None else sum(speaker in targets for speaker in speakers[1:]),
+        replies=len(texts) - 1
+        if scored_speakers is None
+        else sum(speaker in scored_speakers for speaker in speakers[1:]),
         digest=digest,
         rank=rank_of(meta.get("group") or digest, rules.seed),
         speakers=tuple(sorted(set(speakers))),
@@ -164,7 +167,7 @@ def _scrub_name(name: str) -> str:
     return name if scrub(name)[1] == 0 else f"person {fingerprint(name)[:6]}"
 
 
-def _clean_line(text: str, rules: Rules) -> str:
+def _clean_line(text: str, rules: CleaningRules) -> str:
     text = clean_text(text)
     return scrub(text)[0] if rules.scrub else text
 
@@ -192,7 +195,7 @@ def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], 
     return whose, merged, joined, empty
 
 
-def _unfit(speakers: Sequence[str], texts: Sequence[str], joined: int, rules: Rules) -> str:
+def _reason_to_drop(speakers: Sequence[str], texts: Sequence[str], joined: int, rules: CleaningRules) -> str:
     names = set(speakers)
     if joined and len(texts) == 1:
         return "only one speaker"

@@ -1,4 +1,7 @@
-"""Audit of splits: dialogues of different splits or corpora that are the same, or nearly."""
+"""Near duplicates: dialogues of different splits or corpora that are the same, or nearly.
+
+Reports and options call them twins: `report.json` has `twins`, `gistchat prepare` has --drop-twins.
+"""
 
 import re
 import sys
@@ -20,8 +23,8 @@ _WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Two dialogues that should not be on two sides; `similarity` is the Jaccard similarity of their word pairs."""
+class NearDuplicate:
+    """Two near-duplicate dialogues; `similarity` is the Jaccard similarity of their word pairs."""
 
     first: str
     first_split: str
@@ -30,7 +33,7 @@ class Twins:
     similarity: float
 
 
-def find_twins(files: Sequence[Path], threshold: float = SIMILAR) -> list[Twins]:
+def find_near_duplicates(files: Sequence[Path], threshold: float = SIMILAR) -> list[NearDuplicate]:
     """Pairs of different splits or corpora that share at least `threshold` of their word pairs.
 
     Candidates come from MinHash with locality-sensitive hashing (Broder 1997), by `datasketch`, so the work grows with
@@ -43,8 +46,8 @@ def find_twins(files: Sequence[Path], threshold: float = SIMILAR) -> list[Twins]
     datasketch = require("datasketch", "audit")
     index = datasketch.MinHashLSH(threshold=threshold * 0.9, num_perm=PERMUTATIONS)
     places = sorted(_places(files), key=lambda place: place.split == "train")
-    alone = len({place.corpus for place in places}) < 2
-    twins = []
+    single_corpus = len({place.corpus for place in places}) < 2
+    duplicates = []
     with progress("audit", len(places)) as advance:
         for number, place in enumerate(places):
             dialogue = place.read()
@@ -54,14 +57,16 @@ def find_twins(files: Sequence[Path], threshold: float = SIMILAR) -> list[Twins]
             for other in sorted(index.query(sketch)):
                 if (places[other].split, places[other].corpus) == (place.split, place.corpus):
                     continue
-                twin = places[other].read()
-                similarity = jaccard(pairs, word_pairs(twin))
+                candidate = places[other].read()
+                similarity = jaccard(pairs, word_pairs(candidate))
                 if similarity >= threshold:
-                    twins.append(Twins(twin.id, twin.split, dialogue.id, dialogue.split, similarity))
-            if not alone or place.split != "train":
+                    duplicates.append(
+                        NearDuplicate(candidate.id, candidate.split, dialogue.id, dialogue.split, similarity)
+                    )
+            if not single_corpus or place.split != "train":
                 index.insert(number, sketch)
             advance(1)
-    return twins
+    return duplicates
 
 
 @dataclass(frozen=True)
@@ -95,13 +100,13 @@ def word_pairs(dialogue: Dialogue) -> frozenset[tuple[str, str]]:
     return frozenset(pairwise(words))
 
 
-def jaccard(one: frozenset, other: frozenset) -> float:
+def jaccard(first: frozenset, second: frozenset) -> float:
     """Shared over all; 1 for two empty sets."""
-    return len(one & other) / len(one | other) if one or other else 1.0
+    return len(first & second) / len(first | second) if first or second else 1.0
 
 
-def leaking(twins: Sequence[Twins]) -> set[str]:
-    """The train dialogues that have a twin in validation or test."""
-    pairs = [(pair.first, pair.first_split, pair.second_split) for pair in twins]
-    pairs += [(pair.second, pair.second_split, pair.first_split) for pair in twins]
+def leaking(duplicates: Sequence[NearDuplicate]) -> set[str]:
+    """The train dialogues that have a near duplicate in validation or test."""
+    pairs = [(pair.first, pair.first_split, pair.second_split) for pair in duplicates]
+    pairs += [(pair.second, pair.second_split, pair.first_split) for pair in duplicates]
     return {name for name, split, other in pairs if split == "train" and other in ("validation", "test")}

@@ -5,7 +5,6 @@ of a corpus was seen and its splits can be told.
 """
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,15 +18,15 @@ from gistchat.corpora.sources import Source, estimate
 from gistchat.dialogue.lines import Block
 from gistchat.dialogue.turns import SPLITS, Dialogue, parse_dialogue
 from gistchat.errors import UserError
-from gistchat.files import file_hash, fingerprint, move_into, read_json, write_json
-from gistchat.prepare.clean import MALFORMED, NOTHING, Batch, Rules, Verdict, judge_packed, unpacked
-from gistchat.prepare.near_duplicates import find_twins, leaking
+from gistchat.files import file_hash, fingerprint, read_json, write_json
+from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_packed, unpack
+from gistchat.prepare.near_duplicates import find_near_duplicates, leaking
 from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
 from gistchat.prepare.splits import SplitPlan
 from gistchat.processes import ordered_map
 from gistchat.progress import progress
 from gistchat.recipe.schema import DataConfig, mix_of
-from gistchat.stages import is_current, mark_done
+from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
 
@@ -51,7 +50,7 @@ class Part:
     name: str
     corpus: Corpus
     sources: list[Source]
-    rules: Rules
+    rules: CleaningRules
 
 
 @dataclass(frozen=True)
@@ -87,19 +86,8 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
         return read_json(out / "report.json"), False
     if out.resolve() in {source.path.resolve().parent for part in parts for source in part.sources}:
         raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
-    working = out.with_name(out.name + ".part")
-    shutil.rmtree(working, ignore_errors=True)
-    try:
-        working.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror})") from None
-    try:
+    with remade(marker, key) as working:
         report = _prepare(config, parts, working)
-        marker.unlink(missing_ok=True)
-        files = [working / f"{split}.jsonl" for split in SPLITS] + [working / "report.json"]
-        mark_done(marker, key, move_into(out, files))
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
     return report, True
 
 
@@ -109,7 +97,7 @@ def _parts(config: DataConfig) -> list[Part]:
         if part.corpus not in CORPORA:
             raise UserError(f"unknown corpus {part.corpus!r}; there are: {', '.join(CORPORA)}")
         corpus = CORPORA[part.corpus]
-        rules = Rules(
+        rules = CleaningRules(
             config.min_turns or corpus.min_turns,
             config.max_turn_chars or corpus.max_turn_chars,
             corpus.scrub if config.scrub == "auto" else config.scrub == "yes",
@@ -160,6 +148,8 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
         _audit(working, config, report)
     values = dataclasses.asdict(report)
     write_json(working / "report.json", values)
+    for part in parts:
+        (working / f"{part.name}.kept").unlink()
     return values
 
 
@@ -176,56 +166,56 @@ def _read(part: Part, config: DataConfig, report: Report, plan: SplitPlan, seen:
     total = sum(estimate(source.path, part.corpus.mark) for source in part.sources)
     batches = _batches(part, part.name if mixed else "")
     with progress(f"prepare {part.name}", total) as advance, kept.open("wb", BUFFER) as file:
-        for packed in ordered_map(partial(judge_packed, part.rules), batches):
-            verdicts = unpacked(packed)
-            for verdict in verdicts:
-                _take(verdict, config, report, plan, seen, file.write)
-            advance(len(verdicts))
+        for packed in ordered_map(partial(clean_packed, part.rules), batches):
+            outcomes = unpack(packed)
+            for outcome in outcomes:
+                _take(outcome, config, report, plan, seen, file.write)
+            advance(len(outcomes))
 
 
 def _take(
-    verdict: Verdict, config: DataConfig, report: Report, plan: SplitPlan, seen: Seen, write: Callable[[bytes], Any]
+    outcome: Cleaned, config: DataConfig, report: Report, plan: SplitPlan, seen: Seen, write: Callable[[bytes], Any]
 ) -> None:
-    for what, count in verdict.left_out:
+    for what, count in outcome.left_out:
         report.left_out[what] = report.left_out.get(what, 0) + count
-    if verdict.reason == NOTHING:
+    if outcome.reason == NO_DIALOGUE:
         return
     report.read += 1
-    report.turns_read += verdict.found
-    if verdict.reason == MALFORMED:
+    report.turns_read += outcome.turns_read
+    if outcome.reason == MALFORMED:
         if config.on_error != "skip":
-            raise UserError(f"{verdict.problem} (to leave such pieces out and list them: {SKIP})")
+            raise UserError(f"{outcome.problem} (to leave such pieces out and list them: {SKIP})")
         if len(report.skipped) < MOST_SKIPPED:
-            report.skipped.append(verdict.problem)
-    held_out = verdict.split in ("validation", "test")  # official ones are left whole, for others' figures to compare
-    reason = verdict.reason or (verdict.digest in seen.all and not held_out and "duplicate")
+            report.skipped.append(outcome.problem)
+    held_out = outcome.split in ("validation", "test")  # official ones are left whole, for others' figures to compare
+    reason = outcome.reason or (outcome.digest in seen.all and not held_out and "duplicate")
     if reason:
         report.drop(reason)
         return
-    seen.all.add(verdict.digest)
+    seen.all.add(outcome.digest)
     if held_out:
-        seen.held_out.add(verdict.digest)
+        seen.held_out.add(outcome.digest)
     report.kept += 1
-    report.scrubbed += verdict.scrubbed
-    report.merged_turns += verdict.merged
-    plan.see(verdict.split, verdict.rank, verdict.speakers)
-    speakers = verdict.speakers if plan.by == "speaker" else ()
-    header = orjson.dumps((verdict.split, verdict.rank, verdict.turns, verdict.replies, verdict.digest, speakers))
-    write(b"%b\t%b" % (header, verdict.line))
+    report.scrubbed += outcome.scrubbed
+    report.merged_turns += outcome.merged
+    plan.see(outcome.split, outcome.rank, outcome.speakers)
+    speakers = outcome.speakers if plan.by == "speaker" else ()
+    header = orjson.dumps((outcome.split, outcome.rank, outcome.turns, outcome.replies, outcome.digest, speakers))
+    write(b"%b\t%b" % (header, outcome.line))
 
 
-def _batches(part: Part, mark: str) -> Iterator[Batch]:
+def _batches(part: Part, label: str) -> Iterator[Batch]:
     """What the part's files hold, in batches of one file each and of bounded size."""
     for source in part.sources:
-        found: list[Any] = []
+        units: list[Any] = []
         size = 0
-        for item in (part.corpus.units or part.corpus.read)(source.path):
-            found.append(item)
-            size += len(item.turns) if isinstance(item, Dialogue) else TURNS_OF_A_RECORD * _records(item)
+        for unit in (part.corpus.units or part.corpus.read)(source.path):
+            units.append(unit)
+            size += len(unit.turns) if isinstance(unit, Dialogue) else TURNS_OF_A_RECORD * _records(unit)
             if size >= TURNS_AT_A_TIME:
-                yield Batch(found, part.corpus.parse, source.split, mark)
-                found, size = [], 0
-        yield Batch(found, part.corpus.parse, source.split, mark)
+                yield Batch(units, part.corpus.parse, source.split, label)
+                units, size = [], 0
+        yield Batch(units, part.corpus.parse, source.split, label)
 
 
 def _records(unit: Any) -> int:
@@ -238,10 +228,10 @@ def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, b
         for record in file:
             header, line = record.split(b"\t", 1)
             official, rank, turns, replies, digest, speakers = orjson.loads(header)
-            split, targets = plan.place(official, rank, speakers)
-            if targets is not None:
+            split, scored_speakers = plan.place(official, rank, speakers)
+            if scored_speakers is not None:
                 dialogue = parse_dialogue(orjson.loads(line), "")
-                dialogue = dataclasses.replace(dialogue, split=split, targets=tuple(targets))
+                dialogue = dataclasses.replace(dialogue, split=split, scored_speakers=tuple(scored_speakers))
                 replies, line = len(dialogue.reply_indices()), dialogue.to_line()
             elif not official:
                 # The first thing after id and corpus; quotes inside of these are escaped, so nothing else matches.
@@ -250,9 +240,9 @@ def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, b
 
 
 def _audit(working: Path, config: DataConfig, report: Report) -> None:
-    twins = find_twins([working / f"{split}.jsonl" for split in SPLITS])
-    report.twins = [dataclasses.asdict(pair) for pair in twins]
-    names = leaking(twins)
+    pairs = find_near_duplicates([working / f"{split}.jsonl" for split in SPLITS])
+    report.twins = [dataclasses.asdict(pair) for pair in pairs]
+    names = leaking(pairs)
     if config.audit != "drop" or not names:
         return
     train, rest = working / "train.jsonl", working / "rest.jsonl"

@@ -32,7 +32,7 @@ class SplitPlan:
         self._held_out: dict[str, str] | None = None
 
     def see(self, split: str, rank: int, speakers: Sequence[str]) -> None:
-        """Take notice of a dialogue that has an official split, or a rank and speakers to be placed by."""
+        """Register a dialogue: its official split, or the rank and speakers that it is placed by."""
         self.total += 1
         if split:
             self.official += 1
@@ -75,8 +75,8 @@ class SplitPlan:
         if self._held_out is None:
             return ("test" if rank <= self._limits[0] else "validation" if rank <= self._limits[1] else "train"), None
         for name in ("test", "validation"):
-            if targets := [speaker for speaker in speakers if self._held_out.get(speaker) == name]:
-                return name, targets
+            if scored_speakers := [speaker for speaker in speakers if self._held_out.get(speaker) == name]:
+                return name, scored_speakers
         return "train", None
 
     def _counts(self, units: int) -> tuple[int, int]:

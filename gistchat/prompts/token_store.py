@@ -8,7 +8,6 @@ PREPARED/tokens-KEY/tokens.json   how long turns and histories are
 
 import json
 import re
-import shutil
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
@@ -21,10 +20,10 @@ import tokenizers
 from xxhash import xxh3_64_digest
 
 from gistchat.dialogue.turns import SPLITS
-from gistchat.files import fingerprint, move_into, read_json, write_json
+from gistchat.files import fingerprint, read_json, write_json
 from gistchat.processes import batched, ordered_map
 from gistchat.progress import progress
-from gistchat.stages import is_current, mark_done
+from gistchat.stages import is_current, remade
 
 VERSION = 2  # raise it when the same text would give other ids
 DIALOGUES_AT_A_TIME = 1000
@@ -85,17 +84,9 @@ def tokenize(prepared: Path, tokenizer: Any, key: str) -> tuple[Path | None, dic
     made_from = fingerprint([VERSION, key, read_json(prepared / "prepared.json")])
     marker = folder / "tokens.done.json"
     if not is_current(marker, made_from):
-        working = folder.with_name(folder.name + ".part")
-        shutil.rmtree(working, ignore_errors=True)
-        working.mkdir()
-        try:
+        with remade(marker, made_from) as working:
             backend.save(str(working / "tokenizer.json"))
-            report = _store(prepared, working)
-            write_json(working / "tokens.json", report)
-            marker.unlink(missing_ok=True)
-            mark_done(marker, made_from, move_into(folder, sorted(working.iterdir())))
-        finally:
-            shutil.rmtree(working, ignore_errors=True)
+            write_json(working / "tokens.json", _store(prepared, working))
     return folder, read_json(folder / "tokens.json")
 
 

@@ -46,4 +46,4 @@ def test_dialogues_come_back_as_written(tmp_path):
 def test_only_replies_of_targets_to_another_speaker_are_scored():
     turns = tuple(Turn(speaker, str(i)) for i, speaker in enumerate("xyxyy"))
     assert Dialogue("1", turns).reply_indices() == [1, 2, 3]
-    assert Dialogue("1", turns, targets=("y",)).reply_indices() == [1, 3]
+    assert Dialogue("1", turns, scored_speakers=("y",)).reply_indices() == [1, 3]

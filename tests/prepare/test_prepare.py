@@ -25,13 +25,13 @@ def test_chitchat_holds_out_participants_and_counts_what_it_drops(tmp_path):
     assert 2850 <= report["kept"] <= 2885
     splits = read_splits(tmp_path)
     speakers = {split: {t.speaker for d in splits[split] for t in d.turns} for split in SPLITS}
-    held_out = {split: {name for d in splits[split] for name in d.targets or ()} for split in SPLITS}
+    held_out = {split: {name for d in splits[split] for name in d.scored_speakers or ()} for split in SPLITS}
     assert not speakers["train"] & (held_out["test"] | held_out["validation"])
     assert not held_out["test"] & held_out["validation"]
     assert 450 <= len(splits["test"]) <= 550
-    assert all(d.targets for split in ("validation", "test") for d in splits[split])
+    assert all(d.scored_speakers for split in ("validation", "test") for d in splits[split])
     for d in splits["test"]:
-        assert {d.turns[i].speaker for i in d.reply_indices()} <= set(d.targets)
+        assert {d.turns[i].speaker for i in d.reply_indices()} <= set(d.scored_speakers)
     text = (tmp_path / "train.jsonl").read_text() + (tmp_path / "test.jsonl").read_text()
     assert "782-1557" not in text
     assert "@byu.edu" not in text
