@@ -45,8 +45,8 @@ over dialogues, differences paired. Measured before the adapter was converted to
 
 ## What it says
 
-Greedy replies with the strategy `hybrid` to held-out turns. Of all {replies}, those that share the most words with the gold
-reply, those that share the fewest, and some drawn at random, which are the ones to judge by.
+Greedy replies with the strategy `hybrid` to held-out turns. Of all {replies}, those that share the most words with the
+gold reply, those that share the fewest, and some drawn at random, which are the ones to judge by.
 
 {samples}
 
@@ -55,7 +55,8 @@ reply, those that share the fewest, and some drawn at random, which are the ones
 - It is a small model: it contradicts itself, makes up facts about itself and the world, and forgets. Nothing it says
   can be relied on; do not use it for advice, and do not present it to people who may take it for a person.
 - It learned from students' chats in English: their places, interests and manners of speech.
-- It has no safeguards against offensive or harmful replies beyond those of its base model. The data are unmoderated chats.
+- It has no safeguards against offensive or harmful replies beyond those of its base model. The data are
+  unmoderated chats.
 - Perplexity on held-out chats of the same kind says nothing about other conversations.
 """
 
