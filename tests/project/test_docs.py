@@ -56,3 +56,40 @@ def test_relative_links_lead_somewhere():
     for path in [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("docs/*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+# What people wrote about the code as it is: not the log, which is of its time, and not what tools/findings.py wrote.
+HAND_WRITTEN = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *REPOSITORY.glob("docs/*.md")]
+HAND_WRITTEN = [path for path in HAND_WRITTEN if path.name not in ("LOG.md", "findings.md")]
+
+
+def module(name: str) -> Path | None:
+    """The file that a document calls so: by its path, by its path in the package, or by its bare name."""
+    paths = [REPOSITORY / name, REPOSITORY / "gistchat" / name]
+    if "/" not in name:
+        paths += (REPOSITORY / "gistchat").rglob(name)
+    return next((path for path in paths if path.exists()), None)
+
+
+def test_modules_named_in_the_documents_exist():
+    pages = {path.name: path.read_text() for path in HAND_WRITTEN}
+    named = [(page, name) for page, text in pages.items() for name in re.findall(r"[`(\s]([a-z_0-9/]+\.py)\b", text)]
+    assert len(named) > 50
+    assert [(page, name) for page, name in named if module(name) is None] == []
+
+
+def test_names_in_the_documents_are_in_the_modules_beside_them():
+    texts = [re.sub(r"\s+", " ", path.read_text()) for path in HAND_WRITTEN]
+    pairs = [pair for text in texts for pair in re.findall(r"`([A-Za-z_.]+)` (?:in |\()`([a-z_0-9/]+\.py)`", text)]
+    assert len(pairs) > 30
+    for names, name in pairs:
+        source = module(name).read_text()
+        for part in names.split("."):
+            assert re.search(rf"^\s*((async )?def|class) {part}\b|^\s*{part}\b.* ?[=:]", source, re.M), (names, name)
+
+
+def test_the_readme_has_every_package():
+    rows = re.findall(r"^\| (`[a-z_]+/`.*?) \|", (REPOSITORY / "README.md").read_text(), re.M)
+    listed = {name for row in rows for name in re.findall(r"`([a-z_]+)/`", row)}
+    folders = {path.parent.name for path in REPOSITORY.glob("gistchat/*/*.*")} - {"__pycache__"}
+    assert listed == folders
