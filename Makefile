@@ -16,6 +16,7 @@ test: .venv/dev-installed  ## run all tests
 check: .venv/dev-installed  ## lint and format check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 bench: .venv/dev-installed  ## measure speed: benchmarks/results.json and docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
