@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from gistchat.context.strategies import STRATEGIES, shows_summary
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError, require
@@ -38,7 +39,6 @@ from gistchat.prompts.token_store import TokenStore, tokenize
 from gistchat.prompts.token_store import report_lines as tokens_lines
 from gistchat.recipe.load import override, recipe_from_dict
 from gistchat.recipe.schema import Recipe
-from gistchat.report.tables import WITH_SUMMARY
 from gistchat.report.write import write_report
 from gistchat.stages import is_current, mark_done
 from gistchat.train.rows import choose_targets
@@ -294,7 +294,8 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
         some = items.first(config.base_items) if subject.name == "base" else items
         rows += predict(subject, workspace.format, some, config, parts)
         if asked:
-            served = [condition for condition in wanted if condition.strategy != "gold"]
+            # Planted dialogues have no summary of their own.
+            served = [one for one in wanted if "gold_summary" not in STRATEGIES[one.strategy].reads]
             answers += probe(subject, workspace.format, asked, served, builders(asked), config.batch_tokens, parts)
     facts = {
         "items": len(items.targets),
@@ -304,7 +305,7 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
         "min_history": config.min_history,
         "cache_bytes_per_token": cache_bytes_per_token(tuned.model.config),
     }
-    if set(config.strategies) & set(WITH_SUMMARY):
+    if any(map(shows_summary, config.strategies)):
         facts["summary_seconds"] = seconds_per_summary(items.targets, recipe, workspace.tokenizer)
     return rows, answers, facts
 

@@ -1,6 +1,6 @@
 """Write docs/findings.md and its plots from an experiment's folder.
 
-.venv/bin/python docs/findings.py runs/findings --hours 1.5    # how long the run took
+.venv/bin/python tools/findings.py runs/findings --hours 1.5    # how long the run took
 
 What a person read in the figures stands in docs/findings_reading.md, and is put at the page's beginning.
 """
@@ -30,10 +30,10 @@ HEAD = """\
 # Findings: does the gist serve as well as the history?
 
 On chitchat, {replies} different held-out replies of {dialogues} dialogues, at {budgets} tokens of context; written by
-`docs/findings.py` from the files of one experiment.
+`tools/findings.py` from the files of one experiment.
 
     gistchat run findings
-    .venv/bin/python docs/findings.py runs/findings --hours {hours}
+    .venv/bin/python tools/findings.py runs/findings --hours {hours}
 
 took {hours} hours on two processor cores; stopped, the first command goes on where it was. The models: {models}.
 

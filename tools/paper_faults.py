@@ -1,6 +1,6 @@
 """Measure what faults of the paper's code come to, for the table in docs/paper.md.
 
-.venv/bin/python docs/paper_faults.py OUTPUTS DIALOGUES [RUN]
+.venv/bin/python tools/paper_faults.py OUTPUTS DIALOGUES [RUN]
 """
 
 import argparse
@@ -20,7 +20,7 @@ from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Dialogue, Turn
 from gistchat.evaluate import bootstrap, metrics
 from gistchat.evaluate.analysis import Row
-from gistchat.evaluate.bootstrap import Sampled
+from gistchat.evaluate.bootstrap import Metric, Sampled
 from gistchat.files import read_json, read_json_lines
 from gistchat.models.checkpoint import Checkpoint, load_checkpoint
 from gistchat.models.scratch import gpt2_tokenizer
@@ -108,7 +108,9 @@ def reply_types(checkpoint: Checkpoint, rows: Sequence[Row]) -> None:
         likelihoods = [nats(checkpoint, row, reply_type) for row in rows]
         if reply_type is None:  # the prompts, encoded again from their texts, are those that were scored
             assert np.allclose(likelihoods, [row["nats"] for row in rows], rtol=1e-3)
-        found.append(Sampled.of(metrics.perplexity(likelihoods, tokens), len(rows), weights))
+        values = metrics.perplexity(likelihoods, tokens)
+        perplexity = Metric("perplexity", "per token", "lower", values)
+        found.append(Sampled.of(perplexity, len(rows), weights))
     ratio: dict[str, Any] = bootstrap.compared(found[1], found[0])
     print(
         f"the other speaker's type for the reply: perplexity {found[1].value:.1f} instead of {found[0].value:.1f}, "

@@ -1,14 +1,14 @@
 """Print what runs of the recipe paper measured, for the table in docs/paper.md.
 
-.venv/bin/python docs/paper_ours.py runs/paper
+.venv/bin/python tools/paper_ours.py runs/paper
 """
 
 import argparse
 from pathlib import Path
 
-from gistchat.evaluate import bootstrap, metrics
-from gistchat.evaluate.analysis import reply_metrics
+from gistchat.evaluate import bootstrap
 from gistchat.evaluate.bootstrap import Metric, Sampled
+from gistchat.evaluate.metrics import METRICS, OLD_ROUGE
 from gistchat.files import read_json_lines
 from gistchat.report.tables import figure
 
@@ -24,16 +24,12 @@ def main(folder: Path) -> None:
         for strategy in dict.fromkeys(row["strategy"] for row in rows):
             own = [row for row in rows if row["strategy"] == strategy]
             answered = [row for row in own if row["reply"] is not None]
-            replies, golds = ([row[name] for row in answered] for name in ("reply", "gold"))
-            found = {"perplexity": cell(metrics.perplexity(*columns(own)), len(own))}
-            for metric in [*reply_metrics(replies, golds), metrics.old_rouge(replies, golds)]:
-                found[metric.name] = cell(metric, len(answered))
+            found = {"perplexity": cell(METRICS["perplexity"].of(own), len(own))}
+            for entry in (METRICS.get(name, OLD_ROUGE) for name in SHOWN):
+                if entry.needs == "reply":
+                    found[entry.name] = cell(entry.of(answered), len(answered))
             name = f"{path.parent.name}, {strategy} ({len(own)} replies, {len(answered)} written)"
             print(f"| {name} | {' | '.join(found[metric] for metric in SHOWN)} |")
-
-
-def columns(rows: list) -> tuple[list[float], list[int]]:
-    return [row["nats"] for row in rows], [row["gold_tokens"] for row in rows]
 
 
 def cell(metric: Metric, items: int) -> str:

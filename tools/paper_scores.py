@@ -1,6 +1,6 @@
 """Score the paper's published replies again where its multi-turn parent answered the same turn as the others.
 
-.venv/bin/python docs/paper_scores.py FOLDER    # with the paper's bart_11e.json, multiturn_11e.json, gt.json and so on
+.venv/bin/python tools/paper_scores.py FOLDER    # with the paper's bart_11e.json, multiturn_11e.json, gt.json and so on
 """
 
 import argparse
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.evaluate import bootstrap
-from gistchat.evaluate.analysis import reply_metrics
 from gistchat.evaluate.bootstrap import Sampled
+from gistchat.evaluate.external_predictions import measures
 from gistchat.files import read_json
 
 SYSTEMS = {"textrank": "TextRank", "bart": "BART", "pegasus": "PEGASUS", "multiturn": "multi-turn parent"}
@@ -56,7 +56,7 @@ def sampled(files: dict[str, Any], golds: list[str], chosen: Sequence[int]) -> d
     return {
         (name, metric.name): Sampled.of(metric, len(chosen), weights)
         for name in SYSTEMS
-        for metric in reply_metrics([files[name]["ans"][i] for i in chosen], [golds[i] for i in chosen])
+        for metric in measures([files[name]["ans"][i] for i in chosen], [golds[i] for i in chosen])
         if metric.name in SHOWN
     }
 

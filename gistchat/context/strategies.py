@@ -185,6 +185,23 @@ _ENTRIES = (
 STRATEGIES = {strategy.name: strategy for strategy in _ENTRIES}
 
 
+# Files of predictions may hold strategies that this version does not know: these are no controls and show nothing made.
+
+
+def is_control(name: str) -> bool:
+    """Whether a strategy is there to compare with only."""
+    return name in STRATEGIES and bool(STRATEGIES[name].control_of)
+
+
+def shows_summary(name: str) -> bool:
+    """Whether a summary has to be made for it."""
+    return name in STRATEGIES and STRATEGIES[name].shows_summary
+
+
+def controls_of(name: str) -> list[str]:
+    return [strategy.name for strategy in STRATEGIES.values() if strategy.control_of == name]
+
+
 def build_context(name: str, request: Request) -> Context:
     """The context that a strategy makes.
 

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gistchat.evaluate import bootstrap, metrics
+from gistchat.context.strategies import controls_of, is_control
+from gistchat.evaluate import bootstrap
 from gistchat.evaluate.bootstrap import Metric, Sampled
+from gistchat.evaluate.metrics import METRICS, Row, against_gold
 
-Row = dict[str, Any]
 Measured = dict[str, tuple[Metric, list[Row]]]  # by metric, with the rows that it is over
 DEPTHS = (0, 12, 24, 48)  # turns before the reply: where the groups of the table by depth begin
 MAIN = "perplexity"
-SHARES = ("hits1", "empty")  # metrics that are a share of the replies
 FEW = 20  # dialogues; percentile intervals of small samples are too narrow (Hesterberg 2015)
 
 
@@ -69,78 +69,13 @@ def by_system(rows: Sequence[Row]) -> dict[System, list[Row]]:
     return dict(found)
 
 
-def likelihood_metrics(rows: Sequence[Row]) -> list[Metric]:
-    """Of the gold replies."""
-    nats = [row["nats"] for row in rows]
-    reused = bootstrap.ratio_of_sums(
-        [100.0 * row.get("reused_tokens", 0) for row in rows], _column(rows, "prompt_tokens")
-    )
-    return [
-        metrics.perplexity(nats, _column(rows, "gold_tokens")),
-        metrics.bits_per_byte(nats, [row.get("gold_bytes") or len(row["gold"].encode()) for row in rows]),
-        Metric("prompt_tokens", "tokens", "lower", bootstrap.mean(_column(rows, "prompt_tokens"))),
-        Metric("reused", "% of prompt", "higher", reused),
-    ]
-
-
-def ranking_metrics(rows: Sequence[Row]) -> list[Metric]:
-    """Of the gold reply's place among the candidates."""
-    ranks = _column(rows, "rank")
-    return [
-        Metric("hits1", "%", "higher", bootstrap.mean([100.0 * (rank == 1) for rank in ranks])),
-        Metric("mrr", "%", "higher", bootstrap.mean([100.0 / rank for rank in ranks])),
-    ]
-
-
-def reply_metrics(replies: Sequence[str], golds: Sequence[str]) -> list[Metric]:
-    """Of what was said, against the gold replies and by itself."""
-    return [
-        *metrics.rouge(replies, golds),
-        metrics.bleu(replies, golds),
-        metrics.chrf(replies, golds),
-        metrics.unigram_f1(replies, golds),
-        metrics.distinct(replies, 1),
-        metrics.distinct(replies, 2),
-        metrics.self_repetition(replies),
-        Metric("words", "words", "", bootstrap.mean([len(reply.split()) for reply in replies])),
-        Metric("empty", "%", "lower", bootstrap.mean([100.0 * (not reply.strip()) for reply in replies])),
-    ]
-
-
-def cost_metrics(rows: Sequence[Row]) -> list[Metric]:
-    """Of making the replies."""
-    found = [
-        Metric("reply_tokens", "tokens", "", bootstrap.mean(_column(rows, "reply_tokens"))),
-        Metric("seconds", "s per reply", "lower", bootstrap.mean(_column(rows, "seconds"))),
-    ]
-    if all(row.get("prefill_seconds") is not None for row in rows):
-        found.append(Metric("prefill", "s per reply", "lower", bootstrap.mean(_column(rows, "prefill_seconds"))))
-    return found
-
-
-def _column(rows: Sequence[Row], name: str) -> list[float]:
-    return [row[name] for row in rows]
-
-
 def measure(rows: Sequence[Row]) -> Measured:
     """All metrics of one system, each with the rows that it is over."""
-    scored = [row for row in rows if row.get("nats") is not None]
-    ranked = [row for row in rows if row.get("rank") is not None]
-    answered = [row for row in rows if row.get("reply") is not None]
-    found: Measured = {}
-    if scored:
-        found |= {metric.name: (metric, scored) for metric in likelihood_metrics(scored)}
-    if ranked:
-        found |= {metric.name: (metric, ranked) for metric in ranking_metrics(ranked)}
-    if answered:
-        said = reply_metrics(_column(answered, "reply"), _column(answered, "gold"))
-        found |= {metric.name: (metric, answered) for metric in said}
-        if answered[0].get("seconds") is not None:
-            found |= {metric.name: (metric, answered) for metric in cost_metrics(answered)}
-        if all(row.get("bertscore") is not None for row in answered):
-            mean = bootstrap.mean(_column(answered, "bertscore"))
-            found["bertscore"] = Metric("bertscore", "%", "higher", mean), answered
-    return found
+    measured: Measured = {}
+    for entry in METRICS.values():
+        if with_value := [row for row in rows if row.get(entry.needs) is not None]:
+            measured[entry.name] = entry.of(with_value), with_value
+    return measured
 
 
 def control_rows(rows: Sequence[Row]) -> list[Row]:
@@ -174,7 +109,7 @@ class Comparer:
         """A metric over all replies of a system."""
         metric, rows = self.measured[system][name]
         found = self._sample(metric, rows).interval()
-        if name in SHARES:
+        if METRICS[name].share:
             found = bootstrap.exact_where_alike(found, _dialogues(rows))
         return {**vars(found), "items": len(rows), "unit": metric.unit, "better": metric.better}
 
@@ -293,10 +228,10 @@ def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapp
     systems = [system for system in comparer.rows if system.model != "control"]
     families: dict[str, list[tuple[System, System]]] = {"strategy": [], "control": [], "tuning": [], "variant": []}
     for system in systems:
-        if system.strategy != "shuffled" and (peer := _peer(system, baseline, systems)):
+        if not is_control(system.strategy) and (peer := _peer(system, baseline, systems)):
             families["strategy"].append((system, peer))
-        if system.strategy == "summary" and (peer := _peer(system, "shuffled", systems)):
-            families["control"].append((system, peer))
+        controls = (_peer(system, control, systems) for control in controls_of(system.strategy))
+        families["control"] += [(system, control) for control in controls if control]
         if system.model == "tuned" and (untuned := system._replace(model="base")) in comparer.rows:
             families["tuning"].append((system, untuned))
         if system.variant != systems[0].variant:
@@ -343,7 +278,7 @@ def _by_depth(comparer: Comparer) -> list[Row]:
                 r for r in rows if r.get("nats") is not None and r["turn"] >= first and (not end or r["turn"] < end)
             ]
             if len({row["dialogue"] for row in some}) > 1:
-                metric = metrics.perplexity(_column(some, "nats"), _column(some, "gold_tokens"))
+                metric = METRICS["perplexity"].of(some)
                 interval = bootstrap.interval(metric, len(some), comparer.draws.weights(some))
                 found.append({**system._asdict(), "from": first, "to": end, "items": len(some), **vars(interval)})
     return found
@@ -378,7 +313,7 @@ def _by_seed(comparer: Comparer) -> list[Row]:
         seeds = sorted({row.get("seed", 0) for row in rows if row.get("nats") is not None})
         for seed in seeds if len(seeds) > 1 else []:
             own = [row for row in rows if row.get("seed", 0) == seed]
-            metric = metrics.perplexity(_column(own, "nats"), _column(own, "gold_tokens"))
+            metric = METRICS["perplexity"].of(own)
             value = float(metric.values(np.ones((1, len(own))))[0])
             found.append({**system._asdict(), "seed": seed, "items": len(own), "value": value})
     return found
@@ -404,11 +339,11 @@ def _warnings(comparer: Comparer, budgets: bool) -> list[str]:
             f"replies of {dialogues} dialogues only: intervals from fewer than {FEW} are too narrow, so that "
             "differences look surer than they are; raise evaluate.items"
         )
-    models = [system for system in comparer.rows if system.model != "control" and system.strategy != "shuffled"]
+    models = [system for system in comparer.rows if system.model != "control" and not is_control(system.strategy)]
     for control in ("random-reply", "echo"):
         lines += _not_above(control, comparer, models)
     gold = System("", "control", "gold")
-    for name in metrics.AGAINST_GOLD:
+    for name in against_gold():
         compared = [
             (system.name(budgets), difference)
             for system in models
@@ -423,7 +358,7 @@ def _not_above(control: str, comparer: Comparer, models: Sequence[System]) -> li
     """Metrics by which not every system is shown to be above a control."""
     own = System("", "control", control)
     weak = []
-    for name in metrics.AGAINST_GOLD if own in comparer.rows else ():
+    for name in against_gold() if own in comparer.rows else ():
         found = [difference for system in models if (difference := comparer.difference(system, own, name))]
         above = sum(difference["low"] > 0 for difference in found)
         weak += [f"{name} {above} of {len(found)}"] if above < len(found) else []

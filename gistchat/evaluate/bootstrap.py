@@ -13,14 +13,18 @@ CONFIDENCE = 0.95
 DRAWN_AT_ONCE = 100  # resamples, so that what is counted stays in the processor's cache
 
 
+# A metric's value for every row of item weights: shape (resamples, items) -> (resamples,).
+Values = Callable[[np.ndarray], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Metric:
-    """`values(weights)` gives the metric for every row of item weights, shape (resamples, items) -> (resamples,)."""
+    """A metric of some items, ready to be resampled."""
 
     name: str
     unit: str
     better: str  # lower | higher | "" where neither is better as such
-    values: Callable[[np.ndarray], np.ndarray]
+    values: Values
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Interval:
     high: float
 
 
-def ratio_of_sums(numerator: Sequence[float], denominator: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
+def ratio_of_sums(numerator: Sequence[float], denominator: Sequence[float]) -> Values:
     both = np.stack([np.asarray(numerator, float), np.asarray(denominator, float)], axis=1)
 
     def values(weights: np.ndarray) -> np.ndarray:
@@ -42,7 +46,7 @@ def ratio_of_sums(numerator: Sequence[float], denominator: Sequence[float]) -> C
     return values
 
 
-def mean(values: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:
+def mean(values: Sequence[float]) -> Values:
     return ratio_of_sums(values, np.ones(len(values)))
 
 

@@ -10,9 +10,9 @@ import orjson
 from gistchat.dialogue.lines import json_lines, require_text
 from gistchat.dialogue.turns import Malformed
 from gistchat.errors import UserError
-from gistchat.evaluate import bootstrap, metrics
-from gistchat.evaluate.analysis import reply_metrics
+from gistchat.evaluate import bootstrap
 from gistchat.evaluate.bootstrap import Metric, Sampled
+from gistchat.evaluate.metrics import METRICS, OLD_ROUGE, against_gold
 from gistchat.progress import say
 
 Measured = list[tuple[Metric, Sampled]]
@@ -120,8 +120,9 @@ def align(predictions: Sequence[Text], references: Sequence[Text], names: tuple[
 
 def measures(replies: Sequence[str], golds: Sequence[str], old: bool = False) -> list[Metric]:
     """Every metric of replies against gold ones; `old`: the paper's, too."""
-    found = reply_metrics(replies, golds)
-    return [*found, metrics.old_rouge(replies, golds)] if old else found
+    rows = [{"reply": reply, "gold": gold} for reply, gold in zip(replies, golds, strict=True)]
+    entries = [entry for entry in METRICS.values() if entry.needs == "reply"]
+    return [entry.of(rows) for entry in (*entries, *([OLD_ROUGE] if old else []))]
 
 
 def score_predictions(
@@ -170,7 +171,7 @@ def _warnings(found: dict[str, Measured]) -> list[str]:
     for name in CONTROLS:
         for (metric, sampled), (_, own) in zip(found.get(name, []), found["predictions"], strict=False):
             difference = bootstrap.compared(own, sampled)
-            if metric.name in metrics.AGAINST_GOLD and difference["low"] <= 0:
+            if metric.name in against_gold() and difference["low"] <= 0:
                 below = "below" if difference["high"] < 0 else "not shown to be above"
                 lines.append(
                     f"{metric.name}: the predictions are {below} the control '{name}' "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gistchat.context.strategies import STRATEGIES
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong
@@ -10,8 +11,6 @@ from gistchat.examples.targets import Target, require_dialogues, sample_targets
 from gistchat.progress import say
 from gistchat.prompts.prompt import common_prefix
 from gistchat.recipe.schema import Recipe
-
-WITHOUT_BUDGET = ("last", "full")  # these show nothing, or all that fits the model
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,11 @@ def conditions(recipe: Recipe) -> list[Condition]:
     """Every strategy of the recipe at every budget."""
     config = recipe.evaluate
     budgets = config.budgets or [recipe.context.budget]
-    free = [Condition(strategy, None) for strategy in config.strategies if strategy in WITHOUT_BUDGET]
-    held = [
-        Condition(strategy, budget)
-        for budget in budgets
-        for strategy in config.strategies
-        if strategy not in WITHOUT_BUDGET
+    budgeted = [name for name in config.strategies if STRATEGIES[name].budgeted]
+    unbudgeted = [name for name in config.strategies if not STRATEGIES[name].budgeted]
+    return [Condition(name, None) for name in unbudgeted] + [
+        Condition(name, budget) for budget in budgets for name in budgeted
     ]
-    return free + held
 
 
 def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
@@ -77,17 +73,23 @@ def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
         raise UserError(
             f"no test reply has {config.min_history} turns before it; lower evaluate.min_history or give more dialogues"
         )
-    if len({item.dialogue.id for item in items}) < 2 and "shuffled" in config.strategies:
+    if len({item.dialogue.id for item in items}) < 2 and (name := _reading("other_summary", config.strategies)):
         raise UserError(
-            "the control 'shuffled' needs two test dialogues with enough history: give more dialogues, lower "
-            "evaluate.min_history, raise data.test_share, or leave 'shuffled' out of evaluate.strategies"
+            f"the control {name!r} needs two test dialogues with enough history: give more dialogues, lower "
+            f"evaluate.min_history, raise data.test_share, or leave {name!r} out of evaluate.strategies"
         )
-    if "gold" in config.strategies and (bare := [item for item in items if not item.dialogue.meta.get("gold")]):
+    bare = [item for item in items if not item.dialogue.meta.get("gold")]
+    if bare and (name := _reading("gold_summary", config.strategies)):
         raise UserError(
-            f"the strategy 'gold' needs dialogues with a summary or personas of their own, and {bare[0].dialogue.id} "
-            f"of {recipe.data.corpus} has none; leave 'gold' out of evaluate.strategies"
+            f"the strategy {name!r} needs dialogues with a summary or personas of their own, and {bare[0].dialogue.id} "
+            f"of {recipe.data.corpus} has none; leave {name!r} out of evaluate.strategies"
         )
     return items
+
+
+def _reading(source: str, strategies: Sequence[str]) -> str | None:
+    """The first strategy that reads a source."""
+    return next((name for name in strategies if source in STRATEGIES[name].reads), None)
 
 
 def build_items(

@@ -9,7 +9,7 @@ from typing import Any
 
 from gistchat.dialogue.turns import Dialogue
 from gistchat.evaluate.bootstrap import Metric, interval, mean, ratio_of_sums, resample_weights
-from gistchat.evaluate.metrics import rouge
+from gistchat.evaluate.metrics import ROUGES, rouge
 from gistchat.evaluate.planted_dialogues import DISTANCES
 from gistchat.evaluate.summarizer_recall import as_text, computed_once, gist_text, recall, window_recall
 from gistchat.files import fingerprint
@@ -110,7 +110,9 @@ def _summaries(
 
 
 def _measured(one: Scored, sources: list[str], references: list[str] | None) -> dict[str, dict[str, float]]:
-    metrics = rouge(one.texts, references) if references else []
+    metrics = []
+    if references:
+        metrics = [Metric(name, "%", "higher", rouge(name, one.texts, references)) for name in ROUGES]
     supported, named = zip(*faithfulness(zip(one.texts, sources, strict=True)), strict=True)
     words = [len(text.split()) for text in one.texts]
     metrics += [
@@ -132,7 +134,7 @@ def _intervals(metrics: Sequence[Metric], items: int, weights: Any) -> dict[str,
     return {metric.name: dataclasses.asdict(interval(metric, items, weights)) for metric in metrics}
 
 
-COLUMNS = ("rouge1", "rouge2", "rougeL", "faithful", "length", "refused", "seconds")
+COLUMNS = (*ROUGES, "faithful", "length", "refused", "seconds")
 RECALL = tuple(f"{how} {distance}" for how in ("picked", "rolled") for distance in DISTANCES)
 
 

@@ -124,8 +124,8 @@ def _row(row: Row, texts: Texts, system: int, f1: float | None) -> list[Any]:
 def _shared_words(group: Sequence[Row]) -> list[float | None]:
     """F1 of each reply's words with the gold reply's, in percent; None where there is no reply."""
     answered = [row for row in group if row["reply"] is not None]
-    metric = metrics.unigram_f1([row["reply"] for row in answered], [row["gold"] for row in answered])
-    found = iter(metric.values(np.eye(len(answered))))
+    f1 = metrics.unigram_f1([row["reply"] for row in answered], [row["gold"] for row in answered])
+    found = iter(f1(np.eye(len(answered))))
     return [None if row["reply"] is None else float(next(found)) for row in group]
 
 

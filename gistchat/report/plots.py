@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+from gistchat.context.strategies import STRATEGIES, is_control
 from gistchat.errors import require
-from gistchat.report.sentences import GISTS
-from gistchat.report.tables import CONTROLS, depth_name, grouped, groups, system_key, variants
+from gistchat.report.sentences import is_gist
+from gistchat.report.tables import depth_name, grouped, groups, system_key, variants
 
 Found = dict[str, Any]
 INK = "#1f2933"  # text and axes; in a page they take the colour of its text
 BLUE, ORANGE, GREY = "#3b7dc4", "#cf7a1c", "#8795a1"  # gists, the baseline, all else; to be told on white and on black
-MARKERS = {"recent": "o", "summary": "s", "hybrid": "D", "rolling": "^", "shuffled": "X", "gold": "*", "full": "P"}
-LINES = {"summary": "-", "hybrid": "--", "rolling": ":", "shuffled": "-.", "gold": ":", "full": "--", "last": ":"}
 WIDTH = 5.6  # inches: what is read on a phone, too
 STYLE = {
     "font.size": 9,
@@ -176,7 +175,7 @@ def plot_pareto(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
     results = [
         result
         for result in _of(metrics["results"], variant, model)
-        if "perplexity" in result["metrics"] and result["strategy"] not in CONTROLS
+        if "perplexity" in result["metrics"] and not is_control(result["strategy"])
     ]
     points = [(one["metrics"]["prompt_tokens"]["value"], one["metrics"]["perplexity"]["value"]) for one in results]
     front = pareto_front(points)
@@ -293,11 +292,16 @@ def _label(metrics: Found, system: Found) -> str:
 def _colour(metrics: Found, system: Found) -> str:
     if system["strategy"] == metrics["baseline"]:
         return ORANGE
-    return BLUE if system["strategy"] in GISTS else GREY
+    return BLUE if is_gist(system["strategy"]) else GREY
 
 
 def _marker(system: Found) -> str:
-    return MARKERS.get(system["strategy"], "v")
+    strategy = STRATEGIES.get(system["strategy"])
+    return strategy.marker if strategy else "v"
+
+
+def _linestyle(strategy: str) -> str:
+    return STRATEGIES[strategy].line if strategy in STRATEGIES else "-"
 
 
 def _line(axes: Any, metrics: Found, strategy: str, places: Sequence[float], values: Sequence[Found]) -> None:
@@ -310,7 +314,7 @@ def _line(axes: Any, metrics: Found, strategy: str, places: Sequence[float], val
         [one["value"] for one in values],
         color=colour,
         marker=_marker(system),
-        linestyle=LINES.get(strategy, "-"),
+        linestyle=_linestyle(strategy),
         markersize=4,
         linewidth=1.3,
         label=strategy,
@@ -318,7 +322,7 @@ def _line(axes: Any, metrics: Found, strategy: str, places: Sequence[float], val
 
 
 def _level(axes: Any, strategy: str, value: float) -> None:
-    axes.axhline(value, color=GREY, linestyle=LINES.get(strategy, "-"), linewidth=1.3, label=strategy)
+    axes.axhline(value, color=GREY, linestyle=_linestyle(strategy), linewidth=1.3, label=strategy)
 
 
 def _seed_dots(axes: Any, metrics: Found, system: Found, place: Callable[[float], tuple[float, float]]) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gistchat.context.strategies import STRATEGIES, is_control, shows_summary
 from gistchat.evaluate.bootstrap import CONFIDENCE
 
 Found = dict[str, Any]
-GISTS = ("summary", "hybrid", "rolling")  # the strategies that the question of a report is about
 MANY = 12  # comparisons that a terminal still shows one by one
 
 
@@ -43,10 +43,15 @@ def verdicts(metrics: Found) -> list[str]:
 def _by_verdict(own: Sequence[Found]) -> list[str]:
     """The gist strategies with what was found for them, those with the same verdicts together."""
     names: dict[str, list[str]] = {}
-    for name in GISTS:
+    for name in filter(is_gist, STRATEGIES):
         if some := [one for one in own if one["system"]["strategy"] == name]:
             names.setdefault(_verdict_by_budget(some), []).append(name)
     return [f"{_and(same)} {'are' if len(same) > 1 else 'is'} {verdict}" for verdict, same in names.items()]
+
+
+def is_gist(strategy: str) -> bool:
+    """Whether it is one of the strategies that the question of a report is about."""
+    return shows_summary(strategy) and not is_control(strategy)
 
 
 def explanation(metrics: Found) -> str:
@@ -107,7 +112,7 @@ def _place(metrics: Found, system: Found) -> str:
 def _strategy(metrics: Found, found: Found) -> str:
     system = found["system"]
     name, other = (f"{system['model']} {strategy}" for strategy in (system["strategy"], metrics["baseline"]))
-    if len(metrics["budgets"]) > 1 and system["budget"] is None and metrics["baseline"] not in ("last", "full"):
+    if len(metrics["budgets"]) > 1 and system["budget"] is None and STRATEGIES[metrics["baseline"]].budgeted:
         other += f" at {metrics['budgets'][-1]} tokens"
     if found["low"] == found["high"] == 0:
         return f"{name} has the same perplexity as {other} on every reply."

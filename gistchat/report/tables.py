@@ -4,39 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gistchat.context.strategies import is_control, shows_summary
 from gistchat.evaluate.analysis import System
+from gistchat.evaluate.metrics import METRICS
 
 Found = dict[str, Any]
-CONTROLS = ("shuffled",)  # strategies that no one would use
-WITH_SUMMARY = ("summary", "hybrid", "rolling", "shuffled")  # what a summary has to be made for
 MODELS = ("base", "tuned")
-COLUMNS = {
-    "perplexity": "perplexity",
-    "bits_per_byte": "bits per byte",
-    "hits1": "hits@1 %",
-    "mrr": "MRR %",
-    "rouge1": "ROUGE-1",
-    "rouge2": "ROUGE-2",
-    "rougeL": "ROUGE-L",
-    "bleu": "BLEU",
-    "chrf": "chrF",
-    "bertscore": "BERTScore",
-    "f1": "F1",
-    "distinct1": "distinct-1",
-    "distinct2": "distinct-2",
-    "self_repetition": "repeated %",
-    "words": "words",
-    "empty": "empty %",
-}
-# What fits a terminal of eighty columns; the report has all of them.
-MAIN_COLUMNS = {
-    "perplexity": "perplexity",
-    "rougeL": "ROUGE-L",
-    "distinct2": "distinct-2",
-    "reply_tokens": "reply\ntokens",
-    "prompt_tokens": "prompt\ntokens",
-}
-DIGITS = {"seconds": 2, "prefill": 2, "bits_per_byte": 3}
 
 
 @dataclass(frozen=True)
@@ -100,9 +73,9 @@ def _perplexity(result: Found) -> float:
 
 def best(metrics: Found, group: Sequence[Found]) -> Found | None:
     """The result of a group that is shown to be better than the next, controls aside; most often there is none."""
-    if len(group) < 2 or group[0]["strategy"] in CONTROLS:
+    if len(group) < 2 or is_control(group[0]["strategy"]):
         return None
-    first, *others = (result for result in group if result["strategy"] not in CONTROLS)
+    first, *others = (result for result in group if not is_control(result["strategy"]))
     if first["strategy"] == metrics["baseline"]:
         shown = [_shown(metrics, result) == "worse" for result in others]
         return first if shown and all(shown) else None
@@ -153,7 +126,7 @@ def cell(metrics: Found, result: Found, name: str, bold: bool = False) -> Cell:
         return Cell("-")
     if name == "perplexity":
         return Cell(figure(metric) + mark(metrics, result, name), "", bold)
-    digits = DIGITS.get(name, 1)
+    digits = _digits(name)
     return Cell(f"{metric['value']:.{digits}f}" + mark(metrics, result, name), _interval(metric, digits), bold)
 
 
@@ -165,13 +138,21 @@ def names(metrics: Found) -> dict[str, Callable[[Found], Cell]]:
     return columns
 
 
-def result_table(metrics: Found, variant: str, wanted: dict[str, str] = COLUMNS) -> Table:
+def _result_columns() -> dict[str, str]:
+    return {name: entry.title for name, entry in METRICS.items() if entry.in_results}
+
+
+def _digits(name: str) -> int:
+    return METRICS[name].digits if name in METRICS else 1  # reports of other versions may have other metrics
+
+
+def result_table(metrics: Found, variant: str, wanted: dict[str, str] | None = None) -> Table:
     """The metrics of every system of a variant; those that none of them has are left out."""
     sections = groups(metrics, variant)
     winners = [id(best(metrics, section)) for section in sections]
     columns = names(metrics)
     words = len(columns)
-    for name, title in wanted.items():
+    for name, title in (wanted or _result_columns()).items():
         if any(name in result["metrics"] for section in sections for result in section):
             columns[title] = _column(metrics, name, winners)
     return Table.of(columns, sections, words)
@@ -187,7 +168,7 @@ def control_table(metrics: Found) -> Table | None:
     if not rows:
         return None
     columns: dict[str, Callable[[Found], Cell]] = {"control": lambda result: Cell(result["strategy"])}
-    for name, title in COLUMNS.items():
+    for name, title in _result_columns().items():
         if any(name in result["metrics"] for result in rows):
             columns[title] = _column(metrics, name, ())
     return Table.of(columns, [rows], 1)
@@ -195,7 +176,7 @@ def control_table(metrics: Found) -> Table | None:
 
 def main_table(metrics: Found, variant: str) -> Table:
     """What a terminal shows; with several budgets, their column takes the room of distinct-2."""
-    wanted = dict(MAIN_COLUMNS)
+    wanted = {name: entry.terminal for name, entry in METRICS.items() if entry.terminal}
     if len(metrics["budgets"]) > 1:
         del wanted["distinct2"]
     return result_table(metrics, variant, wanted)
@@ -225,12 +206,12 @@ def cost_table(metrics: Found, variant: str) -> Table:
         return Cell(f"{(prompt + reply) * cache / 1e6:.2f}" if known else "-")
 
     def made(result: Found) -> Cell:
-        return Cell(f"{summary:.3f}" if summary is not None and result["strategy"] in WITH_SUMMARY else "-")
+        return Cell(f"{summary:.3f}" if summary is not None and shows_summary(result["strategy"]) else "-")
 
     def measured(name: str) -> Callable[[Found], Cell]:
         def make(result: Found) -> Cell:
             found = value(result, name)
-            return Cell("-" if found is None else f"{found:.{DIGITS.get(name, 1)}f}")
+            return Cell("-" if found is None else f"{found:.{_digits(name)}f}")
 
         return make
 

@@ -1,5 +1,6 @@
 import math
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ REPLIES = ["I went to the river.", "The library is open.", "", "We could eat out
 
 
 def value(metric):
-    return metric.values(np.ones((1, len(GOLD))))[0]
+    return metric(np.ones((1, len(GOLD))))[0]
 
 
 def test_perplexity_weighs_tokens_not_items():
     metric = metrics.perplexity([10.0, 1.0], [10, 1])
-    assert metric.values(np.ones((1, 2)))[0] == pytest.approx(math.e)
+    assert metric(np.ones((1, 2)))[0] == pytest.approx(math.e)
     metric = metrics.perplexity([30.0, 1.0], [10, 1])
-    assert metric.values(np.ones((1, 2)))[0] == pytest.approx(math.exp(31 / 11))
+    assert metric(np.ones((1, 2)))[0] == pytest.approx(math.exp(31 / 11))
 
 
 def test_bleu_is_sacrebleus_corpus_bleu():
@@ -34,14 +35,17 @@ def test_bleu_is_sacrebleus_corpus_bleu():
 
 def test_distinct_counts_ngrams():
     metric = metrics.distinct(["a b a", "a c"], 1)
-    assert metric.values(np.ones((1, 2)))[0] == pytest.approx(100 * 3 / 5)
-    assert metrics.distinct(["a b a b", "x"], 2).values(np.ones((1, 2)))[0] == pytest.approx(100 * 2 / 3)
-    assert metrics.distinct(["", ""], 2).values(np.ones((1, 2)))[0] == 0
+    assert metric(np.ones((1, 2)))[0] == pytest.approx(100 * 3 / 5)
+    assert metrics.distinct(["a b a b", "x"], 2)(np.ones((1, 2)))[0] == pytest.approx(100 * 2 / 3)
+    assert metrics.distinct(["", ""], 2)(np.ones((1, 2)))[0] == 0
 
 
 def test_overlap_metrics_put_gold_first_and_shuffled_gold_last():
     shuffled = GOLD[1:] + GOLD[:1]
-    for make in (lambda r: metrics.bleu(r, GOLD), *(lambda r, i=i: metrics.rouge(r, GOLD)[i] for i in range(3))):
+    for make in (
+        lambda r: metrics.bleu(r, GOLD),
+        *(partial(metrics.rouge, name, golds=GOLD) for name in metrics.ROUGES),
+    ):
         gold, reply, other, empty = (value(make(r)) for r in (GOLD, REPLIES, shuffled, [""] * len(GOLD)))
         assert gold == pytest.approx(100)
         assert gold > reply > other >= empty == 0

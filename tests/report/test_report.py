@@ -7,6 +7,9 @@ import pytest
 import report_data
 from report_data import LOG
 
+from gistchat.evaluate.analysis import analyse
+from gistchat.evaluate.bootstrap import mean
+from gistchat.evaluate.metrics import METRICS, MetricEntry
 from gistchat.report import plots
 from gistchat.report import write as report
 from gistchat.report.sentences import compared, explanation, main_sentences, sentences, verdicts
@@ -302,3 +305,22 @@ def test_a_cell_cannot_break_a_markdown_table():
     table = main_table({"results": [], "budgets": [], "comparisons": [], "baseline": "recent"}, "")
     table.columns[0] = "one | two\nthree"
     assert markdown(table)[0] == "| one \\| two three | context |"
+
+
+def test_a_metric_added_in_one_place_stands_in_metrics_tables_and_report(tmp_path, monkeypatch):
+
+    def questions(rows):
+        return mean([100.0 * row["reply"].endswith("?") for row in rows])
+
+    monkeypatch.setitem(METRICS, "questions", MetricEntry("questions", "questions %", "%", "", "reply", questions))
+    _, rows = copy.deepcopy(report_data.single())
+    for row in rows:
+        if row["reply"] is not None:
+            row["reply"] = "And you?"
+    values = analyse(rows, "recent", 200, 0)
+    measured = [result["metrics"]["questions"] for result in values["results"] if result["model"] == "tuned"]
+    assert measured[0]["value"] == 100
+    assert "questions %" in result_table(values, "").columns
+    report.write_report(tmp_path, "run", "", values, rows, {"": [LOG]})
+    assert "questions %" in (tmp_path / "report.html").read_text()
+    assert "questions %" in (tmp_path / "report.md").read_text()

@@ -108,7 +108,7 @@ def test_the_page_embeds_every_prediction_as_it_is(budgets):
             assert (rank, candidates) == (row["rank"], row["candidates"])
             assert (f1 is None) == (reply is None)
             if reply is not None:
-                alone = unigram_f1([row["reply"]], [row["gold"]]).values(np.ones((1, 1)))
+                alone = unigram_f1([row["reply"]], [row["gold"]])(np.ones((1, 1)))
                 assert f1 == pytest.approx(float(alone[0]), abs=0.001)
             shown += 1
         assert text(gold)
