@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from gistchat.errors import UserError
 
 _START = b'{"key": "'
@@ -16,11 +18,13 @@ class ResumableJsonl:
 
     Every line begins `{"key": "KEY"`, so that opening reads no more than that; values stay on disk until they are asked
     for. The last line of a key counts. A line that was cut off when the process died is overwritten by the next one.
+    Several processes may append to one file; each sees the others' lines when it looks again.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises UserError where a line does not begin with its key."""
         self.path = path
+        self.lock_path = path.with_name(f".{path.name}.lock")
         self._places: dict[str, tuple[int, int]] = {}  # key -> (offset, length) of its line
         self._end = 0  # where the last whole line that was seen ends
         self.refresh()
@@ -68,11 +72,13 @@ class ResumableJsonl:
         if not lines:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.truncate(self._end)
-            file.write(lines)
-            file.flush()
-            os.fsync(file.fileno())
+        with FileLock(self.lock_path):
+            self.refresh()  # else the end would be where another process has written since
+            with self.path.open("ab") as file:
+                file.truncate(self._end)
+                file.write(lines)
+                file.flush()
+                os.fsync(file.fileno())
         self.refresh()
 
     def _damage(self, offset: int, problem: str) -> UserError:

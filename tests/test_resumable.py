@@ -43,6 +43,14 @@ def test_lines_of_another_process_are_seen_when_asked_for(tmp_path):
     assert [json.loads(line)["key"] for line in (tmp_path / "x.jsonl").read_text().splitlines()] == ["a", "b"]
 
 
+def test_what_another_process_added_since_the_last_look_is_not_cut_off(tmp_path):
+    one, other = ResumableJsonl(tmp_path / "x.jsonl"), ResumableJsonl(tmp_path / "x.jsonl")
+    for i in range(3):
+        one.append([{"key": f"one {i}"}])
+        other.append([{"key": f"other {i}"}])
+    assert set(ResumableJsonl(tmp_path / "x.jsonl")) == {f"{who} {i}" for who in ("one", "other") for i in range(3)}
+
+
 @pytest.mark.parametrize("line", ["rubbish", '{"id": "x"}', '{"key": "x', "[1]"])
 def test_lines_without_a_key_are_named(tmp_path, line):
     path = tmp_path / "x.jsonl"

@@ -125,7 +125,8 @@ def _put_together(out: Path, key: str, count: int) -> None:
             del row["key"]
             empty += not row["reply"]
             file.write(orjson.dumps(row).decode() + "\n")
-    for path in out.parent.glob(f"{glob.escape(out.name)}.part-{key}-*"):
-        path.unlink()
+    for part in set(stored.values()):
+        part.path.unlink()
+        part.lock_path.unlink(missing_ok=True)
     if empty:
         say(f"empty replies: {empty} of {count}")

@@ -94,6 +94,8 @@ class TrainingLoop:
         self.schedule = make_schedule(optimizer, config, self.steps)
         self.wrapped, self.optimizer = self.accelerator.prepare(model, optimizer)
         torch.manual_seed(seed)  # for dropout
+        # The number that a DataLoader would draw: with it, a recipe gives the bytes that documents report.
+        torch.empty((), dtype=torch.int64).random_()
 
     def run(self) -> None:
         """Train to the last step, until patience is exhausted, or until Ctrl-C; a state is saved in each case.
