@@ -11,7 +11,7 @@ demo: .venv/demo-installed  ## train, evaluate and report on real conversations
 	$(BIN)/gistchat run demo
 
 test: .venv/dev-installed  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=20
 
 check: .venv/dev-installed  ## lint and format check
 	$(BIN)/ruff check .

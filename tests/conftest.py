@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import random
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -185,3 +186,15 @@ def gistchat(
         except SystemExit as end:
             code = end.code or 0
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def torchrun(folder: Path, *words: str | Path) -> subprocess.CompletedProcess:
+    """Run the command line in two processes, on a port that is free."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, "-m", "gistchat", *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=280
+    )

@@ -1,13 +1,10 @@
 """`gistchat reply`: a file of dialogues in, a file of replies out."""
 
 import json
-import os
-import subprocess
-import sys
 
 import orjson
 import pytest
-from conftest import gistchat, make_dialogue
+from conftest import gistchat, make_dialogue, torchrun
 
 from gistchat.chat import batch_replies as reply_module
 from gistchat.chat.batch_replies import reply_to_file
@@ -76,14 +73,7 @@ def test_two_processes_share_the_work(run_folder, tmp_path):
     source = tmp_path / "in.jsonl"
     source.write_bytes(b"".join(make_dialogue(i, turns=4 + i % 3).to_line() for i in range(20)))
     arguments = [run_folder, "--max-reply-tokens", "6", "--seed", "2"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29653"]
-    done = subprocess.run(
-        [*command, "-m", "gistchat", "reply", source, tmp_path / "two[1].jsonl", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=240,
-    )
+    done = torchrun(tmp_path, "reply", source, tmp_path / "two[1].jsonl", *arguments)
     assert done.returncode == 0, done.stderr
     reply_to_file(open_session(run_folder), source, tmp_path / "one.jsonl")
     assert rows_of(tmp_path / "two[1].jsonl") == rows_of(tmp_path / "one.jsonl")

@@ -1,28 +1,13 @@
 """Two real processes (gloo) train as one does."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 
 import pytest
-from conftest import TINY_TOML, gistchat
+from conftest import TINY_TOML, gistchat, torchrun
 
 from gistchat.models.base import load_model, load_tokenizer
 
 SETTINGS = ["--set", "train.batch_size=4", "--set", "train.method=full", "--set", "train.learning_rate=1e-2"]
-
-
-def torchrun(folder, *words):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, "-m", "gistchat", *words], cwd=folder, capture_output=True, text=True, env=environment, timeout=280
-    )
 
 
 @pytest.fixture
