@@ -37,15 +37,15 @@ def generate(path: Path, dialogues: int, seed: int = 0) -> None:
     The made-up words stand for the names and slips of larger corpora, which no cache of words has seen.
     """
     texts = [turn.text for turn in _chitchat_turns()]
-    known = [word for text in texts for word in text.split()]
+    words = [word for text in texts for word in text.split()]
     sizes = np.array([len(text.split()) for text in texts])
     rng = np.random.default_rng(seed)
     with path.open("w", encoding="utf-8") as file:
         for first in range(0, dialogues, AT_A_TIME):
             lengths = rng.choice(sizes, AT_A_TIME * TURNS)
-            drawn = [known[i] for i in rng.integers(0, len(known), lengths.sum())]
+            drawn = [words[i] for i in rng.integers(0, len(words), lengths.sum())]
             for i in rng.integers(0, len(drawn), len(drawn) // 500):
-                drawn[i] += known[rng.integers(0, len(known))]
+                drawn[i] += words[rng.integers(0, len(words))]
             ends = np.cumsum(lengths)
             said = [" ".join(drawn[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
             for number in range(min(AT_A_TIME, dialogues - first)):
@@ -137,9 +137,9 @@ def peak_of(command: list[str]) -> float:
 
 def _resident(process: psutil.Process) -> int:
     total = 0
-    for one in (process, *process.children(recursive=True)):
-        with contextlib.suppress(psutil.Error):  # it may end while it is looked at
-            total += one.memory_info().rss
+    for member in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):  # it may have ended
+            total += member.memory_info().rss
     return total
 
 

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from gistchat.errors import UserError
 
-In = TypeVar("In")
-Out = TypeVar("Out")
+T = TypeVar("T")
+Result = TypeVar("Result")
 
 AHEAD = 2  # batches per core that are read before the first of them is needed
 
@@ -27,13 +27,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def batched(items: Iterable[In], size: int) -> Iterator[list[In]]:
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
 
 
-def ordered_map(function: Callable[[In], Out], batches: Iterable[In]) -> Iterator[Out]:
+def ordered_map(function: Callable[[T], Result], batches: Iterable[T]) -> Iterator[Result]:
     """`function` of every batch, in order, by one process per core; memory holds a few batches, however many there are.
 
     A single batch, or a single core, is not worth a process: then the work is done here.

@@ -1,32 +1,34 @@
-"""BlendedSkillTalk (Smith et al. 2020): ParlAI's JSON, the hub's rows, or a list of `{"dialogue", "response"}`."""
+"""BlendedSkillTalk (Smith et al. 2020; CC BY 4.0): knowledge, empathy and personas in one conversation.
+
+Three layouts, each a record a dialogue: ParlAI's JSON (`dialog`: [speaker, text] pairs), the rows on the hub
+(`free_messages` and `guided_messages`), and a list of `{"dialogue", "response"}`. Personas go to `meta["gold"]`.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import records
-from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
-
-PATTERNS = ("train.json", "valid.json", "test.json", "bst_*.json", "*.parquet")
-HUB = ("ParlAI/blended_skill_talk",)
+from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
 
 
-def read(path: Path) -> Iterator[Item]:
-    for number, (where, entry) in enumerate(records(path)):
+def read(path: Path) -> Iterator[ReadResult]:
+    for number, (location, entry) in enumerate(records(path)):
         try:
             yield entry if isinstance(entry, Malformed) else _dialogue(entry, f"{path.stem}-{number}")
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            yield Malformed(where, f"unexpected layout ({error!r})")
+            yield Malformed(location, f"unexpected layout ({error!r})")
 
 
 def _dialogue(entry: dict[str, Any], name: str) -> Dialogue:
-    turns = tuple(Turn(speaker, text) for speaker, text in _said(entry))
+    turns = tuple(Turn(speaker, text) for speaker, text in _turns(entry))
     gold = [{"speaker": "AB"[i % 2], "text": text} for i, persona in enumerate(_personas(entry)) for text in persona]
     return Dialogue(name, turns, corpus="blended_skill_talk", meta={"gold": gold} if gold else {})
 
 
-def _said(entry: dict[str, Any]) -> list[tuple[str, str]]:
-    """(speaker, text) of every turn. The conversation's two first utterances stand apart in ParlAI's and the hub's."""
+def _turns(entry: dict[str, Any]) -> list[tuple[str, str]]:
+    """(speaker, text) of every turn. ParlAI and the hub store the two first utterances apart."""
     if "free_messages" in entry:
         pairs = zip(entry["free_messages"], entry["guided_messages"], strict=True)
         texts = [*entry["previous_utterance"], *(text for pair in pairs for text in pair)]
@@ -44,3 +46,18 @@ def _personas(entry: dict[str, Any]) -> list[list[str]]:
     if personas and isinstance(personas[0], str):
         return [[], personas]
     return personas
+
+
+CORPUS = Corpus(
+    name="blended_skill_talk",
+    description="knowledge, empathy and personas in one (gold: personas)",
+    read=read,
+    patterns=("train.json", "valid.json", "test.json", "bst_*.json", "*.parquet"),
+    hub=("ParlAI/blended_skill_talk",),
+    mark=b'"dialog',
+    size="6,808 dialogues",
+    licence="CC BY 4.0",
+    citation="Smith, Williamson, Shuster, Weston, Boureau (2020). Can You Put it All Together: Evaluating "
+    "Conversational Agents' Ability to Blend Skills. ACL.",
+    link="https://aclanthology.org/2020.acl-main.183",
+)

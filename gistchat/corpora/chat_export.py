@@ -1,7 +1,7 @@
-"""Chat exports: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and `value`.
+"""Your own chat exports: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and
+`value`; as JSONL, a JSON list, one JSON object, or Parquet.
 
-JSONL, a JSON list, or Parquet. System messages are not turns; they are kept as `meta["system"]`. Calls of tools and
-what they return are left out and counted.
+System messages are not turns; they are kept as `meta["system"]`. Tool calls and their results are left out and counted.
 """
 
 import re
@@ -9,70 +9,72 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gistchat.corpora.sources import Undecoded, decoded, first_character, undecoded
-from gistchat.dialogue.lines import Block
-from gistchat.dialogue.turns import Dialogue, Item, LeftOut, Malformed, Turn
-from gistchat.files import read_json
+from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.sources import RawRecord, decode, raw_records
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 
-PATTERNS = ("*.jsonl", "*.json", "*.parquet")
-# layout: (list of turns, speaker, text)
+# names of the fields: (list of messages, speaker, text)
 LAYOUTS = (("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content"))
-NOT_SPEAKERS = ("tool", "function", "function_call", "observation", "ipython")  # said to nobody
+NOT_SPEAKERS = (
+    "tool",
+    "function",
+    "function_call",
+    "observation",
+    "ipython",
+)  # said to nobody
 SYSTEM = ("system", "developer")
 _NUMBER = re.compile(r"\d+$")
 SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
 
 
-def read(path: Path) -> Iterator[Item]:
-    for unit in units(path):
-        yield from parse(unit)
+def read(path: Path) -> Iterator[ReadResult]:
+    for record in raw_records(path):
+        yield from parse(record)
 
 
-def units(path: Path) -> Iterator[Block | Undecoded]:
-    if path.suffix == ".json" and first_character(path) == "{":  # one conversation
-        yield Undecoded(path.stem, f"{path}: entry 0", read_json(path))
-    else:
-        yield from undecoded(path)
+def parse(record: RawRecord) -> Iterator[ReadResult]:
+    value = decode(record)
+    if isinstance(value, Malformed):
+        yield value
+        return
+    try:
+        yield from _dialogue(value, f"{record.file}-{_NUMBER.search(record.location)[0]}", record.file)
+    except ValueError as error:
+        yield Malformed(record.location, str(error))
 
 
-def parse(unit: Block | Undecoded) -> Iterator[Item]:
-    for name, where, value in decoded(unit):
-        if isinstance(value, Malformed):
-            yield value
-            continue
-        try:
-            yield from _dialogue(value, f"{name}-{_NUMBER.search(where)[0]}", name)
-        except ValueError as error:
-            yield Malformed(where, str(error))
-
-
-def _dialogue(value: Any, name: str, corpus: str) -> Iterator[Item]:
+def _dialogue(value: Any, name: str, corpus: str) -> Iterator[ReadResult]:
     if isinstance(value, list):
         value = {"messages": value}
     if not isinstance(value, dict):
         raise ValueError("expected an object with 'messages' or 'conversations'")
-    for turns_name, speaker, text in LAYOUTS:
-        items = value.get(turns_name)
-        if not isinstance(items, list) or not all(isinstance(item, dict) and speaker in item for item in items):
+    for field, speaker, text in LAYOUTS:
+        messages = value.get(field)
+        if not isinstance(messages, list):
             continue
-        if any(text in item for item in items):  # a call of a tool may have none
+        if not all(isinstance(message, dict) and speaker in message for message in messages):
+            continue
+        if any(text in message for message in messages):  # a call of a tool may have none
             break
     else:
-        found = ", ".join(sorted(map(str, value))) or "nothing"
+        fields = ", ".join(sorted(map(str, value))) or "nothing"
         wanted = "no 'messages' with role and content, nor 'conversations' with from and value"
-        raise ValueError(f"{wanted} (found: {found})")
-    if any(not isinstance(item[speaker], str) or not item[speaker].strip() for item in items):
+        raise ValueError(f"{wanted} (found: {fields})")
+    if any(not isinstance(message[speaker], str) or not message[speaker].strip() for message in messages):
         raise ValueError(f"a message without '{speaker}'")
-    said = [(item[speaker], _plain(item.get(text), text)) for item in items if item[speaker] not in NOT_SPEAKERS]
-    system = [words for role, words in said if role in SYSTEM]
-    turns = tuple(Turn(SPEAKERS.get(role, role), words) for role, words in said if role not in SYSTEM and words.strip())
+    spoken = [message for message in messages if message[speaker] not in NOT_SPEAKERS]
+    texts = [(message[speaker], _plain_text(message.get(text), text)) for message in spoken]
+    system = [words for role, words in texts if role in SYSTEM]
+    turns = tuple(
+        Turn(SPEAKERS.get(role, role), words) for role, words in texts if role not in SYSTEM and words.strip()
+    )
     meta = {"system": "\n".join(system)} if system else {}
-    if wordless := len(items) - len(system) - len(turns):
+    if wordless := len(messages) - len(system) - len(turns):
         yield LeftOut("messages without words (calls of tools, what they return, pictures)", wordless)
     yield Dialogue(str(value.get("id") or name), turns, corpus=corpus, meta=meta)
 
 
-def _plain(content: Any, name: str) -> str:
+def _plain_text(content: Any, name: str) -> str:
     """The text of a message: a string, or a list with parts of type text. Calls of tools have none."""
     if content is None:
         return ""
@@ -82,3 +84,13 @@ def _plain(content: Any, name: str) -> str:
     if not isinstance(content, str):
         raise ValueError(f"a '{name}' is not a text")
     return content
+
+
+CORPUS = Corpus(
+    name="chat",
+    description="your chat exports: messages with role and content, or ShareGPT's conversations",
+    read=read,
+    parse=parse,
+    patterns=("*.jsonl", "*.json", "*.parquet"),
+    mark=b"\n",
+)

@@ -1,15 +1,18 @@
-"""The Chit Chat Challenge corpus (MIT): conversations of students, from the package `chitchat-dataset`."""
+"""The Chit Chat Challenge corpus (MIT): conversations of students at BYU.
+
+`dataset.json` of the package `chitchat-dataset`: an object of conversations by id, each with `messages`, a list of
+lists of utterances with `sender` and `text`.
+"""
 
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import Source, first_character, json_members
 from gistchat.dialogue.turns import Dialogue, Malformed, Turn
 from gistchat.errors import UserError
-
-PATTERNS = ("dataset.json",)
 
 
 def find(place: str) -> list[Source]:
@@ -45,3 +48,21 @@ def _dialogue(name: str, conversation: dict[str, Any]) -> Dialogue:
             turns.append(Turn(message[0]["sender"][:8], text))
     meta = {"prompt": conversation["prompt"]} if conversation.get("prompt") else {}
     return Dialogue(id=name, corpus="chitchat", turns=tuple(turns), meta=meta)
+
+
+CORPUS = Corpus(
+    name="chitchat",
+    description="conversations of students, in the package chitchat-dataset",
+    read=read,
+    find=find,
+    patterns=("dataset.json",),
+    mark=b'"messages"',
+    size="7,168 dialogues",
+    licence="MIT",
+    citation="BYU Perception, Control and Cognition lab: Chit-Chat Challenge; package by W. Myers.",
+    link="https://github.com/BYU-PCCL/chitchat-dataset",
+    min_turns=6,
+    max_turn_chars=1000,
+    scrub=True,
+    split_by="speaker",
+)

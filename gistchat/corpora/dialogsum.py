@@ -1,7 +1,7 @@
-"""DialogSum (Chen et al. 2021; CC BY-NC-SA 4.0) and SAMSum (Gliwa et al. 2019; CC BY-NC-ND 4.0): with summaries.
+"""DialogSum (Chen et al. 2021; CC BY-NC-SA 4.0): everyday dialogues with a summary.
 
-JSONL, a JSON list or the hub's rows; in all a dialogue is one text of "Speaker: words" lines. The summary goes to
-`meta["gold"]`.
+JSONL, a JSON list or rows on the hub; in each a `dialogue` is one text of "Speaker: words" lines. The `summary` goes to
+`meta["gold"]`. SAMSum has the same layout.
 """
 
 import functools
@@ -9,34 +9,41 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import records
 from gistchat.corpora.transcript import parse_lines
-from gistchat.dialogue.turns import Dialogue, Item, Malformed
-
-PATTERNS = ("dialogsum*.jsonl", "*.parquet")
-SAMSUM_PATTERNS = ("train.json", "val.json", "test.json", "samsum*.json", "*.parquet")
-HUB = ("knkarthick/dialogsum",)
-SAMSUM_HUB = ("knkarthick/samsum",)
+from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult
 
 
-def _read(corpus: str, path: Path) -> Iterator[Item]:
-    for where, value in records(path):
-        yield value if isinstance(value, Malformed) else _dialogue(value, where, corpus)
+def read_summarised(corpus: str, path: Path) -> Iterator[ReadResult]:
+    for location, value in records(path):
+        yield value if isinstance(value, Malformed) else _dialogue(value, location, corpus)
 
 
-read = functools.partial(_read, "dialogsum")
-read_samsum = functools.partial(_read, "samsum")
-
-
-def _dialogue(value: Any, where: str, corpus: str) -> Dialogue | Malformed:
+def _dialogue(value: Any, location: str, corpus: str) -> Dialogue | Malformed:
     try:
         name = value["fname"] if "fname" in value else value["id"]
         summaries = [value[key] for key in ("summary", "summary1", "summary2", "summary3") if value.get(key)]
-        turns, _ = parse_lines((where, line) for line in value["dialogue"].splitlines() if line.strip())
+        turns, _ = parse_lines((location, line) for line in value["dialogue"].splitlines() if line.strip())
         gold = [{"speaker": "", "text": summaries[0].strip()}] if summaries else []
         meta = {"gold": gold, "summaries": summaries} if summaries else {}
         return Dialogue(str(name), tuple(turns), corpus=corpus, meta=meta)
     except (KeyError, TypeError, AttributeError) as error:
-        return Malformed(where, f"unexpected layout ({error!r})")
+        return Malformed(location, f"unexpected layout ({error!r})")
     except ValueError as error:
-        return Malformed(where, str(error).split(": ", 1)[-1])
+        return Malformed(location, str(error).split(": ", 1)[-1])
+
+
+CORPUS = Corpus(
+    name="dialogsum",
+    description="dialogues with summaries (gold: the summary of the whole dialogue)",
+    read=functools.partial(read_summarised, "dialogsum"),
+    patterns=("dialogsum*.jsonl", "*.parquet"),
+    hub=("knkarthick/dialogsum",),
+    mark=b"\n",
+    size="13,460 dialogues",
+    licence="CC BY-NC-SA 4.0",
+    citation="Chen, Liu, Chen, Zhang (2021). DialogSum: A Real-Life Scenario Dialogue Summarization Dataset. "
+    "Findings of ACL.",
+    link="https://aclanthology.org/2021.findings-acl.449",
+)

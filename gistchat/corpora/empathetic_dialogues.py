@@ -1,8 +1,8 @@
-"""EmpatheticDialogues (Rashkin et al. 2019; CC BY-NC 4.0): the original CSV, its rows on the hub, or a row a dialogue.
+"""EmpatheticDialogues (Rashkin et al. 2019; CC BY-NC 4.0): talk about a situation that one speaker felt.
 
-The CSV is not quoted as CSV readers expect: quotes stand in the text as they were typed, and no field holds a real
-comma, which is written `_comma_`. Rows are therefore cut at commas. Copies that a CSV writer has quoted again are
-recognised by their rows.
+Three layouts: the original CSV with a turn a row, the same rows on the hub, and a mirror with a dialogue a row.
+The CSV is not quoted as CSV readers expect: quotes stand in the text as they were typed, and commas are written
+`_comma_`. Rows are therefore cut at commas. Copies that a CSV writer has quoted are told by their number of fields.
 """
 
 import csv
@@ -12,13 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import records
 from gistchat.dialogue.lines import text_lines
-from gistchat.dialogue.turns import Dialogue, Item, LeftOut, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
 
-PATTERNS = ("train.csv", "valid.csv", "test.csv", "empathetic*.csv", "*.parquet")
-HUB = ("facebook/empathetic_dialogues@refs/convert/parquet", "Estwld/empathetic_dialogues_llm")
 NEEDED = ("conv_id", "utterance_idx", "prompt", "utterance")
 # A reader that heeded quotes took the following rows, conversation ids and all, for the rest of an utterance.
 _SWALLOWED = re.compile(r"hit:\d+_conv:\d+")
@@ -26,47 +25,49 @@ _SWALLOWED = re.compile(r"hit:\d+_conv:\d+")
 Row = dict[str, Any]
 
 
-def read(path: Path) -> Iterator[Item]:
+def read(path: Path) -> Iterator[ReadResult]:
     """Rows of one conversation stand together; a malformed row spoils its conversation, which is then left out."""
     rows = _csv_rows(path) if path.suffix == ".csv" else records(path)
     for (name, whole), group in itertools.groupby(rows, _conversation):
-        found = list(group)
-        problem = next((row for _, row in found if isinstance(row, Malformed)), None)
+        pairs = list(group)
+        problem = next((row for _, row in pairs if isinstance(row, Malformed)), None)
         if not problem and not whole:
-            problem = next((_bad_place(where, row) for where, row in found if _bad_place(where, row)), None)
+            problem = next(
+                (_check_position(location, row) for location, row in pairs if _check_position(location, row)), None
+            )
         if not name and not problem:
-            problem = Malformed(found[0][0], "no conversation id (conv_id)")
+            problem = Malformed(pairs[0][0], "no conversation id (conv_id)")
         if problem:
             yield problem
         elif whole:
-            yield from (_of_messages(where, row) for where, row in found)
+            yield from (_from_messages(location, row) for location, row in pairs)
         else:
-            yield from _of_utterances(found)
+            yield from _from_utterances(pairs)
 
 
-def _bad_place(where: str, row: Row) -> Malformed | None:
-    place = str(row.get("utterance_idx", "0"))
-    return None if place.isdigit() else Malformed(where, f"utterance_idx {place!r} is not a number")
+def _check_position(location: str, row: Row) -> Malformed | None:
+    position = str(row.get("utterance_idx", "0"))
+    return None if position.isdigit() else Malformed(location, f"utterance_idx {position!r} is not a number")
 
 
 def _conversation(pair: tuple[str, Any]) -> tuple[str, bool]:
-    """What tells a conversation's rows apart: its id, and whether a row holds all of it."""
+    """The id of a row's conversation, and whether the row holds all of it."""
     row = pair[1]
     if isinstance(row, Malformed):
         return row.dialogue, False
     return str(row.get("conv_id") or ""), "conversations" in row
 
 
-def _of_messages(where: str, row: Row) -> Dialogue | Malformed:
+def _from_messages(location: str, row: Row) -> Dialogue | Malformed:
     try:
         turns = tuple(Turn(message["role"], message["content"]) for message in row["conversations"])
         meta = {"situation": row["situation"], "emotion": row["emotion"]}
         return Dialogue(str(row["conv_id"]), turns, corpus="empathetic_dialogues", meta=meta)
     except (KeyError, TypeError) as error:
-        return Malformed(where, f"unexpected layout ({error!r})")
+        return Malformed(location, f"unexpected layout ({error!r})")
 
 
-def _of_utterances(rows: list[tuple[str, Row]]) -> Iterator[Item]:
+def _from_utterances(rows: list[tuple[str, Row]]) -> Iterator[ReadResult]:
     missing = [name for name in NEEDED if name not in rows[0][1]]
     if missing:
         raise UserError(f"{rows[0][0]}: missing column {', '.join(missing)}")
@@ -75,16 +76,17 @@ def _of_utterances(rows: list[tuple[str, Row]]) -> Iterator[Item]:
         yield LeftOut("utterances that hold other rows of a broken CSV", len(rows) - len(whole))
     ordered = sorted(whole, key=lambda row: int(row["utterance_idx"]))
     turns = tuple(
-        Turn(str(row.get("speaker_idx") or "AB"[i % 2]), _commas(row["utterance"])) for i, row in enumerate(ordered)
+        Turn(str(row.get("speaker_idx") or "AB"[i % 2]), _restore_commas(row["utterance"]))
+        for i, row in enumerate(ordered)
     )
     first = rows[0][1]
-    meta = {"situation": _commas(first["prompt"])}
+    meta = {"situation": _restore_commas(first["prompt"])}
     if first.get("context"):
         meta["emotion"] = first["context"]
     yield Dialogue(str(first["conv_id"]), turns, corpus="empathetic_dialogues", meta=meta)
 
 
-def _commas(text: str) -> str:
+def _restore_commas(text: str) -> str:
     return str(text).replace("_comma_", ",")
 
 
@@ -93,24 +95,24 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
     lines = text_lines(path)
     header = _header(*next(lines, (f"{path}:1", "")))
     current = ""
-    for where, line in lines:
+    for location, line in lines:
         if isinstance(line, Malformed):
-            yield where, Malformed(line.where, line.problem, current)
+            yield location, Malformed(line.location, line.problem, current)
             continue
         current = line.split(",")[0]  # the first column holds no quotes
         fields = _fields(line, len(header))
         if fields:
-            yield where, dict(zip(header, fields, strict=True))
+            yield location, dict(zip(header, fields, strict=True))
         else:
-            yield where, Malformed(where, f"expected {len(header)} columns", current)
+            yield location, Malformed(location, f"expected {len(header)} columns", current)
 
 
-def _header(where: str, line: str | Malformed) -> list[str]:
+def _header(location: str, line: str | Malformed) -> list[str]:
     header = [] if isinstance(line, Malformed) else line.split(",")
     missing = [name for name in NEEDED if name not in header]
     if missing or header[0] != NEEDED[0]:
         missing = missing or [f"{NEEDED[0]} at the start"]
-        raise UserError(f"{where}: missing column {', '.join(missing)}")
+        raise UserError(f"{location}: missing column {', '.join(missing)}")
     return header
 
 
@@ -123,3 +125,18 @@ def _fields(line: str, columns: int) -> list[str]:
             fields = quoted
     # The original has rows with more columns after the eighth, all of them empty or stray tags.
     return fields[:columns] if len(fields) >= columns else []
+
+
+CORPUS = Corpus(
+    name="empathetic_dialogues",
+    description="talk about a felt situation, which is kept as meta.situation",
+    read=read,
+    patterns=("train.csv", "valid.csv", "test.csv", "empathetic*.csv", "*.parquet"),
+    hub=("facebook/empathetic_dialogues@refs/convert/parquet", "Estwld/empathetic_dialogues_llm"),
+    mark=b",1,",
+    size="24,850 dialogues",
+    licence="CC BY-NC 4.0",
+    citation="Rashkin, Smith, Li, Boureau (2019). Towards Empathetic Open-domain Conversation Models: A New "
+    "Benchmark and Dataset. ACL.",
+    link="https://aclanthology.org/P19-1534",
+)

@@ -34,7 +34,7 @@ def load(corpus: str, ids: Sequence[str]) -> list[tuple[Path, str, str]]:
     problems = []
     for name in ids:
         try:
-            found = _load(datasets, name)
+            splits = _load(datasets, name)
         except Exception as error:
             # The library raises types of its own, of the hub's client and of the network, and ValueErrors.
             reason = first_line(error)
@@ -42,7 +42,7 @@ def load(corpus: str, ids: Sequence[str]) -> list[tuple[Path, str, str]]:
                 reason = "not reachable now, and not in the local cache"
             problems.append(f"{name}: {reason}")
             continue
-        return [(Path(file["filename"]), split, name) for split, part in found.items() for file in part.cache_files]
+        return [(Path(file["filename"]), split, name) for split, part in splits.items() for file in part.cache_files]
     raise UserError(
         f"cannot get {corpus} from the hub ({'; '.join(problems)}); check the network, or download the original files "
         "and give their folder with --from"

@@ -1,9 +1,10 @@
-"""What `gistchat corpora` prints: what is known of each corpus, and from where it can be read now."""
+"""What `gistchat corpora` prints: the facts on each corpus, and where it can be read from now."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gistchat.corpora import CORPORA, Corpus, hub
+from gistchat.corpora import CORPORA, hub
+from gistchat.corpora.corpus import Corpus
 from gistchat.errors import UserError
 
 MIRRORS_AT_ONCE = 8
@@ -21,7 +22,7 @@ def describe(names: Sequence[str], offline: bool) -> Iterator[str]:
     mirrors = [mirror for corpus in chosen.values() for mirror in corpus.hub]
     reachable = {} if offline else _ask(mirrors)
     for name, corpus in chosen.items():
-        yield f"{name}: {corpus.what}"
+        yield f"{name}: {corpus.description}"
         for title, text in _facts(name, corpus, reachable):
             yield f"    {title + ':':10} {text}"
 
@@ -48,6 +49,6 @@ def _facts(name: str, corpus: Corpus, reachable: dict[str, bool]) -> Iterator[tu
 
 def _is_installed(corpus: Corpus) -> bool:
     try:
-        return bool(corpus.find(""))
+        return bool(corpus.sources(""))
     except UserError:
         return False

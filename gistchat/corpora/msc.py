@@ -1,4 +1,4 @@
-"""Multi-Session Chat (Xu et al. 2022): several sessions of the same two speakers, with what is known of them.
+"""Multi-Session Chat (Xu et al. 2022; CC BY 4.0): several sessions of the same two speakers, days apart.
 
 A conversation's sessions, in order, are one dialogue; `meta["session_turns"]` tells how many turns each had as read.
 The personas of its last session are `meta["gold"]`. Hub rows hold a session each; in ParlAI's own files (JSONL named
@@ -10,15 +10,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import Source, find_sources, records
-from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
 
 PATTERNS = ("train.txt", "valid.txt", "test.txt", "*.parquet")
 HUB = ("nayohan/multi_session_chat",)
 SPEAKERS = ("Speaker 1", "Speaker 2")
 
-Said = list[tuple[str, str]]
+Session = list[tuple[str, str]]  # (speaker, text) of each turn
 
 
 def find(place: str) -> list[Source]:
@@ -30,11 +31,11 @@ def find(place: str) -> list[Source]:
     return sources
 
 
-def read(path: Path) -> Iterator[Item]:
+def read(path: Path) -> Iterator[ReadResult]:
     return _read_lines(path) if path.suffix == ".txt" else _read_rows(path)
 
 
-def _read_rows(path: Path) -> Iterator[Item]:
+def _read_rows(path: Path) -> Iterator[ReadResult]:
     """Rows of one conversation stand together."""
 
     def conversation(pair: tuple[str, Any]) -> Any:
@@ -43,8 +44,8 @@ def _read_rows(path: Path) -> Iterator[Item]:
     for name, group in itertools.groupby(records(path), conversation):
         pairs = list(group)
         if name is None:
-            for where, row in pairs:
-                yield row if isinstance(row, Malformed) else Malformed(where, "no dialoug_id")
+            for location, row in pairs:
+                yield row if isinstance(row, Malformed) else Malformed(location, "no dialoug_id")
             continue
         try:
             rows = sorted((row for _, row in pairs), key=lambda row: row["session_id"])
@@ -54,8 +55,8 @@ def _read_rows(path: Path) -> Iterator[Item]:
             yield Malformed(pairs[0][0], f"unexpected layout ({error!r})")
 
 
-def _read_lines(path: Path) -> Iterator[Item]:
-    for number, (where, value) in enumerate(records(path), 1):
+def _read_lines(path: Path) -> Iterator[ReadResult]:
+    for number, (location, value) in enumerate(records(path), 1):
         if isinstance(value, Malformed):
             yield value
             continue
@@ -64,15 +65,15 @@ def _read_lines(path: Path) -> Iterator[Item]:
             sessions = [_session(part["dialog"]) for part in (*value.get("previous_dialogs", []), value)]
             yield _dialogue(str(name), sessions, value.get("personas") or value.get("init_personas") or [])
         except (KeyError, TypeError, AttributeError) as error:
-            yield Malformed(where, f"unexpected layout ({error!r})")
+            yield Malformed(location, f"unexpected layout ({error!r})")
 
 
-def _session(turns: list[dict[str, str]]) -> Said:
+def _session(turns: list[dict[str, str]]) -> Session:
     # Earlier sessions come without speakers; each is begun by the first.
     return [(turn.get("id") or SPEAKERS[i % 2], turn["text"]) for i, turn in enumerate(turns)]
 
 
-def _dialogue(name: str, sessions: list[Said], personas: Sequence[Sequence[str]]) -> Dialogue:
+def _dialogue(name: str, sessions: list[Session], personas: Sequence[Sequence[str]]) -> Dialogue:
     gold = [
         {"speaker": speaker, "text": text}
         for speaker, persona in zip(SPEAKERS, personas, strict=False)
@@ -83,3 +84,18 @@ def _dialogue(name: str, sessions: list[Said], personas: Sequence[Sequence[str]]
         meta["gold"] = gold
     turns = tuple(Turn(speaker, text) for session in sessions for speaker, text in session)
     return Dialogue(name, turns, corpus="msc", meta=meta)
+
+
+CORPUS = Corpus(
+    name="msc",
+    description="several sessions of the same two speakers, days apart (gold: personas)",
+    read=read,
+    find=find,
+    patterns=PATTERNS,
+    hub=HUB,
+    mark=b"\n",
+    size="23,445 sessions on the hub",
+    licence="CC BY 4.0",
+    citation="Xu, Szlam, Weston (2022). Beyond Goldfish Memory: Long-Term Open-Domain Conversation. ACL.",
+    link="https://aclanthology.org/2022.acl-long.356",
+)

@@ -1,4 +1,4 @@
-"""What the readers share: where a corpus's files are, the official split of each, and records of common formats."""
+"""What the readers share: finding a corpus's files and their official splits, and reading records of common formats."""
 
 import contextlib
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import ijson
 
 from gistchat.corpora import hub
-from gistchat.dialogue.lines import Block, json_lines, lines_of, parse_json, raw_blocks
+from gistchat.dialogue.lines import json_lines, parse_json, raw_lines
 from gistchat.dialogue.turns import Malformed
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import read_json
@@ -24,29 +24,29 @@ ROWS_AT_A_TIME = 500
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read, the official split that it holds (empty where it holds none), and where it came from."""
+    """A file to read, the official split that it holds (empty if unknown), and where it came from."""
 
     path: Path
     split: str = ""
     origin: str = ""
 
     def __str__(self) -> str:
-        where = self.origin or str(self.path)
-        return f"{where} ({self.split})" if self.split else where
+        place = self.origin or str(self.path)
+        return f"{place} ({self.split})" if self.split else place
 
 
 def find_sources(corpus: str, patterns: Sequence[str], ids: Sequence[str], place: str) -> list[Source]:
     """A corpus's files at `place`: a file, a folder, `hub`, or `hub:` and an id (or a folder in the hub's layout).
 
-    The names of a folder's files tell their splits where they tell several; a single file is cut by shares.
+    Names of a folder's files give the official splits if they name several; a single file is split by shares.
 
     Raises:
         UserError: no place, or nothing of that corpus there.
     """
     if place == hub.PREFIX or place.startswith(hub.PREFIX + ":"):
         named = place.partition(":")[2]
-        found = hub.load(corpus, [named] if named else ids)
-        return _official([Source(path, SPLIT_WORDS.get(split, ""), f"hub {name}") for path, split, name in found])
+        files = hub.load(corpus, [named] if named else ids)
+        return _official([Source(path, SPLIT_WORDS.get(split, ""), f"hub {name}") for path, split, name in files])
     if not place:
         on_hub = " or --from hub" if ids else ""
         raise UserError(f"say where the {corpus} files are: --from FILE_OR_FOLDER{on_hub}, in a recipe data.source")
@@ -54,14 +54,14 @@ def find_sources(corpus: str, patterns: Sequence[str], ids: Sequence[str], place
 
 
 def _official(sources: list[Source]) -> list[Source]:
-    """Splits are official where there are several; a train file alone still has to lend some dialogues for testing."""
+    """Splits are official if there are several; from a train file alone, dialogues are held out."""
     if len({source.split for source in sources} - {""}) > 1:
         return sources
     return [dataclasses.replace(source, split="") for source in sources]
 
 
 def split_of_name(path: Path) -> str:
-    """train, validation or test, by the words of a file's name; empty where it names none."""
+    """train, validation or test, by the words of a file's name; empty if it names none."""
     words = re.split(r"[^a-z]+", path.name.lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "")
 
@@ -71,18 +71,18 @@ def _find_files(corpus: str, place: Path, patterns: Sequence[str]) -> list[Path]
         return [place]
     if not place.is_dir():
         raise UserError(f"{place}: no such file or folder")
-    # Folders of a distribution are nested; a prepared folder's own subfolders are not meant.
+    # First the folder itself, so that subfolders of a prepared folder are not searched; then nested distributions.
     for search in (place.glob, place.rglob):
-        if found := sorted({path for pattern in patterns for path in search(pattern) if path.is_file()}):
-            return found
+        if files := sorted({path for pattern in patterns for path in search(pattern) if path.is_file()}):
+            return files
     raise UserError(f"{place}: no {corpus} file in this folder ({' or '.join(patterns)})")
 
 
 def kind_of_file(path: Path) -> str:
-    """Which generic reader a person's own file is for, by its name and its first record.
+    """The generic reader for a user's own file, by its name and its first record.
 
     Raises:
-        UserError: it looks like nothing that is read.
+        UserError: no reader is for such a file.
     """
     if path.suffix in (".csv", ".tsv"):
         return "table"
@@ -102,7 +102,7 @@ def kind_of_file(path: Path) -> str:
 
 
 def records(path: Path) -> Iterator[tuple[str, Any]]:
-    """Decoded records with their place: lines of JSONL, entries of a JSON list, rows of Parquet or Arrow.
+    """Decoded records with their location: lines of JSONL, entries of a JSON list, rows of Parquet or Arrow.
 
     A bad line comes out as `Malformed`.
 
@@ -119,35 +119,29 @@ def records(path: Path) -> Iterator[tuple[str, Any]]:
         yield from json_lines(path)
 
 
-class Undecoded(NamedTuple):
-    """A record on its way to be looked at by another process."""
+class RawRecord(NamedTuple):
+    """A record that is not parsed yet."""
 
-    file: str  # its file's name
-    where: str
-    value: Any
+    file: str  # name of its file, without folder and suffix
+    location: str
+    value: Any  # a line of JSONL as bytes, a decoded record, or `Malformed`
 
 
-def undecoded(path: Path) -> Iterator[Block | Undecoded]:
-    """As `records`, but lines of JSONL are left to be parsed by whoever gets them, with `decoded`."""
+def raw_records(path: Path) -> Iterator[RawRecord]:
+    """As `records`, but workers decode the lines of JSONL, and a JSON file may be a single record."""
     if path.suffix == ".jsonl":
-        for block in raw_blocks(path):
-            yield Undecoded(path.stem, block.where, block) if isinstance(block, Malformed) else block
+        pairs = ((location, line) for location, line in raw_lines(path) if isinstance(line, Malformed) or line.strip())
+    elif path.suffix == ".json" and first_character(path) == "{":
+        pairs = iter([(f"{path}: entry 0", read_json(path))])
     else:
-        for where, value in records(path):
-            yield Undecoded(path.stem, where, value)
+        pairs = records(path)
+    for location, value in pairs:
+        yield RawRecord(path.stem, location, value)
 
 
-def decoded(unit: Block | Undecoded) -> Iterator[Undecoded]:
-    """The records of a unit that `undecoded` gave; a bad line has a `Malformed` as its value."""
-    if isinstance(unit, Undecoded):
-        yield unit
-        return
-    name = Path(unit.path).stem
-    for where, line in lines_of(unit):
-        if isinstance(line, Malformed):
-            yield Undecoded(name, where, line)
-        elif line and not line.isspace():
-            yield Undecoded(name, where, parse_json(where, line))
+def decode(record: RawRecord) -> Any:
+    """The value of a raw record, or `Malformed`."""
+    return parse_json(record.location, record.value) if isinstance(record.value, bytes) else record.value
 
 
 def json_entries(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -156,9 +150,9 @@ def json_entries(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
     Args:
         prefix: where the entries are, as `ijson` writes it: `item` for a list, `train.item` for {"train": [...]}.
     """
-    found = _parsed(path, lambda file: ijson.items(file, prefix, use_float=True))
+    entries = _parsed(path, lambda file: ijson.items(file, prefix, use_float=True))
     name = f"{prefix.removesuffix('item').replace('.', ' ')}entry"
-    for number, value in enumerate(found):
+    for number, value in enumerate(entries):
         yield f"{path}: {name} {number}", value
 
 
@@ -183,7 +177,7 @@ def _parsed(path: Path, parse: Callable[[BinaryIO], Iterator[Any]]) -> Iterator[
         try:
             yield from parse(file)
         except (ijson.JSONError, UnicodeDecodeError) as error:
-            read_json(path)  # says the line; slower, and needs the file in memory, but the file is no good anyway
+            read_json(path)  # gives the line of the error; it needs the file in memory, but only on this way
             raise UserError(f"{path}: not valid JSON ({first_line(error)})") from None
 
 

@@ -1,4 +1,4 @@
-"""CSV, TSV or Parquet, a turn a row, with columns named for dialogue, speaker and text (and perhaps the turn's number).
+"""Your own CSV, TSV or Parquet: a turn a row; columns for dialogue, speaker, text, and perhaps the turn's number.
 
 Rows are gathered by dialogue, wherever they stand, so the whole table is held in memory.
 """
@@ -11,12 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import TABLES, records
 from gistchat.dialogue.lines import LONGEST_LINE, require_text
-from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
 
-PATTERNS = ("*.csv", "*.tsv", "*.parquet")
 # Names a column may have, in falling order of preference; the dialogue's own comes before a row's.
 COLUMNS = {
     "dialogue": ("dialogue", "dialogue_id", "dialog_id", "conversation", "conversation_id", "conv_id", "thread_id"),
@@ -28,14 +28,14 @@ ORDER = ("turn", "turn_id", "turn_number", "utterance_idx", "utterance_id", "ind
 Row = dict[str, str]
 
 
-def read(path: Path) -> Iterator[Item]:
-    """Dialogues in the order of their first rows. A bad row spoils its dialogue, which comes out as `Malformed`.
+def read(path: Path) -> Iterator[ReadResult]:
+    """Dialogues in the order of their first rows. A dialogue with a bad row comes out as `Malformed`.
 
-    Where a column tells the turn's number, rows are put in its order; else they stay in the file's.
+    If a column gives the turn's number or time, rows are sorted by it; else they stay in the order of the file.
     """
     dialogues: dict[str, list[tuple[Any, Turn]]] = {}
     problems: dict[str, Malformed] = {}
-    for where, row in _table_rows(path) if path.suffix in TABLES else _csv_rows(path):
+    for location, row in _table_rows(path) if path.suffix in TABLES else _csv_rows(path):
         name = row.dialogue if isinstance(row, Malformed) else row["dialogue"]
         turns = dialogues.setdefault(name, [])
         if isinstance(row, Malformed):
@@ -43,11 +43,11 @@ def read(path: Path) -> Iterator[Item]:
             continue
         empty = [part for part in COLUMNS if not row[part]]
         if empty:
-            problems.setdefault(name, Malformed(where, f"empty {empty[0]}"))
+            problems.setdefault(name, Malformed(location, f"empty {empty[0]}"))
         order = _order(row["order"]) if "order" in row else 0.0
         if order is None:
             problem = f"the turn's place {row['order']!r} is neither a number nor a date (2024-12-31 or with 23:59:59)"
-            problems.setdefault(name, Malformed(where, problem))
+            problems.setdefault(name, Malformed(location, problem))
         turns.append((order or 0.0, Turn(row["speaker"], row["text"])))
     for name, turns in dialogues.items():
         turns.sort(key=lambda pair: pair[0])  # stable: rows of one place stay as they stand
@@ -64,25 +64,25 @@ def _order(text: str) -> float | None:
 
 
 def _table_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
-    places: dict[str, str] = {}
-    for where, row in records(path):
-        places = places or _places(where, list(row))
-        yield where, {part: "" if row[name] is None else str(row[name]).strip() for part, name in places.items()}
+    columns: dict[str, str] = {}
+    for location, row in records(path):
+        columns = columns or _columns(location, list(row))
+        yield location, {part: "" if row[name] is None else str(row[name]).strip() for part, name in columns.items()}
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
     """Rows with the file:line at which they end (a quoted text may go over several lines)."""
     rows = _cells(path)
-    where, header = next(rows, (f"{path}:1", []))
-    places = {part: header.index(name) for part, name in _places(where, header).items()}
-    for where, cells in rows:
-        name = cells[places["dialogue"]].strip() if len(cells) > places["dialogue"] else ""
+    location, header = next(rows, (f"{path}:1", []))
+    columns = {part: header.index(name) for part, name in _columns(location, header).items()}
+    for location, cells in rows:
+        name = cells[columns["dialogue"]].strip() if len(cells) > columns["dialogue"] else ""
         if len(cells) != len(header):
-            yield where, Malformed(where, f"expected {len(header)} columns, found {len(cells)}", name)
+            yield location, Malformed(location, f"expected {len(header)} columns, found {len(cells)}", name)
         elif any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):
-            yield where, Malformed(where, "not UTF-8; save the file as UTF-8", name)
+            yield location, Malformed(location, "not UTF-8; save the file as UTF-8", name)
         else:
-            yield where, {part: cells[place].strip() for part, place in places.items()}
+            yield location, {part: cells[place].strip() for part, place in columns.items()}
 
 
 def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -107,17 +107,26 @@ def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
             raise UserError(f"{path}:{reader.line_num}: {problem}") from None
 
 
-def _places(where: str, header: Sequence[str]) -> dict[str, str]:
-    """The name of the column of each part."""
+def _columns(location: str, header: Sequence[str]) -> dict[str, str]:
+    """The column name for each of `COLUMNS`, and for the order if there is one."""
     names = {name.strip().lower(): name for name in reversed(header)}
-    places = {}
-    for part, known in COLUMNS.items():
-        found = next((name for name in known if name in names), None)
-        if found is None:
-            there = ", ".join(name.strip().lower() for name in header) or "nothing"
-            raise UserError(f"{where}: no column for the {part} (one of: {', '.join(known)}); found: {there}")
-        places[part] = names[found]
-    order = next((names[name] for name in ORDER if name in names and names[name] not in places.values()), None)
+    columns = {}
+    for part, accepted in COLUMNS.items():
+        match = next((name for name in accepted if name in names), None)
+        if match is None:
+            present = ", ".join(name.strip().lower() for name in header) or "nothing"
+            raise UserError(f"{location}: no column for the {part} (one of: {', '.join(accepted)}); found: {present}")
+        columns[part] = names[match]
+    order = next((names[name] for name in ORDER if name in names and names[name] not in columns.values()), None)
     if order is not None:
-        places["order"] = order
-    return places
+        columns["order"] = order
+    return columns
+
+
+CORPUS = Corpus(
+    name="table",
+    description="your CSV, TSV or Parquet: columns dialogue, speaker and text",
+    read=read,
+    patterns=("*.csv", "*.tsv", "*.parquet"),
+    mark=b"\n",
+)

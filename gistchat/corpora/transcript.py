@@ -1,18 +1,19 @@
-"""Plain text, a turn a line as "Name: words"; an empty line, or a line of dashes, ends a dialogue.
+"""Your own text files: a turn a line as "Name: words"; an empty line, or a line of dashes, ends a dialogue.
 
-Messenger exports are known by the stamp before the name: "12/31/23, 9:15 PM - Ann: Hi", "[31.12.23, 21:15] Ann: Hi".
-There a new day begins a new dialogue and a line without a stamp goes on with the message before. The messenger's own
-notices ("Ann added Ben") and what stands for pictures and deleted messages are left out and counted.
+Messenger exports are recognised by the time stamp before the name, as in "12/31/23, 9:15 PM - Ann: Hi" or
+"[31.12.23, 21:15] Ann: Hi". In them, a new day begins a new dialogue and a line without a stamp continues the message
+before it. The messenger's notices ("Ann added Ben") and placeholders for pictures and deleted messages are left out
+and counted.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from gistchat.corpora.corpus import Corpus
 from gistchat.dialogue.lines import text_lines
-from gistchat.dialogue.turns import Dialogue, Item, LeftOut, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 
-PATTERNS = ("*.txt",)
 _STAMP = re.compile(
     r"^\W?\[?[\d./-]{4,10}[,.]?\s+\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:\s?[ap]\.?m\.?)?\]?\s*[-–:]?\s*", re.I
 )
@@ -31,7 +32,7 @@ _NO_WORDS = re.compile(
     re.I,
 )
 _EDITED = re.compile(r"\s*<[^<>]*(?:edited|bearbeitet|modifié|editad|modificat)[^<>]*>\s*$", re.I)
-# What a messenger says in the name of somebody begins with this mark, in every language.
+# In every language, a text by the messenger itself (not by the named sender) begins with this mark.
 _SYSTEM = "\u200e"
 _NOTICE = re.compile(r"(?:changed|added|removed|left|joined|created|pinned)\b[^:]*[\"“„]", re.I)
 NOTICES = "messenger's notices"
@@ -39,7 +40,7 @@ NO_WORDS = "messages without words (media, deleted)"
 
 
 def parse_lines(lines: Iterable[tuple[str, str]]) -> tuple[list[Turn], dict[str, int]]:
-    """Turns of one dialogue from (where, line), and how many messages were left out, by what they are.
+    """Turns of one dialogue from (location, line), and how many messages were left out, by what they are.
 
     Raises:
         ValueError: the first line names no speaker.
@@ -47,7 +48,7 @@ def parse_lines(lines: Iterable[tuple[str, str]]) -> tuple[list[Turn], dict[str,
     turns: list[Turn] = []
     left_out = {NOTICES: 0, NO_WORDS: 0}
     export = False  # in a messenger's export, only stamped lines begin a message
-    for where, marked in lines:
+    for location, marked in lines:
         line = marked.translate(_MARKS)
         stamp = _stamp(line)
         export = export or bool(stamp)
@@ -64,23 +65,23 @@ def parse_lines(lines: Iterable[tuple[str, str]]) -> tuple[list[Turn], dict[str,
         elif turns:
             turns[-1] = Turn(turns[-1].speaker, f"{turns[-1].text} {line.strip()}")
         elif not export:
-            raise ValueError(f"{where}: expected 'Name: words'")
-    said = [turn for turn in turns if not (export and _NO_WORDS.fullmatch(turn.text.strip()))]
-    left_out[NO_WORDS] += len(turns) - len(said)
-    return said, left_out
+            raise ValueError(f"{location}: expected 'Name: words'")
+    kept = [turn for turn in turns if not (export and _NO_WORDS.fullmatch(turn.text.strip()))]
+    left_out[NO_WORDS] += len(turns) - len(kept)
+    return kept, left_out
 
 
 def _stamp(line: str) -> str:
     """The time stamp at the start of a messenger's line, or nothing."""
-    found = _STAMP.match(line) or _TIME.match(line)
-    return found[0] if found else ""
+    stamp = _STAMP.match(line) or _TIME.match(line)
+    return stamp[0] if stamp else ""
 
 
-def read(path: Path) -> Iterator[Item]:
+def read(path: Path) -> Iterator[ReadResult]:
     """Dialogues of a transcript: between empty lines; in a messenger's export, of one day."""
     block: list[tuple[str, str]] = []
     day = ""
-    for where, line in text_lines(path, keep_empty=True):
+    for location, line in text_lines(path, keep_empty=True):
         if isinstance(line, Malformed):
             yield from _dialogues(path, block)
             block = []
@@ -93,23 +94,33 @@ def read(path: Path) -> Iterator[Item]:
         if stamp:
             day = _DAY.search(stamp[0])[0]
         if line and (day or not _RULE.fullmatch(line)):
-            block.append((where, line))
+            block.append((location, line))
         elif not day:
             yield from _dialogues(path, block)
             block = []
     yield from _dialogues(path, block)
 
 
-def _dialogues(path: Path, block: list[tuple[str, str]]) -> Iterator[Item]:
-    """The dialogue of a block of lines; none where the block is empty or holds notices only."""
+def _dialogues(path: Path, block: list[tuple[str, str]]) -> Iterator[ReadResult]:
+    """The dialogue of a block of lines; none if the block is empty or holds only notices."""
     if not block:
         return
-    where = block[0][0]
+    location = block[0][0]
     try:
         turns, left_out = parse_lines(block)
     except ValueError as error:
-        yield Malformed(where, str(error).split(": ", 1)[-1])
+        yield Malformed(location, str(error).split(": ", 1)[-1])
         return
     yield from (LeftOut(what, count) for what, count in left_out.items() if count)
     if turns:
-        yield Dialogue(f"{path.stem}-{where.rsplit(':', 1)[1]}", tuple(turns), corpus=path.stem)
+        yield Dialogue(f"{path.stem}-{location.rsplit(':', 1)[1]}", tuple(turns), corpus=path.stem)
+
+
+CORPUS = Corpus(
+    name="transcript",
+    description='your text files or messenger exports: lines of "Name: words", an empty line between dialogues',
+    read=read,
+    patterns=("*.txt",),
+    mark=b"\n\n",
+    scrub=True,
+)

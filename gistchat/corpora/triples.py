@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import first_character, json_entries
-from gistchat.dialogue.turns import Dialogue, Item, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
 from gistchat.errors import UserError, first_line
 from gistchat.files import read_json
-
-PATTERNS = ("*summarized*.json", "*_utters.json", "*_utters.pickle")
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -28,7 +27,7 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError("it refers to objects outside the file")
 
 
-def read(path: Path) -> Iterator[Item]:
+def read(path: Path) -> Iterator[ReadResult]:
     if path.suffix in (".pickle", ".pkl"):
         entries = _load_pickle(path)
     elif first_character(path) == "[":
@@ -52,8 +51,8 @@ def _load_pickle(path: Path) -> Any:
         raise UserError(f"{path}: refused as a pickle of plain lists ({first_line(error)})") from None
 
 
-def _entry(path: Path, number: int, entry: Any) -> Iterator[Item]:
-    where = f"{path}: entry {number}"
+def _entry(path: Path, number: int, entry: Any) -> Iterator[ReadResult]:
+    location = f"{path}: entry {number}"
     if _is_texts(entry) and "utters" in path.name:
         turns = tuple(Turn("AB"[i % 2], text) for i, text in enumerate(entry))
         yield Dialogue(f"{path.stem}-{number}", turns, corpus="triples")
@@ -64,9 +63,9 @@ def _entry(path: Path, number: int, entry: Any) -> Iterator[Item]:
             if _is_triple(triple):
                 yield _triple(triple, f"{path.stem}-{number}-{i}", f"{path.stem}-{number}")
             else:
-                yield Malformed(f"{where}, triple {i}", "expected [summary, user turn, reply]")
+                yield Malformed(f"{location}, triple {i}", "expected [summary, user turn, reply]")
     else:
-        yield Malformed(where, "expected a list of [summary, user turn, reply]")
+        yield Malformed(location, "expected a list of [summary, user turn, reply]")
 
 
 def _is_texts(value: Any) -> bool:
@@ -84,3 +83,14 @@ def _triple(triple: list[str], name: str, group: str) -> Dialogue:
         meta["gold"] = [{"speaker": "", "text": summary.strip()}]
     turns = (Turn("user", user), Turn("model", reply))
     return Dialogue(name, turns, corpus="triples", scored_speakers=("model",), meta=meta)
+
+
+CORPUS = Corpus(
+    name="triples",
+    description="the paper's [summary, user turn, reply] lists and its prepared *_utters files (gold: the summary)",
+    read=read,
+    patterns=("*summarized*.json", "*_utters.json", "*_utters.pickle"),
+    mark=b"]",
+    licence="as of the paper's data",
+    citation="Cha, Lee, Kim (2023). A Study on Response Generation Using Dialogue Summary. KIISE.",
+)

@@ -15,31 +15,30 @@ _LAST_NUMBER = re.compile(r"\d+$")
 
 def read_jsonl(path: Path) -> Iterator[Dialogue | Malformed]:
     """Read dialogues line by line; a bad line comes out as `Malformed` with its file:line, and reading goes on."""
-    return parse_records(path.stem, json_lines(path))
+    for location, value in json_lines(path):
+        yield value if isinstance(value, Malformed) else parse_record(path.stem, location, value)
 
 
-def parse_records(name: str, records: Iterable[tuple[str, Any]]) -> Iterator[Dialogue | Malformed]:
-    """Dialogues of decoded records and their places; those without an id are called by `name` and their number."""
-    for where, value in records:
-        yield value if isinstance(value, Malformed) else parse_record(name, where, value)
+def parse_record(file: str, location: str, value: Any, corpus: str = "") -> Dialogue | Malformed:
+    """The dialogue of a decoded record.
 
-
-def parse_record(name: str, where: str, value: Any, corpus: str = "") -> Dialogue | Malformed:
-    """The dialogue of a decoded record; `name` and its number are its id, and `corpus` its corpus, if it has none."""
-    named = isinstance(value, dict) and value.get("id")
+    Args:
+        file: with the number at the end of `location`, the id of a dialogue that has none.
+        corpus: of a dialogue that names none.
+    """
     try:
-        return parse_dialogue(value, "" if named else f"{name}-{_LAST_NUMBER.search(where)[0]}", corpus)
+        return parse_dialogue(value, f"{file}-{_LAST_NUMBER.search(location)[0]}", corpus)
     except ValueError as error:
-        return Malformed(where, str(error))
+        return Malformed(location, str(error))
 
 
 def load_dialogues(path: Path) -> list[Dialogue]:
     """All dialogues of a prepared file. Raises UserError at the first bad line."""
     dialogues = []
-    for item in read_jsonl(path):
-        if isinstance(item, Malformed):
-            raise UserError(str(item))
-        dialogues.append(item)
+    for dialogue in read_jsonl(path):
+        if isinstance(dialogue, Malformed):
+            raise UserError(str(dialogue))
+        dialogues.append(dialogue)
     return dialogues
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -10,16 +10,11 @@ from gistchat.dialogue.turns import Malformed
 from gistchat.errors import UserError
 
 LONGEST_LINE = 32 * 2**20  # bytes; no dialogue comes near, and a file without line ends must not fill the memory
-
-
-BLOCK_BYTES = 2**19
-
-
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def require_text(path: Path) -> None:
-    """Raises UserError for what is no UTF-8 text from its first bytes on, with what to do."""
+    """Raises UserError if the first bytes show another encoding or an archive."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with path.open("rb") as file:
@@ -30,62 +25,24 @@ def require_text(path: Path) -> None:
         raise UserError(f"{path}: a compressed file; unpack it first")
 
 
-class Block(NamedTuple):
-    """Whole lines of a file."""
-
-    path: str
-    first: int  # number of the first line
-    lines: bytes
-    count: int
-
-
-def raw_blocks(path: Path) -> Iterator[Block | Malformed]:
-    """A file's lines, about half a megabyte at a time, not decoded; a byte order mark is dropped.
+def raw_lines(path: Path) -> Iterator[tuple[str, bytes | Malformed]]:
+    """Lines of a file as bytes, with their file:line; a byte order mark is dropped.
 
     A line longer than `LONGEST_LINE` comes out as `Malformed`, and reading goes on.
     """
     require_text(path)
-    number, begun = 1, b""  # the next block's first line, and the part of it that was read
     with path.open("rb") as file:
         if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
             file.seek(0)
-        while read := file.read(BLOCK_BYTES):
-            end = read.rfind(b"\n") + 1
-            if not end:
-                begun += read
-                if len(begun) > LONGEST_LINE:
-                    yield _too_long(f"{path}:{number}", len(begun) + _skip_line(file))
-                    number, begun = number + 1, b""
-                continue
-            lines, begun = begun + read[:end], read[end:]
-            count = lines.count(b"\n")
-            yield Block(str(path), number, lines, count)
-            number += count
-    if begun:
-        yield Block(str(path), number, begun, 1)
-
-
-def lines_of(block: Block) -> Iterator[tuple[str, bytes | Malformed]]:
-    """The lines of a block with their file:line; what is too long comes out as `Malformed`."""
-    lines = block.lines.split(b"\n")
-    if not lines[-1]:
-        lines.pop()  # after the last line's end
-    for number, line in enumerate(lines, block.first):
-        where = f"{block.path}:{number}"
-        yield where, line if len(line) <= LONGEST_LINE else _too_long(where, len(line))
-
-
-def _too_long(where: str, length: int) -> Malformed:
-    return Malformed(where, f"{length:,} bytes long; at most {LONGEST_LINE:,} are read")
-
-
-def raw_lines(path: Path) -> Iterator[tuple[str, bytes | Malformed]]:
-    """Lines of a file, not decoded, with their file:line; otherwise as `raw_blocks`."""
-    for block in raw_blocks(path):
-        if isinstance(block, Malformed):
-            yield block.where, block
-        else:
-            yield from lines_of(block)
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+            location = f"{path}:{number}"
+            if line.endswith(b"\n"):
+                yield location, line[:-1]
+            elif len(line) <= LONGEST_LINE:  # the last line, without a line end
+                yield location, line
+            else:
+                length = len(line) + _skip_line(file)
+                yield location, Malformed(location, f"{length:,} bytes long; at most {LONGEST_LINE:,} are read")
 
 
 def text_lines(path: Path, keep_empty: bool = False) -> Iterator[tuple[str, str | Malformed]]:
@@ -93,21 +50,21 @@ def text_lines(path: Path, keep_empty: bool = False) -> Iterator[tuple[str, str 
 
     A bad line comes out as `Malformed`, and reading goes on. Empty lines are dropped unless they are to be kept.
     """
-    for where, raw in raw_lines(path):
-        line = raw if isinstance(raw, Malformed) else _decoded(where, raw)
+    for location, raw in raw_lines(path):
+        line = raw if isinstance(raw, Malformed) else _decode(location, raw)
         if line or keep_empty:
-            yield where, line
+            yield location, line
 
 
-def _decoded(where: str, raw: bytes) -> str | Malformed:
+def _decode(location: str, raw: bytes) -> str | Malformed:
     try:
         return raw.decode().strip()
     except UnicodeDecodeError as error:
-        return Malformed(where, f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})")
+        return Malformed(location, f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})")
 
 
 def _skip_line(file: BinaryIO) -> int:
-    """Pass over the rest of a line in constant memory; returns its length in bytes, without the line end."""
+    """Skip the rest of a line in constant memory; returns its length in bytes, without the line end."""
     length = 0
     while raw := file.readline(2**20):
         length += len(raw)
@@ -118,21 +75,21 @@ def _skip_line(file: BinaryIO) -> int:
 
 def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """Decoded lines of a JSONL file with their file:line; a bad line comes out as `Malformed`."""
-    for where, raw in raw_lines(path):
+    for location, raw in raw_lines(path):
         if isinstance(raw, Malformed):
-            yield where, raw
+            yield location, raw
         elif raw and not raw.isspace():
-            yield where, parse_json(where, raw)
+            yield location, parse_json(location, raw)
 
 
-def parse_json(where: str, raw: bytes) -> Any:
+def parse_json(location: str, raw: bytes) -> Any:
     """The value of a line of JSON, or `Malformed`."""
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        text = _decoded(where, raw)
+        text = _decode(location, raw)
         return (
             text
             if isinstance(text, Malformed)
-            else Malformed(where, f"not valid JSON at column {error.colno} ({error.msg})")
+            else Malformed(location, f"not valid JSON at column {error.colno} ({error.msg})")
         )

@@ -1,7 +1,5 @@
-"""Dialogues: the unit of everything here. One dialogue is one line of JSONL (schema in docs/formats.md)."""
+"""Turns and dialogues. One dialogue is one line of JSONL (schema in docs/formats.md)."""
 
-import functools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,9 +17,6 @@ class Turn(NamedTuple):
     text: str
 
 
-_make_turn = functools.partial(tuple.__new__, Turn)  # a third of the cost of Turn(...), for all turns there are
-
-
 @dataclass(frozen=True)
 class Dialogue:
     """An ordered exchange of turns.
@@ -36,10 +31,6 @@ class Dialogue:
     split: str = ""
     scored_speakers: tuple[str, ...] | None = None
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Lists of plain strings travel between processes at a fifth of the cost of as many turns.
-        return _unpack, (self.id, *columns(self.turns), self.corpus, self.split, self.scored_speakers, self.meta)
 
     @property
     def content_hash(self) -> str:
@@ -56,63 +47,46 @@ class Dialogue:
         ]
 
     def to_line(self) -> bytes:
-        """A line of JSONL. Raises ValueError where something is no text or number that a file can hold."""
-        speakers, texts = columns(self.turns)
-        return json_line(self.id, self.corpus, self.split, self.scored_speakers, self.meta, speakers, texts)
-
-
-def columns(turns: Sequence[Turn]) -> tuple[list[str], list[str]]:
-    """The speakers and the texts of some turns."""
-    return [turn.speaker for turn in turns], [turn.text for turn in turns]
-
-
-def json_line(
-    name: str,
-    corpus: str,
-    split: str,
-    scored_speakers: Sequence[str] | None,
-    meta: dict[str, Any],
-    speakers: Sequence[str],
-    texts: Sequence[str],
-) -> bytes:
-    """A dialogue as a line of JSONL. Raises ValueError where something is no text or number that a file can hold."""
-    value: dict[str, Any] = {"id": name, "corpus": corpus, "split": split}
-    if scored_speakers is not None:
-        value["targets"] = scored_speakers
-    if meta:
-        value["meta"] = meta
-    value["turns"] = [{"speaker": speaker, "text": text} for speaker, text in zip(speakers, texts, strict=True)]
-    try:
-        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError as error:
-        raise ValueError(f"cannot be written as JSON ({error})") from None
-
-
-def _unpack(name: str, speakers: list[str], texts: list[str], *rest: Any) -> Dialogue:
-    return Dialogue(name, tuple(map(_make_turn, zip(speakers, texts, strict=True))), *rest)
+        """A line of JSONL. Raises ValueError if a value cannot be written as JSON."""
+        value: dict[str, Any] = {"id": self.id, "corpus": self.corpus, "split": self.split}
+        if self.scored_speakers is not None:
+            value["targets"] = self.scored_speakers
+        if self.meta:
+            value["meta"] = self.meta
+        value["turns"] = [{"speaker": turn.speaker, "text": turn.text} for turn in self.turns]
+        try:
+            return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+        except orjson.JSONEncodeError as error:
+            raise ValueError(f"cannot be written as JSON ({error})") from None
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A piece of input that is not a dialogue, and why; `dialogue` names the one that it spoils, if that is known."""
+    """A piece of input that cannot be read.
 
-    where: str
+    Attributes:
+        location: file:line, or the file and the entry or row.
+        problem: what is wrong with it.
+        dialogue: id of the dialogue that it belongs to, if that is known.
+    """
+
+    location: str
     problem: str
     dialogue: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.problem}"
+        return f"{self.location}: {self.problem}"
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Part of a dialogue that is no turn of it, such as a messenger's notice: left out by its reader, and counted."""
+    """Something in a file that is not a turn, such as a messenger's notice; the reader leaves it out and counts it."""
 
     what: str
     count: int = 1
 
 
-Item = Dialogue | Malformed | LeftOut
+ReadResult = Dialogue | Malformed | LeftOut  # what a corpus reader yields
 
 
 def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dialogue:
@@ -164,18 +138,18 @@ def _is_gold(value: Any) -> bool:
 
 def _parse_turns(values: list[Any]) -> tuple[Turn, ...]:
     try:
-        speakers, texts = [value["speaker"] for value in values], [value["text"] for value in values]
-        if all(map(str.strip, speakers)) and all(map(str.strip, texts)):
-            return tuple(map(_make_turn, zip(speakers, texts, strict=True)))
+        turns = tuple(Turn(value["speaker"], value["text"]) for value in values)
+        if all(str.strip(turn.speaker) and str.strip(turn.text) for turn in turns):
+            return turns
     except (KeyError, TypeError):
         pass
     for number, value in enumerate(values, 1):
-        _explain_turn(value, number)
+        _check_turn(value, number)
     raise ValueError("a turn is neither text nor speaker")
 
 
-def _explain_turn(value: Any, number: int) -> None:
-    """Raise ValueError with what is wrong with a turn."""
+def _check_turn(value: Any, number: int) -> None:
+    """Raises ValueError with what is wrong with a turn."""
     if not isinstance(value, dict):
         raise ValueError(f"turn {number} must be an object with 'speaker' and 'text'")
     for name in ("speaker", "text"):

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gistchat.corpora.sources import RawRecord
 from gistchat.dialogue.text_repair import clean_text, clean_texts
-from gistchat.dialogue.turns import Dialogue, Item, LeftOut, columns, json_line
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.files import fingerprint
 from gistchat.prepare.scrub import scrub
-from gistchat.prepare.splits import rank_of
+from gistchat.prepare.splits import split_rank
 
 MALFORMED = "malformed"
 NO_DIALOGUE = "no dialogue"  # carries what a reader left out after the last dialogue of a batch
@@ -33,13 +34,13 @@ class Cleaned(NamedTuple):
     """The outcome for one dialogue.
 
     Attributes:
-        reason: why it was dropped; empty where it was kept.
+        reason: why it was dropped; empty if it was kept.
         problem: where and why it is malformed, if that is the reason.
         line: the dialogue as a line of JSONL.
-        split: its official split, where it has one.
+        split: its official split, if it has one.
         turns_read: before cleaning; `turns`: after it; `replies`: how many of these may be scored.
         digest: equal for dialogues with the same texts.
-        rank: a hash that places it where there is no official split; dialogues that belong together have the same.
+        rank: a hash that decides its split if there is no official one; dialogues that belong together have the same.
         speakers: who speaks.
         scrubbed: addresses and numbers replaced.
         merged: turns joined to the turn before, by the same speaker.
@@ -63,35 +64,27 @@ class Cleaned(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """What a reader yields of one file: items, or units that `parse` turns into items."""
+    """Part of a file: what its reader yields, or raw records that `parse` turns into the same."""
 
-    units: list[Any]
-    parse: Callable[[Any], Iterable[Item]] | None
+    entries: list[Any]
+    parse: Callable[[RawRecord], Iterable[ReadResult]] | None
     split: str  # of the file, for dialogues that name none
     label: str  # in a mix of corpora: prefixed to ids, and in place of the corpus's name
 
 
-def clean_packed(rules: CleaningRules, batch: Batch) -> list[tuple[Any, ...]]:
-    """`clean_batch` as columns of plain values, which cost a third to send between processes; see `unpack`."""
-    return list(zip(*clean_batch(rules, batch), strict=True))
-
-
-def unpack(columns: list[tuple[Any, ...]]) -> list[Cleaned]:
-    return list(map(Cleaned._make, zip(*columns, strict=True)))
-
-
 def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
     """Clean the dialogues of a batch, in order; what a reader left out is counted with the dialogue after it."""
-    items = itertools.chain.from_iterable(map(batch.parse, batch.units)) if batch.parse else batch.units
+    read_results = itertools.chain.from_iterable(map(batch.parse, batch.entries)) if batch.parse else batch.entries
     cleaned = []
     left_out: list[tuple[str, int]] = []
-    for item in items:
-        if isinstance(item, LeftOut):
-            left_out.append((item.what, item.count))
+    for entry in read_results:
+        if isinstance(entry, LeftOut):
+            left_out.append((entry.what, entry.count))
             continue
-        outcome = (
-            _clean_dialogue(rules, _relabelled(item, batch)) if isinstance(item, Dialogue) else _malformed(str(item))
-        )
+        if isinstance(entry, Malformed):
+            outcome = _malformed(str(entry))
+        else:
+            outcome = _clean_dialogue(rules, _relabelled(entry, batch))
         cleaned.append(outcome._replace(left_out=(*outcome.left_out, *left_out)) if left_out else outcome)
         left_out = []
     if left_out:
@@ -112,14 +105,11 @@ def _relabelled(dialogue: Dialogue, batch: Batch) -> Dialogue:
 
 
 def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
-    speakers, texts = columns(dialogue.turns)
     try:
-        texts = clean_texts(texts)
-        names = {name: _clean_name(name) for name in set(speakers)}
-    except (TypeError, AttributeError):
-        return _malformed(f"dialogue {dialogue.id}: a turn that is not a text")  # rows hold what a column holds
-    if any(name != clean for name, clean in names.items()):
-        speakers = [names[speaker] for speaker in speakers]
+        texts = clean_texts([turn.text for turn in dialogue.turns])
+        speakers = [_clean_name(turn.speaker) for turn in dialogue.turns]
+    except (TypeError, AttributeError):  # a column of a table may hold anything
+        return _malformed(f"dialogue {dialogue.id}: a turn that is not a text")
     speakers, texts, merged, empty = merge(speakers, texts)
     left_out = (("turns without text", empty),) if empty else ()
     if reason := _reason_to_drop(speakers, texts, merged, rules):
@@ -135,8 +125,9 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
     meta = dialogue.meta
     if gold := meta.get("gold"):
         meta = meta | {"gold": [line | {"text": _clean_line(line["text"], rules)} for line in gold]}
+    turns = tuple(map(Turn, speakers, texts))
     try:
-        line = json_line(dialogue.id, dialogue.corpus, dialogue.split, scored_speakers, meta, speakers, texts)
+        line = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta).to_line()
     except ValueError as error:
         return _malformed(f"dialogue {dialogue.id!a}: {error}")
     return Cleaned(
@@ -148,7 +139,7 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         if scored_speakers is None
         else sum(speaker in scored_speakers for speaker in speakers[1:]),
         digest=digest,
-        rank=rank_of(meta.get("group") or digest, rules.seed),
+        rank=split_rank(meta.get("group") or digest, rules.seed),
         speakers=tuple(sorted(set(speakers))),
         scrubbed=scrubbed,
         merged=merged,
@@ -178,21 +169,21 @@ def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], 
     Returns:
         Speakers and texts, how many turns were joined to the one before, and how many vanished.
     """
-    if all(map(operator.ne, speakers, speakers[1:])) and all(texts):
+    if all(texts) and all(map(operator.ne, speakers, speakers[1:])):  # most dialogues
         return speakers, texts, 0, 0
-    whose: list[str] = []
+    merged_speakers: list[str] = []
     merged: list[str] = []
     joined = empty = 0
     for speaker, text in zip(speakers, texts, strict=True):
         if not text:
             empty += 1
-        elif whose and whose[-1] == speaker:
+        elif merged_speakers and merged_speakers[-1] == speaker:
             merged[-1] += f" {text}"
             joined += 1
         else:
-            whose.append(speaker)
+            merged_speakers.append(speaker)
             merged.append(text)
-    return whose, merged, joined, empty
+    return merged_speakers, merged, joined, empty
 
 
 def _reason_to_drop(speakers: Sequence[str], texts: Sequence[str], joined: int, rules: CleaningRules) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 
 import orjson
 
-from gistchat.corpora import CORPORA, Corpus
-from gistchat.corpora.sources import Source, estimate
-from gistchat.dialogue.lines import Block
+from gistchat.corpora import CORPORA
+from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.sources import Source, estimate, raw_records
 from gistchat.dialogue.turns import SPLITS, Dialogue, parse_dialogue
 from gistchat.errors import UserError
 from gistchat.files import file_hash, fingerprint, read_json, write_json
-from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_packed, unpack
+from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_batch
 from gistchat.prepare.near_duplicates import find_near_duplicates, leaking
 from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
 from gistchat.prepare.splits import SplitPlan
@@ -29,18 +29,10 @@ from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-
-
 VERSION = 4  # raise it when the same input would give other output, so that prepared folders are made again
-
-
 BUFFER = 2**20  # bytes
-
-
-TURNS_AT_A_TIME = 8000
-
-
-TURNS_OF_A_RECORD = 10  # about; a record that is not parsed yet does not tell
+TURNS_PER_BATCH = 8000
+TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ def _parts(config: DataConfig) -> list[Part]:
             corpus.scrub if config.scrub == "auto" else config.scrub == "yes",
             config.seed,
         )
-        parts.append(Part(part.name, corpus, corpus.find(part.source), rules))
+        parts.append(Part(part.name, corpus, corpus.sources(part.source), rules))
     return parts
 
 
@@ -134,7 +126,7 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
     report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):
-        plan.settle()
+        plan.decide()
         for split, turns, replies, digest, line in _placed(working / f"{part.name}.kept", plan):
             if split == "train" and digest in seen.held_out:
                 report.drop("duplicate of a held-out dialogue")
@@ -166,8 +158,7 @@ def _read(part: Part, config: DataConfig, report: Report, plan: SplitPlan, seen:
     total = sum(estimate(source.path, part.corpus.mark) for source in part.sources)
     batches = _batches(part, part.name if mixed else "")
     with progress(f"prepare {part.name}", total) as advance, kept.open("wb", BUFFER) as file:
-        for packed in ordered_map(partial(clean_packed, part.rules), batches):
-            outcomes = unpack(packed)
+        for outcomes in ordered_map(partial(clean_batch, part.rules), batches):
             for outcome in outcomes:
                 _take(outcome, config, report, plan, seen, file.write)
             advance(len(outcomes))
@@ -198,28 +189,24 @@ def _take(
     report.kept += 1
     report.scrubbed += outcome.scrubbed
     report.merged_turns += outcome.merged
-    plan.see(outcome.split, outcome.rank, outcome.speakers)
+    plan.add(outcome.split, outcome.rank, outcome.speakers)
     speakers = outcome.speakers if plan.by == "speaker" else ()
     header = orjson.dumps((outcome.split, outcome.rank, outcome.turns, outcome.replies, outcome.digest, speakers))
     write(b"%b\t%b" % (header, outcome.line))
 
 
 def _batches(part: Part, label: str) -> Iterator[Batch]:
-    """What the part's files hold, in batches of one file each and of bounded size."""
+    """The content of the part's files, in batches of one file each and of bounded size."""
     for source in part.sources:
-        units: list[Any] = []
-        size = 0
-        for unit in (part.corpus.units or part.corpus.read)(source.path):
-            units.append(unit)
-            size += len(unit.turns) if isinstance(unit, Dialogue) else TURNS_OF_A_RECORD * _records(unit)
-            if size >= TURNS_AT_A_TIME:
-                yield Batch(units, part.corpus.parse, source.split, label)
-                units, size = [], 0
-        yield Batch(units, part.corpus.parse, source.split, label)
-
-
-def _records(unit: Any) -> int:
-    return unit.count if isinstance(unit, Block) else 1
+        entries: list[Any] = []
+        turns = 0
+        for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path):
+            entries.append(entry)
+            turns += len(entry.turns) if isinstance(entry, Dialogue) else TURNS_PER_RECORD
+            if turns >= TURNS_PER_BATCH:
+                yield Batch(entries, part.corpus.parse, source.split, label)
+                entries, turns = [], 0
+        yield Batch(entries, part.corpus.parse, source.split, label)
 
 
 def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
@@ -228,7 +215,7 @@ def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, b
         for record in file:
             header, line = record.split(b"\t", 1)
             official, rank, turns, replies, digest, speakers = orjson.loads(header)
-            split, scored_speakers = plan.place(official, rank, speakers)
+            split, scored_speakers = plan.assign(official, rank, speakers)
             if scored_speakers is not None:
                 dialogue = parse_dialogue(orjson.loads(line), "")
                 dialogue = dataclasses.replace(dialogue, split=split, scored_speakers=tuple(scored_speakers))

@@ -1,4 +1,4 @@
-"""Which dialogue goes to train, validation or test: official splits, else by held-out speakers or dialogues."""
+"""Splits: official ones, else by held-out speakers or dialogues."""
 
 import hashlib
 import random
@@ -11,13 +11,16 @@ from gistchat.dialogue.turns import SPLITS
 from gistchat.errors import UserError
 
 
-def rank_of(unit: str | int, seed: int) -> int:
-    """A 64-bit hash; dialogues of one unit have the same, and so stay in one split."""
+def split_rank(unit: str | int, seed: int) -> int:
+    """A 64-bit hash to split by; dialogues of one unit (dialogue or group) have the same, and so stay in one split."""
     return int.from_bytes(hashlib.sha256(f"{seed} {unit}".encode()).digest()[:8])
 
 
 class SplitPlan:
-    """Sees every dialogue once, and then places each: memory holds 8 bytes a dialogue, or the names of the speakers."""
+    """Splits in two passes: every dialogue is added, then each is assigned.
+
+    Memory: 8 bytes a dialogue, or the names of all speakers.
+    """
 
     def __init__(self, by: str, seed: int, test_share: float, validation_share: float) -> None:
         """
@@ -31,7 +34,7 @@ class SplitPlan:
         self._speakers: set[str] = set()
         self._held_out: dict[str, str] | None = None
 
-    def see(self, split: str, rank: int, speakers: Sequence[str]) -> None:
+    def add(self, split: str, rank: int, speakers: Sequence[str]) -> None:
         """Register a dialogue: its official split, or the rank and speakers that it is placed by."""
         self.total += 1
         if split:
@@ -41,11 +44,11 @@ class SplitPlan:
         else:
             self._ranks.append(rank)
 
-    def settle(self) -> None:
-        """Decide who is held out, now that all dialogues were seen.
+    def decide(self) -> None:
+        """Choose what is held out, once all dialogues were added.
 
         Raises:
-            UserError: some dialogues have an official split and others have not.
+            UserError: some dialogues have an official split and others do not.
         """
         if self.official not in (0, self.total):
             raise UserError(
@@ -65,10 +68,10 @@ class SplitPlan:
             # The lowest ranks are held out; a rank is a hash, so the order of the file does not matter.
             self._limits = [int(ranks[count - 1]) if count else -1 for count in (test, test + validation)]
 
-    def place(self, split: str, rank: int, speakers: Sequence[str]) -> tuple[str, list[str] | None]:
+    def assign(self, split: str, rank: int, speakers: Sequence[str]) -> tuple[str, list[str] | None]:
         """The split of a dialogue, and whose replies may be scored there (None: everybody's).
 
-        By speaker, a dialogue goes where its held-out speakers are, test before validation.
+        When split by speaker, a dialogue goes to the split of its held-out speakers, test before validation.
         """
         if split:
             return split, None
@@ -80,7 +83,7 @@ class SplitPlan:
         return "train", None
 
     def _counts(self, units: int) -> tuple[int, int]:
-        """How many of `units` are held out for test and validation: at least one of each where there are three."""
+        """How many of `units` are held out for test and validation: at least one each if there are three."""
         least = 1 if units >= len(SPLITS) else 0
         test, validation = (max(round(share * units), least if share else 0) for share in self.shares)
         return test, validation

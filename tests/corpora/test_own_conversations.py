@@ -4,12 +4,12 @@ import json
 import random
 from pathlib import Path
 
-import pytest
 from conftest import DEEDS, THINGS, gistchat
 
 from gistchat.dialogue.turns import SPLITS
 from gistchat.pipeline import run
 from gistchat.recipe.load import load_recipe
+from gistchat.recipe.schema import MixConfig
 
 RECIPES = Path(__file__).parents[2] / "gistchat" / "recipes"
 TINY = ["--model", "gpt2", "--init", "scratch", "--size", "tiny", "--out", "runs/own"]
@@ -19,8 +19,8 @@ for setting in SETTINGS:
     TINY += ["--set", setting]
 
 
-def talk(days: int) -> list[list[tuple[str, str]]]:
-    rng = random.Random(0)
+def talk(days: int, seed: int = 0) -> list[list[tuple[str, str]]]:
+    rng = random.Random(seed)
     return [
         [
             ("Ann" if i % 2 else "Ben", f"I {rng.choice(DEEDS)} the {rng.choice(THINGS)}, number {rng.randrange(999)}.")
@@ -103,17 +103,21 @@ def original(corpus: str, folder: Path, split: str, dialogues) -> None:
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.parametrize("corpus", ["dailydialog", "personachat", "blended_skill_talk", "empathetic_dialogues"])
-def test_the_four_corpora_go_the_whole_way_from_their_files(tmp_path, corpus):
-    dialogues = talk(15)
-    for split, start, end in (("train", 0, 7), ("valid", 7, 11), ("test", 11, 15)):
-        original(corpus, tmp_path, split, dialogues[start:end])
+def test_the_four_corpora_go_the_whole_way_from_their_files(tmp_path):
+    corpora = ("dailydialog", "personachat", "blended_skill_talk", "empathetic_dialogues")
+    for seed, corpus in enumerate(corpora):
+        (tmp_path / corpus).mkdir()
+        dialogues = talk(15, seed)
+        for split, start, end in (("train", 0, 7), ("valid", 7, 11), ("test", 11, 15)):
+            original(corpus, tmp_path / corpus, split, dialogues[start:end])
     tiny = ["model.name=gpt2", "model.init=scratch", "model.size=tiny", f"data.folder={tmp_path / 'data'}"]
-    recipe = load_recipe(RECIPES / "own.toml", [*tiny, *SETTINGS, f"data.corpus={corpus}", f"data.source={tmp_path}"])
-    metrics = run(recipe, tmp_path / "run")
+    recipe = load_recipe(RECIPES / "own.toml", [*tiny, *SETTINGS])
+    mix = [MixConfig(corpus, str(tmp_path / corpus)) for corpus in corpora]
+    metrics = run(recipe.change(data={"corpus": "chitchat", "source": "", "mix": mix}), tmp_path / "run")
     report = json.loads((tmp_path / "data" / "report.json").read_text())
-    assert (report["read"], report["turns_read"], report["kept"]) == (15, 120, 15)
-    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [7, 4, 4]
+    assert report["corpora"] == {corpus: {"read": 15, "kept": 15} for corpus in corpora}
+    assert report["turns_read"] == 4 * 120
+    assert [report["splits"][split]["dialogues"] for split in SPLITS] == [4 * 7, 4 * 4, 4 * 4]
     assert metrics["items"] == 3
 
 

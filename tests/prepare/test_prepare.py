@@ -160,7 +160,7 @@ def test_batches_on_several_cores_come_out_as_on_one(tmp_path, monkeypatch):
     write_jsonl(path, [make_dialogue(i, turns=6) for i in range(60)])
     with path.open("a") as file:
         file.write("{oops\n" + path.read_text().splitlines()[0] + "\n")
-    monkeypatch.setattr("gistchat.prepare.prepare.TURNS_AT_A_TIME", 50)
+    monkeypatch.setattr("gistchat.prepare.prepare.TURNS_PER_BATCH", 50)
     written = []
     for cores in (1, 2):
         monkeypatch.setattr("gistchat.processes.cores", lambda cores=cores: cores)
@@ -177,7 +177,7 @@ def test_an_error_in_a_late_batch_names_its_line_and_leaves_nothing(tmp_path, mo
     write_jsonl(path, [make_dialogue(i, turns=6) for i in range(60)])
     with path.open("a") as file:
         file.write("{oops\n")
-    monkeypatch.setattr("gistchat.prepare.prepare.TURNS_AT_A_TIME", 50)
+    monkeypatch.setattr("gistchat.prepare.prepare.TURNS_PER_BATCH", 50)
     with pytest.raises(UserError, match=r"talks\.jsonl:61: not valid JSON"):
         prepare(config(path), tmp_path / "out")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["talks.jsonl"]

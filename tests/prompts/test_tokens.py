@@ -28,15 +28,13 @@ def test_words_that_are_looked_up_give_the_tokenizers_own_ids(tmp_path, name, mo
     letters = "abcXY Z 019 '.,!?-_'st're <|>\"$%é\u00a0…\t\n"
     texts = ["".join(rng.choices(letters, k=rng.randint(0, 40))) for _ in range(4000)]
     texts += ["it's I'd they'll X'S 'tis O'Neil's don't!! 12,345.67 a1b2", "<|im_start|>user <|endoftext|> <sp1>"]
-    want = by_tokenizer(tokenizer, texts)
-    for remembered in (10, 200_000):
-        monkeypatch.setattr("gistchat.prompts.token_store.MOST_KEPT", remembered)
-        ids, lengths, order = encoder.encode(texts)
-        assert sorted(order) == list(range(len(texts)))
-        split = np.split(np.frombuffer(ids, dtype=np.uint32), np.cumsum(lengths)[:-1])
-        assert [found.tolist() for found in split] == [want[i] for i in order]
-        encoder.words.clear()
-        encoder.words.pieces.clear()
+    ids_by_tokenizer = by_tokenizer(tokenizer, texts)
+    for cached in (10, 200_000):
+        monkeypatch.setattr("gistchat.prompts.token_store.CACHED_WORDS", cached)
+        encoder.word_ids.clear()
+        assert [np.frombuffer(ids, dtype=np.uint32).tolist() for ids in encoder.encode(texts)] == ids_by_tokenizer
+        assert len(encoder.word_ids) <= cached
+        assert encoder.lengths(texts) == list(map(len, ids_by_tokenizer))
 
 
 def test_a_prepared_folder_is_encoded_once_per_tokenizer(tmp_path, dialogue_file, monkeypatch):
