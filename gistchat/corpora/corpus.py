@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gistchat.corpora.sources import RawRecord, Source, find_sources
+from gistchat.corpora.sources import Source, find_sources
+from gistchat.dialogue.lines import Parse
 from gistchat.dialogue.turns import ReadResult
 
 
@@ -19,8 +20,7 @@ class Corpus:
         mark: bytes that occur about once per dialogue, for the total of the progress bar.
         hub: ids of its mirrors on the Hugging Face hub, the best first.
         find: the files at a place that the user names, if patterns and hub are not enough.
-        parse: the dialogues of one record, for a reader that takes the records of `raw_records` one after another;
-            worker processes then do it instead of `read`.
+        parse: the dialogues of one of `raw_records`; worker processes then do it instead of `read`.
         min_turns, max_turn_chars, scrub, split_by: defaults for `data` in recipes.
     """
 
@@ -35,7 +35,7 @@ class Corpus:
     link: str = ""
     hub: tuple[str, ...] = ()
     find: Callable[[str], list[Source]] | None = None
-    parse: Callable[[RawRecord], Iterator[ReadResult]] | None = None
+    parse: Parse | None = None
     min_turns: int = 2
     max_turn_chars: int = 0
     scrub: bool = False

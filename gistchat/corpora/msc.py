@@ -12,6 +12,7 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import Source, find_sources, records
+from gistchat.dialogue.lines import parse_records
 from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
 
@@ -32,7 +33,7 @@ def find(place: str) -> list[Source]:
 
 
 def read(path: Path) -> Iterator[ReadResult]:
-    return _read_lines(path) if path.suffix == ".txt" else _read_rows(path)
+    return parse_records(_parse, path.stem, records(path), 1) if path.suffix == ".txt" else _read_rows(path)
 
 
 def _read_rows(path: Path) -> Iterator[ReadResult]:
@@ -55,30 +56,19 @@ def _read_rows(path: Path) -> Iterator[ReadResult]:
             yield Malformed(pairs[0][0], f"unexpected layout ({error!r})")
 
 
-def _read_lines(path: Path) -> Iterator[ReadResult]:
-    for number, (location, value) in enumerate(records(path), 1):
-        if isinstance(value, Malformed):
-            yield value
-            continue
-        try:
-            name = value.get("metadata", {}).get("initial_data_id") or f"{path.stem}-{number}"
-            sessions = [_session(part["dialog"]) for part in (*value.get("previous_dialogs", []), value)]
-            yield _dialogue(str(name), sessions, value.get("personas") or value.get("init_personas") or [])
-        except (KeyError, TypeError, AttributeError) as error:
-            yield Malformed(location, f"unexpected layout ({error!r})")
-
-
-def _session(turns: list[dict[str, str]]) -> Session:
+def _parse(file: str, name: str, value: dict[str, Any]) -> Iterator[Dialogue]:
+    name = value.get("metadata", {}).get("initial_data_id") or name
     # Earlier sessions come without speakers; each is begun by the first.
-    return [(turn.get("id") or SPEAKERS[i % 2], turn["text"]) for i, turn in enumerate(turns)]
+    sessions = [
+        [(turn.get("id") or SPEAKERS[i % 2], turn["text"]) for i, turn in enumerate(part["dialog"])]
+        for part in (*value.get("previous_dialogs", []), value)
+    ]
+    yield _dialogue(str(name), sessions, value.get("personas") or value.get("init_personas") or [])
 
 
 def _dialogue(name: str, sessions: list[Session], personas: Sequence[Sequence[str]]) -> Dialogue:
-    gold = [
-        {"speaker": speaker, "text": text}
-        for speaker, persona in zip(SPEAKERS, personas, strict=False)
-        for text in persona
-    ]
+    named = zip(SPEAKERS, personas, strict=False)
+    gold = [{"speaker": speaker, "text": text} for speaker, persona in named for text in persona]
     meta: dict[str, Any] = {"session_turns": [len(session) for session in sessions]}
     if gold:
         meta["gold"] = gold

@@ -2,16 +2,15 @@
 
 import dataclasses
 import hashlib
-import itertools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from gistchat.corpora.sources import RawRecord
+from gistchat.dialogue.lines import Parse, parse_records
 from gistchat.dialogue.text_repair import clean_text, clean_texts
-from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, Turn
 from gistchat.files import fingerprint
 from gistchat.prepare.scrub import scrub
 from gistchat.prepare.splits import split_rank
@@ -67,14 +66,15 @@ class Batch:
     """Part of a file: what its reader yields, or raw records that `parse` turns into the same."""
 
     entries: list[Any]
-    parse: Callable[[RawRecord], Iterable[ReadResult]] | None
+    parse: Parse | None
+    file: str  # its name, without folder and suffix
     split: str  # of the file, for dialogues that name none
     label: str  # in a mix of corpora: prefixed to ids, and in place of the corpus's name
 
 
 def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
     """Clean the dialogues of a batch, in order; what a reader left out is counted with the dialogue after it."""
-    read_results = itertools.chain.from_iterable(map(batch.parse, batch.entries)) if batch.parse else batch.entries
+    read_results = parse_records(batch.parse, batch.file, batch.entries) if batch.parse else batch.entries
     cleaned = []
     left_out: list[tuple[str, int]] = []
     for entry in read_results:

@@ -200,13 +200,14 @@ def _batches(part: Part, label: str) -> Iterator[Batch]:
     for source in part.sources:
         entries: list[Any] = []
         turns = 0
+        about = (part.corpus.parse, source.path.stem, source.split, label)
         for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path):
             entries.append(entry)
             turns += len(entry.turns) if isinstance(entry, Dialogue) else TURNS_PER_RECORD
             if turns >= TURNS_PER_BATCH:
-                yield Batch(entries, part.corpus.parse, source.split, label)
+                yield Batch(entries, *about)
                 entries, turns = [], 0
-        yield Batch(entries, part.corpus.parse, source.split, label)
+        yield Batch(entries, *about)
 
 
 def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
