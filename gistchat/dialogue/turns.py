@@ -62,17 +62,11 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Malformed:
-    """A piece of input that cannot be read.
+    """A piece of input that cannot be read."""
 
-    Attributes:
-        location: file:line, or the file and the entry or row.
-        problem: what is wrong with it.
-        dialogue: id of the dialogue that it belongs to, if that is known.
-    """
-
-    location: str
+    location: str  # file:line, or the file and the entry or row
     problem: str
-    dialogue: str = ""
+    dialogue: str = ""  # id of the dialogue that it belongs to, if that is known
 
     def __str__(self) -> str:
         return f"{self.location}: {self.problem}"

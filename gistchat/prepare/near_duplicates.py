@@ -6,9 +6,9 @@ Reports and options call them twins: `report.json` has `twins`, `gistchat prepar
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -22,8 +22,7 @@ PERMUTATIONS = 128
 _WORD = re.compile(r"\w+")
 
 
-@dataclass(frozen=True)
-class NearDuplicate:
+class NearDuplicate(NamedTuple):
     """Two near-duplicate dialogues; `similarity` is the Jaccard similarity of their word pairs."""
 
     first: str
@@ -60,17 +59,15 @@ def find_near_duplicates(files: Sequence[Path], threshold: float = SIMILAR) -> l
                 candidate = places[other].read()
                 similarity = jaccard(pairs, word_pairs(candidate))
                 if similarity >= threshold:
-                    duplicates.append(
-                        NearDuplicate(candidate.id, candidate.split, dialogue.id, dialogue.split, similarity)
-                    )
+                    names = (candidate.id, candidate.split, dialogue.id, dialogue.split)
+                    duplicates.append(NearDuplicate(*names, similarity))
             if not single_corpus or place.split != "train":
                 index.insert(number, sketch)
             advance(1)
     return duplicates
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a dialogue stands on disk."""
 
     path: Path
