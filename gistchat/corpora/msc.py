@@ -16,8 +16,6 @@ from gistchat.dialogue.lines import parse_records
 from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
 
-PATTERNS = ("train.txt", "valid.txt", "test.txt", "*.parquet")
-HUB = ("nayohan/multi_session_chat",)
 SPEAKERS = ("Speaker 1", "Speaker 2")
 
 Session = list[tuple[str, str]]  # (speaker, text) of each turn
@@ -25,7 +23,7 @@ Session = list[tuple[str, str]]  # (speaker, text) of each turn
 
 def find(place: str) -> list[Source]:
     """Raises UserError where several session folders are found: each holds the sessions of the ones before it."""
-    sources = find_sources("msc", PATTERNS, HUB, place)
+    sources = find_sources("msc", CORPUS.patterns, CORPUS.hub, place)
     folders = sorted({source.path.parent for source in sources if source.path.suffix == ".txt"})
     if len(folders) > 1:
         raise UserError(f"{place}: several sessions; a later one holds the earlier ones, so name one, as {folders[-1]}")
@@ -57,13 +55,13 @@ def _read_rows(path: Path) -> Iterator[ReadResult]:
 
 
 def _parse(file: str, name: str, value: dict[str, Any]) -> Iterator[Dialogue]:
-    name = value.get("metadata", {}).get("initial_data_id") or name
     # Earlier sessions come without speakers; each is begun by the first.
     sessions = [
         [(turn.get("id") or SPEAKERS[i % 2], turn["text"]) for i, turn in enumerate(part["dialog"])]
         for part in (*value.get("previous_dialogs", []), value)
     ]
-    yield _dialogue(str(name), sessions, value.get("personas") or value.get("init_personas") or [])
+    name = str(value.get("metadata", {}).get("initial_data_id") or name)
+    yield _dialogue(name, sessions, value.get("personas") or value.get("init_personas") or [])
 
 
 def _dialogue(name: str, sessions: list[Session], personas: Sequence[Sequence[str]]) -> Dialogue:
@@ -81,8 +79,8 @@ CORPUS = Corpus(
     description="several sessions of the same two speakers, days apart (gold: personas)",
     read=read,
     find=find,
-    patterns=PATTERNS,
-    hub=HUB,
+    patterns=("train.txt", "valid.txt", "test.txt", "*.parquet"),
+    hub=("nayohan/multi_session_chat",),
     mark=b"\n",
     size="23,445 sessions on the hub",
     licence="CC BY 4.0",

@@ -113,14 +113,9 @@ def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dia
         raise Unreadable("'meta' must be an object")
     if not _is_gold(meta.get("gold", [])):
         raise Unreadable("'gold' in 'meta' must be a list of objects with 'speaker' and 'text'")
-    return Dialogue(
-        id=str(value.get("id") or default_id),
-        corpus=str(value.get("corpus") or default_corpus),
-        split=split,
-        scored_speakers=None if scored_speakers is None else tuple(scored_speakers),
-        meta=meta,
-        turns=turns,
-    )
+    targets = None if scored_speakers is None else tuple(scored_speakers)
+    corpus = str(value.get("corpus") or default_corpus)
+    return Dialogue(str(value.get("id") or default_id), turns, corpus, split, targets, meta)
 
 
 def is_texts(value: Any) -> bool:

@@ -32,8 +32,8 @@ class NearDuplicate(NamedTuple):
     similarity: float
 
 
-def find_near_duplicates(files: Sequence[Path], threshold: float = SIMILAR) -> list[NearDuplicate]:
-    """Pairs of different splits or corpora that share at least `threshold` of their word pairs.
+def find_near_duplicates(files: Sequence[Path]) -> list[NearDuplicate]:
+    """Pairs of different splits or corpora that share at least `SIMILAR` of their word pairs.
 
     Candidates come from MinHash with locality-sensitive hashing (Broder 1997), by `datasketch`, so the work grows with
     the number of dialogues and not of pairs; each candidate is read again and compared exactly. Held-out dialogues
@@ -43,7 +43,7 @@ def find_near_duplicates(files: Sequence[Path], threshold: float = SIMILAR) -> l
         files: prepared files; each holds one split.
     """
     datasketch = require("datasketch", "audit")
-    index = datasketch.MinHashLSH(threshold=threshold * 0.9, num_perm=PERMUTATIONS)
+    index = datasketch.MinHashLSH(threshold=SIMILAR * 0.9, num_perm=PERMUTATIONS)
     places = sorted(_places(files), key=lambda place: place.split == "train")
     single_corpus = len({place.corpus for place in places}) < 2
     duplicates = []
@@ -58,7 +58,7 @@ def find_near_duplicates(files: Sequence[Path], threshold: float = SIMILAR) -> l
                     continue
                 candidate = places[other].read()
                 similarity = jaccard(pairs, word_pairs(candidate))
-                if similarity >= threshold:
+                if similarity >= SIMILAR:
                     names = (candidate.id, candidate.split, dialogue.id, dialogue.split)
                     duplicates.append(NearDuplicate(*names, similarity))
             if not single_corpus or place.split != "train":
