@@ -8,6 +8,5 @@ import importlib
 
 READERS = ("chitchat", "dailydialog", "empathetic_dialogues", "personachat", "blended_skill_talk", "msc", "dialogsum")
 READERS += ("samsum", "jsonl", "table", "transcript", "chat_export", "triples")
-CORPORA = {
-    corpus.name: corpus for corpus in (importlib.import_module(f"{__name__}.{reader}").CORPUS for reader in READERS)
-}
+_MODULES = [importlib.import_module(f"{__name__}.{reader}") for reader in READERS]
+CORPORA = {module.CORPUS.name: module.CORPUS for module in _MODULES}

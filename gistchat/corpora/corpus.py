@@ -24,7 +24,7 @@ class Corpus:
     link: str = ""
     hub: tuple[str, ...] = ()  # ids of its mirrors on the Hugging Face hub, the best first
     find: Callable[[str], list[Source]] | None = None  # the files at a place, if patterns and hub are not enough
-    parse: Parse | None = None  # one of `raw_records`; worker processes then do it instead of `read`
+    parse: Parse | None = None  # the dialogues of `raw_records`; worker processes then call it instead of `read`
     # defaults for `data` in recipes
     min_turns: int = 2
     max_turn_chars: int = 0

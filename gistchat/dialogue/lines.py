@@ -12,7 +12,7 @@ from gistchat.errors import UserError
 
 LONGEST_LINE = 32 * 2**20  # bytes; no dialogue comes near, and a file without line ends must not fill the memory
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_LAST_NUMBER = re.compile(r"\d+$")
+_LAST_NUMBER = re.compile(r"\d+$")  # of a location: its line, entry or row
 
 Parse = Callable[[str, str, Any], Iterable[ReadResult]]  # by the name of the file, an id and a decoded record
 
@@ -103,15 +103,10 @@ def parse_records(
         if isinstance(value, Malformed):
             yield value
             continue
-        name = f"{file}-{location_number(location) if first is None else number}"
+        name = f"{file}-{_LAST_NUMBER.search(location)[0] if first is None else number}"
         try:
             yield from parse(file, name, value)
         except Unreadable as error:
             yield Malformed(location, str(error))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             yield Malformed(location, f"unexpected layout ({error!r})")
-
-
-def location_number(location: str) -> str:
-    """The number at the end of a location: of a line, an entry or a row."""
-    return _LAST_NUMBER.search(location)[0]
