@@ -39,28 +39,27 @@ def members(recipe: Recipe, folder: Path) -> list[tuple[Member, Recipe]]:
     names = [variant.name for variant in config.variants]
     if "" in names or len(set(names)) < len(names):
         raise UserError("experiment.variants: each needs a name of its own")
-    found = []
-    for seed in config.seeds or [recipe.seed]:
-        for variant in config.variants or [VariantConfig(recipe.name)]:
-            for name, own in _runs_of(recipe, variant, seed):
-                found.append((Member(variant.name, seed, folder / name), own))
-    return found
+    return [
+        (Member(variant.name, seed, folder / run_recipe.name), run_recipe)
+        for seed in config.seeds or [recipe.seed]
+        for variant in config.variants or [VariantConfig(recipe.name)]
+        for run_recipe in _recipes_of(recipe, variant, seed)
+    ]
 
 
-def _runs_of(recipe: Recipe, variant: VariantConfig, seed: int) -> list[tuple[str, Recipe]]:
+def _recipes_of(recipe: Recipe, variant: VariantConfig, seed: int) -> list[Recipe]:
     """A variant's run with a seed; several where each strategy has a specialist."""
-    own = override(recipe.change(experiment=ExperimentConfig(), seed=seed), variant.set)
+    base = override(recipe.change(experiment=ExperimentConfig(), seed=seed), variant.set)
     name = "-".join([*variant.name.lower().split(), f"seed{seed}"])
     if not variant.specialists:
-        return [(name, own.change(name=name))]
-    runs = []
-    for strategy in own.train.strategies:
+        return [base.change(name=name)]
+    recipes = []
+    for strategy in base.train.strategies:
         # Its controls show what the specialist has learned to read, borrowed from other dialogues.
-        controls = [name for name in own.evaluate.strategies if STRATEGIES[name].control_of == strategy]
+        controls = [control for control in base.evaluate.strategies if STRATEGIES[control].control_of == strategy]
         evaluate = {"strategies": [strategy, *controls], "baseline": strategy}
-        run = f"{name}-{strategy}"
-        runs.append((run, own.change(name=run, train={"strategies": [strategy]}, evaluate=evaluate)))
-    return runs
+        recipes.append(base.change(name=f"{name}-{strategy}", train={"strategies": [strategy]}, evaluate=evaluate))
+    return recipes
 
 
 def run_experiment(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
@@ -69,9 +68,9 @@ def run_experiment(recipe: Recipe, folder: Path, force: bool = False) -> dict[st
     Stopped, the same command goes on. Members share prepared data, summaries and base models.
     """
     all_members = members(recipe, folder)
-    for number, (member, own) in enumerate(all_members, 1):
+    for number, (member, member_recipe) in enumerate(all_members, 1):
         say(f"--- run {number} of {len(all_members)}: {member.folder.name}")
-        run(own, member.folder, force)
+        run(member_recipe, member.folder, force)
     if not is_first_process():
         return {}
     return compare([member for member, _ in all_members], folder, recipe.name, recipe.evaluate.baseline)
@@ -92,30 +91,28 @@ def compare(
     answers: list[Row] = []
     facts: dict[str, Any] = {}
     trained: dict[str, list[str]] = {}
+    logs: dict[str, list[list[Row]]] = {}
     for member in runs:
-        metrics = _metrics_of(member.folder)
+        if not all((member.folder / name).exists() for name in ("metrics.json", "predictions.jsonl")):
+            raise UserError(f"{member.folder}: not evaluated yet; gistchat evaluate {member.folder}")
+        metrics = read_json(member.folder / "metrics.json")
         mark = {"variant": member.variant, "seed": member.seed}
         rows += [row | mark for row in read_json_lines(member.folder / "predictions.jsonl")]
         answers += [row | mark for row in read_json_lines(member.folder / "probe.jsonl")]
-        known = facts.setdefault(member.variant, {name: metrics.get(name) for name in FACTS} | dict.fromkeys(COUNTS, 0))
+        sums = facts.setdefault(member.variant, {name: metrics.get(name) for name in FACTS} | dict.fromkeys(COUNTS, 0))
         for name in COUNTS:
-            known[name] += metrics.get(name) or 0
-        own = trained.setdefault(member.variant, [])
-        own += [name for name in _trained_strategies(member.folder) if name not in own]
+            sums[name] += metrics.get(name) or 0
+        strategies = read_json(member.folder / "checkpoint" / METADATA)["recipe"]["train"]["strategies"]
+        trained[member.variant] = list(dict.fromkeys([*trained.get(member.variant, []), *strategies]))
+        logs.setdefault(member.variant, []).append(training_log(member.folder))
         resamples = resamples or metrics["resamples"]
     rows, answers = _once(rows), _once(answers)
     _check_golds(rows)
     values = analyse(rows, baseline, resamples, seed, trained)
-    values |= {
-        "probe": analyse_probe(answers, resamples, seed),
-        "facts": facts,
-        "runs": [str(member.folder) for member in runs],
-    }
+    values["probe"] = analyse_probe(answers, resamples, seed)
+    values |= {"facts": facts, "runs": [str(member.folder) for member in runs]}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", values)
-    logs: dict[str, list[list[Row]]] = {}
-    for member in runs:
-        logs.setdefault(member.variant, []).append(training_log(member.folder))
     write_report(folder, title, f"{len(runs)} runs side by side.", values, rows, logs)
     return values
 
@@ -125,29 +122,16 @@ def _check_golds(rows: Sequence[Row]) -> None:
     golds: dict[tuple[int, str], str] = {}
     for row in rows:
         if golds.setdefault((row["seed"], row["id"]), row["gold"]) != row["gold"]:
-            raise UserError(
-                f"{row['variant']}: the reply {row['id']} is another one than in the runs before; runs of "
-                "other data cannot be compared"
-            )
-
-
-def _metrics_of(folder: Path) -> dict[str, Any]:
-    path = folder / "metrics.json"
-    if not path.exists() or not (folder / "predictions.jsonl").exists():
-        raise UserError(f"{folder}: not evaluated yet; gistchat evaluate {folder}")
-    return read_json(path)
-
-
-def _trained_strategies(folder: Path) -> list[str]:
-    return read_json(folder / "checkpoint" / METADATA)["recipe"]["train"]["strategies"]
+            problem = f"the reply {row['id']} is another one than in the runs before"
+            raise UserError(f"{row['variant']}: {problem}; runs of other data cannot be compared")
 
 
 def _once(rows: Sequence[Row]) -> list[Row]:
     """Each system's row for each reply and seed once: specialists of a variant share their base model."""
-    found: dict[tuple[Any, ...], Row] = {}
+    first: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        found.setdefault(tuple(row.get(name) for name in ("variant", "seed", "model", "strategy", "budget", "id")), row)
-    return list(found.values())
+        first.setdefault(tuple(row.get(name) for name in ("variant", "seed", "model", "strategy", "budget", "id")), row)
+    return list(first.values())
 
 
 def named_runs(folders: Sequence[Path]) -> list[Member]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -70,17 +70,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def move_into(folder: Path, files: Sequence[Path]) -> list[Path]:
-    """Bring finished files to disk and into a folder, over files of the same names; returns where they are now."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        path.replace(folder / path.name)
-    sync_folder(folder)
-    return [folder / path.name for path in files]
 
 
 def recover_folder(path: Path) -> None:

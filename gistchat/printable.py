@@ -10,8 +10,5 @@ def printable(text: str) -> str:
 
     Joiners stay, as emoji and several scripts fall apart without them.
     """
-    return "".join(" " if _drives_terminal(char) else char for char in text)
-
-
-def _drives_terminal(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in _DIRECTION_MARKS
+    drives = ("Cc", "Cs", "Zl", "Zp")
+    return "".join(" " if unicodedata.category(char) in drives or char in _DIRECTION_MARKS else char for char in text)

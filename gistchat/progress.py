@@ -1,12 +1,12 @@
 """Progress with an ETA: a bar in a terminal, a line every fifteen seconds elsewhere. Always on standard error."""
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 15
 
@@ -19,30 +19,19 @@ def say(message: str) -> None:
     console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
-@contextlib.contextmanager
-def progress(title: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
-    """Yield a function that is told how many more of `total` are finished, and what to show beside it, if anything.
+def progress(title: str, total: int, done: int = 0) -> AbstractContextManager[Callable[..., None]]:
+    """Gives a function that is told how many more of `total` are finished, and what to show beside it, if anything.
 
     Args:
         done: how many were finished before.
     """
-    show = _bar if console.is_terminal else _lines
-    with show(title, total, done) as advance:
-        yield advance
+    return (_bar if console.is_terminal else _lines)(title, total, done)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _bar(title: str, total: int, done: int) -> Iterator[Callable[..., None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console) as bar:
+    columns = [BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn()]
+    with Progress("{task.description}", *columns, "{task.fields[note]}", console=console) as bar:
         task = bar.add_task(title, total=total, completed=done, note="")
 
         def advance(count: int, note: str = "") -> None:
@@ -51,7 +40,7 @@ def _bar(title: str, total: int, done: int) -> Iterator[Callable[..., None]]:
         yield advance
 
 
-@contextlib.contextmanager
+@contextmanager
 def _lines(title: str, total: int, done: int) -> Iterator[Callable[..., None]]:
     start = last = time.monotonic()
     finished = done
@@ -63,10 +52,8 @@ def _lines(title: str, total: int, done: int) -> Iterator[Callable[..., None]]:
         if now - last >= SECONDS_BETWEEN_LINES and finished > done:
             last = now
             left = (now - start) / (finished - done) * (total - finished)
-            say(
-                f"{title}: {finished}/{total}, {now - start:.0f} s, about {max(left, 0):.0f} s left"
-                + (f", {note}" if note else "")
-            )
+            beside = f", {note}" if note else ""
+            say(f"{title}: {finished}/{total}, {now - start:.0f} s, about {max(left, 0):.0f} s left{beside}")
 
     yield advance
     say(f"{title}: {finished}, {time.monotonic() - start:.0f} s")

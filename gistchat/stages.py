@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gistchat.errors import UserError
-from gistchat.files import file_hash, move_into, write_json
+from gistchat.files import file_hash, sync_folder, sync_tree, write_json
 
 
 def is_current(marker: Path, key: str) -> bool:
@@ -48,7 +48,11 @@ def remade(marker: Path, key: str) -> Iterator[Path]:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
         yield working
+        sync_tree(working)
         marker.unlink(missing_ok=True)
-        mark_done(marker, key, move_into(folder, sorted(working.iterdir())))
+        folder.mkdir(exist_ok=True)
+        files = [file.replace(folder / file.name) for file in sorted(working.iterdir())]
+        sync_folder(folder)
+        mark_done(marker, key, files)
     finally:
         shutil.rmtree(working, ignore_errors=True)

@@ -4,35 +4,9 @@ A reader yields, for one file, its dialogues (`Dialogue`), what is wrong with it
 what is no turn (`LeftOut`: counted). `blended_skill_talk.py` is a short one to start from.
 """
 
-from gistchat.corpora import (
-    blended_skill_talk,
-    chat_export,
-    chitchat,
-    dailydialog,
-    dialogsum,
-    empathetic_dialogues,
-    jsonl,
-    msc,
-    personachat,
-    samsum,
-    table,
-    transcript,
-    triples,
-)
+import importlib
 
-READERS = (
-    chitchat,
-    dailydialog,
-    empathetic_dialogues,
-    personachat,
-    blended_skill_talk,
-    msc,
-    dialogsum,
-    samsum,
-    jsonl,
-    table,
-    transcript,
-    chat_export,
-    triples,
-)
-CORPORA = {reader.CORPUS.name: reader.CORPUS for reader in READERS}
+READERS = ("chitchat", "dailydialog", "empathetic_dialogues", "personachat", "blended_skill_talk", "msc", "dialogsum")
+READERS += ("samsum", "jsonl", "table", "transcript", "chat_export", "triples")
+_MODULES = [importlib.import_module(f"{__name__}.{reader}") for reader in READERS]
+CORPORA = {module.CORPUS.name: module.CORPUS for module in _MODULES}

@@ -5,26 +5,17 @@ Three layouts, each a record a dialogue: ParlAI's JSON (`dialog`: [speaker, text
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.corpus import Corpus
-from gistchat.corpora.sources import records
-from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
+from gistchat.corpora.sources import reader
+from gistchat.dialogue.turns import Dialogue, Turn
 
 
-def read(path: Path) -> Iterator[ReadResult]:
-    for number, (location, entry) in enumerate(records(path)):
-        try:
-            yield entry if isinstance(entry, Malformed) else _dialogue(entry, f"{path.stem}-{number}")
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            yield Malformed(location, f"unexpected layout ({error!r})")
-
-
-def _dialogue(entry: dict[str, Any], name: str) -> Dialogue:
+def parse(file: str, name: str, entry: dict[str, Any]) -> Iterator[Dialogue]:
     turns = tuple(Turn(speaker, text) for speaker, text in _turns(entry))
     gold = [{"speaker": "AB"[i % 2], "text": text} for i, persona in enumerate(_personas(entry)) for text in persona]
-    return Dialogue(name, turns, corpus="blended_skill_talk", meta={"gold": gold} if gold else {})
+    yield Dialogue(name, turns, corpus="blended_skill_talk", meta={"gold": gold} if gold else {})
 
 
 def _turns(entry: dict[str, Any]) -> list[tuple[str, str]]:
@@ -36,7 +27,7 @@ def _turns(entry: dict[str, Any]) -> list[tuple[str, str]]:
         opening = [("A", entry["free_turker_utterance"]), ("B", entry["guided_turker_utterance"])]
         return opening + [("AB"[number], text) for number, text in entry["dialog"]]
     else:
-        texts = [*entry["dialogue"], *([entry["response"]] if entry.get("response") else [])]
+        texts = [*entry["dialogue"], *filter(None, [entry.get("response")])]
     return [("AB"[i % 2], text) for i, text in enumerate(texts)]
 
 
@@ -51,7 +42,7 @@ def _personas(entry: dict[str, Any]) -> list[list[str]]:
 CORPUS = Corpus(
     name="blended_skill_talk",
     description="knowledge, empathy and personas in one (gold: personas)",
-    read=read,
+    read=reader(parse, first=0),
     patterns=("train.json", "valid.json", "test.json", "bst_*.json", "*.parquet"),
     hub=("ParlAI/blended_skill_talk",),
     mark=b'"dialog',

@@ -4,38 +4,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gistchat.corpora.sources import RawRecord, Source, find_sources
+from gistchat.corpora.sources import Source, find_sources
+from gistchat.dialogue.lines import Parse
 from gistchat.dialogue.turns import ReadResult
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """One corpus; every reader module has one as `CORPUS`.
-
-    Attributes:
-        description: one line for `gistchat corpora`; so are `size`, `licence`, `citation` and `link`.
-        read: the dialogues of one file, and what is wrong with or left out of it.
-        patterns: names of its files, in the layouts that it is distributed in.
-        mark: bytes that occur about once per dialogue, for the total of the progress bar.
-        hub: ids of its mirrors on the Hugging Face hub, the best first.
-        find: the files at a place that the user names, if patterns and hub are not enough.
-        parse: the dialogues of one record, for a reader that takes the records of `raw_records` one after another;
-            worker processes then do it instead of `read`.
-        min_turns, max_turn_chars, scrub, split_by: defaults for `data` in recipes.
-    """
+    """One corpus; every reader module has one as `CORPUS`."""
 
     name: str
-    description: str
-    read: Callable[[Path], Iterator[ReadResult]]
-    patterns: tuple[str, ...]
-    mark: bytes
+    description: str  # one line for `gistchat corpora`; so are `size`, `licence`, `citation` and `link`
+    read: Callable[[Path], Iterator[ReadResult]]  # the dialogues of a file, and what is wrong with or left out of it
+    patterns: tuple[str, ...]  # names of its files, in the layouts that it is distributed in
+    mark: bytes  # occurs about once per dialogue, for the total of the progress bar
     size: str = ""
     licence: str = "yours"
     citation: str = ""
     link: str = ""
-    hub: tuple[str, ...] = ()
-    find: Callable[[str], list[Source]] | None = None
-    parse: Callable[[RawRecord], Iterator[ReadResult]] | None = None
+    hub: tuple[str, ...] = ()  # ids of its mirrors on the Hugging Face hub, the best first
+    find: Callable[[str], list[Source]] | None = None  # the files at a place, if patterns and hub are not enough
+    parse: Parse | None = None  # the dialogues of `raw_records`; worker processes then call it instead of `read`
+    # defaults for `data` in recipes
     min_turns: int = 2
     max_turn_chars: int = 0
     scrub: bool = False

@@ -9,39 +9,26 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import records
-from gistchat.dialogue.lines import text_lines
+from gistchat.dialogue.lines import parse_records, text_lines
 from gistchat.dialogue.text_repair import separate_sentences
-from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
+from gistchat.dialogue.turns import Dialogue, ReadResult, Turn, Unreadable
 
 END_OF_TURN = "__eou__"
 
 
 def read(path: Path) -> Iterator[ReadResult]:
-    if path.suffix == ".txt":
-        for location, line in text_lines(path):
-            yield line if isinstance(line, Malformed) else _from_line(path, location, line)
+    return parse_records(_parse, path.stem, text_lines(path) if path.suffix == ".txt" else records(path))
+
+
+def _parse(file: str, name: str, record: str | dict[str, Any]) -> Iterator[Dialogue]:
+    if isinstance(record, str):
+        *texts, rest = record.split(END_OF_TURN)
+        if rest.strip():
+            raise Unreadable(f"the last turn does not end in {END_OF_TURN}: a truncated line?")
     else:
-        for location, row in records(path):
-            yield row if isinstance(row, Malformed) else _from_row(path, location, row)
-
-
-def _from_line(path: Path, location: str, line: str) -> Dialogue | Malformed:
-    *texts, rest = line.split(END_OF_TURN)
-    if rest.strip():
-        return Malformed(location, f"the last turn does not end in {END_OF_TURN}: a truncated line?")
-    return _dialogue(f"{path.stem}-{location.rsplit(':', 1)[1]}", texts)
-
-
-def _from_row(path: Path, location: str, row: Any) -> Dialogue | Malformed:
-    try:
-        return _dialogue(f"{path.stem}-{location.rsplit(' ', 1)[1]}", row["dialog"])
-    except (KeyError, TypeError) as error:
-        return Malformed(location, f"unexpected layout ({error!r})")
-
-
-def _dialogue(name: str, texts: list[str]) -> Dialogue:
+        texts = record["dialog"]
     turns = tuple(Turn("AB"[i % 2], separate_sentences(text)) for i, text in enumerate(texts))
-    return Dialogue(name, turns, corpus="dailydialog")
+    yield Dialogue(name, turns, corpus="dailydialog")
 
 
 CORPUS = Corpus(

@@ -6,38 +6,26 @@ JSONL, a JSON list or rows on the hub; in each a `dialogue` is one text of "Spea
 
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.corpus import Corpus
-from gistchat.corpora.sources import records
+from gistchat.corpora.sources import reader
 from gistchat.corpora.transcript import parse_lines
-from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult
+from gistchat.dialogue.turns import Dialogue
 
 
-def read_summarised(corpus: str, path: Path) -> Iterator[ReadResult]:
-    for location, value in records(path):
-        yield value if isinstance(value, Malformed) else _dialogue(value, location, corpus)
-
-
-def _dialogue(value: Any, location: str, corpus: str) -> Dialogue | Malformed:
-    try:
-        name = value["fname"] if "fname" in value else value["id"]
-        summaries = [value[key] for key in ("summary", "summary1", "summary2", "summary3") if value.get(key)]
-        turns, _ = parse_lines((location, line) for line in value["dialogue"].splitlines() if line.strip())
-        gold = [{"speaker": "", "text": summaries[0].strip()}] if summaries else []
-        meta = {"gold": gold, "summaries": summaries} if summaries else {}
-        return Dialogue(str(name), tuple(turns), corpus=corpus, meta=meta)
-    except (KeyError, TypeError, AttributeError) as error:
-        return Malformed(location, f"unexpected layout ({error!r})")
-    except ValueError as error:
-        return Malformed(location, str(error).split(": ", 1)[-1])
+def parse_summarised(corpus: str, file: str, _: str, value: dict[str, Any]) -> Iterator[Dialogue]:
+    name = value["fname"] if "fname" in value else value["id"]
+    summaries = [value[key] for key in ("summary", "summary1", "summary2", "summary3") if value.get(key)]
+    turns, _ = parse_lines(line for line in value["dialogue"].splitlines() if line.strip())
+    meta = {"gold": [{"speaker": "", "text": summaries[0].strip()}], "summaries": summaries} if summaries else {}
+    yield Dialogue(str(name), tuple(turns), corpus=corpus, meta=meta)
 
 
 CORPUS = Corpus(
     name="dialogsum",
     description="dialogues with summaries (gold: the summary of the whole dialogue)",
-    read=functools.partial(read_summarised, "dialogsum"),
+    read=reader(functools.partial(parse_summarised, "dialogsum")),
     patterns=("dialogsum*.jsonl", "*.parquet"),
     hub=("knkarthick/dialogsum",),
     mark=b"\n",

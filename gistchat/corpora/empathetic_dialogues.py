@@ -8,13 +8,13 @@ The CSV is not quoted as CSV readers expect: quotes stand in the text as they we
 import csv
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import records
-from gistchat.dialogue.lines import text_lines
+from gistchat.dialogue.lines import parse_records, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
 
@@ -30,22 +30,16 @@ def read(path: Path) -> Iterator[ReadResult]:
     rows = _csv_rows(path) if path.suffix == ".csv" else records(path)
     for (name, whole), group in itertools.groupby(rows, _conversation):
         pairs = list(group)
-        problem = next((row for _, row in pairs if isinstance(row, Malformed)), None)
-        if not problem and not whole:
-            problem = next(
-                (_check_position(location, row) for location, row in pairs if _check_position(location, row)), None
-            )
-        if not name and not problem:
-            problem = Malformed(pairs[0][0], "no conversation id (conv_id)")
-        if problem:
-            yield problem
-        elif whole:
-            yield from (_from_messages(location, row) for location, row in pairs)
+        problem = None if whole else next(filter(None, itertools.starmap(_problem, pairs)), None)
+        if problem or not name:
+            yield problem or Malformed(pairs[0][0], "no conversation id (conv_id)")
         else:
-            yield from _from_utterances(pairs)
+            yield from parse_records(_parse_messages, path.stem, pairs, 0) if whole else _from_utterances(pairs)
 
 
-def _check_position(location: str, row: Row) -> Malformed | None:
+def _problem(location: str, row: Row | Malformed) -> Malformed | None:
+    if isinstance(row, Malformed):
+        return row
     position = str(row.get("utterance_idx", "0"))
     return None if position.isdigit() else Malformed(location, f"utterance_idx {position!r} is not a number")
 
@@ -58,27 +52,20 @@ def _conversation(pair: tuple[str, Any]) -> tuple[str, bool]:
     return str(row.get("conv_id") or ""), "conversations" in row
 
 
-def _from_messages(location: str, row: Row) -> Dialogue | Malformed:
-    try:
-        turns = tuple(Turn(message["role"], message["content"]) for message in row["conversations"])
-        meta = {"situation": row["situation"], "emotion": row["emotion"]}
-        return Dialogue(str(row["conv_id"]), turns, corpus="empathetic_dialogues", meta=meta)
-    except (KeyError, TypeError) as error:
-        return Malformed(location, f"unexpected layout ({error!r})")
+def _parse_messages(file: str, _: str, row: Row) -> Iterator[Dialogue]:
+    turns = tuple(Turn(message["role"], message["content"]) for message in row["conversations"])
+    meta = {"situation": row["situation"], "emotion": row["emotion"]}
+    yield Dialogue(str(row["conv_id"]), turns, corpus="empathetic_dialogues", meta=meta)
 
 
 def _from_utterances(rows: list[tuple[str, Row]]) -> Iterator[ReadResult]:
-    missing = [name for name in NEEDED if name not in rows[0][1]]
-    if missing:
-        raise UserError(f"{rows[0][0]}: missing column {', '.join(missing)}")
+    _require_columns(*rows[0])
     whole = [row for _, row in rows if not _SWALLOWED.search(str(row["utterance"]))]
     if len(whole) < len(rows):
         yield LeftOut("utterances that hold other rows of a broken CSV", len(rows) - len(whole))
     ordered = sorted(whole, key=lambda row: int(row["utterance_idx"]))
-    turns = tuple(
-        Turn(str(row.get("speaker_idx") or "AB"[i % 2]), _restore_commas(row["utterance"]))
-        for i, row in enumerate(ordered)
-    )
+    speakers = [str(row.get("speaker_idx") or "AB"[i % 2]) for i, row in enumerate(ordered)]
+    turns = tuple(Turn(name, _restore_commas(row["utterance"])) for name, row in zip(speakers, ordered, strict=True))
     first = rows[0][1]
     meta = {"situation": _restore_commas(first["prompt"])}
     if first.get("context"):
@@ -93,27 +80,26 @@ def _restore_commas(text: str) -> str:
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
     """Rows by the names of their columns. A broken row still tells its conversation, if it tells anything."""
     lines = text_lines(path)
-    header = _header(*next(lines, (f"{path}:1", "")))
+    location, line = next(lines, (f"{path}:1", ""))
+    header = [] if isinstance(line, Malformed) else line.split(",")
+    _require_columns(location, header)
+    if header[0] != NEEDED[0]:
+        raise UserError(f"{location}: missing column {NEEDED[0]} at the start")
     current = ""
     for location, line in lines:
         if isinstance(line, Malformed):
             yield location, Malformed(line.location, line.problem, current)
             continue
         current = line.split(",")[0]  # the first column holds no quotes
-        fields = _fields(line, len(header))
-        if fields:
+        if fields := _fields(line, len(header)):
             yield location, dict(zip(header, fields, strict=True))
         else:
             yield location, Malformed(location, f"expected {len(header)} columns", current)
 
 
-def _header(location: str, line: str | Malformed) -> list[str]:
-    header = [] if isinstance(line, Malformed) else line.split(",")
-    missing = [name for name in NEEDED if name not in header]
-    if missing or header[0] != NEEDED[0]:
-        missing = missing or [f"{NEEDED[0]} at the start"]
+def _require_columns(location: str, columns: Iterable[str]) -> None:
+    if missing := [name for name in NEEDED if name not in columns]:
         raise UserError(f"{location}: missing column {', '.join(missing)}")
-    return header
 
 
 def _fields(line: str, columns: int) -> list[str]:

@@ -11,14 +11,8 @@ from gistchat.errors import UserError, first_line, require
 PREFIX = "hub"
 
 
-def split_id(name: str) -> tuple[str, str | None]:
-    """`owner/name@revision` -> (owner/name, revision); without revision None, the main branch."""
-    repository, _, revision = name.partition("@")
-    return repository, revision or None
-
-
 def load(corpus: str, ids: Sequence[str]) -> list[tuple[Path, str, str]]:
-    """Download the first of `ids` that can be had.
+    """Download the first of `ids`, each owner/name or owner/name@revision, that can be had.
 
     Returns:
         Its Arrow files in the local cache, each with its split and the id that it came from.
@@ -53,12 +47,12 @@ def _load(datasets: ModuleType, name: str) -> dict[str, Any]:
     """The splits of a dataset from the hub, its local cache, or a folder."""
     if Path(name).is_dir():
         return datasets.load_dataset(name)
-    repository, revision = split_id(name)
+    repository, _, revision = name.partition("@")
     before = datasets.config.HF_HUB_OFFLINE
     # Without a network the library would try for half a minute before it looks into its cache.
     datasets.config.HF_HUB_OFFLINE = before or not is_reachable(name)
     try:
-        return datasets.load_dataset(repository, revision=revision)
+        return datasets.load_dataset(repository, revision=revision or None)  # None: the main branch
     finally:
         datasets.config.HF_HUB_OFFLINE = before
 
@@ -67,9 +61,9 @@ def is_reachable(name: str, timeout: float = 5.0) -> bool:
     """Whether the hub answers for this id and revision now, within `timeout` seconds."""
     from huggingface_hub import HfApi
 
-    repository, revision = split_id(name)
+    repository, _, revision = name.partition("@")
     try:
-        HfApi().dataset_info(repository, revision=revision, timeout=timeout)
+        HfApi().dataset_info(repository, revision=revision or None, timeout=timeout)
     except Exception:
         return False  # no network, no such repository, or a hub that does not answer: not reachable, whatever the type
     return True

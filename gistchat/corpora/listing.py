@@ -18,37 +18,28 @@ def describe(names: Sequence[str], offline: bool) -> Iterator[str]:
     """
     if unknown := [name for name in names if name not in CORPORA]:
         raise UserError(f"unknown corpus {unknown[0]!r}; there are: {', '.join(CORPORA)}")
-    chosen = {name: CORPORA[name] for name in names or CORPORA}
-    mirrors = [mirror for corpus in chosen.values() for mirror in corpus.hub]
-    reachable = {} if offline else _ask(mirrors)
-    for name, corpus in chosen.items():
-        yield f"{name}: {corpus.description}"
-        for title, text in _facts(name, corpus, reachable):
+    corpora = [CORPORA[name] for name in dict.fromkeys(names or CORPORA)]
+    mirrors = [] if offline else [mirror for corpus in corpora for mirror in corpus.hub]
+    with ThreadPoolExecutor(MIRRORS_AT_ONCE) as pool:
+        reachable = dict(zip(mirrors, pool.map(hub.is_reachable, mirrors), strict=True))
+    for corpus in corpora:
+        yield f"{corpus.name}: {corpus.description}"
+        for title, text in _facts(corpus, reachable):
             yield f"    {title + ':':10} {text}"
 
 
-def _ask(mirrors: Sequence[str]) -> dict[str, bool]:
-    with ThreadPoolExecutor(MIRRORS_AT_ONCE) as pool:
-        return dict(zip(mirrors, pool.map(hub.is_reachable, mirrors), strict=True))
-
-
-def _facts(name: str, corpus: Corpus, reachable: dict[str, bool]) -> Iterator[tuple[str, str]]:
-    for title, text in (("size", corpus.size), ("licence", corpus.licence), ("citation", corpus.citation)):
-        if text:
+def _facts(corpus: Corpus, reachable: dict[str, bool]) -> Iterator[tuple[str, str]]:
+    for title in ("size", "licence", "citation", "link"):
+        if text := getattr(corpus, title):
             yield title, text
-    if corpus.link:
-        yield "link", corpus.link
-    if name == "chitchat":
-        yield "now", "installed" if _is_installed(corpus) else "not installed: pip install chitchat-dataset"
+    if corpus.name == "chitchat":
+        try:
+            corpus.sources("")
+            yield "now", "installed"
+        except UserError:
+            yield "now", "not installed: pip install chitchat-dataset"
         return
     yield "files", f"--from FILE or FOLDER with {', '.join(corpus.patterns)}"
     for mirror in corpus.hub:
         state = {True: "reachable now", False: "not reachable now", None: "not asked"}[reachable.get(mirror)]
         yield "hub", f"--from hub: {mirror} ({state})"
-
-
-def _is_installed(corpus: Corpus) -> bool:
-    try:
-        return bool(corpus.sources(""))
-    except UserError:
-        return False

@@ -12,11 +12,10 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import Source, find_sources, records
+from gistchat.dialogue.lines import parse_records
 from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
 
-PATTERNS = ("train.txt", "valid.txt", "test.txt", "*.parquet")
-HUB = ("nayohan/multi_session_chat",)
 SPEAKERS = ("Speaker 1", "Speaker 2")
 
 Session = list[tuple[str, str]]  # (speaker, text) of each turn
@@ -24,7 +23,7 @@ Session = list[tuple[str, str]]  # (speaker, text) of each turn
 
 def find(place: str) -> list[Source]:
     """Raises UserError where several session folders are found: each holds the sessions of the ones before it."""
-    sources = find_sources("msc", PATTERNS, HUB, place)
+    sources = find_sources("msc", CORPUS.patterns, CORPUS.hub, place)
     folders = sorted({source.path.parent for source in sources if source.path.suffix == ".txt"})
     if len(folders) > 1:
         raise UserError(f"{place}: several sessions; a later one holds the earlier ones, so name one, as {folders[-1]}")
@@ -32,7 +31,7 @@ def find(place: str) -> list[Source]:
 
 
 def read(path: Path) -> Iterator[ReadResult]:
-    return _read_lines(path) if path.suffix == ".txt" else _read_rows(path)
+    return parse_records(_parse, path.stem, records(path), 1) if path.suffix == ".txt" else _read_rows(path)
 
 
 def _read_rows(path: Path) -> Iterator[ReadResult]:
@@ -55,30 +54,19 @@ def _read_rows(path: Path) -> Iterator[ReadResult]:
             yield Malformed(pairs[0][0], f"unexpected layout ({error!r})")
 
 
-def _read_lines(path: Path) -> Iterator[ReadResult]:
-    for number, (location, value) in enumerate(records(path), 1):
-        if isinstance(value, Malformed):
-            yield value
-            continue
-        try:
-            name = value.get("metadata", {}).get("initial_data_id") or f"{path.stem}-{number}"
-            sessions = [_session(part["dialog"]) for part in (*value.get("previous_dialogs", []), value)]
-            yield _dialogue(str(name), sessions, value.get("personas") or value.get("init_personas") or [])
-        except (KeyError, TypeError, AttributeError) as error:
-            yield Malformed(location, f"unexpected layout ({error!r})")
-
-
-def _session(turns: list[dict[str, str]]) -> Session:
+def _parse(file: str, name: str, value: dict[str, Any]) -> Iterator[Dialogue]:
     # Earlier sessions come without speakers; each is begun by the first.
-    return [(turn.get("id") or SPEAKERS[i % 2], turn["text"]) for i, turn in enumerate(turns)]
+    sessions = [
+        [(turn.get("id") or SPEAKERS[i % 2], turn["text"]) for i, turn in enumerate(part["dialog"])]
+        for part in (*value.get("previous_dialogs", []), value)
+    ]
+    name = str(value.get("metadata", {}).get("initial_data_id") or name)
+    yield _dialogue(name, sessions, value.get("personas") or value.get("init_personas") or [])
 
 
 def _dialogue(name: str, sessions: list[Session], personas: Sequence[Sequence[str]]) -> Dialogue:
-    gold = [
-        {"speaker": speaker, "text": text}
-        for speaker, persona in zip(SPEAKERS, personas, strict=False)
-        for text in persona
-    ]
+    named = zip(SPEAKERS, personas, strict=False)
+    gold = [{"speaker": speaker, "text": text} for speaker, persona in named for text in persona]
     meta: dict[str, Any] = {"session_turns": [len(session) for session in sessions]}
     if gold:
         meta["gold"] = gold
@@ -91,8 +79,8 @@ CORPUS = Corpus(
     description="several sessions of the same two speakers, days apart (gold: personas)",
     read=read,
     find=find,
-    patterns=PATTERNS,
-    hub=HUB,
+    patterns=("train.txt", "valid.txt", "test.txt", "*.parquet"),
+    hub=("nayohan/multi_session_chat",),
     mark=b"\n",
     size="23,445 sessions on the hub",
     licence="CC BY 4.0",

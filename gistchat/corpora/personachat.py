@@ -5,6 +5,7 @@ Three layouts: ParlAI's text files (`valid_self_original_no_cands.txt`: numbered
 on the hub. The personas go to `meta["gold"]` as sentences, each with the speaker it describes.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,82 +13,65 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import first_character, json_entries, records
-from gistchat.dialogue.lines import text_lines
+from gistchat.dialogue.lines import parse_records, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 
 SILENCE = "__SILENCE__"
-_NUMBERED = re.compile(r"(\d+) (.*)", re.S)
+_NUMBERED = re.compile(r"\d+ (.*)", re.S)
 _PERSONA = re.compile(r"(your|partner's) persona: (.*)")
 OTHER, SELF = "A", "B"  # ParlAI shows the exchange to the second speaker, whose persona is "your persona"
+
+Line = tuple[str, str | Malformed]  # with its location
 
 
 def read(path: Path) -> Iterator[ReadResult]:
     if path.suffix == ".txt":
-        yield from _read_text(path)
+        yield from parse_records(_parse_lines, path.stem, _blocks(path))
     elif path.suffix == ".json" and first_character(path) == "{":
         for split, name in (("train", "train"), ("validation", "valid")):
-            yield from _read_entries(json_entries(path, f"{name}.item"), split, split)
+            yield from parse_records(functools.partial(_parse, split), split, json_entries(path, f"{name}.item"), 0)
     else:
-        yield from _read_entries(records(path), path.stem, "")
+        yield from parse_records(functools.partial(_parse, ""), path.stem, records(path), 0)
 
 
-def _read_text(path: Path) -> Iterator[ReadResult]:
-    """Numbered lines. Number 1 begins a dialogue; an exchange is two turns and, in some files, candidate replies."""
+def _blocks(path: Path) -> Iterator[tuple[str, list[Line]]]:
+    """The lines of one dialogue each, with the location of the first, which has number 1."""
+    block: list[Line] = []
+    for location, line in text_lines(path):
+        if block and isinstance(line, str) and line.startswith("1 "):
+            yield block[0][0], block
+            block = []
+        block.append((location, line))
+    if block:
+        yield block[0][0], block
+
+
+def _parse_lines(file: str, name: str, lines: list[Line]) -> Iterator[ReadResult]:
+    """A persona's sentence a line, or an exchange: two turns and, in some files, candidate replies."""
     turns: list[Turn] = []
     gold: list[dict[str, str]] = []
-    problem: Malformed | None = None
-    start = ""
-    for location, line in text_lines(path):
-        matched = None if isinstance(line, Malformed) else _NUMBERED.fullmatch(line)
-        if matched is None:
-            problem = problem or (line if isinstance(line, Malformed) else Malformed(location, "no line number"))
-            continue
-        number, text = matched.groups()
-        if number == "1":
-            if start:
-                yield from _finished(path, start, turns, gold, problem)
-            turns, gold, problem, start = [], [], None, location
-        if persona := _PERSONA.fullmatch(text):
+    for location, line in lines:
+        numbered = None if isinstance(line, Malformed) else _NUMBERED.fullmatch(line)
+        if numbered is None:
+            yield line if isinstance(line, Malformed) else Malformed(location, "no line number")
+            return
+        columns = numbered[1].split("\t")
+        if persona := _PERSONA.fullmatch(numbered[1]):
             gold.append({"speaker": SELF if persona[1] == "your" else OTHER, "text": persona[2]})
-            continue
-        columns = text.split("\t")
-        if len(columns) < 2:
-            problem = problem or Malformed(location, "expected a turn, a tab and its answer")
-            continue
-        turns += [Turn(OTHER, columns[0]), Turn(SELF, columns[1])]
-    if start or problem:
-        yield from _finished(path, start, turns, gold, problem)
+        elif len(columns) < 2:
+            yield Malformed(location, "expected a turn, a tab and its answer")
+            return
+        else:
+            turns += [Turn(OTHER, columns[0]), Turn(SELF, columns[1])]
+    yield from _dialogue(name, turns, gold, "")
 
 
-def _finished(
-    path: Path, start: str, turns: list[Turn], gold: list[dict[str, str]], problem: Malformed | None
-) -> Iterator[ReadResult]:
-    if problem:
-        yield problem
-    else:
-        yield from _dialogue(f"{path.stem}-{start.rsplit(':', 1)[1]}", turns, gold, "")
-
-
-def _read_entries(entries: Iterator[tuple[str, Any]], name: str, split: str) -> Iterator[ReadResult]:
-    """Entries with `personality` and `utterances`."""
-    for number, (location, entry) in enumerate(entries):
-        if isinstance(entry, Malformed):
-            yield entry
-            continue
-        try:
-            turns, gold = _entry(entry)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            yield Malformed(location, f"unexpected layout ({error!r})")
-            continue
-        yield from _dialogue(f"{name}-{number}", turns, gold, split)
-
-
-def _entry(entry: dict[str, Any]) -> tuple[list[Turn], list[dict[str, str]]]:
+def _parse(split: str, file: str, name: str, entry: dict[str, Any]) -> Iterator[ReadResult]:
     """The last utterance's history is the whole conversation but its last reply, the last of the candidates."""
     last = max(entry["utterances"], key=lambda utterance: len(utterance["history"]))
     texts = [*last["history"], last["candidates"][-1]]
     gold = [{"speaker": SELF, "text": text} for text in entry.get("personality") or []]
-    return [Turn((OTHER, SELF)[i % 2], text) for i, text in enumerate(texts)], gold
+    return _dialogue(name, [Turn((OTHER, SELF)[i % 2], text) for i, text in enumerate(texts)], gold, split)
 
 
 def _dialogue(name: str, turns: list[Turn], gold: list[dict[str, str]], split: str) -> Iterator[ReadResult]:

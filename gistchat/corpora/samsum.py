@@ -3,12 +3,13 @@
 import functools
 
 from gistchat.corpora.corpus import Corpus
-from gistchat.corpora.dialogsum import read_summarised
+from gistchat.corpora.dialogsum import parse_summarised
+from gistchat.corpora.sources import reader
 
 CORPUS = Corpus(
     name="samsum",
     description="messenger chats with summaries, several speakers (gold: the summary of the whole chat)",
-    read=functools.partial(read_summarised, "samsum"),
+    read=reader(functools.partial(parse_summarised, "samsum")),
     patterns=("train.json", "val.json", "test.json", "samsum*.json", "*.parquet"),
     hub=("knkarthick/samsum",),
     mark=b'"dialogue"',

@@ -2,17 +2,18 @@
 
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import ijson
 
 from gistchat.corpora import hub
-from gistchat.dialogue.lines import json_lines, parse_json, raw_lines
-from gistchat.dialogue.turns import Malformed
+from gistchat.dialogue.lines import BYTE_ORDER_MARK, Parse, json_lines, parse_records, raw_json_lines
+from gistchat.dialogue.turns import ReadResult
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import read_json
 
@@ -109,39 +110,23 @@ def records(path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         UserError: the file cannot be read any further, with its line or row.
     """
-    if path.suffix == ".parquet":
-        yield from _rows(path, _parquet_rows)
-    elif path.suffix == ".arrow":
-        yield from _rows(path, _arrow_rows)
-    elif path.suffix == ".json":
-        yield from json_entries(path, "item")
-    else:
-        yield from json_lines(path)
+    if path.suffix in TABLES:
+        return _rows(path)
+    return json_entries(path, "item") if path.suffix == ".json" else json_lines(path)
 
 
-class RawRecord(NamedTuple):
-    """A record that is not parsed yet."""
-
-    file: str  # name of its file, without folder and suffix
-    location: str
-    value: Any  # a line of JSONL as bytes, a decoded record, or `Malformed`
-
-
-def raw_records(path: Path) -> Iterator[RawRecord]:
-    """As `records`, but workers decode the lines of JSONL, and a JSON file may be a single record."""
+def raw_records(path: Path) -> Iterator[tuple[str, Any]]:
+    """As `records`, but lines of JSONL are not decoded yet, and a JSON file may be a single record."""
     if path.suffix == ".jsonl":
-        pairs = ((location, line) for location, line in raw_lines(path) if isinstance(line, Malformed) or line.strip())
-    elif path.suffix == ".json" and first_character(path) == "{":
-        pairs = iter([(f"{path}: entry 0", read_json(path))])
-    else:
-        pairs = records(path)
-    for location, value in pairs:
-        yield RawRecord(path.stem, location, value)
+        return raw_json_lines(path)
+    if path.suffix == ".json" and first_character(path) == "{":
+        return iter([(f"{path}: entry 0", read_json(path))])
+    return records(path)
 
 
-def decode(record: RawRecord) -> Any:
-    """The value of a raw record, or `Malformed`."""
-    return parse_json(record.location, record.value) if isinstance(record.value, bytes) else record.value
+def reader(parse: Parse, first: int | None = None) -> Callable[[Path], Iterator[ReadResult]]:
+    """The reader of a corpus with a record a dialogue; `first` as in `parse_records`."""
+    return lambda path: parse_records(parse, path.stem, raw_records(path), first)
 
 
 def json_entries(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -150,7 +135,7 @@ def json_entries(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
     Args:
         prefix: where the entries are, as `ijson` writes it: `item` for a list, `train.item` for {"train": [...]}.
     """
-    entries = _parsed(path, lambda file: ijson.items(file, prefix, use_float=True))
+    entries = _parsed(path, functools.partial(ijson.items, prefix=prefix))
     name = f"{prefix.removesuffix('item').replace('.', ' ')}entry"
     for number, value in enumerate(entries):
         yield f"{path}: {name} {number}", value
@@ -158,7 +143,7 @@ def json_entries(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def json_members(path: Path) -> Iterator[tuple[str, Any]]:
     """Names and values of a JSON file's object one after another, without holding the file in memory."""
-    yield from _parsed(path, lambda file: ijson.kvitems(file, "", use_float=True))
+    return _parsed(path, functools.partial(ijson.kvitems, prefix=""))
 
 
 def first_character(path: Path) -> str:
@@ -166,28 +151,26 @@ def first_character(path: Path) -> str:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     with path.open("rb") as file:
-        return file.read(1000).removeprefix(b"\xef\xbb\xbf").strip()[:1].decode(errors="replace")
+        return file.read(1000).removeprefix(BYTE_ORDER_MARK).strip()[:1].decode(errors="replace")
 
 
-def _parsed(path: Path, parse: Callable[[BinaryIO], Iterator[Any]]) -> Iterator[Any]:
+def _parsed(path: Path, parse: Callable[..., Iterator[Any]]) -> Iterator[Any]:
     first_character(path)
     with path.open("rb") as file:
-        if file.read(3) != b"\xef\xbb\xbf":
+        if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
             file.seek(0)
         try:
-            yield from parse(file)
+            yield from parse(file, use_float=True)
         except (ijson.JSONError, UnicodeDecodeError) as error:
             read_json(path)  # gives the line of the error; it needs the file in memory, but only on this way
             raise UserError(f"{path}: not valid JSON ({first_line(error)})") from None
 
 
-def _rows(path: Path, batches: Callable[[Path], Iterator[Any]]) -> Iterator[tuple[str, Any]]:
-    number = 0
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    batches = _parquet_batches(path) if path.suffix == ".parquet" else _arrow_batches(path)
     with _readable(path):
-        for batch in batches(path):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}: row {number}", row
+        for number, row in enumerate((row for batch in batches for row in batch.to_pylist()), 1):
+            yield f"{path}: row {number}", row
 
 
 @contextlib.contextmanager
@@ -196,17 +179,16 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"{path}: cannot be read as {path.suffix[1:]} ({first_line(error)}); a truncated download?"
-        ) from None
+        problem = f"cannot be read as {path.suffix[1:]} ({first_line(error)}); a truncated download?"
+        raise UserError(f"{path}: {problem}") from None
 
 
-def _parquet_rows(path: Path) -> Iterator[Any]:
+def _parquet_batches(path: Path) -> Iterator[Any]:
     with require("pyarrow.parquet", "hub").ParquetFile(path) as file:
         yield from file.iter_batches(batch_size=ROWS_AT_A_TIME)
 
 
-def _arrow_rows(path: Path) -> Iterator[Any]:
+def _arrow_batches(path: Path) -> Iterator[Any]:
     pyarrow = require("pyarrow", "hub")
     with pyarrow.memory_map(str(path)) as file, pyarrow.ipc.open_stream(file) as stream:
         yield from stream
@@ -218,7 +200,7 @@ def estimate(path: Path, mark: bytes) -> int:
         with _readable(path):
             if path.suffix == ".parquet":
                 return require("pyarrow.parquet", "hub").read_metadata(path).num_rows
-            return sum(batch.num_rows for batch in _arrow_rows(path))
+            return sum(batch.num_rows for batch in _arrow_batches(path))
     if path.suffix == ".jsonl":
         mark = b"\n"
     with path.open("rb") as file:

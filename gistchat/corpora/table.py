@@ -41,10 +41,9 @@ def read(path: Path) -> Iterator[ReadResult]:
         if isinstance(row, Malformed):
             problems.setdefault(name, row)
             continue
-        empty = [part for part in COLUMNS if not row[part]]
-        if empty:
+        if empty := [part for part in COLUMNS if not row[part]]:
             problems.setdefault(name, Malformed(location, f"empty {empty[0]}"))
-        order = _order(row["order"]) if "order" in row else 0.0
+        order = _order(row.get("order", "0"))
         if order is None:
             problem = f"the turn's place {row['order']!r} is neither a number nor a date (2024-12-31 or with 23:59:59)"
             problems.setdefault(name, Malformed(location, problem))
@@ -101,9 +100,8 @@ def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
                 if row:
                     yield f"{path}:{reader.line_num}", row
         except csv.Error as error:
-            problem = (
-                "a quote that is never closed, in this row or one before" if "end of data" in str(error) else error
-            )
+            unclosed = "a quote that is never closed, in this row or one before"
+            problem = unclosed if "end of data" in str(error) else error
             raise UserError(f"{path}:{reader.line_num}: {problem}") from None
 
 
@@ -112,11 +110,10 @@ def _columns(location: str, header: Sequence[str]) -> dict[str, str]:
     names = {name.strip().lower(): name for name in reversed(header)}
     columns = {}
     for part, accepted in COLUMNS.items():
-        match = next((name for name in accepted if name in names), None)
-        if match is None:
+        columns[part] = next((names[name] for name in accepted if name in names), None)
+        if columns[part] is None:
             present = ", ".join(name.strip().lower() for name in header) or "nothing"
             raise UserError(f"{location}: no column for the {part} (one of: {', '.join(accepted)}); found: {present}")
-        columns[part] = names[match]
     order = next((names[name] for name in ORDER if name in names and names[name] not in columns.values()), None)
     if order is not None:
         columns["order"] = order

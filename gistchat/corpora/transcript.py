@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gistchat.corpora.corpus import Corpus
-from gistchat.dialogue.lines import text_lines
-from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
+from gistchat.dialogue.lines import parse_records, text_lines
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn, Unreadable
 
 _STAMP = re.compile(
     r"^\W?\[?[\d./-]{4,10}[,.]?\s+\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:\s?[ap]\.?m\.?)?\]?\s*[-–:]?\s*", re.I
@@ -39,21 +39,20 @@ NOTICES = "messenger's notices"
 NO_WORDS = "messages without words (media, deleted)"
 
 
-def parse_lines(lines: Iterable[tuple[str, str]]) -> tuple[list[Turn], dict[str, int]]:
-    """Turns of one dialogue from (location, line), and how many messages were left out, by what they are.
+def parse_lines(lines: Iterable[str]) -> tuple[list[Turn], dict[str, int]]:
+    """Turns of one dialogue, and how many messages were left out, by what they are.
 
     Raises:
-        ValueError: the first line names no speaker.
+        Unreadable: the first line names no speaker.
     """
     turns: list[Turn] = []
     left_out = {NOTICES: 0, NO_WORDS: 0}
     export = False  # in a messenger's export, only stamped lines begin a message
-    for location, marked in lines:
+    for marked in lines:
         line = marked.translate(_MARKS)
-        stamp = _stamp(line)
+        stamp = _STAMP.match(line) or _TIME.match(line)
         export = export or bool(stamp)
-        rest = line.removeprefix(stamp).strip()
-        named = _NAMED.fullmatch(rest)
+        named = _NAMED.fullmatch(line[stamp.end() if stamp else 0 :].strip())
         if stamp and named and _NOTICE.search(named[1]):
             left_out[NOTICES] += 1
         elif stamp and named and f": {_SYSTEM}" in marked:
@@ -65,55 +64,45 @@ def parse_lines(lines: Iterable[tuple[str, str]]) -> tuple[list[Turn], dict[str,
         elif turns:
             turns[-1] = Turn(turns[-1].speaker, f"{turns[-1].text} {line.strip()}")
         elif not export:
-            raise ValueError(f"{location}: expected 'Name: words'")
+            raise Unreadable("expected 'Name: words'")
     kept = [turn for turn in turns if not (export and _NO_WORDS.fullmatch(turn.text.strip()))]
     left_out[NO_WORDS] += len(turns) - len(kept)
     return kept, left_out
 
 
-def _stamp(line: str) -> str:
-    """The time stamp at the start of a messenger's line, or nothing."""
-    stamp = _STAMP.match(line) or _TIME.match(line)
-    return stamp[0] if stamp else ""
-
-
 def read(path: Path) -> Iterator[ReadResult]:
     """Dialogues of a transcript: between empty lines; in a messenger's export, of one day."""
-    block: list[tuple[str, str]] = []
+    return parse_records(_parse, path.stem, _blocks(path))
+
+
+def _blocks(path: Path) -> Iterator[tuple[str, list[str] | Malformed]]:
+    """Lines of one dialogue each, with the location of the first."""
+    start, block = "", []
     day = ""
     for location, line in text_lines(path, keep_empty=True):
-        if isinstance(line, Malformed):
-            yield from _dialogues(path, block)
+        bad = isinstance(line, Malformed)
+        stamp = None if bad else _STAMP.match(line.translate(_MARKS))
+        today = _DAY.search(stamp[0])[0] if stamp else day
+        ends = bad or (not today and (not line or _RULE.fullmatch(line)))
+        if block and (ends or (day and day != today)):
+            yield start, block
             block = []
-            yield line
-            continue
-        stamp = _STAMP.match(line.translate(_MARKS))
-        if stamp and day and _DAY.search(stamp[0])[0] != day:
-            yield from _dialogues(path, block)
-            block = []
-        if stamp:
-            day = _DAY.search(stamp[0])[0]
-        if line and (day or not _RULE.fullmatch(line)):
-            block.append((location, line))
-        elif not day:
-            yield from _dialogues(path, block)
-            block = []
-    yield from _dialogues(path, block)
+        day = today
+        if bad:
+            yield location, line
+        elif line and not ends:
+            start = start if block else location
+            block.append(line)
+    if block:
+        yield start, block
 
 
-def _dialogues(path: Path, block: list[tuple[str, str]]) -> Iterator[ReadResult]:
-    """The dialogue of a block of lines; none if the block is empty or holds only notices."""
-    if not block:
-        return
-    location = block[0][0]
-    try:
-        turns, left_out = parse_lines(block)
-    except ValueError as error:
-        yield Malformed(location, str(error).split(": ", 1)[-1])
-        return
+def _parse(file: str, name: str, block: list[str]) -> Iterator[ReadResult]:
+    """The dialogue of a block of lines; none if it holds only notices."""
+    turns, left_out = parse_lines(block)
     yield from (LeftOut(what, count) for what, count in left_out.items() if count)
     if turns:
-        yield Dialogue(f"{path.stem}-{location.rsplit(':', 1)[1]}", tuple(turns), corpus=path.stem)
+        yield Dialogue(name, tuple(turns), corpus=file)
 
 
 CORPUS = Corpus(

@@ -12,7 +12,7 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import first_character, json_entries
-from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
+from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn, is_texts
 from gistchat.errors import UserError, first_line
 from gistchat.files import read_json
 
@@ -53,7 +53,7 @@ def _load_pickle(path: Path) -> Any:
 
 def _entry(path: Path, number: int, entry: Any) -> Iterator[ReadResult]:
     location = f"{path}: entry {number}"
-    if _is_texts(entry) and "utters" in path.name:
+    if entry and is_texts(entry) and "utters" in path.name:
         turns = tuple(Turn("AB"[i % 2], text) for i, text in enumerate(entry))
         yield Dialogue(f"{path.stem}-{number}", turns, corpus="triples")
     elif _is_triple(entry):
@@ -68,12 +68,8 @@ def _entry(path: Path, number: int, entry: Any) -> Iterator[ReadResult]:
         yield Malformed(location, "expected a list of [summary, user turn, reply]")
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
-
-
 def _is_triple(value: Any) -> bool:
-    return _is_texts(value) and len(value) == 3
+    return is_texts(value) and len(value) == 3
 
 
 def _triple(triple: list[str], name: str, group: str) -> Dialogue:

@@ -1,16 +1,20 @@
-"""Lines of text and JSONL files with their file:line; a bad line never stops the reading of the others."""
+"""Lines and records of text and JSONL files with their file:line; a bad one never stops the reading of the others."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
-from gistchat.dialogue.turns import Malformed
+from gistchat.dialogue.turns import Malformed, ReadResult, Unreadable
 from gistchat.errors import UserError
 
 LONGEST_LINE = 32 * 2**20  # bytes; no dialogue comes near, and a file without line ends must not fill the memory
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LAST_NUMBER = re.compile(r"\d+$")  # of a location: its line, entry or row
+
+Parse = Callable[[str, str, Any], Iterable[ReadResult]]  # by the name of the file, an id and a decoded record
 
 
 def require_text(path: Path) -> None:
@@ -19,7 +23,7 @@ def require_text(path: Path) -> None:
         raise UserError(f"{path}: no such file")
     with path.open("rb") as file:
         first = file.read(4)
-    if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path}: UTF-16; save the file as UTF-8")
     if first.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh")):
         raise UserError(f"{path}: a compressed file; unpack it first")
@@ -36,13 +40,13 @@ def raw_lines(path: Path) -> Iterator[tuple[str, bytes | Malformed]]:
             file.seek(0)
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
             location = f"{path}:{number}"
-            if line.endswith(b"\n"):
-                yield location, line[:-1]
-            elif len(line) <= LONGEST_LINE:  # the last line, without a line end
-                yield location, line
-            else:
-                length = len(line) + _skip_line(file)
-                yield location, Malformed(location, f"{length:,} bytes long; at most {LONGEST_LINE:,} are read")
+            if line.endswith(b"\n") or len(line) <= LONGEST_LINE:  # the last line may have no line end
+                yield location, line.removesuffix(b"\n")
+                continue
+            length = len(line)
+            while not line.endswith(b"\n") and (line := file.readline(2**20)):  # the rest, in constant memory
+                length += len(line.removesuffix(b"\n"))
+            yield location, Malformed(location, f"{length:,} bytes long; at most {LONGEST_LINE:,} are read")
 
 
 def text_lines(path: Path, keep_empty: bool = False) -> Iterator[tuple[str, str | Malformed]]:
@@ -63,33 +67,46 @@ def _decode(location: str, raw: bytes) -> str | Malformed:
         return Malformed(location, f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})")
 
 
-def _skip_line(file: BinaryIO) -> int:
-    """Skip the rest of a line in constant memory; returns its length in bytes, without the line end."""
-    length = 0
-    while raw := file.readline(2**20):
-        length += len(raw)
-        if raw.endswith(b"\n"):
-            return length - 1
-    return length
-
-
 def json_lines(path: Path) -> Iterator[tuple[str, Any]]:
     """Decoded lines of a JSONL file with their file:line; a bad line comes out as `Malformed`."""
-    for location, raw in raw_lines(path):
-        if isinstance(raw, Malformed):
-            yield location, raw
-        elif raw and not raw.isspace():
-            yield location, parse_json(location, raw)
+    return ((location, parse_json(location, raw)) for location, raw in raw_json_lines(path))
 
 
-def parse_json(location: str, raw: bytes) -> Any:
-    """The value of a line of JSON, or `Malformed`."""
+def raw_json_lines(path: Path) -> Iterator[tuple[str, bytes | Malformed]]:
+    """The lines of a JSONL file that are not empty, for `parse_records` to decode."""
+    return ((location, raw) for location, raw in raw_lines(path) if isinstance(raw, Malformed) or raw.strip())
+
+
+def parse_json(location: str, raw: Any) -> Any:
+    """The value of a line of JSON, or `Malformed`; whatever is not bytes is a value already."""
+    if not isinstance(raw, bytes):
+        return raw
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         text = _decode(location, raw)
-        return (
-            text
-            if isinstance(text, Malformed)
-            else Malformed(location, f"not valid JSON at column {error.colno} ({error.msg})")
-        )
+        problem = Malformed(location, f"not valid JSON at column {error.colno} ({error.msg})")
+        return text if isinstance(text, Malformed) else problem
+
+
+def parse_records(
+    parse: Parse, file: str, records: Iterable[tuple[str, Any]], first: int | None = None
+) -> Iterator[ReadResult]:
+    """What `parse` makes of each record, a pair of location and value or line of JSON; `Malformed` where it cannot.
+
+    Args:
+        file: with a number, the id of a dialogue that has none.
+        first: the number of the first record. Without it, a record's number is the one at the end of its location.
+    """
+    for number, (location, raw) in enumerate(records, first or 0):
+        value = parse_json(location, raw)
+        if isinstance(value, Malformed):
+            yield value
+            continue
+        name = f"{file}-{_LAST_NUMBER.search(location)[0] if first is None else number}"
+        try:
+            yield from parse(file, name, value)
+        except Unreadable as error:
+            yield Malformed(location, str(error))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            yield Malformed(location, f"unexpected layout ({error!r})")

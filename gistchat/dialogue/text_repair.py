@@ -25,7 +25,7 @@ _MOST_PASSES = 10
 
 
 def clean_text(text: str) -> str:
-    """Repair text and leave good text alone; the same for training, test and live text.
+    """Repair text and leave good text alone.
 
     Control characters are dropped, white space collapsed, broken encodings and typographic quotes made plain (`ftfy`),
     and text that shows signs of tokenisation is put together again (`sacremoses`). Letters keep their case.
@@ -50,8 +50,10 @@ def clean_texts(texts: list[str]) -> list[str]:
 
 def _repair(text: str) -> str:
     if not text.isprintable():  # printable text holds neither control characters nor odd white space
-        kept = (" " if char.isspace() else char for char in text if char.isspace() or not _is_control(char))
-        text = "".join(kept)
+        # Cc: terminal escapes and NULs. Cs: lone surrogates, which no file can hold. Joiners and marks (Cf) are part
+        # of words and emoji in many scripts, so they stay.
+        spaced = (" " if char.isspace() else char for char in text)
+        text = "".join(char for char in spaced if unicodedata.category(char) not in ("Cc", "Cs"))
     if not text.isascii():
         text = ftfy.fix_text(text, unescape_html=False, remove_terminal_escapes=False)
     text = " ".join(text.split())
@@ -64,9 +66,3 @@ def _repair(text: str) -> str:
 def separate_sentences(text: str) -> str:
     """Put the space back that DailyDialog lost after a sentence: "too far.Can you" becomes "too far. Can you"."""
     return _MISSING_SPACE.sub(r"\1 ", text)
-
-
-def _is_control(char: str) -> bool:
-    # Cc: terminal escapes and NULs. Cs: lone surrogates, which no file can hold. Joiners and marks (Cf) are part
-    # of words and emoji in many scripts, so they stay.
-    return unicodedata.category(char) in ("Cc", "Cs")

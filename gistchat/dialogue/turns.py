@@ -62,17 +62,11 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Malformed:
-    """A piece of input that cannot be read.
+    """A piece of input that cannot be read."""
 
-    Attributes:
-        location: file:line, or the file and the entry or row.
-        problem: what is wrong with it.
-        dialogue: id of the dialogue that it belongs to, if that is known.
-    """
-
-    location: str
+    location: str  # file:line, or the file and the entry or row
     problem: str
-    dialogue: str = ""
+    dialogue: str = ""  # id of the dialogue that it belongs to, if that is known
 
     def __str__(self) -> str:
         return f"{self.location}: {self.problem}"
@@ -86,6 +80,10 @@ class LeftOut:
     count: int = 1
 
 
+class Unreadable(ValueError):
+    """What is wrong with a record, in words for the person who wrote it."""
+
+
 ReadResult = Dialogue | Malformed | LeftOut  # what a corpus reader yields
 
 
@@ -93,46 +91,41 @@ def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dia
     """Check one decoded JSON object against the schema.
 
     Raises:
-        ValueError: with what is wrong, in words for the person who wrote the file.
+        Unreadable: what is wrong.
     """
     if not isinstance(value, dict):
-        raise ValueError("expected an object with 'turns'")
+        raise Unreadable("expected an object with 'turns'")
     if "turns" not in value:
-        raise ValueError(f"missing field 'turns' (found: {', '.join(sorted(value)) or 'nothing'})")
+        raise Unreadable(f"missing field 'turns' (found: {', '.join(sorted(value)) or 'nothing'})")
     if not isinstance(value["turns"], list) or not value["turns"]:
-        raise ValueError("'turns' must be a list of at least one turn")
+        raise Unreadable("'turns' must be a list of at least one turn")
     turns = _parse_turns(value["turns"])
     split = value.get("split") or ""
     if split not in ("", *SPLITS):
-        raise ValueError(f"'split' must be one of {', '.join(SPLITS)}, not {split!r}")
+        raise Unreadable(f"'split' must be one of {', '.join(SPLITS)}, not {split!r}")
     scored_speakers = value.get("targets")
-    if scored_speakers is not None and not _is_texts(scored_speakers):
-        raise ValueError("'targets' must be a list of speakers")
+    if scored_speakers is not None and not is_texts(scored_speakers):
+        raise Unreadable("'targets' must be a list of speakers")
     if scored_speakers and (strangers := set(scored_speakers) - {turn.speaker for turn in turns}):
-        raise ValueError(f"'targets' names {', '.join(sorted(strangers))}, who does not speak")
+        raise Unreadable(f"'targets' names {', '.join(sorted(strangers))}, who does not speak")
     meta = value.get("meta") or {}
     if not isinstance(meta, dict):
-        raise ValueError("'meta' must be an object")
+        raise Unreadable("'meta' must be an object")
     if not _is_gold(meta.get("gold", [])):
-        raise ValueError("'gold' in 'meta' must be a list of objects with 'speaker' and 'text'")
-    return Dialogue(
-        id=str(value.get("id") or default_id),
-        corpus=str(value.get("corpus") or default_corpus),
-        split=split,
-        scored_speakers=None if scored_speakers is None else tuple(scored_speakers),
-        meta=meta,
-        turns=turns,
-    )
+        raise Unreadable("'gold' in 'meta' must be a list of objects with 'speaker' and 'text'")
+    targets = None if scored_speakers is None else tuple(scored_speakers)
+    corpus = str(value.get("corpus") or default_corpus)
+    return Dialogue(str(value.get("id") or default_id), turns, corpus, split, targets, meta)
 
 
-def _is_texts(value: Any) -> bool:
+def is_texts(value: Any) -> bool:
+    """Whether it is a list of strings."""
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def _is_gold(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(line, dict) and isinstance(line.get("speaker"), str) and isinstance(line.get("text"), str)
-        for line in value
+        isinstance(line, dict) and is_texts([line.get("speaker"), line.get("text")]) for line in value
     )
 
 
@@ -143,19 +136,13 @@ def _parse_turns(values: list[Any]) -> tuple[Turn, ...]:
             return turns
     except (KeyError, TypeError):
         pass
-    for number, value in enumerate(values, 1):
-        _check_turn(value, number)
-    raise ValueError("a turn is neither text nor speaker")
-
-
-def _check_turn(value: Any, number: int) -> None:
-    """Raises ValueError with what is wrong with a turn."""
-    if not isinstance(value, dict):
-        raise ValueError(f"turn {number} must be an object with 'speaker' and 'text'")
-    for name in ("speaker", "text"):
-        if name not in value:
-            raise ValueError(f"turn {number} has no '{name}'")
-        if not isinstance(value[name], str):
-            raise ValueError(f"'{name}' of turn {number} must be a string")
-        if not value[name].strip():
-            raise ValueError(f"'{name}' of turn {number} is empty")
+    for number, value in enumerate(values, 1):  # one of them is bad: which, and why?
+        if not isinstance(value, dict):
+            raise Unreadable(f"turn {number} must be an object with 'speaker' and 'text'")
+        for name in ("speaker", "text"):
+            if name not in value:
+                raise Unreadable(f"turn {number} has no '{name}'")
+            if not isinstance(value[name], str):
+                raise Unreadable(f"'{name}' of turn {number} must be a string")
+            if not value[name].strip():
+                raise Unreadable(f"'{name}' of turn {number} is empty")

@@ -1,21 +1,21 @@
 """Clean and filter dialogues: repair the text, merge turns of one speaker, keep the dialogue or say why not."""
 
 import dataclasses
-import hashlib
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from gistchat.corpora.sources import RawRecord
+from gistchat.dialogue.lines import Parse, parse_records
 from gistchat.dialogue.text_repair import clean_text, clean_texts
-from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, Turn
 from gistchat.files import fingerprint
 from gistchat.prepare.scrub import scrub
-from gistchat.prepare.splits import split_rank
+from gistchat.prepare.splits import hash64
 
+_clean_name = lru_cache(maxsize=10_000)(clean_text)
 MALFORMED = "malformed"
 NO_DIALOGUE = "no dialogue"  # carries what a reader left out after the last dialogue of a batch
 
@@ -31,35 +31,21 @@ class CleaningRules:
 
 
 class Cleaned(NamedTuple):
-    """The outcome for one dialogue.
+    """The outcome for one dialogue."""
 
-    Attributes:
-        reason: why it was dropped; empty if it was kept.
-        problem: where and why it is malformed, if that is the reason.
-        line: the dialogue as a line of JSONL.
-        split: its official split, if it has one.
-        turns_read: before cleaning; `turns`: after it; `replies`: how many of these may be scored.
-        digest: equal for dialogues with the same texts.
-        rank: a hash that decides its split if there is no official one; dialogues that belong together have the same.
-        speakers: who speaks.
-        scrubbed: addresses and numbers replaced.
-        merged: turns joined to the turn before, by the same speaker.
-        left_out: parts of it that are no turns, by what they are.
-    """
-
-    reason: str = ""
-    problem: str = ""
-    line: bytes = b""
-    split: str = ""
-    turns_read: int = 0
-    turns: int = 0
-    replies: int = 0
-    digest: int = 0
-    rank: int = 0
+    reason: str = ""  # why it was dropped; empty if it was kept
+    problem: str = ""  # where and why it is malformed, if that is the reason
+    line: bytes = b""  # the dialogue as a line of JSONL
+    split: str = ""  # its official split, if it has one
+    turns_read: int = 0  # before cleaning
+    turns: int = 0  # after it
+    replies: int = 0  # how many of these may be scored
+    digest: int = 0  # equal for dialogues with the same texts
+    rank: int = 0  # decides its split if there is no official one; dialogues that belong together have the same
     speakers: tuple[str, ...] = ()
-    scrubbed: int = 0
-    merged: int = 0
-    left_out: tuple[tuple[str, int], ...] = ()
+    scrubbed: int = 0  # addresses and numbers replaced
+    merged: int = 0  # turns joined to the turn before, by the same speaker
+    left_out: tuple[tuple[str, int], ...] = ()  # parts of it that are no turns, by what they are
 
 
 @dataclass(frozen=True)
@@ -67,14 +53,15 @@ class Batch:
     """Part of a file: what its reader yields, or raw records that `parse` turns into the same."""
 
     entries: list[Any]
-    parse: Callable[[RawRecord], Iterable[ReadResult]] | None
+    parse: Parse | None
+    file: str  # its name, without folder and suffix
     split: str  # of the file, for dialogues that name none
     label: str  # in a mix of corpora: prefixed to ids, and in place of the corpus's name
 
 
 def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
     """Clean the dialogues of a batch, in order; what a reader left out is counted with the dialogue after it."""
-    read_results = itertools.chain.from_iterable(map(batch.parse, batch.entries)) if batch.parse else batch.entries
+    read_results = parse_records(batch.parse, batch.file, batch.entries) if batch.parse else batch.entries
     cleaned = []
     left_out: list[tuple[str, int]] = []
     for entry in read_results:
@@ -82,7 +69,7 @@ def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
             left_out.append((entry.what, entry.count))
             continue
         if isinstance(entry, Malformed):
-            outcome = _malformed(str(entry))
+            outcome = Cleaned(MALFORMED, str(entry))
         else:
             outcome = _clean_dialogue(rules, _relabelled(entry, batch))
         cleaned.append(outcome._replace(left_out=(*outcome.left_out, *left_out)) if left_out else outcome)
@@ -90,10 +77,6 @@ def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
     if left_out:
         cleaned.append(Cleaned(NO_DIALOGUE, left_out=tuple(left_out)))
     return cleaned
-
-
-def _malformed(problem: str) -> Cleaned:
-    return Cleaned(MALFORMED, problem)
 
 
 def _relabelled(dialogue: Dialogue, batch: Batch) -> Dialogue:
@@ -109,12 +92,12 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         texts = clean_texts([turn.text for turn in dialogue.turns])
         speakers = [_clean_name(turn.speaker) for turn in dialogue.turns]
     except (TypeError, AttributeError):  # a column of a table may hold anything
-        return _malformed(f"dialogue {dialogue.id}: a turn that is not a text")
+        return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a turn that is not a text")
     speakers, texts, merged, empty = merge(speakers, texts)
     left_out = (("turns without text", empty),) if empty else ()
     if reason := _reason_to_drop(speakers, texts, merged, rules):
         return Cleaned(reason, turns_read=len(dialogue.turns), left_out=left_out)
-    digest = int.from_bytes(hashlib.sha256("\x1f".join(texts).encode()).digest()[:8])
+    digest = hash64("\x1f".join(texts))
     scored_speakers = None if dialogue.scored_speakers is None else tuple(map(_clean_name, dialogue.scored_speakers))
     scrubbed = 0
     if rules.scrub:
@@ -129,27 +112,20 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
     try:
         line = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta).to_line()
     except ValueError as error:
-        return _malformed(f"dialogue {dialogue.id!a}: {error}")
+        return Cleaned(MALFORMED, f"dialogue {dialogue.id!a}: {error}")
     return Cleaned(
         line=line,
         split=dialogue.split,
         turns_read=len(dialogue.turns),
         turns=len(texts),
-        replies=len(texts) - 1
-        if scored_speakers is None
-        else sum(speaker in scored_speakers for speaker in speakers[1:]),
+        replies=sum(scored_speakers is None or speaker in scored_speakers for speaker in speakers[1:]),
         digest=digest,
-        rank=split_rank(meta.get("group") or digest, rules.seed),
+        rank=hash64(f"{rules.seed} {meta.get('group') or digest}"),
         speakers=tuple(sorted(set(speakers))),
         scrubbed=scrubbed,
         merged=merged,
         left_out=left_out,
     )
-
-
-@lru_cache(maxsize=10_000)
-def _clean_name(name: str) -> str:
-    return clean_text(name)
 
 
 @lru_cache(maxsize=10_000)
@@ -171,19 +147,10 @@ def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], 
     """
     if all(texts) and all(map(operator.ne, speakers, speakers[1:])):  # most dialogues
         return speakers, texts, 0, 0
-    merged_speakers: list[str] = []
-    merged: list[str] = []
-    joined = empty = 0
-    for speaker, text in zip(speakers, texts, strict=True):
-        if not text:
-            empty += 1
-        elif merged_speakers and merged_speakers[-1] == speaker:
-            merged[-1] += f" {text}"
-            joined += 1
-        else:
-            merged_speakers.append(speaker)
-            merged.append(text)
-    return merged_speakers, merged, joined, empty
+    spoken = [(speaker, text) for speaker, text in zip(speakers, texts, strict=True) if text]
+    runs = [(speaker, [text for _, text in run]) for speaker, run in itertools.groupby(spoken, operator.itemgetter(0))]
+    merged = [" ".join(run) for _, run in runs]
+    return [speaker for speaker, _ in runs], merged, len(spoken) - len(merged), len(texts) - len(spoken)
 
 
 def _reason_to_drop(speakers: Sequence[str], texts: Sequence[str], joined: int, rules: CleaningRules) -> str:

@@ -6,9 +6,9 @@ Reports and options call them twins: `report.json` has `twins`, `gistchat prepar
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
@@ -22,8 +22,7 @@ PERMUTATIONS = 128
 _WORD = re.compile(r"\w+")
 
 
-@dataclass(frozen=True)
-class NearDuplicate:
+class NearDuplicate(NamedTuple):
     """Two near-duplicate dialogues; `similarity` is the Jaccard similarity of their word pairs."""
 
     first: str
@@ -33,8 +32,8 @@ class NearDuplicate:
     similarity: float
 
 
-def find_near_duplicates(files: Sequence[Path], threshold: float = SIMILAR) -> list[NearDuplicate]:
-    """Pairs of different splits or corpora that share at least `threshold` of their word pairs.
+def find_near_duplicates(files: Sequence[Path]) -> list[NearDuplicate]:
+    """Pairs of different splits or corpora that share at least `SIMILAR` of their word pairs.
 
     Candidates come from MinHash with locality-sensitive hashing (Broder 1997), by `datasketch`, so the work grows with
     the number of dialogues and not of pairs; each candidate is read again and compared exactly. Held-out dialogues
@@ -44,7 +43,7 @@ def find_near_duplicates(files: Sequence[Path], threshold: float = SIMILAR) -> l
         files: prepared files; each holds one split.
     """
     datasketch = require("datasketch", "audit")
-    index = datasketch.MinHashLSH(threshold=threshold * 0.9, num_perm=PERMUTATIONS)
+    index = datasketch.MinHashLSH(threshold=SIMILAR * 0.9, num_perm=PERMUTATIONS)
     places = sorted(_places(files), key=lambda place: place.split == "train")
     single_corpus = len({place.corpus for place in places}) < 2
     duplicates = []
@@ -59,18 +58,16 @@ def find_near_duplicates(files: Sequence[Path], threshold: float = SIMILAR) -> l
                     continue
                 candidate = places[other].read()
                 similarity = jaccard(pairs, word_pairs(candidate))
-                if similarity >= threshold:
-                    duplicates.append(
-                        NearDuplicate(candidate.id, candidate.split, dialogue.id, dialogue.split, similarity)
-                    )
+                if similarity >= SIMILAR:
+                    names = (candidate.id, candidate.split, dialogue.id, dialogue.split)
+                    duplicates.append(NearDuplicate(*names, similarity))
             if not single_corpus or place.split != "train":
                 index.insert(number, sketch)
             advance(1)
     return duplicates
 
 
-@dataclass(frozen=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a dialogue stands on disk."""
 
     path: Path

@@ -6,7 +6,7 @@ of a corpus was seen and its splits can be told.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
 
+Seen = dict[int, bool]  # by the digest of each kept dialogue, whether an official validation or test split holds it
+
 
 @dataclass(frozen=True)
 class Part:
@@ -43,14 +45,6 @@ class Part:
     corpus: Corpus
     sources: list[Source]
     rules: CleaningRules
-
-
-@dataclass(frozen=True)
-class Seen:
-    """Digests of the texts of dialogues: all that were kept, and those of official validation and test splits."""
-
-    all: set[int] = field(default_factory=set)
-    held_out: set[int] = field(default_factory=set)
 
 
 def default_folder(config: DataConfig) -> Path:
@@ -100,20 +94,18 @@ def _parts(config: DataConfig) -> list[Part]:
 
 
 def _key(config: DataConfig, parts: list[Part]) -> str:
-    settings = dataclasses.asdict(config)
-    for name in ("folder", "source", "mix"):
-        settings.pop(name)
-    hashes = [
-        (part.name, source.path.name, source.split, file_hash(source.path)) for part in parts for source in part.sources
-    ]
-    return fingerprint([VERSION, settings, [part.corpus for part in mix_of(config)], hashes])
+    places_of_files = ("folder", "source", "mix")
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in places_of_files}
+    places = [(part, source) for part in parts for source in part.sources]
+    hashes = [(part.name, source.path.name, source.split, file_hash(source.path)) for part, source in places]
+    return fingerprint([VERSION, settings, [part.corpus.name for part in parts], hashes])
 
 
 def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, Any]:
     """Read all parts, place their dialogues and write splits and report to the folder `working`."""
     report = Report("+".join(part.name for part in parts))
     plans: list[SplitPlan] = []
-    seen = Seen()
+    seen: Seen = {}
     for part in parts:
         by = part.corpus.split_by if config.split_by == "auto" else config.split_by
         plans.append(SplitPlan(by, config.seed, config.test_share, config.validation_share))
@@ -127,21 +119,21 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):
         plan.decide()
-        for split, turns, replies, digest, line in _placed(working / f"{part.name}.kept", plan):
-            if split == "train" and digest in seen.held_out:
+        kept = working / f"{part.name}.kept"
+        for split, turns, replies, digest, line in _placed(kept, plan):
+            if split == "train" and seen[digest]:
                 report.drop("duplicate of a held-out dialogue")
                 report.kept -= 1
                 continue
             files[split].write(line)
             _count(report, split, 1, turns, replies)
+        kept.unlink()
     for file in files.values():
         file.close()
     if config.audit != "no":
         _audit(working, config, report)
     values = dataclasses.asdict(report)
     write_json(working / "report.json", values)
-    for part in parts:
-        (working / f"{part.name}.kept").unlink()
     return values
 
 
@@ -179,13 +171,10 @@ def _take(
         if len(report.skipped) < MOST_SKIPPED:
             report.skipped.append(outcome.problem)
     held_out = outcome.split in ("validation", "test")  # official ones are left whole, for others' figures to compare
-    reason = outcome.reason or (outcome.digest in seen.all and not held_out and "duplicate")
-    if reason:
+    if reason := outcome.reason or (outcome.digest in seen and not held_out and "duplicate"):
         report.drop(reason)
         return
-    seen.all.add(outcome.digest)
-    if held_out:
-        seen.held_out.add(outcome.digest)
+    seen[outcome.digest] = held_out or seen.get(outcome.digest, False)
     report.kept += 1
     report.scrubbed += outcome.scrubbed
     report.merged_turns += outcome.merged
@@ -200,13 +189,14 @@ def _batches(part: Part, label: str) -> Iterator[Batch]:
     for source in part.sources:
         entries: list[Any] = []
         turns = 0
+        about = (part.corpus.parse, source.path.stem, source.split, label)
         for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path):
             entries.append(entry)
             turns += len(entry.turns) if isinstance(entry, Dialogue) else TURNS_PER_RECORD
             if turns >= TURNS_PER_BATCH:
-                yield Batch(entries, part.corpus.parse, source.split, label)
+                yield Batch(entries, *about)
                 entries, turns = [], 0
-        yield Batch(entries, part.corpus.parse, source.split, label)
+        yield Batch(entries, *about)
 
 
 def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
@@ -228,7 +218,7 @@ def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, b
 
 def _audit(working: Path, config: DataConfig, report: Report) -> None:
     pairs = find_near_duplicates([working / f"{split}.jsonl" for split in SPLITS])
-    report.twins = [dataclasses.asdict(pair) for pair in pairs]
+    report.twins = [pair._asdict() for pair in pairs]
     names = leaking(pairs)
     if config.audit != "drop" or not names:
         return

@@ -25,48 +25,37 @@ class Report:
     corpora: dict[str, dict[str, int]] = field(default_factory=dict)
     twins: list[dict[str, Any]] = field(default_factory=list)
 
-    def drop(self, reason: str, count: int = 1) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + count
-
-    def lines(self) -> list[str]:
-        """The report in words, a line each."""
-        lines = [f"read from {source}" for source in self.read_from]
-        lines.append(f"read {self.read:,} dialogues with {self.turns_read:,} turns, kept {self.kept:,}")
-        lines += [f"  dropped {count:,}: {reason}" for reason, count in most_first(self.dropped)]
-        lines += [f"  skipped {problem}" for problem in self.skipped[:MOST_SHOWN]]
-        if len(self.skipped) > MOST_SHOWN:
-            lines.append(
-                f"  and {self.dropped['malformed'] - MOST_SHOWN:,} more (report.json names the first {MOST_SKIPPED:,})"
-            )
-        lines += [f"  left out {count:,}: {what}" for what, count in most_first(self.left_out)]
-        if self.scrubbed:
-            lines.append(f"  replaced {self.scrubbed:,} phone numbers, e-mail and web addresses")
-        if self.merged_turns:
-            lines.append(f"  merged {self.merged_turns:,} turns with the turn before, by the same speaker")
-        lines += [
-            f"  {pair['first']} ({pair['first_split']}) and {pair['second']} ({pair['second_split']}) share "
-            f"{pair['similarity']:.0%} of their word pairs"
-            for pair in self.twins[:MOST_SHOWN]
-        ]
-        if len(self.twins) > MOST_SHOWN:
-            lines.append(f"  and {len(self.twins) - MOST_SHOWN:,} more pairs (all in report.json)")
-        for split, counts in self.splits.items():
-            words = (
-                f"{counts['dialogues']:,} dialogues, {counts['turns']:,} turns, {counts['replies']:,} scored replies"
-            )
-            lines.append(f"  {split}: {words}")
-        if empty := [split for split, counts in self.splits.items() if not counts["dialogues"]]:
-            lines.append(f"  {' and '.join(empty)} empty: a run needs a dialogue in each, better dozens")
-        if len(self.corpora) > 1:
-            lines += [
-                f"  {name}: read {counts['read']:,}, kept {counts['kept']:,}" for name, counts in self.corpora.items()
-            ]
-        return lines
+    def drop(self, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
 def report_lines(values: dict[str, Any]) -> list[str]:
-    """The lines of a report read back from report.json."""
-    return Report(**values).lines()
+    """What report.json holds in words, a line each."""
+    report = Report(**values)
+    lines = [f"read from {source}" for source in report.read_from]
+    lines.append(f"read {report.read:,} dialogues with {report.turns_read:,} turns, kept {report.kept:,}")
+    lines += [f"  dropped {count:,}: {reason}" for reason, count in most_first(report.dropped)]
+    lines += [f"  skipped {problem}" for problem in report.skipped[:MOST_SHOWN]]
+    if len(report.skipped) > MOST_SHOWN:
+        more = report.dropped["malformed"] - MOST_SHOWN
+        lines.append(f"  and {more:,} more (report.json names the first {MOST_SKIPPED:,})")
+    lines += [f"  left out {count:,}: {what}" for what, count in most_first(report.left_out)]
+    if report.scrubbed:
+        lines.append(f"  replaced {report.scrubbed:,} phone numbers, e-mail and web addresses")
+    if report.merged_turns:
+        lines.append(f"  merged {report.merged_turns:,} turns with the turn before, by the same speaker")
+    twins = "  {first} ({first_split}) and {second} ({second_split}) share {similarity:.0%} of their word pairs"
+    lines += [twins.format(**pair) for pair in report.twins[:MOST_SHOWN]]
+    if len(report.twins) > MOST_SHOWN:
+        lines.append(f"  and {len(report.twins) - MOST_SHOWN:,} more pairs (all in report.json)")
+    sizes = "  {}: {dialogues:,} dialogues, {turns:,} turns, {replies:,} scored replies"
+    lines += [sizes.format(split, **counts) for split, counts in report.splits.items()]
+    if empty := [split for split, counts in report.splits.items() if not counts["dialogues"]]:
+        lines.append(f"  {' and '.join(empty)} empty: a run needs a dialogue in each, better dozens")
+    if len(report.corpora) > 1:
+        parts = "  {}: read {read:,}, kept {kept:,}"
+        lines += [parts.format(name, **counts) for name, counts in report.corpora.items()]
+    return lines
 
 
 def most_first(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -3,16 +3,12 @@
 import re
 
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-
-
 _URL = re.compile(
     r"(?:https?://|www\.)\S+"
     r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io)\b(?:/\S*)?"
     r"|\b[\w-]+(?:\.[\w-]+)*\.[a-z]{2,3}/\S+",
     re.I,
 )
-
-
 # Ten digits in the American grouping, with or without a country code, or seven as 555-1234. Plain numbers,
 # years and scores keep their digits.
 _PHONE = re.compile(

@@ -11,9 +11,9 @@ from gistchat.dialogue.turns import SPLITS
 from gistchat.errors import UserError
 
 
-def split_rank(unit: str | int, seed: int) -> int:
-    """A 64-bit hash to split by; dialogues of one unit (dialogue or group) have the same, and so stay in one split."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {unit}".encode()).digest()[:8])
+def hash64(text: str) -> int:
+    """The first 64 bits of the SHA-256 of a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 
 class SplitPlan:
