@@ -4,14 +4,13 @@ A metric is a list of per-item statistics and a function from their (weighted) s
 resample is a row of weights: one matrix product serves all resamples.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 CONFIDENCE = 0.95
 DRAWN_AT_ONCE = 100  # resamples, so that what is counted stays in the processor's cache
-
 
 # A metric's value for every row of item weights: shape (resamples, items) -> (resamples,).
 Values = Callable[[np.ndarray], np.ndarray]
@@ -48,11 +47,6 @@ def ratio_of_sums(numerator: Sequence[float], denominator: Sequence[float]) -> V
 
 def mean(values: Sequence[float]) -> Values:
     return ratio_of_sums(values, np.ones(len(values)))
-
-
-def in_chunks(weights: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(weights), DRAWN_AT_ONCE):
-        yield weights[first : first + DRAWN_AT_ONCE]
 
 
 def resample_weights(items: int, resamples: int, seed: int) -> np.ndarray:
@@ -113,12 +107,10 @@ def compared(one: Sampled, other: Sampled) -> dict[str, float]:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number, in the order they came (Holm 1979)."""
-    corrected = [0.0] * len(p_values)
-    most = 0.0
-    for place, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        most = max(most, min(1.0, p_values[i] * (len(p_values) - place)))
-        corrected[i] = most
-    return corrected
+    order = np.argsort(p_values, kind="stable")
+    corrected = np.empty(len(order))
+    corrected[order] = np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(len(order), 0, -1))
+    return np.minimum(corrected, 1.0).tolist()
 
 
 def _bounds(values: np.ndarray) -> tuple[float, float]:
