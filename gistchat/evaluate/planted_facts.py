@@ -8,8 +8,9 @@ from gistchat.engines.engine import generate_replies
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.evaluate.items import Condition
+from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.planted_dialogues import planted_dialogue, remembered
-from gistchat.evaluate.predict import Row, Subject
+from gistchat.evaluate.predict import Subject
 from gistchat.examples.build import Example, ExampleBuilder
 from gistchat.examples.targets import Target
 from gistchat.progress import progress, say

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -15,6 +14,7 @@ from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.evaluate.items import Condition, Items
+from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import Example
 from gistchat.files import atomic_text, fingerprint
@@ -24,7 +24,6 @@ from gistchat.prompts.format import PromptFormat, render_gist
 from gistchat.recipe.schema import EvaluateConfig, Recipe
 from gistchat.resumable import ResumableJsonl
 
-Row = dict[str, Any]
 COMPUTED = ("nats", "rank", "candidates", "reply", "reply_tokens", "seconds", "prefill_seconds")
 PART = 512  # items whose likelihood is computed between two times of writing it down
 
