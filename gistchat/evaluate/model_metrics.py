@@ -59,7 +59,8 @@ def bertscores(replies: Sequence[str], golds: Sequence[str], model: str) -> list
     Args:
         model: hub id or local folder of an encoder, such as roberta-large.
     """
-    # Its `BERTScorer` takes neither a tokenizer that cuts long texts and keeps first words whole, nor 32-bit floats.
+    # Not by its `BERTScorer`, which loads tokenizer and weights itself: it fails where a folder's tokenizer names no
+    # longest text, reads the first word as another one than within a text, and keeps 16-bit weights.
     library = require("bert_score", "judges").utils
     tokenizer = _word_tokenizer(model)
     encoder = _encoder(model, tokenizer)
@@ -82,8 +83,8 @@ def _best_layer(model: str, layers: int, tuned: Mapping[str, int]) -> int:
     """By the last part of the name, also that of a folder, or of the hub's cache folder above it."""
     cached = [part for part in Path(model).parts if part.startswith("models--")]
     name = cached[-1].split("--")[-1] if cached else Path(model).name
-    layer = {key.split("/")[-1]: layer for key, layer in tuned.items()}.get(name, layers + 1)
-    return layer if layer <= layers else max(1, round(0.75 * layers))
+    best = {key.split("/")[-1]: layer for key, layer in tuned.items()}.get(name)
+    return best if best and best <= layers else max(1, round(0.75 * layers))
 
 
 def mauves(systems: Mapping[Key, tuple[Sequence[str], Sequence[str]]], model: str, seed: int) -> dict[Key, float]:
