@@ -234,7 +234,7 @@ def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapp
     comparisons = []
     for family, pairs in families.items():
         metric = "bits_per_byte" if family == "variant" else MAIN
-        differences = [(*pair, of) for pair in pairs if (of := comparer.difference(*pair, metric))]
+        differences = [(*pair, paired) for pair in pairs if (paired := comparer.difference(*pair, metric))]
         corrected = bootstrap.holm([difference["p"] for _, _, difference in differences])
         for (system, other, difference), p in zip(differences, corrected, strict=True):
             comparisons.append(
@@ -343,16 +343,18 @@ def _warnings(comparer: Comparer, budgets: bool) -> Iterator[str]:
 def _not_above(control: System, comparer: Comparer, models: Sequence[System]) -> Iterator[str]:
     """Metrics by which not every system is shown to be above a control, with how many are."""
     for name in against_gold():
-        differences = [of for system in models if (of := comparer.difference(system, control, name))]
+        differences = [paired for system in models if (paired := comparer.difference(system, control, name))]
         above = sum(difference["low"] > 0 for difference in differences)
         if above < len(differences):
             yield f"{name} {above} of {len(differences)}"
 
 
 def _ranks_at_chance(system: System, comparer: Comparer) -> bool:
-    _, rows = comparer.measured[system].get("hits1", (None, []))
-    chance = 100 * sum(1 / row["candidates"] for row in rows) / max(len(rows), 1)
-    return bool(rows) and comparer.value(system, "hits1")["low"] <= chance
+    if "hits1" not in comparer.measured[system]:
+        return False
+    _, rows = comparer.measured[system]["hits1"]
+    chance = 100 * sum(1 / row["candidates"] for row in rows) / len(rows)
+    return comparer.value(system, "hits1")["low"] <= chance
 
 
 def _listed(names: Sequence[str], most: int = 3) -> str:

@@ -80,13 +80,13 @@ def interval(metric: Metric, items: int, weights: np.ndarray) -> Interval:
     return Sampled.of(metric, items, weights).interval()
 
 
-def exact_where_alike(found: Interval, dialogues: int) -> Interval:
+def exact_where_alike(share: Interval, dialogues: int) -> Interval:
     """The interval of a share in percent; where all are alike, resamples are, too, and the exact bounds of so many
     independent draws take their place (Clopper and Pearson 1934)."""
-    if found.low < found.high or found.value not in (0.0, 100.0):
-        return found
+    if share.low < share.high or share.value not in (0.0, 100.0):
+        return share
     most = 100 * (1 - ((1 - CONFIDENCE) / 2) ** (1 / dialogues))
-    return Interval(0.0, 0.0, most) if found.value == 0 else Interval(100.0, 100 - most, 100.0)
+    return Interval(0.0, 0.0, most) if share.value == 0 else Interval(100.0, 100 - most, 100.0)
 
 
 def compared(one: Sampled, other: Sampled) -> dict[str, float]:
@@ -96,13 +96,13 @@ def compared(one: Sampled, other: Sampled) -> dict[str, float]:
     Tibshirani 1993).
     """
     low, high = _bounds(one.resampled - other.resampled)
-    found = {"value": one.value - other.value, "low": low, "high": high}
+    difference = {"value": one.value - other.value, "low": low, "high": high}
     if other.value > 0 and (other.resampled > 0).all():
         ratio_low, ratio_high = _bounds(one.resampled / other.resampled)
-        found |= {"ratio": one.value / other.value, "ratio_low": ratio_low, "ratio_high": ratio_high}
+        difference |= {"ratio": one.value / other.value, "ratio_low": ratio_low, "ratio_high": ratio_high}
     sides = one.resampled <= other.resampled, one.resampled >= other.resampled
     smaller = min((1 + int(side.sum())) / (1 + len(side)) for side in sides)
-    return {**found, "p": min(1.0, 2 * smaller)}
+    return {**difference, "p": min(1.0, 2 * smaller)}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -96,8 +96,7 @@ def align(predictions: Sequence[Text], references: Sequence[Text], names: tuple[
     """
     if predictions[0].id and references[0].id:
         by_id = {text.id: text for text in references}
-        missing = [text.id for text in predictions if text.id not in by_id]
-        if missing:
+        if missing := [text.id for text in predictions if text.id not in by_id]:
             raise UserError(f"{names[1]}: no reference for {len(missing)} predictions, such as {missing[0]!r}")
         if left := len(references) - len(predictions):
             say(f"references without a prediction: {left}")

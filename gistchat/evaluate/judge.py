@@ -133,7 +133,9 @@ def _pairs(rows: Sequence[Row], one: System, other: System) -> list[Pair]:
     contexts: dict[str, list[Row]] = defaultdict(list)
     dialogues = {row["id"]: row["dialogue"] for row in rows}
     for row in rows:
-        contexts[row["id"]] = max(contexts[row["id"]], row["context"], key=_length)
+        contexts[row["id"]] = max(
+            contexts[row["id"]], row["context"], key=lambda said: sum(len(t["text"]) for t in said)
+        )
         if (system := system_of(row)) in sides and row["reply"] is not None:
             replies[row["id"]][sides[system]] = row["reply"]
     return [
@@ -141,10 +143,6 @@ def _pairs(rows: Sequence[Row], one: System, other: System) -> list[Pair]:
         for id, by_side in replies.items()
         if len(by_side) == 2
     ]
-
-
-def _length(context: Sequence[Row]) -> int:
-    return sum(len(turn["text"]) for turn in context)
 
 
 def _conversation(context: Sequence[Row]) -> str:
@@ -162,8 +160,8 @@ def _ask_all(
     """The judge's answers by item, and there by the side that stood first; each item is stored when it has both."""
     stored = ResumableJsonl(folder / "judge.jsonl")
     about = {"one": str(one), "other": str(other), "judge": endpoint.model}
-    # With the whole question in the key, replies of a later evaluation are judged anew.
     asked = [pair for pair in pairs if not pair.identical]
+    # With the whole question in the key, replies of a later evaluation are judged anew.
     keys = {pair.id: fingerprint([pair.id, about, SYSTEM_MESSAGE, pair.question(ONE)]) for pair in asked}
     missing = [pair for pair in asked if keys[pair.id] not in stored]
     with progress(f"judge {one} against {other}", len(asked), len(asked) - len(missing)) as advance:

@@ -3,9 +3,9 @@
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +31,6 @@ from gistchat.recipe.schema import EvaluateConfig, ModelConfig
 FEWEST = 100  # replies for MAUVE: it makes a cluster of every ten, and its histograms need several
 BATCH = 32
 HINT = "check the name and the network, or give a local folder"
-Key = TypeVar("Key", bound=Hashable)
 
 
 def check_models(bertscore_model: str, mauve_model: str, replies: int) -> None:
@@ -87,7 +86,7 @@ def _best_layer(model: str, layers: int, tuned: Mapping[str, int]) -> int:
     return best if best and best <= layers else max(1, round(0.75 * layers))
 
 
-def mauves(systems: Mapping[Key, tuple[Sequence[str], Sequence[str]]], model: str, seed: int) -> dict[Key, float]:
+def mauves(systems: Mapping[Any, tuple[Sequence[str], Sequence[str]]], model: str, seed: int) -> dict[Any, float]:
     """MAUVE in percent (Pillutla et al. 2021) of each system's replies and gold ones, by `mauve-text`.
 
     It compares the two as sets, with the library's defaults. An empty reply counts, as the end token alone; the library

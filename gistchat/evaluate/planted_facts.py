@@ -1,10 +1,12 @@
 """The planted-fact probe: what was told early in a generated dialogue is asked for late; exact match of the word."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from gistchat.dialogue.turns import Dialogue, Turn
-from gistchat.engines.engine import generate_replies
+from gistchat.engines.engine import Reply, generate_replies
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.evaluate.items import Condition
@@ -61,26 +63,21 @@ def probe(
             for condition in new:
                 builder = builders.get(condition.budget, next(iter(builders.values())))
                 examples = [builder.build(target, condition.strategy) for target in targets]
-                rows = _answers(subject.name, engine, condition, examples, batch_tokens, advance)
+                contexts = [example.context for example in examples]
+                replies = generate_replies(engine, contexts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
+                rows = _rows(subject.name, condition, examples, replies, prompt_format.tokenizer)
                 stored.append({"key": key, "row": row} for key, row in zip(keys[condition], rows, strict=True))
     return [stored.get(key)["row"] for condition in wanted for key in keys[condition]]
 
 
-def _answers(
-    name: str,
-    engine: TorchEngine,
-    condition: Condition,
-    examples: Sequence[Example],
-    batch_tokens: int,
-    advance: Callable[[int], None],
+def _rows(
+    model: str, condition: Condition, examples: list[Example], replies: list[Reply], tokenizer: PreTrainedTokenizerBase
 ) -> list[Row]:
-    contexts = [example.context for example in examples]
-    replies = generate_replies(engine, contexts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
     return [
         {
             "id": example.target.id,
             "dialogue": example.target.dialogue.id,
-            "model": name,
+            "model": model,
             "strategy": condition.strategy,
             "budget": condition.budget,
             "condition": str(condition),
@@ -89,7 +86,7 @@ def _answers(
             "answer": example.target.gold,
             "reply": reply.text,
             "right": bool(remembered((example.target.gold,), reply.text)),
-            "shown": bool(remembered((example.target.gold,), engine.format.tokenizer.decode(example.prompt.ids))),
+            "shown": bool(remembered((example.target.gold,), tokenizer.decode(example.prompt.ids))),
         }
         for i, (example, reply) in enumerate(zip(examples, replies, strict=True))
     ]

@@ -127,7 +127,6 @@ def score_table(values: dict[str, Any]) -> str:
     rows = values["rows"]
     columns = [name for name in (*COLUMNS, *RECALL) if any(name in row for row in rows.values())]
     by = "rougeL" if values["references"] else f"rolled {DISTANCES[-1]}"
-    order = sorted(rows, key=lambda name: -rows[name].get(by, {"value": -1})["value"])
     lines = [
         f"{values['dialogues']:,} dialogues, at most {values['budget']} tokens a summary"
         + (f"; facts planted in {values['planted']} generated dialogues" if values["planted"] else ""),
@@ -135,7 +134,7 @@ def score_table(values: dict[str, Any]) -> str:
         "| summarizer | " + " | ".join(columns) + " |",
         "|---|" + "---:|" * len(columns),
     ]
-    for name in order:
+    for name in sorted(rows, key=lambda name: -rows[name].get(by, {"value": -1})["value"]):
         lines.append(f"| {name} | " + " | ".join(_cell(rows[name].get(column)) for column in columns) + " |")
     return "\n".join(lines)
 
