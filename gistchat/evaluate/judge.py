@@ -133,9 +133,8 @@ def _pairs(rows: Sequence[Row], one: System, other: System) -> list[Pair]:
     contexts: dict[str, list[Row]] = defaultdict(list)
     dialogues = {row["id"]: row["dialogue"] for row in rows}
     for row in rows:
-        contexts[row["id"]] = max(
-            contexts[row["id"]], row["context"], key=lambda said: sum(len(t["text"]) for t in said)
-        )
+        contexts_shown = contexts[row["id"]], row["context"]
+        contexts[row["id"]] = max(contexts_shown, key=lambda turns: sum(len(turn["text"]) for turn in turns))
         if (system := system_of(row)) in sides and row["reply"] is not None:
             replies[row["id"]][sides[system]] = row["reply"]
     return [
