@@ -75,7 +75,7 @@ def unigram_f1(replies: Sequence[str], golds: Sequence[str]) -> Values:
 
 def _plain_words(text: str) -> Counter[str]:
     words = re.sub(r"[^\w\s]|_", " ", text.lower()).split()
-    return Counter(word for word in words if word not in ("a", "an", "the"))
+    return Counter([word for word in words if word not in ("a", "an", "the")])
 
 
 def old_rouge(replies: Sequence[str], golds: Sequence[str]) -> Values:
