@@ -4,8 +4,9 @@ All intervals are 95 % bootstrap intervals over dialogues: replies of one dialog
 compared on the replies that both have, with the same draws for both.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +30,12 @@ class System(NamedTuple):
     strategy: str
     budget: int | None = None
 
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in self if part not in ("", None))
+
     def name(self, budgets: bool) -> str:
         """In words; `budgets`: there is more than one, so that it has to be told."""
-        told = budgets and self.budget is not None
-        parts = [self.variant, self.model, self.strategy, str(self.budget) if told else ""]
-        return " ".join(part for part in parts if part)
+        return str(self if budgets else self._replace(budget=None))
 
 
 class Resampler:
@@ -41,16 +43,16 @@ class Resampler:
 
     def __init__(self, resamples: int, seed: int) -> None:
         self.resamples, self.seed = resamples, seed
-        self._known: dict[tuple[str, ...], np.ndarray] = {}
+        self._weights: dict[tuple[str, ...], np.ndarray] = {}
 
     def weights(self, rows: Sequence[Row]) -> np.ndarray:
         """How often each row is drawn in each resample; shape (resamples, rows)."""
         dialogues = tuple(row["dialogue"] for row in rows)
-        if dialogues not in self._known:
+        if dialogues not in self._weights:
             numbers = {name: i for i, name in enumerate(dict.fromkeys(dialogues))}
             drawn = bootstrap.resample_weights(len(numbers), self.resamples, self.seed)
-            self._known[dialogues] = drawn[:, [numbers[name] for name in dialogues]]
-        return self._known[dialogues]
+            self._weights[dialogues] = drawn[:, [numbers[name] for name in dialogues]]
+        return self._weights[dialogues]
 
 
 def system_of(row: Row) -> System:
@@ -63,36 +65,32 @@ def place_of(row: Row) -> tuple[int, str]:
 
 
 def by_system(rows: Sequence[Row]) -> dict[System, list[Row]]:
-    found: dict[System, list[Row]] = defaultdict(list)
+    systems: dict[System, list[Row]] = {}
     for row in rows:
-        found[system_of(row)].append(row)
-    return dict(found)
+        systems.setdefault(system_of(row), []).append(row)
+    return systems
 
 
 def measure(rows: Sequence[Row]) -> Measured:
     """All metrics of one system, each with the rows that it is over."""
-    measured: Measured = {}
-    for entry in METRICS.values():
-        if with_value := [row for row in rows if row.get(entry.needs) is not None]:
-            measured[entry.name] = entry.of(with_value), with_value
-    return measured
+    with_value = {entry.name: [row for row in rows if row.get(entry.needs) is not None] for entry in METRICS.values()}
+    return {name: (METRICS[name].of(measurable), measurable) for name, measurable in with_value.items() if measurable}
 
 
 def control_rows(rows: Sequence[Row]) -> list[Row]:
     """Replies that no model made: the gold one, the turn that is answered, and another dialogue's gold reply."""
     answered = list({place_of(row): row for row in rows if row.get("reply") is not None}.values())
-    found = []
+    controls: list[Row] = []
     for i, row in enumerate(answered):
         rest = (*answered[i + 1 :], *answered[:i])
-        other = next((one["gold"] for one in rest if one["dialogue"] != row["dialogue"]), None)
-        said = {"gold": row["gold"], "echo": row["context"][-1]["text"], "random-reply": other}
+        other = next((later["gold"] for later in rest if later["dialogue"] != row["dialogue"]), None)
+        replies = {"gold": row["gold"], "echo": row["context"][-1]["text"], "random-reply": other}
         common = {name: row[name] for name in ("id", "dialogue", "gold")} | {"seed": row.get("seed", 0)}
-        found += [
-            {**common, "model": "control", "strategy": name, "reply": reply}
-            for name, reply in said.items()
-            if reply is not None
+        common["model"] = "control"
+        controls += [
+            common | {"strategy": name, "reply": reply} for name, reply in replies.items() if reply is not None
         ]
-    return found
+    return controls
 
 
 class Comparer:
@@ -100,18 +98,18 @@ class Comparer:
 
     def __init__(self, rows: Sequence[Row], resamples: int, seed: int) -> None:
         self.rows = by_system(rows)
-        self.measured = {system: measure(own) for system, own in self.rows.items()}
+        self.measured = {system: measure(system_rows) for system, system_rows in self.rows.items()}
         self.draws = Resampler(resamples, seed)
         self._sampled: dict[int, Sampled] = {}
-        self._shared: dict[tuple[System, System, Any], tuple[Measured, ...]] = {}
+        self._shared: dict[tuple[System, System, Any], list[Measured]] = {}
 
     def value(self, system: System, name: str) -> dict[str, Any]:
         """A metric over all replies of a system."""
         metric, rows = self.measured[system][name]
-        found = self._sample(metric, rows).interval()
+        interval = self._sample(metric, rows).interval()
         if METRICS[name].share:
-            found = bootstrap.exact_where_alike(found, _dialogues(rows))
-        return {**vars(found), "items": len(rows), "unit": metric.unit, "better": metric.better}
+            interval = bootstrap.exact_where_alike(interval, _dialogues(rows))
+        return {**vars(interval), "items": len(rows), "unit": metric.unit, "better": metric.better}
 
     def _sample(self, metric: Metric, rows: Sequence[Row]) -> Sampled:
         """Kept, as each system is compared with several others."""
@@ -119,26 +117,24 @@ class Comparer:
             self._sampled[id(metric)] = Sampled.of(metric, len(rows), self.draws.weights(rows))
         return self._sampled[id(metric)]
 
-    def difference(self, one: System, other: System, name: str) -> dict[str, float] | None:
-        """`one` minus `other` over the replies that both have the metric of; None where there is none."""
-        if name not in self.measured[one] or name not in self.measured[other]:
-            return None
-        first, second = self._on_shared(one, other, name)
-        return first and bootstrap.compared(self._sample(*first), self._sample(*second))
+    def difference(self, system: System, other: System, name: str) -> dict[str, float] | None:
+        """`system` minus `other` over the replies that both have the metric of; None where there is none.
 
-    def _on_shared(self, one: System, other: System, name: str) -> tuple[Any, Any]:
-        """The metric of both with its rows; measured again where one of them has it of fewer replies."""
-        mine, theirs = ({place_of(row): row for row in self.measured[system][name][1]} for system in (one, other))
-        if list(mine) == list(theirs):
-            return self.measured[one][name], self.measured[other][name]
-        places = tuple(place for place in mine if place in theirs)
-        if not places:
-            return None, None
-        if (one, other, places) not in self._shared:
-            both = ([found[place] for place in places] for found in (mine, theirs))
-            self._shared[one, other, places] = tuple(measure(rows) for rows in both)
-        first, second = self._shared[one, other, places]
-        return first[name], second[name]
+        Where one of them has it of fewer replies, both are measured again on those that they share.
+        """
+        measured = [self.measured[system], self.measured[other]]
+        if not all(name in metrics for metrics in measured):
+            return None
+        mine, theirs = ({place_of(row): row for row in metrics[name][1]} for metrics in measured)
+        if list(mine) != list(theirs):
+            places = tuple(place for place in mine if place in theirs)
+            if not places:
+                return None
+            if (system, other, places) not in self._shared:
+                shared = ([rows[place] for place in places] for rows in (mine, theirs))
+                self._shared[system, other, places] = [measure(rows) for rows in shared]
+            measured = self._shared[system, other, places]
+        return bootstrap.compared(*(self._sample(*metrics[name]) for metrics in measured))
 
 
 def analyse(
@@ -151,33 +147,34 @@ def analyse(
         trained: by variant, the strategies that its model has learned. Variants of one strategy each are compared under
             the strategy of each.
     """
+    trained = trained or {}
     comparer = Comparer([*rows, *control_rows(rows)], resamples, seed)
-    budgets = len({system.budget for system in comparer.rows} - {None}) > 1
-    comparisons = _comparisons(comparer, baseline, budgets, trained or {})
+    budgets = sorted({system.budget for system in comparer.rows} - {None})
+    comparisons = _comparisons(comparer, baseline, len(budgets) > 1, trained)
     results = []
-    for system, found in comparer.measured.items():
-        values = {name: comparer.value(system, name) for name in found}
+    for system, measured in comparer.measured.items():
+        values = {name: comparer.value(system, name) for name in measured}
         if against := _peer(system, baseline, comparer.rows):
             for name in values:
                 if difference := comparer.difference(system, against, name):
                     values[name]["difference"] = difference
-        results.append({**system._asdict(), "name": system.name(budgets), "metrics": values})
+        results.append({**system._asdict(), "name": system.name(len(budgets) > 1), "metrics": values})
     return {
         "baseline": baseline,
         "confidence": bootstrap.CONFIDENCE,
         "resamples": resamples,
         "replies": len({row["id"] for row in rows}),
-        "dialogues": len({row["dialogue"] for row in rows}),
-        "budgets": sorted({system.budget for system in comparer.rows} - {None}),
+        "dialogues": _dialogues(rows),
+        "budgets": budgets,
         "results": results,
         "comparisons": comparisons,
         "depth": _by_depth(comparer),
         "seeds": _by_seed(comparer),
         "warnings": [
             *_too_few_resamples(comparisons, resamples),
-            *_unlearned(comparisons, baseline, trained or {}),
+            *_unlearned(comparisons, baseline, trained),
             *_unread(comparisons),
-            *_warnings(comparer, budgets),
+            *_warnings(comparer, len(budgets) > 1),
         ],
     }
 
@@ -186,16 +183,14 @@ def _dialogues(rows: Iterable[Row]) -> int:
     return len({row["dialogue"] for row in rows})
 
 
-def _too_few_resamples(comparisons: Sequence[Row], resamples: int) -> list[str]:
+def _too_few_resamples(comparisons: Sequence[Row], resamples: int) -> Iterator[str]:
     """The least p-value that so many resamples can give must be able to pass the correction."""
-    families = [row["family"] for row in comparisons]
-    largest = max(map(families.count, families), default=0)
-    if 2 * largest / (resamples + 1) < 1 - bootstrap.CONFIDENCE:
-        return []
-    return [
-        f"{resamples:,} resamples can show no difference among {largest} comparisons; raise evaluate.resamples to "
-        f"{100 * largest:,}"
-    ]
+    largest = max(Counter(row["family"] for row in comparisons).values(), default=0)
+    if 2 * largest / (resamples + 1) >= 1 - bootstrap.CONFIDENCE:
+        yield (
+            f"{resamples:,} resamples can show no difference among {largest} comparisons; raise evaluate.resamples to "
+            f"{100 * largest:,}"
+        )
 
 
 def _unlearned(comparisons: Sequence[Row], baseline: str, trained: Mapping[str, Sequence[str]]) -> list[str]:
@@ -213,10 +208,10 @@ def _peer(system: System, strategy: str, systems: Iterable[System]) -> System | 
     """The same with another strategy, at the same budget; at the largest for a system that has none."""
     if system.strategy == strategy or system.model == "control":
         return None
-    same = [one for one in systems if one[:2] == system[:2] and one.strategy == strategy]
+    peers = [peer for peer in systems if peer[:3] == (*system[:2], strategy)]
     if system.budget is not None:
-        same = [one for one in same if one.budget in (system.budget, None)]
-    return max(same, key=lambda one: one.budget or 0, default=None)
+        peers = [peer for peer in peers if peer.budget in (system.budget, None)]
+    return max(peers, key=lambda peer: peer.budget or 0, default=None)
 
 
 def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapping[str, Sequence[str]]) -> list[Row]:
@@ -235,151 +230,133 @@ def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapp
         if system.model == "tuned" and (untuned := system._replace(model="base")) in comparer.rows:
             families["tuning"].append((system, untuned))
         if system.variant != systems[0].variant:
-            families["variant"] += [(system, one) for one in _counterparts(system, systems, trained)]
-    found = []
+            families["variant"] += [(system, first) for first in _counterparts(system, systems, trained)]
+    comparisons = []
     for family, pairs in families.items():
         metric = "bits_per_byte" if family == "variant" else MAIN
-        differences = [(one, other, comparer.difference(one, other, metric)) for one, other in pairs]
-        differences = [pair for pair in differences if pair[2]]
+        differences = [(*pair, paired) for pair in pairs if (paired := comparer.difference(*pair, metric))]
         corrected = bootstrap.holm([difference["p"] for _, _, difference in differences])
-        for (one, other, difference), p in zip(differences, corrected, strict=True):
-            found.append(
+        for (system, other, difference), p in zip(differences, corrected, strict=True):
+            comparisons.append(
                 {
                     "family": family,
                     "metric": metric,
-                    "system": one._asdict(),
-                    "of": one.name(budgets),
+                    "system": system._asdict(),
+                    "of": system.name(budgets),
                     "minus": other.name(budgets),
                     **difference,
                     "p_holm": p,
                     "significant": p < 1 - bootstrap.CONFIDENCE,
                 }
             )
-    return found
+    return comparisons
 
 
 def _counterparts(system: System, systems: Sequence[System], trained: Mapping[str, Sequence[str]]) -> list[System]:
     """What a system of another variant is compared with: the first variant's, each with what it has learned."""
     first = systems[0].variant
-    own, others = trained.get(system.variant, ()), trained.get(first, ())
-    if len(own) == len(others) == 1:
-        same = [one for one in systems if one[:3] == (first, system.model, others[0])]
-        same = [one for one in same if one.budget == system.budget] or same
-        return same[:1] if system.strategy == own[0] else []
-    return [one for one in systems if one == system._replace(variant=first)]
+    learned, learned_first = trained.get(system.variant, ()), trained.get(first, ())
+    if len(learned) == len(learned_first) == 1:
+        same = [other for other in systems if other[:3] == (first, system.model, learned_first[0])]
+        same = [other for other in same if other.budget == system.budget] or same
+        return same[:1] if system.strategy == learned[0] else []
+    return [other for other in systems if other == system._replace(variant=first)]
 
 
 def _by_depth(comparer: Comparer) -> list[Row]:
     """Perplexity by how many turns lie before the reply."""
-    found = []
+    groups = []
     for system, rows in comparer.rows.items():
+        scored = [row for row in rows if row.get("nats") is not None]
         for first, end in zip(DEPTHS, (*DEPTHS[1:], None), strict=True):
-            some = [
-                r for r in rows if r.get("nats") is not None and r["turn"] >= first and (not end or r["turn"] < end)
-            ]
-            if len({row["dialogue"] for row in some}) > 1:
-                metric = METRICS["perplexity"].of(some)
-                interval = bootstrap.interval(metric, len(some), comparer.draws.weights(some))
-                found.append({**system._asdict(), "from": first, "to": end, "items": len(some), **vars(interval)})
-    return found
+            group = [row for row in scored if first <= row["turn"] < (end or math.inf)]
+            if _dialogues(group) > 1:
+                interval = bootstrap.interval(METRICS[MAIN].of(group), len(group), comparer.draws.weights(group))
+                groups.append({**system._asdict(), "from": first, "to": end, "items": len(group), **vars(interval)})
+    return groups
 
 
 def analyse_probe(rows: Sequence[Row], resamples: int, seed: int) -> list[Row]:
     """Of planted facts, in percent: how many were answered (`right`), and how many stood in the prompt (`shown`)."""
     draws = Resampler(resamples, seed)
-    found = []
-    for system, own in by_system(rows).items():
-        entry: Row = {**system._asdict(), "items": len(own)}
+    entries = []
+    for system, answers in by_system(rows).items():
+        entry: Row = {**system._asdict(), "items": len(answers)}
         for name in ("right", "shown"):
-            metric = Metric(name, "%", "higher", bootstrap.mean([100.0 * row[name] for row in own]))
-            found_now = bootstrap.interval(metric, len(own), draws.weights(own))
-            entry[name] = vars(bootstrap.exact_where_alike(found_now, _dialogues(own)))
-        by_distance: dict[int, list[Row]] = defaultdict(list)
-        for row in own:
-            by_distance[row["distance"]].append(row)
-        entry["by_distance"] = {
-            str(distance): {name: 100.0 * sum(row[name] for row in some) / len(some) for name in ("right", "shown")}
-            | {"items": len(some)}
-            for distance, some in sorted(by_distance.items())
-        }
-        found.append(entry)
-    return found
+            metric = Metric(name, "%", "higher", bootstrap.mean([100.0 * row[name] for row in answers]))
+            interval = bootstrap.interval(metric, len(answers), draws.weights(answers))
+            entry[name] = vars(bootstrap.exact_where_alike(interval, _dialogues(answers)))
+        entry["by_distance"] = {}
+        for distance in sorted({row["distance"] for row in answers}):
+            group = [row for row in answers if row["distance"] == distance]
+            shares = {name: 100.0 * sum(row[name] for row in group) / len(group) for name in ("right", "shown")}
+            entry["by_distance"][str(distance)] = shares | {"items": len(group)}
+        entries.append(entry)
+    return entries
 
 
 def _by_seed(comparer: Comparer) -> list[Row]:
     """Perplexity of each seed's model on its own replies, where there is more than one seed."""
-    found = []
+    values = []
     for system, rows in comparer.rows.items():
         seeds = sorted({row.get("seed", 0) for row in rows if row.get("nats") is not None})
         for seed in seeds if len(seeds) > 1 else []:
-            own = [row for row in rows if row.get("seed", 0) == seed]
-            metric = METRICS["perplexity"].of(own)
-            value = float(metric.values(np.ones((1, len(own))))[0])
-            found.append({**system._asdict(), "seed": seed, "items": len(own), "value": value})
-    return found
+            group = [row for row in rows if row.get("seed", 0) == seed]
+            value = float(METRICS[MAIN].of(group).values(np.ones((1, len(group))))[0])
+            values.append({**system._asdict(), "seed": seed, "items": len(group), "value": value})
+    return values
 
 
-def _unread(comparisons: Sequence[Row]) -> list[str]:
+def _unread(comparisons: Sequence[Row]) -> Iterator[str]:
     """Tuned models whose likelihoods do not tell another dialogue's summary from the right one."""
     control = [row for row in comparisons if row["family"] == "control" and row["system"]["model"] == "tuned"]
-    unread = [row["of"] for row in control if not row["significant"] or row["value"] > 0]
-    if not unread:
-        return []
-    return [
-        f"perplexity does not show that it matters whose summary it is for {_some(unread)}: what sets strategies apart "
-        "there is not what a summary says"
-    ]
+    if unread := [row["of"] for row in control if not row["significant"] or row["value"] > 0]:
+        yield (
+            f"perplexity does not show that it matters whose summary it is for {_listed(unread)}: what sets strategies "
+            "apart there is not what a summary says"
+        )
 
 
-def _warnings(comparer: Comparer, budgets: bool) -> list[str]:
+def _warnings(comparer: Comparer, budgets: bool) -> Iterator[str]:
     """Metrics that do not put systems and controls in the order that they must have, if the metric means anything."""
-    lines = []
     if (dialogues := _dialogues(row for rows in comparer.rows.values() for row in rows)) < FEW:
-        lines.append(
+        yield (
             f"replies of {dialogues} dialogues only: intervals from fewer than {FEW} are too narrow, so that "
             "differences look surer than they are; raise evaluate.items"
         )
     models = [system for system in comparer.rows if system.model != "control" and not is_control(system.strategy)]
-    for control in ("random-reply", "echo"):
-        lines += _not_above(control, comparer, models)
-    gold = System("", "control", "gold")
+    gold, random_reply, echo = (System("", "control", name) for name in ("gold", "random-reply", "echo"))
+    for control in (random_reply, echo):
+        if control in comparer.rows and (weak := list(_not_above(control, comparer, models))):
+            yield (
+                f"systems shown to be above the control '{control.strategy}': {', '.join(weak)}. Read no differences "
+                "in these metrics"
+            )
+    for name in against_gold() if gold in comparer.rows else ():
+        differences = ((system.name(budgets), comparer.difference(gold, system, name)) for system in models)
+        if below := [of for of, difference in differences if difference and difference["low"] <= 0]:
+            yield f"{name} does not put the gold replies above {_listed(below)}: the metric is broken"
+    if at_chance := [system.name(budgets) for system in models if _ranks_at_chance(system, comparer)]:
+        yield f"hits1 is not shown to be above chance for {_listed(at_chance)}"
+
+
+def _not_above(control: System, comparer: Comparer, models: Sequence[System]) -> Iterator[str]:
+    """Metrics by which not every system is shown to be above a control, with how many are."""
     for name in against_gold():
-        compared = [
-            (system.name(budgets), difference)
-            for system in models
-            if gold in comparer.rows and (difference := comparer.difference(gold, system, name))
-        ]
-        if below := [of for of, difference in compared if difference["low"] <= 0]:
-            lines.append(f"{name} does not put the gold replies above {_some(below)}: the metric is broken")
-    return lines + _ranking_at_chance(comparer, models, budgets)
+        differences = [paired for system in models if (paired := comparer.difference(system, control, name))]
+        above = sum(difference["low"] > 0 for difference in differences)
+        if above < len(differences):
+            yield f"{name} {above} of {len(differences)}"
 
 
-def _not_above(control: str, comparer: Comparer, models: Sequence[System]) -> list[str]:
-    """Metrics by which not every system is shown to be above a control."""
-    own = System("", "control", control)
-    weak = []
-    for name in against_gold() if own in comparer.rows else ():
-        found = [difference for system in models if (difference := comparer.difference(system, own, name))]
-        above = sum(difference["low"] > 0 for difference in found)
-        weak += [f"{name} {above} of {len(found)}"] if above < len(found) else []
-    if not weak:
-        return []
-    return [
-        f"systems shown to be above the control '{control}': {', '.join(weak)}. Read no differences in these metrics"
-    ]
+def _ranks_at_chance(system: System, comparer: Comparer) -> bool:
+    if "hits1" not in comparer.measured[system]:
+        return False
+    _, rows = comparer.measured[system]["hits1"]
+    chance = 100 * sum(1 / row["candidates"] for row in rows) / len(rows)
+    return comparer.value(system, "hits1")["low"] <= chance
 
 
-def _ranking_at_chance(comparer: Comparer, models: Sequence[System], budgets: bool) -> list[str]:
-    weak = []
-    for system in models:
-        if "hits1" in comparer.measured[system]:
-            _, rows = comparer.measured[system]["hits1"]
-            chance = 100 * sum(1 / row["candidates"] for row in rows) / len(rows)
-            if comparer.value(system, "hits1")["low"] <= chance:
-                weak.append(system.name(budgets))
-    return [f"hits1 is not shown to be above chance for {_some(weak)}"] if weak else []
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
+def _listed(names: Sequence[str], most: int = 3) -> str:
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

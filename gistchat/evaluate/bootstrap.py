@@ -4,14 +4,13 @@ A metric is a list of per-item statistics and a function from their (weighted) s
 resample is a row of weights: one matrix product serves all resamples.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 CONFIDENCE = 0.95
 DRAWN_AT_ONCE = 100  # resamples, so that what is counted stays in the processor's cache
-
 
 # A metric's value for every row of item weights: shape (resamples, items) -> (resamples,).
 Values = Callable[[np.ndarray], np.ndarray]
@@ -50,11 +49,6 @@ def mean(values: Sequence[float]) -> Values:
     return ratio_of_sums(values, np.ones(len(values)))
 
 
-def in_chunks(weights: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(weights), DRAWN_AT_ONCE):
-        yield weights[first : first + DRAWN_AT_ONCE]
-
-
 def resample_weights(items: int, resamples: int, seed: int) -> np.ndarray:
     """How often each item is drawn in each bootstrap resample (Efron 1979); shape (resamples, items)."""
     generator = np.random.default_rng(seed)
@@ -86,13 +80,13 @@ def interval(metric: Metric, items: int, weights: np.ndarray) -> Interval:
     return Sampled.of(metric, items, weights).interval()
 
 
-def exact_where_alike(found: Interval, dialogues: int) -> Interval:
+def exact_where_alike(share: Interval, dialogues: int) -> Interval:
     """The interval of a share in percent; where all are alike, resamples are, too, and the exact bounds of so many
     independent draws take their place (Clopper and Pearson 1934)."""
-    if found.low < found.high or found.value not in (0.0, 100.0):
-        return found
+    if share.low < share.high or share.value not in (0.0, 100.0):
+        return share
     most = 100 * (1 - ((1 - CONFIDENCE) / 2) ** (1 / dialogues))
-    return Interval(0.0, 0.0, most) if found.value == 0 else Interval(100.0, 100 - most, 100.0)
+    return Interval(0.0, 0.0, most) if share.value == 0 else Interval(100.0, 100 - most, 100.0)
 
 
 def compared(one: Sampled, other: Sampled) -> dict[str, float]:
@@ -102,23 +96,21 @@ def compared(one: Sampled, other: Sampled) -> dict[str, float]:
     Tibshirani 1993).
     """
     low, high = _bounds(one.resampled - other.resampled)
-    found = {"value": one.value - other.value, "low": low, "high": high}
+    difference = {"value": one.value - other.value, "low": low, "high": high}
     if other.value > 0 and (other.resampled > 0).all():
         ratio_low, ratio_high = _bounds(one.resampled / other.resampled)
-        found |= {"ratio": one.value / other.value, "ratio_low": ratio_low, "ratio_high": ratio_high}
+        difference |= {"ratio": one.value / other.value, "ratio_low": ratio_low, "ratio_high": ratio_high}
     sides = one.resampled <= other.resampled, one.resampled >= other.resampled
     smaller = min((1 + int(side.sum())) / (1 + len(side)) for side in sides)
-    return {**found, "p": min(1.0, 2 * smaller)}
+    return {**difference, "p": min(1.0, 2 * smaller)}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number, in the order they came (Holm 1979)."""
-    corrected = [0.0] * len(p_values)
-    most = 0.0
-    for place, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        most = max(most, min(1.0, p_values[i] * (len(p_values) - place)))
-        corrected[i] = most
-    return corrected
+    order = np.argsort(p_values, kind="stable")
+    corrected = np.empty(len(order))
+    corrected[order] = np.maximum.accumulate(np.asarray(p_values)[order] * np.arange(len(order), 0, -1))
+    return np.minimum(corrected, 1.0).tolist()
 
 
 def _bounds(values: np.ndarray) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from gistchat.evaluate.bootstrap import Metric, Sampled
 from gistchat.evaluate.metrics import METRICS, OLD_ROUGE, against_gold
 from gistchat.progress import say
 
-Measured = list[tuple[Metric, Sampled]]
+MetricSamples = list[tuple[Metric, Sampled]]
 MADE, GOLD = ("reply", "prediction"), ("gold", "reference")  # fields, the first that is there counts
 EITHER = ("response", "text")
 CONTROLS = "shuffled gold", "echo"
@@ -23,16 +23,11 @@ CONTROLS = "shuffled gold", "echo"
 
 @dataclass(frozen=True)
 class Text:
-    """A reply of a file.
+    """A reply of a file."""
 
-    Attributes:
-        id: what it answers; empty where the file has none.
-        last: the turn that it answers, where the file tells.
-    """
-
-    id: str
+    id: str  # what it answers; empty where the file has none
     text: str
-    last: str = ""
+    last: str = ""  # the turn that it answers, where the file tells
 
 
 def read_texts(path: Path, fields: Sequence[str] = (*MADE, *GOLD, *EITHER)) -> list[Text]:
@@ -101,8 +96,7 @@ def align(predictions: Sequence[Text], references: Sequence[Text], names: tuple[
     """
     if predictions[0].id and references[0].id:
         by_id = {text.id: text for text in references}
-        missing = [text.id for text in predictions if text.id not in by_id]
-        if missing:
+        if missing := [text.id for text in predictions if text.id not in by_id]:
             raise UserError(f"{names[1]}: no reference for {len(missing)} predictions, such as {missing[0]!r}")
         if left := len(references) - len(predictions):
             say(f"references without a prediction: {left}")
@@ -134,8 +128,8 @@ def score_predictions(
     metric that ranks one of them above the predictions does not measure what it is taken for, or the predictions are
     no better than chance.
     """
-    made = read_texts(predictions, (*MADE, *EITHER, *GOLD))
-    pairs = align(made, read_texts(references, (*GOLD, *EITHER, *MADE)), (predictions, references))
+    predicted = read_texts(predictions, (*MADE, *EITHER, *GOLD))
+    pairs = align(predicted, read_texts(references, (*GOLD, *EITHER, *MADE)), (predictions, references))
     golds = [reference.text for _, reference in pairs]
     systems = {"predictions": [prediction.text for prediction, _ in pairs]}
     if len(golds) > 1:
@@ -144,19 +138,19 @@ def score_predictions(
     if all(last):
         systems["echo"] = last
     weights = bootstrap.resample_weights(len(pairs), resamples, seed)
-    found = {
+    samples = {
         name: [(metric, Sampled.of(metric, len(pairs), weights)) for metric in measures(replies, golds, old)]
         for name, replies in systems.items()
     }
     return {
         "items": len(pairs),
         "resamples": resamples,
-        "results": {name: _values(of, found["predictions"]) for name, of in found.items()},
-        "warnings": _warnings(found),
+        "results": {name: _values(of, samples["predictions"]) for name, of in samples.items()},
+        "warnings": _warnings(samples),
     }
 
 
-def _values(of: Measured, predictions: Measured) -> dict[str, Any]:
+def _values(of: MetricSamples, predictions: MetricSamples) -> dict[str, Any]:
     values = {}
     for (metric, sampled), (_, other) in zip(of, predictions, strict=True):
         values[metric.name] = {**vars(sampled.interval()), "unit": metric.unit, "better": metric.better}
@@ -165,12 +159,12 @@ def _values(of: Measured, predictions: Measured) -> dict[str, Any]:
     return values
 
 
-def _warnings(found: dict[str, Measured]) -> list[str]:
+def _warnings(systems: dict[str, MetricSamples]) -> list[str]:
     """Metrics against gold that do not put the predictions above a control."""
     lines = []
     for name in CONTROLS:
-        for (metric, sampled), (_, own) in zip(found.get(name, []), found["predictions"], strict=False):
-            difference = bootstrap.compared(own, sampled)
+        for (metric, control), (_, predicted) in zip(systems.get(name, []), systems["predictions"], strict=False):
+            difference = bootstrap.compared(predicted, control)
             if metric.name in against_gold() and difference["low"] <= 0:
                 below = "below" if difference["high"] < 0 else "not shown to be above"
                 lines.append(

@@ -1,7 +1,7 @@
 """What an evaluation asks: which replies of the test dialogues are scored, and what a model is shown before each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gistchat.context.strategies import STRATEGIES
 from gistchat.dialogue.turns import Dialogue
@@ -26,26 +26,20 @@ class Condition:
 
 @dataclass(frozen=True)
 class Items:
-    """The replies that are scored, the same for every model and condition.
+    """The replies that are scored, the same for every model and condition."""
 
-    Attributes:
-        targets: that fit the model under every condition.
-        examples: by condition, aligned with the targets.
-        reused: by condition, how many tokens of each prompt a chat would have in its cache, as the prompt of the
-            answerer's reply before begins with them.
-        left_out: how many the model cannot hold.
-    """
-
-    targets: list[Target]
-    examples: dict[Condition, list[Example]]
-    reused: dict[Condition, list[int]] = field(default_factory=dict)
-    left_out: int = 0
+    targets: list[Target]  # that fit the model under every condition
+    examples: dict[Condition, list[Example]]  # aligned with the targets
+    # How many tokens of each prompt a chat would have in its cache: the prompt of the answerer's reply before begins
+    # with them.
+    reused: dict[Condition, list[int]]
+    left_out: int  # how many the model cannot hold
 
     def first(self, number: int) -> "Items":
         """So many of them; 0: all."""
         end = number or None
-        examples = {condition: some[:end] for condition, some in self.examples.items()}
-        reused = {condition: some[:end] for condition, some in self.reused.items()}
+        examples = {condition: all_examples[:end] for condition, all_examples in self.examples.items()}
+        reused = {condition: counts[:end] for condition, counts in self.reused.items()}
         return Items(self.targets[:end], examples, reused, self.left_out)
 
 
@@ -53,11 +47,9 @@ def conditions(recipe: Recipe) -> list[Condition]:
     """Every strategy of the recipe at every budget."""
     config = recipe.evaluate
     budgets = config.budgets or [recipe.context.budget]
+    unbudgeted = [Condition(name, None) for name in config.strategies if not STRATEGIES[name].budgeted]
     budgeted = [name for name in config.strategies if STRATEGIES[name].budgeted]
-    unbudgeted = [name for name in config.strategies if not STRATEGIES[name].budgeted]
-    return [Condition(name, None) for name in unbudgeted] + [
-        Condition(name, budget) for budget in budgets for name in budgeted
-    ]
+    return unbudgeted + [Condition(name, budget) for budget in budgets for name in budgeted]
 
 
 def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
@@ -101,21 +93,21 @@ def build_items(
         builders: by budget.
     """
     first = next(iter(builders.values()))
-    examples: dict[Condition, list[Example]] = {condition: [] for condition in wanted}
-    reused: dict[Condition, list[int]] = {condition: [] for condition in wanted}
-    kept = []
+    by_condition = {condition: builders.get(condition.budget, first) for condition in wanted}
+    by_target: list[list[Example]] = []
     for target in targets:
         try:
-            built = [builders.get(one.budget, first).build(target, one.strategy) for one in wanted]
+            by_target.append([builder.build(target, condition.strategy) for condition, builder in by_condition.items()])
         except TooLong as error:
             say(f"left out: {error}")
-            continue
-        kept.append(target)
-        for condition, example in zip(wanted, built, strict=True):
-            examples[condition].append(example)
-            reused[condition].append(_reused(example, builders.get(condition.budget, first)))
-    if not kept:
+    if not by_target:
         raise UserError("every test item is longer than the model takes")
+    examples = dict(zip(by_condition, map(list, zip(*by_target, strict=True)), strict=True))
+    reused = {
+        condition: [_reused(example, builder) for example in examples[condition]]
+        for condition, builder in by_condition.items()
+    }
+    kept = [example.target for example, *_ in by_target]
     return Items(kept, examples, reused, len(targets) - len(kept))
 
 

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import Any
 
 from gistchat.engines.openai_client import ChatClient
 from gistchat.errors import UserError
+from gistchat.evaluate.analysis import System, system_of
 from gistchat.evaluate.bootstrap import Metric, exact_where_alike, interval, ratio_of_sums, resample_weights
-from gistchat.evaluate.predict import Row
+from gistchat.evaluate.metrics import Row
 from gistchat.files import fingerprint, read_json_lines, write_json
 from gistchat.progress import progress
 from gistchat.resumable import ResumableJsonl
@@ -30,22 +31,11 @@ Speaker 2 answers next. Which reply continues the conversation better: which one
 contradict it, and is worth answering? Neither length nor place is a merit. Answer A, B or TIE."""
 SPEAKERS = {"user": "Speaker 1", "assistant": "Speaker 2"}
 SIDES = ONE, OTHER = "one", "other"
+OPPOSITE = {ONE: OTHER, OTHER: ONE}
 # Alone, or before a full stop, a colon or a new line: "A better reply is B" and "A, B or TIE" name nobody.
 VERDICT = re.compile(r"[\s*\"'`(\[]*(A|B|TIE|Tie|tie)[*\"'`)\]]*(?:[.:](?=[\s*]|\Z)|[^\S\n]*(?:\n|\Z))")
 MAX_TOKENS = 8
 RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class System:
-    """What wrote a reply: a model with a context strategy, and a budget where the rows tell."""
-
-    model: str
-    strategy: str
-    budget: int | None = None
-
-    def __str__(self) -> str:
-        return " ".join(str(part) for part in (self.model, self.strategy, self.budget) if part is not None)
 
 
 @dataclass(frozen=True)
@@ -62,7 +52,7 @@ class Pair:
         return self.replies[ONE].strip() == self.replies[OTHER].strip()
 
     def question(self, first: str) -> str:
-        a, b = (_barred(self.replies[side]) for side in (first, _opposite(first)))
+        a, b = (_barred(self.replies[side]) for side in (first, OPPOSITE[first]))
         return QUESTION.format(conversation=self.conversation, a=a, b=b)
 
 
@@ -72,15 +62,13 @@ def parse_system(text: str, rows: Sequence[Row]) -> System:
     Raises:
         UserError: there are no rows of it.
     """
-    known = {str(system): system for system in map(_system, rows)}
-    named = " ".join(text.split())
-    found = known.get(named)
-    if found is None:
-        of_any_budget = [system for system in known.values() if f"{system.model} {system.strategy}" == named]
-        found = of_any_budget[0] if len(of_any_budget) == 1 else None
-    if found is None:
-        raise UserError(f"no system {text!r} in the predictions; there are: {', '.join(known) or 'none'}")
-    return found
+    systems = list(dict.fromkeys(map(system_of, rows)))
+    words = " ".join(text.split())
+    for budgets in (True, False):
+        named = [system for system in systems if system.name(budgets) == words]
+        if len(named) == 1:
+            return named[0]
+    raise UserError(f"no system {text!r} in the predictions; there are: {', '.join(map(str, systems)) or 'none'}")
 
 
 def judge_run(folder: Path, one: str, other: str, url: str, model: str, items: int = 50, seed: int = 0) -> Row:
@@ -96,9 +84,9 @@ def judge_run(folder: Path, one: str, other: str, url: str, model: str, items: i
     systems = parse_system(one, rows), parse_system(other, rows)
     if not model.strip():
         raise UserError("which model is to judge? Give the name by which the endpoint knows it (--model)")
-    found = judge(rows, *systems, ChatClient(url, model), folder, items, seed)
-    write_json(folder / "judge.json", found)
-    return found
+    outcome = judge(rows, *systems, ChatClient(url, model), folder, items, seed)
+    write_json(folder / "judge.json", outcome)
+    return outcome
 
 
 def judge(
@@ -138,27 +126,22 @@ def judge(
     }
 
 
-def _system(row: Row) -> System:
-    return System(row["model"], row["strategy"], row.get("budget"))
-
-
 def _pairs(rows: Sequence[Row], one: System, other: System) -> list[Pair]:
     """Items that both systems answered, with the longest part of the conversation that any row shows word for word."""
-    replies: dict[str, dict[str, str]] = {}
-    contexts: dict[str, list[Row]] = {}
+    sides = {one: ONE, other: OTHER}
+    replies: dict[str, dict[str, str]] = defaultdict(dict)
+    contexts: dict[str, list[Row]] = defaultdict(list)
     dialogues = {row["id"]: row["dialogue"] for row in rows}
     for row in rows:
-        contexts[row["id"]] = max(contexts.get(row["id"], []), row["context"], key=_length)
-        side = {one: ONE, other: OTHER}.get(_system(row))
-        if side and row["reply"] is not None:
-            replies.setdefault(row["id"], {})[side] = row["reply"]
+        contexts_shown = contexts[row["id"]], row["context"]
+        contexts[row["id"]] = max(contexts_shown, key=lambda turns: sum(len(turn["text"]) for turn in turns))
+        if (system := system_of(row)) in sides and row["reply"] is not None:
+            replies[row["id"]][sides[system]] = row["reply"]
     return [
-        Pair(id, dialogues[id], _conversation(contexts[id]), both) for id, both in replies.items() if len(both) == 2
+        Pair(id, dialogues[id], _conversation(contexts[id]), by_side)
+        for id, by_side in replies.items()
+        if len(by_side) == 2
     ]
-
-
-def _length(context: Sequence[Row]) -> int:
-    return sum(len(turn["text"]) for turn in context)
 
 
 def _conversation(context: Sequence[Row]) -> str:
@@ -170,28 +153,20 @@ def _barred(text: str) -> str:
     return "\n".join(f"| {line}" for line in text.splitlines() or [""])
 
 
-def _opposite(side: str) -> str:
-    return OTHER if side == ONE else ONE
-
-
 def _ask_all(
     pairs: Sequence[Pair], one: System, other: System, endpoint: ChatClient, folder: Path, seed: int
 ) -> dict[str, dict[str, str]]:
     """The judge's answers by item, and there by the side that stood first; each item is stored when it has both."""
     stored = ResumableJsonl(folder / "judge.jsonl")
     about = {"one": str(one), "other": str(other), "judge": endpoint.model}
+    asked = [pair for pair in pairs if not pair.identical]
     # With the whole question in the key, replies of a later evaluation are judged anew.
-    keys = {
-        pair.id: fingerprint([pair.id, about, SYSTEM_MESSAGE, pair.question(ONE)])
-        for pair in pairs
-        if not pair.identical
-    }
-    with progress(f"judge {one} against {other}", len(keys), sum(key in stored for key in keys.values())) as advance:
-        for pair in pairs:
-            if pair.identical or keys[pair.id] in stored:
-                continue
+    keys = {pair.id: fingerprint([pair.id, about, SYSTEM_MESSAGE, pair.question(ONE)]) for pair in asked}
+    missing = [pair for pair in asked if keys[pair.id] not in stored]
+    with progress(f"judge {one} against {other}", len(asked), len(asked) - len(missing)) as advance:
+        for pair in missing:
             first = random.Random(f"{seed} first {pair.id}").choice(SIDES)
-            answers = {side: _answer(endpoint, pair.question(side), seed) for side in (first, _opposite(first))}
+            answers = {side: _answer(endpoint, pair.question(side), seed) for side in (first, OPPOSITE[first])}
             stored.append([{"key": keys[pair.id], "id": pair.id, **about, "answers": answers}])
             advance(1)
     return {id: _stored_answers(stored, key) for id, key in keys.items()}
@@ -214,15 +189,15 @@ def _answer(endpoint: ChatClient, question: str, seed: int) -> str:
 
 def _read(answer: str) -> str:
     """A | B | TIE, or nothing where the answer does not begin with one of them."""
-    found = VERDICT.match(answer)
-    return found[1].upper() if found else ""
+    verdict = VERDICT.match(answer)
+    return verdict[1].upper() if verdict else ""
 
 
 def _outcome(pairs: Sequence[Pair], answers: dict[str, dict[str, str]], seed: int) -> Row:
     """Counts, win rate and the judge's agreement with itself."""
     places = {id: {side: _read(of[side]) for side in SIDES} for id, of in answers.items()}
     votes = {
-        id: tuple({"A": side, "B": _opposite(side), "TIE": "tie"}[of[side]] for side in SIDES)
+        id: tuple({"A": side, "B": OPPOSITE[side], "TIE": "tie"}[of[side]] for side in SIDES)
         for id, of in places.items()
         if all(of.values())
     }
@@ -252,14 +227,12 @@ def _win_rate(dialogues: Sequence[str], points: Sequence[float], seed: int) -> d
     """Percent with its interval; whole dialogues are resampled, as items of one are not independent."""
     if not points:
         return None
-    won: Counter[str] = Counter()
+    counts, won = Counter(dialogues), Counter[str]()
     for dialogue, value in zip(dialogues, points, strict=True):
         won[dialogue] += 100 * value
-    counts = Counter(dialogues)
-    names = list(counts)
-    rate = ratio_of_sums([won[name] for name in names], [counts[name] for name in names])
-    weights = resample_weights(len(names), RESAMPLES, seed)
-    return vars(exact_where_alike(interval(Metric("win_rate", "%", "higher", rate), len(names), weights), len(names)))
+    rate = Metric("win_rate", "%", "higher", ratio_of_sums([won[name] for name in counts], list(counts.values())))
+    weights = resample_weights(len(counts), RESAMPLES, seed)
+    return vars(exact_where_alike(interval(rate, len(counts), weights), len(counts)))
 
 
 def cohens_kappa(left: Sequence[Any], right: Sequence[Any]) -> float | None:
@@ -274,25 +247,24 @@ def cohens_kappa(left: Sequence[Any], right: Sequence[Any]) -> float | None:
     return (len(left) * agreed - chance) / (square - chance) if square > chance else None
 
 
-def judge_lines(found: Row) -> list[str]:
+def judge_lines(outcome: Row) -> list[str]:
     """The outcome of `judge` in words."""
-    rate, kappa = found["win_rate"], found["kappa"]
     lines = [
-        f"{found['one']} against {found['other']}, judged by {found['judge']}: {found['items']} of {found['shared']} "
-        f"items, from {found['dialogues']} dialogues",
-        f"wins {found['wins']}, losses {found['losses']}, ties {found['ties']} (of these, identical replies "
-        f"{found['identical']}, the same place preferred in both orders {found['inconsistent']}), "
-        f"unreadable {found['unreadable']}",
-        f"win rate of {found['one']}, ties as halves: {rate['value']:.1f} % [{rate['low']:.1f}, {rate['high']:.1f}], "
-        "where 50 % is an even match"
-        if rate
+        "{one} against {other}, judged by {judge}: {items} of {shared} items, from {dialogues} dialogues",
+        "wins {wins}, losses {losses}, ties {ties} (of these, identical replies {identical}, the same place preferred "
+        "in both orders {inconsistent}), unreadable {unreadable}",
+        "win rate of {one}, ties as halves: {win_rate[value]:.1f} % [{win_rate[low]:.1f}, {win_rate[high]:.1f}], where "
+        "50 % is an even match"
+        if outcome["win_rate"]
         else "no win rate: no item has two answers that can be read",
     ]
-    if found["agreement"] is not None:
+    if outcome["agreement"] is not None:
+        kappa = "not defined, as all answers are the same" if outcome["kappa"] is None else f"{outcome['kappa']:.2f}"
         lines.append(
-            f"the two orders agree on {found['agreement']:.1f} % of the items where both answers can be read (Cohen's "
-            f"kappa {'not defined, as all answers are the same' if kappa is None else f'{kappa:.2f}'})"
+            "the two orders agree on {agreement:.1f} % of the items where both answers can be read (Cohen's kappa "
+            f"{kappa})"
         )
-    if found["first_place"] is not None:
-        lines.append(f"the first place got {found['first_place']:.1f} % of the preferences, where 50 % is no bias")
-    return [*lines, "A judge whose two orders agree little is worth little."]
+    if outcome["first_place"] is not None:
+        lines.append("the first place got {first_place:.1f} % of the preferences, where 50 % is no bias")
+    lines.append("A judge whose two orders agree little is worth little.")
+    return [line.format(**outcome) for line in lines]

@@ -3,9 +3,9 @@
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +31,6 @@ from gistchat.recipe.schema import EvaluateConfig, ModelConfig
 FEWEST = 100  # replies for MAUVE: it makes a cluster of every ten, and its histograms need several
 BATCH = 32
 HINT = "check the name and the network, or give a local folder"
-Key = TypeVar("Key", bound=Hashable)
 
 
 def check_models(bertscore_model: str, mauve_model: str, replies: int) -> None:
@@ -59,44 +58,35 @@ def bertscores(replies: Sequence[str], golds: Sequence[str], model: str) -> list
     Args:
         model: hub id or local folder of an encoder, such as roberta-large.
     """
+    # Not by its `BERTScorer`, which loads tokenizer and weights itself: it fails where a folder's tokenizer names no
+    # longest text, reads the first word as another one than within a text, and keeps 16-bit weights.
     library = require("bert_score", "judges").utils
     tokenizer = _word_tokenizer(model)
     encoder = _encoder(model, tokenizer)
     layer = _best_layer(model, encoder.config.num_hidden_layers, library.model2layers)
+    # The library takes the encoder's first output for what it scores.
+    encoder.register_forward_pre_hook(lambda _, x, more: (x, more | {"output_hidden_states": True}), with_kwargs=True)
+    encoder.register_forward_hook(lambda _, x, output: (output.hidden_states[layer],))
     weights = defaultdict(lambda: 1.0, {tokenizer.cls_token_id: 0.0, tokenizer.sep_token_id: 0.0})
     said = [i for i, pair in enumerate(zip(replies, golds, strict=True)) if all(text.strip() for text in pair)]
     scores = [0.0] * len(replies)
     if said:
         texts = [golds[i] for i in said], [replies[i] for i in said]
-        found = library.bert_cos_score_idf(
-            _OneLayer(encoder, layer), *texts, tokenizer, weights, batch_size=BATCH, device=device()
-        )
-        for i, score in zip(said, found[:, 2].tolist(), strict=True):
-            scores[i] = 100 * score
+        triples = library.bert_cos_score_idf(encoder, *texts, tokenizer, weights, batch_size=BATCH, device=device())
+        for i, f1 in zip(said, triples[:, 2].tolist(), strict=True):
+            scores[i] = 100 * f1
     return scores
-
-
-class _OneLayer(torch.nn.Module):
-    """An encoder whose output is that of one of its layers."""
-
-    def __init__(self, encoder: PreTrainedModel, layer: int) -> None:
-        super().__init__()
-        self.encoder, self.layer = encoder, layer
-
-    def forward(self, ids: torch.Tensor, attention_mask: torch.Tensor, **_: object) -> tuple[torch.Tensor]:
-        found = self.encoder(ids, attention_mask=attention_mask, output_hidden_states=True)
-        return (found.hidden_states[self.layer],)
 
 
 def _best_layer(model: str, layers: int, tuned: Mapping[str, int]) -> int:
     """By the last part of the name, also that of a folder, or of the hub's cache folder above it."""
     cached = [part for part in Path(model).parts if part.startswith("models--")]
     name = cached[-1].split("--")[-1] if cached else Path(model).name
-    known = {key.split("/")[-1]: layer for key, layer in tuned.items()}
-    return known[name] if known.get(name, layers + 1) <= layers else max(1, round(0.75 * layers))
+    best = {key.split("/")[-1]: layer for key, layer in tuned.items()}.get(name)
+    return best if best and best <= layers else max(1, round(0.75 * layers))
 
 
-def mauves(systems: Mapping[Key, tuple[Sequence[str], Sequence[str]]], model: str, seed: int) -> dict[Key, float]:
+def mauves(systems: Mapping[Any, tuple[Sequence[str], Sequence[str]]], model: str, seed: int) -> dict[Any, float]:
     """MAUVE in percent (Pillutla et al. 2021) of each system's replies and gold ones, by `mauve-text`.
 
     It compares the two as sets, with the library's defaults. An empty reply counts, as the end token alone; the library
@@ -114,11 +104,11 @@ def mauves(systems: Mapping[Key, tuple[Sequence[str], Sequence[str]]], model: st
     for replies, _ in systems.values():
         _check_number(len(replies))
     tokenizer = _tokenizer(model)
-    texts = {text for both in systems.values() for some in both for text in some}
-    known = _last_states(sorted(texts, key=lambda text: (len(text), text)), tokenizer, _encoder(model, tokenizer))
+    texts = {text for replies, golds in systems.values() for text in (*replies, *golds)}
+    states = _last_states(sorted(texts, key=lambda text: (len(text), text)), tokenizer, _encoder(model, tokenizer))
 
-    def score(*both: Sequence[str]) -> float:
-        features = (np.stack([known[text] for text in sorted(some)]) for some in both)
+    def score(*sides: Sequence[str]) -> float:
+        features = (np.stack([states[text] for text in sorted(side)]) for side in sides)
         with _closed_stderr():
             return 100 * float(library.compute_mauve(*features, seed=seed).mauve)
 
@@ -138,16 +128,16 @@ def _last_states(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel
 ) -> dict[str, np.ndarray]:
     """What the model makes of each text's last token."""
-    found = {}
+    last = {}
     for first in range(0, len(texts), BATCH):
-        some = texts[first : first + BATCH]
-        ids = [tokenizer(text, truncation=True)["input_ids"] or [tokenizer.eos_token_id or 0] for text in some]
+        batch = texts[first : first + BATCH]
+        ids = [tokenizer(text, truncation=True)["input_ids"] or [tokenizer.eos_token_id or 0] for text in batch]
         lengths = torch.tensor([len(item) for item in ids])
         padded = pad_sequence([torch.tensor(item) for item in ids], batch_first=True)
         mask = (torch.arange(padded.shape[1]) < lengths[:, None]).long()
         states = encoder(padded.to(device()), attention_mask=mask.to(device())).last_hidden_state
-        found |= zip(some, states[torch.arange(len(some)), lengths - 1].cpu().numpy(), strict=True)
-    return found
+        last |= zip(batch, states[torch.arange(len(batch)), lengths - 1].cpu().numpy(), strict=True)
+    return last
 
 
 def _word_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -162,8 +152,10 @@ def _word_tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 
 def _tokenizer(model: str) -> PreTrainedTokenizerBase:
-    with _own_hint():
+    try:
         tokenizer = load_tokenizer(resolve_base(ModelConfig(name=model), seed=0))
+    except UserError as error:
+        raise _with_own_hint(error) from None
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise UserError(f"{model}: no tokenizer in this folder (tokenizer.json, or vocab.txt)")
     return tokenizer
@@ -171,35 +163,23 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 def _encoder(model: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model without a head, in 32-bit floats; its tokenizer is made to cut texts to the model's length."""
-    with _own_hint(), _quiet():
-        try:
-            encoder = AutoModel.from_pretrained(tokenizer.name_or_path, dtype=torch.float32).eval().to(device())
-        except Exception as error:
-            # Damaged files and the hub's client raise types of their own.
-            raise load_error(model, error) from None
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()  # without the list of the weights of heads that are not used
+    try:
+        encoder = AutoModel.from_pretrained(tokenizer.name_or_path, dtype=torch.float32).eval().to(device())
+    except Exception as error:
+        # Damaged files and the hub's client raise types of their own.
+        raise _with_own_hint(load_error(model, error)) from None
+    finally:
+        hf_logging.set_verbosity(verbosity)
     positions = model_limit(encoder.config) - 2  # RoBERTa counts its positions from 2
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return encoder.get_encoder() if encoder.config.is_encoder_decoder else encoder
 
 
-@contextlib.contextmanager
-def _own_hint() -> Iterator[None]:
+def _with_own_hint(error: UserError) -> UserError:
     """What helps with a base model does not help here."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace(OFFLINE_HINT, HINT)) from None
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the list of the weights of heads that are not used."""
-    before = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(before)
+    return UserError(str(error).replace(OFFLINE_HINT, HINT))
 
 
 @contextlib.contextmanager
@@ -220,16 +200,16 @@ def score_by_models(config: EvaluateConfig, rows: Sequence[Row], seed: int) -> l
     answered = [row for row in rows if row.get("reply") is not None]
     if config.bertscore_model:
         say(f"evaluate: BERTScore of {len(answered):,} replies by {config.bertscore_model}")
-        texts = ([row[name] for row in answered] for name in ("reply", "gold"))
-        for row, score in zip(answered, bertscores(*texts, config.bertscore_model), strict=True):
+        replies, golds = ([row[name] for row in answered] for name in ("reply", "gold"))
+        for row, score in zip(answered, bertscores(replies, golds, config.bertscore_model), strict=True):
             row["bertscore"] = score
     if not config.mauve_model:
         return []
     say(f"evaluate: MAUVE by {config.mauve_model}")
     systems = {
-        system: ([row["reply"] for row in own], [row["gold"] for row in own])
-        for system, own in by_system(answered).items()
-        if len(own) >= FEWEST  # the base model may have fewer: evaluate.base_items
+        system: ([row["reply"] for row in system_rows], [row["gold"] for row in system_rows])
+        for system, system_rows in by_system(answered).items()
+        if len(system_rows) >= FEWEST  # the base model may have fewer: evaluate.base_items
     }
-    found = mauves(systems, config.mauve_model, seed)
-    return [{**system._asdict(), "value": value} for system, value in found.items()]
+    values = mauves(systems, config.mauve_model, seed)
+    return [{**system._asdict(), "value": value} for system, value in values.items()]

@@ -8,49 +8,17 @@ from gistchat.dialogue.turns import Turn
 DISTANCES = (10, 50, 200)  # turns after the last planted fact at which a memory is asked
 FACTS = 5
 
-# What is told, how it is asked for, and which part of it has to be remembered.
-_TELLINGS = (
-    (
-        "My sister {0} works as a nurse in the city hospital.",
-        "What is my sister called?",
-        ("Olga", "Miriam", "Beatrice", "Yuki", "Ingrid"),
-    ),
-    (
-        "I grew up in {0} and moved away when I was young.",
-        "Which city did I grow up in?",
-        ("Lisbon", "Oslo", "Nairobi", "Quito", "Krakow"),
-    ),
-    (
-        "My old dog {0} is afraid of thunder and hides.",
-        "What is my dog called?",
-        ("Biscuit", "Rufus", "Pepper", "Waffles", "Otto"),
-    ),
-    (
-        "I was born in {0}, in the coldest winter.",
-        "In which year was I born?",
-        ("1961", "1974", "1983", "1987", "1992"),
-    ),
-    (
-        "I play the {0} in a small orchestra on weekends.",
-        "Which instrument do I play?",
-        ("cello", "oboe", "trombone", "viola", "bassoon"),
-    ),
-    (
-        "I am allergic to {0}, so I always check the menu.",
-        "What am I allergic to?",
-        ("peanuts", "shellfish", "celery", "sesame", "kiwi"),
-    ),
-    (
-        "My train leaves on platform {0} every morning.",
-        "Which platform does my train leave on?",
-        ("4", "7", "11", "13", "17"),
-    ),
-    (
-        "I am writing a book about {0} in my spare time.",
-        "What is my book about?",
-        ("lighthouses", "bees", "glaciers", "tango", "origami"),
-    ),
-)
+# What is told | how it is asked for | the words that can stand in the gap, each of which has to be remembered.
+_TELLINGS = """\
+My sister {0} works as a nurse in the city hospital. | What is my sister called? | Olga Miriam Beatrice Yuki Ingrid
+I grew up in {0} and moved away when I was young. | Which city did I grow up in? | Lisbon Oslo Nairobi Quito Krakow
+My old dog {0} is afraid of thunder and hides. | What is my dog called? | Biscuit Rufus Pepper Waffles Otto
+I was born in {0}, in the coldest winter. | In which year was I born? | 1961 1974 1983 1987 1992
+I play the {0} in a small orchestra on weekends. | Which instrument do I play? | cello oboe trombone viola bassoon
+I am allergic to {0}, so I always check the menu. | What am I allergic to? | peanuts shellfish celery sesame kiwi
+My train leaves on platform {0} every morning. | Which platform does my train leave on? | 4 7 11 13 17
+I am writing a book about {0} in my spare time. | What is my book about? | lighthouses bees glaciers tango origami
+""".splitlines()
 _REMARKS = (
     "The {0} was {1} again today.",
     "I spent the whole afternoon with a {0}.",
@@ -90,7 +58,8 @@ class Planted:
 def planted_dialogue(number: int, turns_after: int = max(DISTANCES)) -> Planted:
     """The dialogue of that number: facts in the user's first turns, small talk from then on."""
     rng = random.Random(f"planted {number}")
-    told = [(telling, question, rng.choice(words)) for telling, question, words in rng.sample(_TELLINGS, FACTS)]
+    facts = [line.split(" | ") for line in rng.sample(_TELLINGS, FACTS)]
+    told = [(telling, question, rng.choice(words.split())) for telling, question, words in facts]
     turns: list[Turn] = []
     for telling, _, word in told:
         turns += [Turn("user", telling.format(word)), Turn("model", rng.choice(_ANSWERS))]

@@ -1,25 +1,25 @@
 """The planted-fact probe: what was told early in a generated dialogue is asked for late; exact match of the word."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase
 
 from gistchat.dialogue.turns import Dialogue, Turn
-from gistchat.engines.engine import generate_replies
+from gistchat.engines.engine import Reply, generate_replies
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.evaluate.items import Condition
+from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.planted_dialogues import planted_dialogue, remembered
 from gistchat.evaluate.predict import Subject
-from gistchat.examples.build import ExampleBuilder
+from gistchat.examples.build import Example, ExampleBuilder
 from gistchat.examples.targets import Target
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
 from gistchat.resumable import ResumableJsonl
 
-DISTANCES = (0, 10, 40)  # turns of small talk between the last fact and the question; the dialogues take turns
+PROBE_DISTANCES = (0, 10, 40)  # turns of small talk between the last fact and the question; the dialogues take turns
 ANSWER_TOKENS = 16
 
 
@@ -31,7 +31,7 @@ def probe_targets(number: int, seed: int = 0) -> list[Target]:
     targets = []
     for i in range(number):
         name = seed * number + i
-        planted = planted_dialogue(name, DISTANCES[i % len(DISTANCES)])
+        planted = planted_dialogue(name, PROBE_DISTANCES[i % len(PROBE_DISTANCES)])
         fact = i % len(planted.answers)
         asked = Turn("user", planted.questions[fact]), Turn("model", planted.answers[fact])
         targets.append(Target(Dialogue(f"planted-{name}", (*planted.turns, *asked), "planted"), len(planted.turns) + 1))
@@ -46,7 +46,7 @@ def probe(
     builders: Mapping[int, ExampleBuilder],
     batch_tokens: int,
     folder: Path,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Greedy answers to every question under every condition; what an earlier run left in `folder` is read back.
 
     Returns:
@@ -58,43 +58,35 @@ def probe(
     if not new:
         say(f"probe {subject.name}: done before, skipped")
     else:
-        model = subject.load()
+        engine = TorchEngine(subject.load(), prompt_format)
         with progress(f"probe {subject.name}", len(new) * len(targets)) as advance:
             for condition in new:
                 builder = builders.get(condition.budget, next(iter(builders.values())))
-                rows = _answers(subject.name, model, prompt_format, targets, condition, builder, batch_tokens, advance)
+                examples = [builder.build(target, condition.strategy) for target in targets]
+                contexts = [example.context for example in examples]
+                replies = generate_replies(engine, contexts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
+                rows = _rows(subject.name, condition, examples, replies, prompt_format.tokenizer)
                 stored.append({"key": key, "row": row} for key, row in zip(keys[condition], rows, strict=True))
     return [stored.get(key)["row"] for condition in wanted for key in keys[condition]]
 
 
-def _answers(
-    name: str,
-    model: PreTrainedModel,
-    prompt_format: PromptFormat,
-    targets: Sequence[Target],
-    condition: Condition,
-    builder: ExampleBuilder,
-    batch_tokens: int,
-    advance: Callable[[int], None],
-) -> list[dict[str, Any]]:
-    examples = [builder.build(target, condition.strategy) for target in targets]
-    contexts = [example.context for example in examples]
-    engine = TorchEngine(model, prompt_format)
-    replies = generate_replies(engine, contexts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
+def _rows(
+    model: str, condition: Condition, examples: list[Example], replies: list[Reply], tokenizer: PreTrainedTokenizerBase
+) -> list[Row]:
     return [
         {
-            "id": target.id,
-            "dialogue": target.dialogue.id,
-            "model": name,
+            "id": example.target.id,
+            "dialogue": example.target.dialogue.id,
+            "model": model,
             "strategy": condition.strategy,
             "budget": condition.budget,
             "condition": str(condition),
-            "distance": DISTANCES[i % len(DISTANCES)],
-            "question": target.dialogue.turns[-2].text,
-            "answer": target.gold,
+            "distance": PROBE_DISTANCES[i % len(PROBE_DISTANCES)],
+            "question": example.target.dialogue.turns[-2].text,
+            "answer": example.target.gold,
             "reply": reply.text,
-            "right": bool(remembered((target.gold,), reply.text)),
-            "shown": bool(remembered((target.gold,), prompt_format.tokenizer.decode(example.prompt.ids))),
+            "right": bool(remembered((example.target.gold,), reply.text)),
+            "shown": bool(remembered((example.target.gold,), tokenizer.decode(example.prompt.ids))),
         }
-        for i, (target, example, reply) in enumerate(zip(targets, examples, replies, strict=True))
+        for i, (example, reply) in enumerate(zip(examples, replies, strict=True))
     ]

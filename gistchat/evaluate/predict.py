@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -15,6 +14,7 @@ from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.evaluate.items import Condition, Items
+from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import Example
 from gistchat.files import atomic_text, fingerprint
@@ -24,7 +24,6 @@ from gistchat.prompts.format import PromptFormat, render_gist
 from gistchat.recipe.schema import EvaluateConfig, Recipe
 from gistchat.resumable import ResumableJsonl
 
-Row = dict[str, Any]
 COMPUTED = ("nats", "rank", "candidates", "reply", "reply_tokens", "seconds", "prefill_seconds")
 PART = 512  # items whose likelihood is computed between two times of writing it down
 
@@ -50,10 +49,10 @@ def predict(
     waiting = []
     for condition, condition_rows in rows.items():
         _fill(condition_rows, computed)
-        if _is_done(condition_rows, config):
-            say(f"evaluate {subject.name}, {condition}: done before, skipped")
-        else:
+        if any(_missing(condition_rows, config)):
             waiting.append(condition)
+        else:
+            say(f"evaluate {subject.name}, {condition}: done before, skipped")
     if waiting:
         model = subject.load()
         pairs = [pair for condition in waiting for pair in zip(items.examples[condition], rows[condition], strict=True)]
@@ -87,14 +86,10 @@ def _keep(rows: Sequence[Row], computed: ResumableJsonl) -> None:
     computed.append(line for line in lines if len(line) > 1 and line != computed.get(line["key"]))
 
 
-def _wanted(number: int, config: EvaluateConfig) -> list[str]:
-    """What the row of an item has to hold."""
-    return ["nats"] + ["rank"] * (number < config.rank_items) + ["reply"] * (number < config.reply_items)
-
-
-def _is_done(rows: Sequence[Row], config: EvaluateConfig) -> bool:
-    """Whether the rows of a condition hold all that is asked for."""
-    return all(row[name] is not None for i, row in enumerate(rows) for name in _wanted(i, config))
+def _missing(rows: Sequence[Row], config: EvaluateConfig) -> tuple[list[int], list[int], list[int]]:
+    """Which rows of a condition still lack their likelihood, their rank, their reply, of those that are to have it."""
+    numbers = {"nats": len(rows), "rank": config.rank_items, "reply": config.reply_items}
+    return tuple([i for i, row in enumerate(rows[:end]) if row[name] is None] for name, end in numbers.items())
 
 
 def _add_likelihoods(
@@ -144,8 +139,7 @@ def _add_ranks_and_replies(
 ) -> None:
     """Add what the rows of one condition lack, which is computed apart from others, as it is timed."""
     examples = items.examples[condition]
-    ranked = [i for i, row in enumerate(rows) if i < config.rank_items and row["rank"] is None]
-    answered = [i for i, row in enumerate(rows) if i < config.reply_items and row["reply"] is None]
+    _, ranked, answered = _missing(rows, config)
     if not ranked and not answered:
         return
     with progress(f"evaluate {subject}, {condition}", len(ranked) + len(answered)) as advance:

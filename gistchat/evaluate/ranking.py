@@ -17,7 +17,7 @@ CANDIDATES = 20  # the gold one included, as ConvAI2 has it (Dinan et al. 2020)
 
 def draw_others(item: Target, items: Sequence[Target]) -> list[str]:
     """Gold replies of other dialogues, the same for every model and strategy; fewer where there are too few."""
-    others = sorted({one.gold for one in items if one.dialogue.id != item.dialogue.id} - {item.gold})
+    others = sorted({target.gold for target in items if target.dialogue.id != item.dialogue.id} - {item.gold})
     random.Random(item.id).shuffle(others)
     return others[: CANDIDATES - 1]
 

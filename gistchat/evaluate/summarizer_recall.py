@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from gistchat.evaluate.bootstrap import Metric, mean
 from gistchat.evaluate.planted_dialogues import DISTANCES, Planted, planted_dialogue, remembered
 from gistchat.files import fingerprint
 from gistchat.memory.factory import MemoryFactory
-from gistchat.memory.rolling import Window
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.progress import progress
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
@@ -31,26 +31,28 @@ def recall(config: SummaryConfig, context: ContextConfig, count: Count, folder: 
         folder: where the contexts are kept, so that a run that was stopped goes on.
         number: dialogues.
     """
-    dialogues = {str(i): planted_dialogue(i) for i in range(number)}
+    dialogues = [planted_dialogue(i) for i in range(number)]
 
     def roll(keys: Sequence[str]) -> list[list[str]]:
-        return _rolled_texts(config, context, count, [dialogues[key] for key in keys])
+        return _rolled_texts(config, context, count, [dialogues[int(key)] for key in keys])
 
     settings = fingerprint([dataclasses.asdict(config), dataclasses.asdict(context)])
     path = folder / f"recall-{config.method}-{settings}.jsonl"
-    texts = computed_once(f"planted facts {config.method}", path, list(dialogues), roll, CHUNK)
-    metrics = _share("rolled", list(dialogues.values()), texts)
+    texts = computed_once(f"planted facts {config.method}", path, list(map(str, range(number))), roll, CHUNK)
+    metrics = _share("rolled", dialogues, texts)
     if config.method in METHODS:
-        texts = [_picked_texts(one, config, context, count) for one in dialogues.values()]
-        metrics += _share("picked", list(dialogues.values()), texts)
+        metrics += _share("picked", dialogues, [_picked_texts(talk, config, context, count) for talk in dialogues])
     return metrics
 
 
 def window_recall(budget: int, count: Count, number: int) -> list[Metric]:
     """The same for the latest turns alone."""
     dialogues = [planted_dialogue(i) for i in range(number)]
-    window = Window(budget, budget, budget)
-    return _share("rolled", dialogues, [_window_texts(one, window, count) for one in dialogues])
+    cost = _cost(count)
+    texts = [
+        [as_text(pack_latest(talk.turns[:turns], cost, budget)[0]) for turns in _turns_said(talk)] for talk in dialogues
+    ]
+    return _share("rolled", dialogues, texts)
 
 
 def computed_once(
@@ -69,62 +71,40 @@ def computed_once(
 
 
 def _share(how: str, dialogues: Sequence[Planted], texts: Sequence[Sequence[str]]) -> list[Metric]:
-    return [
-        Metric(
-            f"{how} {distance}",
-            "% of facts",
-            "higher",
-            mean(
-                [
-                    100 * remembered(one.answers, by_distance[i]) / len(one.answers)
-                    for one, by_distance in zip(dialogues, texts, strict=True)
-                ]
-            ),
-        )
-        for i, distance in enumerate(DISTANCES)
-    ]
+    metrics = []
+    for distance, at_distance in zip(DISTANCES, zip(*texts, strict=True), strict=True):
+        pairs = zip(dialogues, at_distance, strict=True)
+        percents = [100 * remembered(talk.answers, text) / len(talk.answers) for talk, text in pairs]
+        metrics.append(Metric(f"{how} {distance}", "% of facts", "higher", mean(percents)))
+    return metrics
+
+
+def _turns_said(talk: Planted) -> list[int]:
+    """How many turns there are at each distance."""
+    return [talk.planted + distance - 1 for distance in DISTANCES]
+
+
+def _cost(count: Count) -> Callable[[Any], int]:
+    """Of a turn, or of a sentence."""
+    return lambda line: count([line.text])[0] + 1
 
 
 def _rolled_texts(
-    config: SummaryConfig,
-    context: ContextConfig,
-    count: Count,
-    dialogues: Sequence[Planted],
+    config: SummaryConfig, context: ContextConfig, count: Count, dialogues: Sequence[Planted]
 ) -> list[list[str]]:
     """What a rolling memory shows at each distance: its gist, and the turns since."""
-    factory = MemoryFactory.counting(config, context, count, lambda turn: count([turn.text])[0] + 1)
-    found, _ = factory.roll([one.turns for one in dialogues])
+    histories, _ = MemoryFactory.counting(config, context, count, _cost(count)).roll([talk.turns for talk in dialogues])
     texts = []
-    for one, chain in zip(dialogues, found, strict=True):
-        seen = [one.planted + distance - 1 for distance in DISTANCES]
-        gists = [chain.at(turns) for turns in seen]
-        texts.append(
-            [
-                f"{gist_text(gist.sentences)}\n{as_text(one.turns[gist.end : turns])}"
-                for gist, turns in zip(gists, seen, strict=True)
-            ]
-        )
+    for talk, history in zip(dialogues, histories, strict=True):
+        gists = [(history.at(turns), turns) for turns in _turns_said(talk)]
+        texts.append([f"{gist_text(gist.sentences)}\n{as_text(talk.turns[gist.end : turns])}" for gist, turns in gists])
     return texts
 
 
-def _window_texts(one: Planted, window: Window, count: Count) -> list[str]:
-    """The latest turns that fit the budget, at each distance."""
-    texts = []
-    for distance in DISTANCES:
-        turns = one.turns[: one.planted + distance - 1]
-        latest, _ = pack_latest(turns, lambda turn: count([turn.text])[0] + 1, window.high)
-        texts.append(as_text(latest))
-    return texts
-
-
-def _picked_texts(one: Planted, config: SummaryConfig, context: ContextConfig, count: Count) -> list[str]:
-    made = summarize_prefixes(one.turns, config.method, context.budget, count, config.recency)
-    texts = []
-    for distance in DISTANCES:
-        ranked = made.of_prefix(one.planted + distance - 1)
-        chosen, _ = pack_ranked(ranked, lambda sentence: count([sentence.text])[0] + 1, context.budget)
-        texts.append(gist_text(chosen))
-    return texts
+def _picked_texts(talk: Planted, config: SummaryConfig, context: ContextConfig, count: Count) -> list[str]:
+    summaries = summarize_prefixes(talk.turns, config.method, context.budget, count, config.recency)
+    ranked = map(summaries.of_prefix, _turns_said(talk))
+    return [gist_text(pack_ranked(sentences, _cost(count), context.budget)[0]) for sentences in ranked]
 
 
 def as_text(turns: Sequence[Turn]) -> str:
@@ -133,12 +113,8 @@ def as_text(turns: Sequence[Turn]) -> str:
 
 def gist_text(sentences: Sequence[Sentence]) -> str:
     """A gist as lines; neighbours by one speaker share a line."""
-    lines: list[str] = []
-    before = None
-    for sentence in sentences:
-        if lines and sentence.speaker == before:
-            lines[-1] += f" {sentence.text}"
-        else:
-            lines.append(f"{sentence.speaker}: {sentence.text}" if sentence.speaker else sentence.text)
-        before = sentence.speaker
+    lines = []
+    for speaker, neighbours in groupby(sentences, key=lambda sentence: sentence.speaker):
+        text = " ".join(sentence.text for sentence in neighbours)
+        lines.append(f"{speaker}: {text}" if speaker else text)
     return "\n".join(lines)

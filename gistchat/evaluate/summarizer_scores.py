@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,6 @@ BASELINES = {
 }
 
 
-@dataclass(frozen=True)
-class Scored:
-    """One summarizer's summaries of some dialogues, in their order."""
-
-    name: str
-    texts: list[str]
-    seconds: float  # per dialogue
-    refused: int
-
-
 def reference(dialogue: Dialogue) -> str:
     """The corpus's own summary; empty where it has none (personas are none)."""
     return " ".join(line["text"] for line in dialogue.meta.get("gold", []) if not line["speaker"])
@@ -61,21 +51,22 @@ def score(
     Returns:
         {"dialogues", "references", "budget", "rows": {name: {metric: {value, low, high}}}}.
     """
-    found = [_baseline(name, dialogues) for name in BASELINES]
-    remembered = {}
-    for name, config in configs.items():
-        summarizer = make_summarizer(config, context.budget, count)
-        found.append(_summaries(name, config, summarizer, dialogues, context.budget, folder))
-        if planted:
-            remembered[name] = recall(config, context, count, folder, planted)
-    if planted:
-        remembered["latest turns only"] = window_recall(context.budget, count, planted)
     sources = [as_text(dialogue.turns) for dialogue in dialogues]
     references = [reference(dialogue) for dialogue in dialogues]
-    rows = {one.name: _measured(one, sources, references if all(references) else None) for one in found}
+    metrics_of = partial(_measured, sources, references if all(references) else [])
+    rows = {}
+    for name, pick in BASELINES.items():
+        start = time.perf_counter()
+        texts = [as_text(pick(dialogue.turns)) for dialogue in dialogues]
+        rows[name] = metrics_of(texts, (time.perf_counter() - start) / len(dialogues), 0)
     weights = resample_weights(max(planted, 1), RESAMPLES, 0)
-    for name, metrics in remembered.items():
-        rows.setdefault(name, {}).update(_intervals(metrics, planted, weights))
+    for name, config in configs.items():
+        summarizer = make_summarizer(config, context.budget, count)
+        rows[name] = metrics_of(*_summaries(name, config, summarizer, dialogues, context.budget, folder))
+        if planted:
+            rows[name] |= _intervals(recall(config, context, count, folder, planted), planted, weights)
+    if planted:
+        rows["latest turns only"] = _intervals(window_recall(context.budget, count, planted), planted, weights)
     return {
         "dialogues": len(dialogues),
         "references": all(references),
@@ -85,16 +76,13 @@ def score(
     }
 
 
-def _baseline(name: str, dialogues: Sequence[Dialogue]) -> Scored:
-    start = time.perf_counter()
-    texts = [as_text(BASELINES[name](dialogue.turns)) for dialogue in dialogues]
-    return Scored(name, texts, (time.perf_counter() - start) / max(len(dialogues), 1), 0)
-
-
 def _summaries(
     name: str, config: SummaryConfig, summarizer: Summarizer, dialogues: Sequence[Dialogue], budget: int, folder: Path
-) -> Scored:
-    """Summaries of whole dialogues; each chunk is on disk before the next is begun."""
+) -> tuple[list[str], float, int]:
+    """Summaries of whole dialogues, seconds for each, how many the extractive summarizer made instead.
+
+    Each chunk is on disk before the next is begun.
+    """
     by_hash = {dialogue.content_hash: dialogue for dialogue in dialogues}
 
     def summarize(hashes: Sequence[str]) -> list[Any]:
@@ -105,33 +93,29 @@ def _summaries(
 
     path = folder / f"scored-{config.method}-{budget}-{fingerprint(dataclasses.asdict(config))}.jsonl"
     stored = computed_once(f"score {name}", path, [dialogue.content_hash for dialogue in dialogues], summarize, CHUNK)
-    texts, seconds, fell_back = zip(*stored, strict=True) if stored else ((), (), ())
-    return Scored(name, list(texts), sum(seconds) / max(len(texts), 1), sum(map(bool, fell_back)))
+    texts, seconds, fell_back = zip(*stored, strict=True)
+    return list(texts), sum(seconds) / len(texts), sum(map(bool, fell_back))
 
 
-def _measured(one: Scored, sources: list[str], references: list[str] | None) -> dict[str, dict[str, float]]:
-    metrics = []
-    if references:
-        metrics = [Metric(name, "%", "higher", rouge(name, one.texts, references)) for name in ROUGES]
-    supported, named = zip(*faithfulness(zip(one.texts, sources, strict=True)), strict=True)
-    words = [len(text.split()) for text in one.texts]
+def _measured(
+    sources: list[str], references: list[str], texts: list[str], seconds: float, refused: int
+) -> dict[str, dict[str, float]]:
+    metrics = [Metric(name, "%", "higher", rouge(name, texts, references)) for name in ROUGES if references]
+    supported, named = zip(*faithfulness(zip(texts, sources, strict=True)), strict=True)
+    words = [len(text.split()) for text in texts]
     metrics += [
         Metric("faithful", "%", "higher", ratio_of_sums([100 * n for n in supported], named)),
         Metric("length", "% of source", "", ratio_of_sums([100 * n for n in words], [len(s.split()) for s in sources])),
-        Metric("empty", "%", "lower", mean([100.0 * (not text) for text in one.texts])),
+        Metric("empty", "%", "lower", mean([100.0 * (not text) for text in texts])),
     ]
-    values = _intervals(metrics, len(sources), resample_weights(len(sources), RESAMPLES, 0))
-    values["seconds"] = _exactly(one.seconds)
-    values["refused"] = _exactly(100 * one.refused / len(sources))
-    return values
-
-
-def _exactly(value: float) -> dict[str, float]:
-    return {"value": value, "low": value, "high": value}
+    exact = {"seconds": seconds, "refused": 100 * refused / len(sources)}
+    return _intervals(metrics, len(sources), resample_weights(len(sources), RESAMPLES, 0)) | {
+        name: dict.fromkeys(("value", "low", "high"), value) for name, value in exact.items()
+    }
 
 
 def _intervals(metrics: Sequence[Metric], items: int, weights: Any) -> dict[str, dict[str, float]]:
-    return {metric.name: dataclasses.asdict(interval(metric, items, weights)) for metric in metrics}
+    return {metric.name: vars(interval(metric, items, weights)) for metric in metrics}
 
 
 COLUMNS = (*ROUGES, "faithful", "length", "refused", "seconds")
@@ -143,7 +127,6 @@ def score_table(values: dict[str, Any]) -> str:
     rows = values["rows"]
     columns = [name for name in (*COLUMNS, *RECALL) if any(name in row for row in rows.values())]
     by = "rougeL" if values["references"] else f"rolled {DISTANCES[-1]}"
-    order = sorted(rows, key=lambda name: -rows[name].get(by, {"value": -1})["value"])
     lines = [
         f"{values['dialogues']:,} dialogues, at most {values['budget']} tokens a summary"
         + (f"; facts planted in {values['planted']} generated dialogues" if values["planted"] else ""),
@@ -151,15 +134,14 @@ def score_table(values: dict[str, Any]) -> str:
         "| summarizer | " + " | ".join(columns) + " |",
         "|---|" + "---:|" * len(columns),
     ]
-    for name in order:
+    for name in sorted(rows, key=lambda name: -rows[name].get(by, {"value": -1})["value"]):
         lines.append(f"| {name} | " + " | ".join(_cell(rows[name].get(column)) for column in columns) + " |")
     return "\n".join(lines)
 
 
-def _cell(found: dict[str, float] | None) -> str:
-    if found is None:
+def _cell(values: dict[str, float] | None) -> str:
+    if values is None:
         return ""
-    value, low, high = found["value"], found["low"], found["high"]
-    if low == high:
-        return f"{value:.3g}"
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+    if values["low"] == values["high"]:
+        return f"{values['value']:.3g}"
+    return "{value:.1f} [{low:.1f}, {high:.1f}]".format(**values)

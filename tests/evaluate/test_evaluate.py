@@ -15,7 +15,7 @@ from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.evaluate import predict as evaluate
 from gistchat.evaluate.items import Condition, build_items, choose_items, conditions
-from gistchat.evaluate.planted_facts import DISTANCES, probe, probe_targets
+from gistchat.evaluate.planted_facts import PROBE_DISTANCES, probe, probe_targets
 from gistchat.evaluate.predict import Subject, predict
 from gistchat.evaluate.ranking import CANDIDATES, draw_others, rank_gold
 from gistchat.examples.build import builders_by_budget
@@ -235,7 +235,7 @@ def test_a_planted_fact_is_right_where_the_answer_says_it(parts, tmp_path):
     for i, target in enumerate(targets):
         said = " ".join(turn.text for turn in target.dialogue.turns[:-2])
         assert target.gold in said
-        assert len(target.dialogue.turns) == 12 + DISTANCES[i % 3]
+        assert len(target.dialogue.turns) == 12 + PROBE_DISTANCES[i % 3]
     wanted = [Condition("last", None), Condition("recent", 96), Condition("full", None)]
     rows = probe(Subject("tuned", lambda: model), prompt_format, targets, wanted, builders, 4096, tmp_path)
     shown = {name: [row["shown"] for row in rows if row["strategy"] == name] for name in ("last", "full")}
