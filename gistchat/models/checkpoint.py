@@ -17,8 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from gistchat.errors import UserError, first_line
 from gistchat.files import atomic_folder, damaged_file, file_hash, read_json, recover_folder, write_json
-from gistchat.models.base import device, load_model, load_tokenizer
-from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.base import device, fit_embeddings, load_model, load_tokenizer
 from gistchat.models.resolve import resolve_base
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.make import make_format
@@ -71,17 +70,9 @@ def save_checkpoint(
         model.save_pretrained(temporary, state_dict=state_dict, **options)
         (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
         prompt_format.tokenizer.save_pretrained(temporary)
-        weights = sorted(temporary.glob("*.safetensors"))
-        write_json(
-            temporary / METADATA,
-            {
-                "format": prompt_format.name,
-                "recipe": dataclasses.asdict(recipe),
-                "versions": versions(),
-                "weights": {path.name: file_hash(path) for path in weights},
-                **details,
-            },
-        )
+        hashes = {path.name: file_hash(path) for path in sorted(temporary.glob("*.safetensors"))}
+        made_by = {"format": prompt_format.name, "recipe": dataclasses.asdict(recipe), "versions": versions()}
+        write_json(temporary / METADATA, {**made_by, "weights": hashes, **details})
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:

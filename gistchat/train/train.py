@@ -14,9 +14,8 @@ from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
 from gistchat.files import damaged_file, read_json, recover_folder, write_json
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models.base import Base, load_model, model_limit, require_types
+from gistchat.models.base import Base, fit_embeddings, load_model, model_limit, require_types
 from gistchat.models.checkpoint import METADATA, save_checkpoint
-from gistchat.models.embeddings import fit_embeddings
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import Recipe, mix_of
