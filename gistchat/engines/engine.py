@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from gistchat.context.types import Context
 from gistchat.engines.sampling import Sampling
@@ -56,7 +56,7 @@ class ConversationCache:
     prefilled: int = 0
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """What computes replies.
 
     Attributes:
@@ -66,40 +66,34 @@ class Engine(Protocol):
 
     name: str
     limit: int
-    prefill_seconds: float | None
+    prefill_seconds: float | None = None
 
+    def optimise_for(self, single: bool) -> None:  # noqa: B027 (most engines have nothing to prepare)
+        """Prepare the weights for single replies, or for batches, where that takes time; called as needed."""
+
+    @abstractmethod
     def count_tokens(self, context: Context) -> int:
         """Tokens of the prompt that it makes of a context."""
-        ...
 
-    def optimise_for(self, single: bool) -> None:
-        """Prepare the weights for single replies, or for batches, where that takes time; called as needed."""
-        ...
-
+    @abstractmethod
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         """Yield a reply piece by piece; a piece ends at a whole character, never inside one."""
-        ...
 
+    @abstractmethod
     def generate_batch(
         self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
     ) -> list[PartialReply]:
         """A whole reply to each context. `rows`: their numbers, which their seeds come from."""
-        ...
 
 
-class LocalEngine(ABC):
+class LocalEngine(Engine):
     """An engine that runs here: contexts become prompts by the checkpoint's format."""
-
-    prefill_seconds: float | None = None
 
     def __init__(self, prompt_format: PromptFormat, limit: int) -> None:
         self.format, self.limit = prompt_format, limit
 
     def count_tokens(self, context: Context) -> int:
         return len(self.format.encode(context))
-
-    def optimise_for(self, single: bool) -> None:  # noqa: B027 (most engines have nothing to prepare)
-        """Nothing, unless an engine says otherwise."""
 
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         prompt = self.format.encode(context)

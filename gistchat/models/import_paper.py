@@ -87,9 +87,8 @@ def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, di
     except RuntimeError as error:
         _, _, details = str(error).partition("\n")  # the first line names the class only
         raise UserError(f"{path}: not the weights of a GPT-2 ({first_line(details)})") from None
-    numbers = {name: saved[name] for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
-    details = {"source": path.name, **{name: float(value) for name, value in numbers.items()}}
-    return model.eval(), tokenizer, details
+    numbers = {name: float(saved[name]) for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
+    return model.eval(), tokenizer, {"source": path.name, **numbers}
 
 
 def _load_weights_only(path: Path) -> Any:

@@ -192,11 +192,5 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     settings = dataclasses.asdict(recipe.train)
     for name in ("micro_batch", "samples", "save_every", "keep_states", "report_to", "fsdp", "deepspeed"):
         settings.pop(name)
-    return {
-        "seed": recipe.seed,
-        "model": dataclasses.asdict(recipe.model),
-        "context": dataclasses.asdict(recipe.context),
-        "summary": dataclasses.asdict(recipe.summary),
-        "train": settings,
-        "weights": weights_of(recipe),
-    }
+    others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context", "summary")}
+    return {"seed": recipe.seed, **others, "train": settings, "weights": weights_of(recipe)}
