@@ -6,7 +6,6 @@ versions of the library that were not tested (`cpu_speedups.TESTED`), go through
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -65,13 +64,14 @@ def make_step(model: PreTrainedModel, single: bool) -> Step | None:
     return make and make(model, single)
 
 
+def _products(blocks: torch.nn.ModuleList, single: bool, names: str) -> list[tuple]:
+    """Each block with the products of its layers of these names."""
+    return [(block, *(quick_product(block.get_submodule(name), single) for name in names.split())) for block in blocks]
+
+
 def _gpt2_step(model: GPT2LMHeadModel, single: bool) -> Step:
-    body, product = model.transformer, partial(quick_product, single=single)
-    blocks = [
-        (block, *map(product, (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)))
-        for block in body.h
-    ]
-    head = product(model.lm_head)
+    body, head = model.transformer, quick_product(model.lm_head, single)
+    blocks = _products(body.h, single, "attn.c_attn attn.c_proj mlp.c_fc mlp.c_proj")
 
     def step(ids, types, positions, seen, cache):  # as make_step says
         hidden = body.wte(ids) + body.wpe(positions)
@@ -88,19 +88,14 @@ def _gpt2_step(model: GPT2LMHeadModel, single: bool) -> Step:
 
 
 def _llama_step(model: LlamaForCausalLM, single: bool) -> Step:
-    body, product = model.model, partial(quick_product, single=single)
-    blocks = []
-    for block in body.layers:
-        attention, mlp = block.self_attn, block.mlp
-        projections = [product(layer) for layer in (attention.q_proj, attention.k_proj, attention.v_proj)]
-        rest = map(product, (attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj))
-        blocks.append((block, projections, *rest))
-    head = product(model.lm_head)
+    body, head = model.model, quick_product(model.lm_head, single)
+    projections = "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj"
+    blocks = _products(body.layers, single, f"{projections} mlp.gate_proj mlp.up_proj mlp.down_proj")
 
     def step(ids, types, positions, seen, cache):  # as make_step says
         hidden = body.embed_tokens(ids)
         rotation = body.rotary_emb(hidden, positions[:, None])
-        for layer, (block, projections, combine, gate, widen, narrow) in enumerate(blocks):
+        for layer, (block, *projections, combine, gate, widen, narrow) in enumerate(blocks):
             attention, normed = block.self_attn, block.input_layernorm(hidden)
             query, key, value = (project(normed).view(len(ids), -1, 1, attention.head_dim) for project in projections)
             query, key = apply_rotary_pos_emb(query, key, *rotation)
@@ -112,10 +107,7 @@ def _llama_step(model: LlamaForCausalLM, single: bool) -> Step:
     return step
 
 
-STEPS: dict[type, Callable[[PreTrainedModel, bool], Step]] = {
-    GPT2LMHeadModel: _gpt2_step,
-    LlamaForCausalLM: _llama_step,
-}
+STEPS = {GPT2LMHeadModel: _gpt2_step, LlamaForCausalLM: _llama_step}
 
 
 def _attend(

@@ -135,11 +135,7 @@ def _score(step: Any) -> float:
 
 
 def open_ctranslate2_engine(checkpoint: Checkpoint, name: str) -> CTranslate2Engine:
-    """The engine of a checkpoint, converted now where it never was.
-
-    Raises:
-        UserError: package ctranslate2 is missing, or it cannot run this model.
-    """
+    """A checkpoint's engine, converted on first use. Raises UserError: no ctranslate2, or it cannot run the model."""
     require("ctranslate2", "fast")
     exact = _open(checkpoint, FLOAT32)
     if name == FLOAT32:

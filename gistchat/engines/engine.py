@@ -21,39 +21,26 @@ from gistchat.prompts.prompt import Prompt
 
 @dataclass(frozen=True)
 class Reply:
-    """A generated reply.
-
-    Attributes:
-        tokens: how many it has, its end token not counted.
-        seconds: its share of its batch's wall time.
-        prefill: of these, its share of the time until the batch's first token, where the engine tells.
-        likelihood: mean log-likelihood per token (nats), the end token included.
-        ended: "end" | "stop" | "length".
-    """
+    """A generated reply."""
 
     text: str
-    tokens: int
-    seconds: float
-    likelihood: float = 0.0
-    ended: str = ""
-    prefill: float | None = None
+    tokens: int  # its end token not counted
+    seconds: float  # its share of its batch's wall time
+    likelihood: float = 0.0  # mean log-likelihood per token (nats), the end token included
+    ended: str = ""  # "end" | "stop" | "length"
+    prefill: float | None = None  # its share of the time until the batch's first token, where the engine tells
 
 
 @dataclass
 class ConversationCache:
     """What an engine keeps of one conversation from reply to reply.
 
-    It belongs to the conversation: an engine has none of its own, so many conversations can share its weights.
-
-    Attributes:
-        ids: tokens whose keys and values are kept.
-        state: the keys and values, as the engine holds them.
-        prefilled: tokens of the last prompt that had to be read; the others were here.
+    It belongs to the conversation: an engine keeps none itself, so many conversations can share its weights.
     """
 
-    ids: list[int] = field(default_factory=list)
-    state: Any = None
-    prefilled: int = 0
+    ids: list[int] = field(default_factory=list)  # tokens whose keys and values are kept
+    state: Any = None  # the keys and values, as the engine holds them
+    prefilled: int = 0  # tokens of the last prompt that had to be read; the others were here
 
 
 class Engine(ABC):

@@ -82,8 +82,7 @@ class TorchEngine(LocalEngine):
         while growing:
             logits = self._forward(new, types, seen if max(padding) else None, cache, positions)
             self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
-            said = torch.tensor([replies[i].ids for i in growing], dtype=torch.long)
-            tokens, scores = sampler(logits, said)
+            tokens, scores = sampler(logits, torch.tensor([replies[i].ids for i in growing], dtype=torch.long))
             for i, token, score in zip(growing, tokens, scores, strict=True):
                 replies[i].add(token, score)
             left = [place for place, i in enumerate(growing) if not replies[i].ended]
