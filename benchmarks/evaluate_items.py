@@ -18,8 +18,7 @@ from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import sample_targets
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models.base import load_model, load_tokenizer
-from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.base import fit_embeddings, load_model, load_tokenizer
 from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.models.resolve import resolve_base
 from gistchat.prepare.prepare import prepare

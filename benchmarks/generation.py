@@ -21,10 +21,9 @@ from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.memory.factory import MemoryFactory
-from gistchat.models.base import load_model
+from gistchat.models.base import fit_embeddings, load_model
 from gistchat.models.checkpoint import Checkpoint
 from gistchat.models.ctranslate2_conversion import convert
-from gistchat.models.embeddings import fit_embeddings
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.make import make_format

@@ -15,8 +15,7 @@ from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import sample_targets
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models.base import load_model
-from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.base import fit_embeddings, load_model
 from gistchat.models.likelihood import IGNORED
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer

@@ -111,6 +111,14 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def damaged_file(folder: Path, hashes: dict[str, str]) -> str:
+    """The first of the files that is missing or not as it was written; empty when all are well."""
+    for name, expected in hashes.items():
+        if not (folder / name).is_file() or file_hash(folder / name) != expected:
+            return name
+    return ""
+
+
 def fingerprint(value: Any) -> str:
     """Twelve hex digits that stand for a JSON-like value: equal values, equal digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)

@@ -26,9 +26,8 @@ from gistchat.examples.build import ExampleBuilder, builders_by_budget
 from gistchat.examples.targets import Target
 from gistchat.files import file_hash, fingerprint, read_json, write_json
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models.base import Base, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
+from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
 from gistchat.models.checkpoint import METADATA, find_checkpoint, load_checkpoint
-from gistchat.models.embeddings import fit_embeddings
 from gistchat.models.resolve import resolve_base
 from gistchat.prepare.prepare import default_folder, prepare
 from gistchat.prepare.report import report_lines

@@ -34,7 +34,7 @@ def env() -> None:
 
     import torch
 
-    from gistchat.models.cache import cache_dir
+    from gistchat.models.base import cache_dir
     from gistchat.models.checkpoint import versions
 
     for name, value in versions().items():

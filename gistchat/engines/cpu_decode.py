@@ -6,9 +6,10 @@ versions of the library that were not tested (`cpu_speedups.TESTED`), go through
 """
 
 from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import Cache, DynamicLayer, GPT2LMHeadModel, LlamaForCausalLM, PreTrainedModel
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
@@ -17,15 +18,13 @@ from gistchat.models.cpu_speedups import supported
 
 ROOM = 64  # tokens that keys and values have room for, at least, when they are moved
 
-Step = Callable[[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor | None, Cache], torch.Tensor]
+Step = Callable[[Tensor, Tensor | None, Tensor, Tensor | None, Cache], Tensor]
 
 
 class GrowingLayer(DynamicLayer):
     """Keys and values with room for more behind them, so that a token does not copy all before it."""
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Add keys and values of shape (rows, heads, positions, width); returns all."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -39,7 +38,7 @@ def new_cache() -> Cache:
     return Cache(layer_class_to_replicate=GrowingLayer if supported() else DynamicLayer)
 
 
-def _grown(held: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+def _grown(held: Tensor, new: Tensor) -> Tensor:
     """`held` and then `new`, along positions; what is held stays where it is if there is room behind it."""
     rows, heads, before, width = held.shape
     length = before + new.shape[-2]
@@ -65,19 +64,14 @@ def make_step(model: PreTrainedModel, single: bool) -> Step | None:
     return make and make(model, single)
 
 
+def _products(blocks: torch.nn.ModuleList, single: bool, names: str) -> list[tuple]:
+    """Each block with the products of its layers of these names."""
+    return [(block, *(quick_product(block.get_submodule(name), single) for name in names.split())) for block in blocks]
+
+
 def _gpt2_step(model: GPT2LMHeadModel, single: bool) -> Step:
-    body, product = model.transformer, partial(quick_product, single=single)
-    blocks = [
-        (
-            block,
-            product(block.attn.c_attn),
-            product(block.attn.c_proj),
-            product(block.mlp.c_fc),
-            product(block.mlp.c_proj),
-        )
-        for block in body.h
-    ]
-    head = product(model.lm_head)
+    body, head = model.transformer, quick_product(model.lm_head, single)
+    blocks = _products(body.h, single, "attn.c_attn attn.c_proj mlp.c_fc mlp.c_proj")
 
     def step(ids, types, positions, seen, cache):  # as make_step says
         hidden = body.wte(ids) + body.wpe(positions)
@@ -94,24 +88,14 @@ def _gpt2_step(model: GPT2LMHeadModel, single: bool) -> Step:
 
 
 def _llama_step(model: LlamaForCausalLM, single: bool) -> Step:
-    body, product = model.model, partial(quick_product, single=single)
-    blocks = [
-        (
-            block,
-            [product(layer) for layer in (block.self_attn.q_proj, block.self_attn.k_proj, block.self_attn.v_proj)],
-            product(block.self_attn.o_proj),
-            product(block.mlp.gate_proj),
-            product(block.mlp.up_proj),
-            product(block.mlp.down_proj),
-        )
-        for block in body.layers
-    ]
-    head = product(model.lm_head)
+    body, head = model.model, quick_product(model.lm_head, single)
+    projections = "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj"
+    blocks = _products(body.layers, single, f"{projections} mlp.gate_proj mlp.up_proj mlp.down_proj")
 
     def step(ids, types, positions, seen, cache):  # as make_step says
         hidden = body.embed_tokens(ids)
         rotation = body.rotary_emb(hidden, positions[:, None])
-        for layer, (block, projections, combine, gate, widen, narrow) in enumerate(blocks):
+        for layer, (block, *projections, combine, gate, widen, narrow) in enumerate(blocks):
             attention, normed = block.self_attn, block.input_layernorm(hidden)
             query, key, value = (project(normed).view(len(ids), -1, 1, attention.head_dim) for project in projections)
             query, key = apply_rotary_pos_emb(query, key, *rotation)
@@ -123,21 +107,12 @@ def _llama_step(model: LlamaForCausalLM, single: bool) -> Step:
     return step
 
 
-STEPS: dict[type, Callable[[PreTrainedModel, bool], Step]] = {
-    GPT2LMHeadModel: _gpt2_step,
-    LlamaForCausalLM: _llama_step,
-}
+STEPS = {GPT2LMHeadModel: _gpt2_step, LlamaForCausalLM: _llama_step}
 
 
 def _attend(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scaling: float,
-    seen: torch.Tensor | None,
-    cache: Cache,
-    layer: int,
-) -> torch.Tensor:
+    query: Tensor, key: Tensor, value: Tensor, scaling: float, seen: Tensor | None, cache: Cache, layer: int
+) -> Tensor:
     """What a token of each row attends to, of shape (rows, width); query, key, value: (rows, heads, 1, width).
 
     Written out, as torch's fused kernel takes twice the time for a single position. Several heads of queries may share
@@ -148,6 +123,5 @@ def _attend(
     keys, values = keys.view(rows * heads, length, width), values.view(rows * heads, length, width)
     scores = torch.bmm(query.reshape(rows * heads, -1, width) * scaling, keys.mT)
     if seen is not None:
-        hidden = ~seen.repeat_interleave(heads, 0)[:, None]
-        scores = scores.masked_fill_(hidden, -torch.inf)
+        scores.masked_fill_(~seen.repeat_interleave(heads, 0)[:, None], -torch.inf)
     return torch.bmm(scores.softmax(-1), values).view(rows, -1)

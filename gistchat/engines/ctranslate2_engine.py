@@ -1,5 +1,6 @@
 """The second engine: CTranslate2, in 32-bit floats or 8-bit integers, converted on first use and kept in the cache."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,8 +60,8 @@ class CTranslate2Engine(LocalEngine):
         if reply.ended:
             return
         options = self._options(sampling)
-        steps = self.generator.generate_tokens(self._tokens(prompt, sampling), return_log_prob=True, **options)
-        try:
+        tokens = self._tokens(prompt, sampling)
+        with contextlib.closing(self.generator.generate_tokens(tokens, return_log_prob=True, **options)) as steps:
             for step in steps:
                 piece = reply.add(step.token_id, _score(step))
                 if math.isnan(reply.likelihood):
@@ -69,8 +70,6 @@ class CTranslate2Engine(LocalEngine):
                     yield piece
                 if reply.ended:
                     break
-        finally:
-            steps.close()
 
     def generate_prompts(
         self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
@@ -87,10 +86,8 @@ class CTranslate2Engine(LocalEngine):
             return bool(reply.ended)
 
         batch = [self._tokens(prompt, sampling) for prompt in prompts]
-        options = self._options(sampling, rows[0])
-        self.generator.generate_batch(
-            batch, callback=add, include_prompt_in_result=False, return_scores=True, **options
-        )
+        options = {"include_prompt_in_result": False, "return_scores": True, **self._options(sampling, rows[0])}
+        self.generator.generate_batch(batch, callback=add, **options)
         if any(math.isnan(reply.likelihood) for reply in replies):
             raise not_a_number()
         return replies
@@ -109,7 +106,7 @@ class CTranslate2Engine(LocalEngine):
         return {
             "max_length": sampling.max_tokens,
             "end_token": list(self.format.stop_ids),
-            "sampling_topk": (sampling.top_k or 0) if drawn else 1,
+            "sampling_topk": sampling.top_k if drawn else 1,
             "sampling_topp": sampling.top_p if drawn else 1,
             "sampling_temperature": sampling.temperature if drawn else 1,
             "repetition_penalty": sampling.repetition_penalty,
@@ -138,11 +135,7 @@ def _score(step: Any) -> float:
 
 
 def open_ctranslate2_engine(checkpoint: Checkpoint, name: str) -> CTranslate2Engine:
-    """The engine of a checkpoint, converted now where it never was.
-
-    Raises:
-        UserError: package ctranslate2 is missing, or it cannot run this model.
-    """
+    """A checkpoint's engine, converted on first use. Raises UserError: no ctranslate2, or it cannot run the model."""
     require("ctranslate2", "fast")
     exact = _open(checkpoint, FLOAT32)
     if name == FLOAT32:

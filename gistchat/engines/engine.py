@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from gistchat.context.types import Context
 from gistchat.engines.sampling import Sampling
@@ -21,42 +21,29 @@ from gistchat.prompts.prompt import Prompt
 
 @dataclass(frozen=True)
 class Reply:
-    """A generated reply.
-
-    Attributes:
-        tokens: how many it has, its end token not counted.
-        seconds: its share of its batch's wall time.
-        prefill: of these, its share of the time until the batch's first token, where the engine tells.
-        likelihood: mean log-likelihood per token (nats), the end token included.
-        ended: "end" | "stop" | "length".
-    """
+    """A generated reply."""
 
     text: str
-    tokens: int
-    seconds: float
-    likelihood: float = 0.0
-    ended: str = ""
-    prefill: float | None = None
+    tokens: int  # its end token not counted
+    seconds: float  # its share of its batch's wall time
+    likelihood: float = 0.0  # mean log-likelihood per token (nats), the end token included
+    ended: str = ""  # "end" | "stop" | "length"
+    prefill: float | None = None  # its share of the time until the batch's first token, where the engine tells
 
 
 @dataclass
 class ConversationCache:
     """What an engine keeps of one conversation from reply to reply.
 
-    It belongs to the conversation: an engine has none of its own, so many conversations can share its weights.
-
-    Attributes:
-        ids: tokens whose keys and values are kept.
-        state: the keys and values, as the engine holds them.
-        prefilled: tokens of the last prompt that had to be read; the others were here.
+    It belongs to the conversation: an engine keeps none itself, so many conversations can share its weights.
     """
 
-    ids: list[int] = field(default_factory=list)
-    state: Any = None
-    prefilled: int = 0
+    ids: list[int] = field(default_factory=list)  # tokens whose keys and values are kept
+    state: Any = None  # the keys and values, as the engine holds them
+    prefilled: int = 0  # tokens of the last prompt that had to be read; the others were here
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """What computes replies.
 
     Attributes:
@@ -66,40 +53,34 @@ class Engine(Protocol):
 
     name: str
     limit: int
-    prefill_seconds: float | None
+    prefill_seconds: float | None = None
 
+    def optimise_for(self, single: bool) -> None:  # noqa: B027 (most engines have nothing to prepare)
+        """Prepare the weights for single replies, or for batches, where that takes time; called as needed."""
+
+    @abstractmethod
     def count_tokens(self, context: Context) -> int:
         """Tokens of the prompt that it makes of a context."""
-        ...
 
-    def optimise_for(self, single: bool) -> None:
-        """Prepare the weights for single replies, or for batches, where that takes time; called as needed."""
-        ...
-
+    @abstractmethod
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         """Yield a reply piece by piece; a piece ends at a whole character, never inside one."""
-        ...
 
+    @abstractmethod
     def generate_batch(
         self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
     ) -> list[PartialReply]:
         """A whole reply to each context. `rows`: their numbers, which their seeds come from."""
-        ...
 
 
-class LocalEngine(ABC):
+class LocalEngine(Engine):
     """An engine that runs here: contexts become prompts by the checkpoint's format."""
-
-    prefill_seconds: float | None = None
 
     def __init__(self, prompt_format: PromptFormat, limit: int) -> None:
         self.format, self.limit = prompt_format, limit
 
     def count_tokens(self, context: Context) -> int:
         return len(self.format.encode(context))
-
-    def optimise_for(self, single: bool) -> None:  # noqa: B027 (most engines have nothing to prepare)
-        """Nothing, unless an engine says otherwise."""
 
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         prompt = self.format.encode(context)

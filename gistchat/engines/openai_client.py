@@ -25,11 +25,7 @@ class ChatClient:
         self.client = self.openai.OpenAI(base_url=url, api_key=key, timeout=TIMEOUT, max_retries=RETRIES)
 
     def ask(self, messages: Sequence[dict[str, str]], max_tokens: int, seed: int | None = None) -> str:
-        """The answer to a chat's messages, at temperature 0.
-
-        Raises:
-            UserError: no answer, or none of a chat endpoint.
-        """
+        """The answer to a chat's messages, at temperature 0. Raises UserError: no answer, or none of a chat server."""
         openai = self.openai
         options = {} if seed is None else {"seed": seed}
         try:

@@ -1,5 +1,6 @@
 """How the next token is chosen: the same rules for every engine, one reply or many."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,9 +50,9 @@ class Sampling:
         """Replies to draw for a prompt; greedy ones are all the same, so one is enough."""
         return self.n_best if self.temperature > 0 else 1
 
-    def seed_of(self, row: int) -> int | None:
-        """The seed of one row of several."""
-        return None if self.seed is None else int(fingerprint([self.seed, row])[:8], 16)
+    def seed_of(self, row: int) -> int:
+        """The seed of one row of several; another one each time where draws need not be repeatable."""
+        return secrets.randbits(32) if self.seed is None else int(fingerprint([self.seed, row])[:8], 16)
 
 
 class TokenSampler:
@@ -60,7 +61,7 @@ class TokenSampler:
     def __init__(self, sampling: Sampling, rows: Sequence[int]) -> None:
         """`rows`: their numbers, which their seeds come from."""
         self.sampling = sampling
-        self.generators = [_generator(sampling.seed_of(row)) for row in rows]
+        self.generators = [torch.Generator().manual_seed(sampling.seed_of(row)) for row in rows]
         self.repetition = LogitsProcessorList()
         if sampling.repetition_penalty != 1:
             self.repetition.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
@@ -89,10 +90,8 @@ class TokenSampler:
             probabilities = scores.softmax(-1).cpu()
             if not torch.isfinite(probabilities).all():
                 raise not_a_number()
-            drawn = [
-                torch.multinomial(row, 1, generator=generator)
-                for row, generator in zip(probabilities, self.generators, strict=True)
-            ]
+            rows = zip(probabilities, self.generators, strict=True)
+            drawn = [torch.multinomial(row, 1, generator=generator) for row, generator in rows]
             tokens = torch.cat(drawn).to(logits.device)
         else:
             tokens = scores.argmax(-1)
@@ -104,15 +103,6 @@ class TokenSampler:
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with the rows at these places."""
         self.generators = [self.generators[i] for i in rows]
-
-
-def _generator(seed: int | None) -> torch.Generator:
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
-    return generator
 
 
 def not_a_number() -> UserError:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from gistchat.engines.cpu_decode import make_step, new_cache
@@ -41,7 +42,8 @@ class TorchEngine(LocalEngine):
         sampler = TokenSampler(sampling, [0])
         while not reply.ended:
             held, cache.ids = cache.ids, []  # an interrupted forward pass leaves nothing that looks valid
-            logits = self._forward([new], None, types and [types], cache.state, None)
+            positions = torch.arange(len(new))[None] + cache.state.get_seq_length()
+            logits = self._forward([new], types and [types], None, cache.state, positions)
             cache.ids = held + new
             tokens, scores = sampler(logits, torch.tensor([reply.ids], dtype=torch.long))
             if piece := reply.add(tokens[0], scores[0]):
@@ -78,10 +80,9 @@ class TorchEngine(LocalEngine):
         start, self.prefill_seconds = time.perf_counter(), None
         self.optimise_for(single=False)
         while growing:
-            logits = self._forward(new, seen if max(padding) else None, types, cache, positions)
+            logits = self._forward(new, types, seen if max(padding) else None, cache, positions)
             self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
-            said = torch.tensor([replies[i].ids for i in growing], dtype=torch.long)
-            tokens, scores = sampler(logits, said)
+            tokens, scores = sampler(logits, torch.tensor([replies[i].ids for i in growing], dtype=torch.long))
             for i, token, score in zip(growing, tokens, scores, strict=True):
                 replies[i].add(token, score)
             left = [place for place, i in enumerate(growing) if not replies[i].ended]
@@ -96,35 +97,19 @@ class TorchEngine(LocalEngine):
         return replies
 
     def _forward(
-        self,
-        ids: list[list[int]],
-        seen: torch.Tensor | None,
-        types: list[list[int]] | None,
-        cache: Cache,
-        positions: torch.Tensor | None,
-    ) -> torch.Tensor:
+        self, ids: list[list[int]], types: list[list[int]] | None, seen: Tensor | None, cache: Cache, positions: Tensor
+    ) -> Tensor:
         """Logits after the last token of each row, of shape (rows, vocabulary)."""
         tokens = torch.tensor(ids, device=self.model.device)
         type_ids = None if types is None else torch.tensor(types, device=tokens.device)
-        if seen is not None:
-            seen = seen.to(tokens.device)
-        if positions is None:
-            positions = torch.arange(tokens.shape[1])[None] + cache.get_seq_length()
-        positions = positions.to(tokens.device)
+        seen, positions = None if seen is None else seen.to(tokens.device), positions.to(tokens.device)
         if self._step is not None and tokens.shape[1] == 1:
             step_types = None if type_ids is None else type_ids[:, 0]
             return self._step(tokens[:, 0], step_types, positions[:, 0], seen, cache)
-        inputs = {} if type_ids is None else {"token_type_ids": type_ids}
-        output = self.model(
-            input_ids=tokens,
-            attention_mask=seen,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **inputs,
-        )
-        return output.logits[:, -1]
+        inputs = {"input_ids": tokens, "attention_mask": seen, "position_ids": positions, "past_key_values": cache}
+        if type_ids is not None:
+            inputs["token_type_ids"] = type_ids
+        return self.model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
 
     def optimise_for(self, single: bool) -> None:
         """Lay the weights out in memory as single replies, or batches, read them fastest; takes up to a second."""

@@ -1,15 +1,14 @@
-"""A base model: its tokenizer, its weights, where it runs and how much it reads."""
+"""A base model: its tokenizer, its weights, rows for new tokens, where it is kept and runs, how much it reads."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import platformdirs
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from filelock import FileLock
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
 from gistchat.errors import UserError
@@ -27,6 +26,19 @@ class Base:
 
     source: str
     identity: str
+
+
+def cache_dir() -> Path:
+    """Where converted and downloaded models are kept."""
+    return Path(platformdirs.user_cache_dir("gistchat"))
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Lock a folder that is about to be made: of several processes one makes it, the others wait and find it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(folder.name + ".lock")):
+        yield
 
 
 def device() -> str:
@@ -66,6 +78,24 @@ def load_model(base: Base) -> PreTrainedModel:
     return model
 
 
+def fit_embeddings(model: PreTrainedModel, vocabulary: int) -> list[int]:
+    """Give the model a row for every token, also those that a prompt format adds; returns the ids of the new rows.
+
+    New rows start at the mean of the old ones plus noise of their spread: left at the mean alone they would start
+    (and, with few steps, stay) almost identical. The noise has a seed of its own, so a LoRA checkpoint finds the
+    same base rows again.
+    """
+    old = model.get_input_embeddings().weight.shape[0]
+    if vocabulary <= old:
+        return []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model.resize_token_embeddings(vocabulary, mean_resizing=False)
+        weight = model.get_input_embeddings().weight
+        noise = torch.randn((vocabulary - old, weight.shape[1]), generator=torch.Generator().manual_seed(0))
+        weight[old:] = weight[:old].mean(0) + weight[:old].std(0) * noise.to(weight)
+    return list(range(old, vocabulary))
+
+
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Equal for tokenizers that cut text alike, as far as vocabulary and special tokens tell."""
     return fingerprint([sorted(tokenizer.get_vocab().items())])
@@ -73,11 +103,8 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def model_limit(model_config: object) -> int:
     """The longest input in tokens."""
-    for name in ("max_position_embeddings", "n_positions"):
-        limit = getattr(model_config, name, None)
-        if limit:
-            return int(limit)
-    return 2048
+    limits = (getattr(model_config, name, None) for name in ("max_position_embeddings", "n_positions"))
+    return next((int(limit) for limit in limits if limit), 2048)
 
 
 def require_types(model: PreTrainedModel, prompt_format: PromptFormat) -> None:

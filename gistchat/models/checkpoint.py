@@ -16,9 +16,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line
-from gistchat.files import atomic_folder, file_hash, read_json, recover_folder, write_json
-from gistchat.models.base import device, load_model, load_tokenizer
-from gistchat.models.embeddings import fit_embeddings
+from gistchat.files import atomic_folder, damaged_file, file_hash, read_json, recover_folder, write_json
+from gistchat.models.base import device, fit_embeddings, load_model, load_tokenizer
 from gistchat.models.resolve import resolve_base
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.make import make_format
@@ -71,17 +70,9 @@ def save_checkpoint(
         model.save_pretrained(temporary, state_dict=state_dict, **options)
         (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
         prompt_format.tokenizer.save_pretrained(temporary)
-        weights = sorted(temporary.glob("*.safetensors"))
-        write_json(
-            temporary / METADATA,
-            {
-                "format": prompt_format.name,
-                "recipe": dataclasses.asdict(recipe),
-                "versions": versions(),
-                "weights": {path.name: file_hash(path) for path in weights},
-                **details,
-            },
-        )
+        hashes = {path.name: file_hash(path) for path in sorted(temporary.glob("*.safetensors"))}
+        made_by = {"format": prompt_format.name, "recipe": dataclasses.asdict(recipe), "versions": versions()}
+        write_json(temporary / METADATA, {**made_by, "weights": hashes, **details})
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -99,7 +90,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         hashes = metadata["weights"]
     except (KeyError, TypeError):
         raise UserError(f"{folder / METADATA}: not written by gistchat") from None
-    if damaged := damaged_weights(folder, hashes):
+    if damaged := damaged_file(folder, hashes):
         raise UserError(f"{folder / damaged}: missing or damaged (its hash differs); train again or copy it again")
     try:
         tokenizer = _load_tokenizer(folder, recipe)
@@ -108,14 +99,6 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"{folder}: cannot load the checkpoint ({first_line(error)})") from None
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
-
-
-def damaged_weights(folder: Path, hashes: dict[str, str]) -> str:
-    """The first file of weights that is missing or not as it was written; empty when all are well."""
-    for name, expected in hashes.items():
-        if not (folder / name).is_file() or file_hash(folder / name) != expected:
-            return name
-    return ""
 
 
 def find_checkpoint(folder: Path) -> Path:

@@ -4,7 +4,7 @@ They rest on how these libraries work inside, so they are used with the versions
 model computes as the library has it: slower, and with other random numbers in dropout.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -32,31 +32,22 @@ def speed_up_training(model: PreTrainedModel, processes: int) -> None:
     """Faster dropout, and embedding gradients without a copy; nothing with other versions than the tested."""
     if not supported():
         return
-    draw_dropout_from_bits(model)
-    draw_attention_dropout_from_bits(model)
+    if next(model.parameters()).device.type == "cpu":
+        # Here torch draws a number for every element, one after another.
+        _replace(model, torch.nn.Dropout, lambda dropout: BitDropout(dropout.p))
+        if model.config.model_type == "gpt2":
+            draw_attention_dropout_from_bits(model)
     if processes == 1:
         add_embedding_gradients_in_place(model)
 
 
-def draw_dropout_from_bits(model: PreTrainedModel) -> None:
-    """Draw dropout from random bits on a CPU, where torch draws a number for every element, one after another."""
-    if next(model.parameters()).device.type == "cpu":
-        _replace(model, torch.nn.Dropout, lambda dropout: BitDropout(dropout.p))
-
-
 def draw_attention_dropout_from_bits(model: PreTrainedModel) -> None:
-    """The same for the dropout of attention weights, where torch has no fused kernel that drops."""
-    if next(model.parameters()).device.type == "cpu" and model.config.model_type == "gpt2":
-        _register_attention()
-        model.set_attn_implementation(ATTENTION)
-
-
-@lru_cache
-def _register_attention() -> None:
+    """Draw the dropout of attention weights from random bits, too; on a CPU torch has no fused kernel that drops."""
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
     AttentionInterface.register(ATTENTION, _attention)
     AttentionMaskInterface.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    model.set_attn_implementation(ATTENTION)
 
 
 def _attention(

@@ -7,19 +7,12 @@ import torch
 
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import atomic_folder, fingerprint, read_json, write_json
-from gistchat.models.cache import cache_dir, only_one
+from gistchat.models.base import cache_dir, only_one
 from gistchat.models.checkpoint import Checkpoint, versions
 from gistchat.progress import say
 
 INT8, FLOAT32 = "ctranslate2-int8", "ctranslate2"
 RECORD = "gistchat-engine.json"
-
-
-def _require_known(checkpoint: Checkpoint) -> None:
-    if checkpoint.format.has_types:
-        raise UserError(
-            f"the format {checkpoint.format.name!r} has token types, which CTranslate2 does not know; use torch"
-        )
 
 
 def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Path:
@@ -30,7 +23,10 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
     Raises:
         UserError: CTranslate2 knows no such model or format.
     """
-    _require_known(checkpoint)
+    if checkpoint.format.has_types:
+        raise UserError(
+            f"the format {checkpoint.format.name!r} has token types, which CTranslate2 does not know; use torch"
+        )
     key = fingerprint([checkpoint.metadata["weights"], versions(), name])
     folder = folder or cache_dir() / "models" / f"{name}-{key}"
     with only_one(folder):

@@ -7,9 +7,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from gistchat.errors import UserError, first_line
 from gistchat.models.checkpoint import load_checkpoint, save_checkpoint
-from gistchat.models.ctranslate2_conversion import convert
+from gistchat.models.ctranslate2_conversion import FLOAT32, INT8, convert
 
-KINDS = ("transformers", "ctranslate2", "ctranslate2-int8")
+KINDS = ("transformers", FLOAT32, INT8)
 
 
 def export(run: Path, out: Path, to: str = "transformers") -> Path:
@@ -27,12 +27,10 @@ def export(run: Path, out: Path, to: str = "transformers") -> Path:
         convert(loaded, to, out)
         loaded.tokenizer.save_pretrained(out)
         return out
-    details = {name: loaded.metadata[name] for name in loaded.metadata if name not in _WRITTEN_ANEW}
+    written_anew = ("format", "recipe", "versions", "weights")
+    details = {name: value for name, value in loaded.metadata.items() if name not in written_anew}
     save_checkpoint(out, loaded.model, loaded.format, loaded.recipe, details)
     return out
-
-
-_WRITTEN_ANEW = ("format", "recipe", "versions", "weights")
 
 
 def push(folder: Path, name: str) -> str:

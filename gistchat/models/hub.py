@@ -16,30 +16,25 @@ OFFLINE_HINT = (
 def reachable(source: str) -> str:
     """`source` as it is; for a hub id while the hub does not answer, the folder where it was fetched to before.
 
-    Left to itself, the hub's client tries every file that it does not have for half a minute, with two lines of
-    warning per try.
+    One request without retries tells (a 404 is an answer, too). Left to itself, the hub's client tries every file that
+    it does not have for half a minute, with two lines of warning per try.
     """
-    silence = "" if Path(source).is_dir() else _hub_silence(source)
-    if not silence:
+    if Path(source).is_dir():
         return source
+    try:
+        get_hf_file_metadata(hf_hub_url(source, "config.json"))
+        return source
+    except (HfHubHTTPError, HFValidationError):
+        return source  # the hub does answer
+    except Exception as error:
+        # No network, no such host, a bad certificate, a time-out, HF_HUB_OFFLINE: each has its own exception type.
+        silence = first_line(error)
     try:
         return snapshot_download(source, local_files_only=True)
     except LocalEntryNotFoundError:
         raise UserError(
             f"cannot get model {source!r} (not fetched before, and the hub does not answer: {silence}): {OFFLINE_HINT}"
         ) from None
-
-
-def _hub_silence(name: str) -> str:
-    """Why the hub does not answer, from one request without retries; empty if it does (a 404 counts as reachable)."""
-    try:
-        get_hf_file_metadata(hf_hub_url(name, "config.json"))
-    except (HfHubHTTPError, HFValidationError):
-        return ""
-    except Exception as error:
-        # No network, no such host, a bad certificate, a time-out, HF_HUB_OFFLINE: each has its own exception type.
-        return first_line(error)
-    return ""
 
 
 def load_error(source: str, error: Exception) -> UserError:

@@ -6,19 +6,11 @@ from typing import Any
 
 import numpy
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line
-from gistchat.models.base import require_types
+from gistchat.models.base import Base, load_model, load_tokenizer, require_types
 from gistchat.models.checkpoint import save_checkpoint
-from gistchat.models.hub import load_error, reachable
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.format import add_tokens
 from gistchat.prompts.make import make_format
@@ -65,10 +57,8 @@ def _recipe(folder: Path, format_name: str) -> Recipe:
         model={"name": str(folder.resolve()), "format": format_name},
         context={"budget": 1024, "max_turns": 4} if turns else {},
         train={"strategies": ["recent"]} if turns else {},
-        evaluate={
-            "base": False,  # the model before its training is not known
-            **({"strategies": ["last", "recent"]} if turns else {}),
-        },
+        # The model before its training is not known.
+        evaluate={"base": False, **({"strategies": ["last", "recent"]} if turns else {})},
         chat={"strategy": "recent" if turns else "summary", "temperature": 1.0, "top_p": 0.8},
     )
 
@@ -76,7 +66,9 @@ def _recipe(folder: Path, format_name: str) -> Recipe:
 def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
     saved = _load_weights_only(path)
     try:
-        weights = {name: tensor for name, tensor in saved["model_state_dict"].items() if not _is_mask(name)}
+        # Older versions of transformers stored their causal masks among the weights.
+        masks = (".attn.bias", ".attn.masked_bias")
+        weights = {name: tensor for name, tensor in saved["model_state_dict"].items() if not name.endswith(masks)}
         rows, width = weights["transformer.wte.weight"].shape
         positions = weights["transformer.wpe.weight"].shape[0]
     except (KeyError, TypeError, AttributeError, ValueError):
@@ -95,14 +87,8 @@ def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, di
     except RuntimeError as error:
         _, _, details = str(error).partition("\n")  # the first line names the class only
         raise UserError(f"{path}: not the weights of a GPT-2 ({first_line(details)})") from None
-    numbers = {name: saved[name] for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
-    details = {"source": path.name, **{name: float(value) for name, value in numbers.items()}}
-    return model.eval(), tokenizer, details
-
-
-def _is_mask(name: str) -> bool:
-    """Older versions of transformers stored their causal masks among the weights."""
-    return name.endswith((".attn.bias", ".attn.masked_bias"))
+    numbers = {name: float(saved[name]) for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
+    return model.eval(), tokenizer, {"source": path.name, **numbers}
 
 
 def _load_weights_only(path: Path) -> Any:
@@ -121,13 +107,8 @@ def _load_weights_only(path: Path) -> Any:
 
 
 def _from_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    looks_local = source.startswith((".", "/", "~")) or source.endswith(".ckpt")
-    if looks_local and not Path(source).expanduser().is_dir():
+    folder = Path(source).expanduser()
+    if (source.startswith((".", "/", "~")) or source.endswith(".ckpt")) and not folder.is_dir():
         raise UserError(f"{source}: no such file or folder")
-    place = reachable(str(Path(source).expanduser()) if Path(source).expanduser().is_dir() else source)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
-        return model.eval(), AutoTokenizer.from_pretrained(place)
-    except Exception as error:
-        # Damaged files raise whatever the parser stumbled over.
-        raise load_error(source, error) from None
+    base = Base(str(folder) if folder.is_dir() else source, identity="")
+    return load_model(base), load_tokenizer(base)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch.nn.functional import cross_entropy, pad
 from transformers import DynamicCache, PreTrainedModel
 
 from gistchat.prompts.format import PromptFormat
@@ -24,14 +25,9 @@ class Labelled(Protocol):
     where the other's turn follows.
     """
 
-    @property
-    def ids(self) -> Sequence[int]: ...
-
-    @property
-    def labels(self) -> Sequence[int]: ...
-
-    @property
-    def types(self) -> Sequence[int] | None: ...
+    ids: Sequence[int]
+    labels: Sequence[int]
+    types: Sequence[int] | None
 
 
 @dataclass(frozen=True)
@@ -80,26 +76,19 @@ def label_losses(
     if beginning is not None:
         start = beginning.get_seq_length()
         batch = {name: tensor[:, start:] for name, tensor in batch.items()}
-        past = {"past_key_values": _repeated(beginning, len(batch["labels"]))}
+        repeated = copy.deepcopy(beginning)
+        repeated.batch_repeat_interleave(len(batch["labels"]))
+        past = {"past_key_values": repeated}
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
-    following = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
+    following = pad(batch["labels"][:, 1:], (0, 1), value=IGNORED)
     labelled = following != IGNORED
     with _only_at(model, labelled):
         logits = model(**inputs, **past).logits
-    return _cross_entropy(logits, following[labelled])
-
-
-def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """In nats, of shape (labels,).
-
-    Without gradients, a few rows at a time: the probabilities of all rows would be as large as the logits, and
-    allocating that memory takes longer than filling it.
-    """
-    rows = len(labels) if torch.is_grad_enabled() else ROWS_OF_LOGITS
-    parts = zip(logits.split(max(rows, 1)), labels.split(max(rows, 1)), strict=True)
-    return torch.cat(
-        [torch.nn.functional.cross_entropy(part.float(), target, reduction="none") for part, target in parts]
-    )
+    # Without gradients a few rows at a time: the probabilities of all rows would be as large as the logits, and
+    # allocating that memory takes longer than filling it.
+    rows = max(len(logits), 1) if torch.is_grad_enabled() else ROWS_OF_LOGITS
+    parts = zip(logits.split(rows), following[labelled].split(rows), strict=True)
+    return torch.cat([cross_entropy(part.float(), labels, reduction="none") for part, labels in parts])
 
 
 @contextlib.contextmanager
@@ -141,9 +130,8 @@ def _put_back(rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """Indices in batches of similar length, longest first, each of at most `max_tokens` with padding (or one item)."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     batches: list[list[int]] = []
-    for i in order:
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_tokens:
             batches[-1].append(i)
         else:
@@ -151,27 +139,15 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return batches
 
 
-def _shared_length(rows: Sequence[Labelled]) -> int:
-    """How many tokens all rows begin with, before the first one that a label follows."""
-    ends = [next(i for i, label in enumerate(row.labels) if label != IGNORED) - 1 for row in rows]
-    return min(min(ends), common_prefix(*(row.ids for row in rows)))
-
-
 def _beginning(model: PreTrainedModel, rows: Sequence[Labelled], prompt_format: PromptFormat) -> DynamicCache | None:
-    """Keys and values of what all rows begin with; None where that is hardly anything."""
-    length = _shared_length(rows)
+    """Keys and values of what all rows begin with, before a label follows; None where that is hardly anything."""
+    ends = [next(i for i, label in enumerate(row.labels) if label != IGNORED) - 1 for row in rows]
+    length = min(*ends, common_prefix(*(row.ids for row in rows)))
     if len(rows) < 2 or length < WORTH_SHARING:
         return None
     batch = collate(rows[:1], prompt_format)
     inputs = {name: tensor[:, :length].to(model.device) for name, tensor in batch.items() if name != "labels"}
     return model(**inputs, past_key_values=DynamicCache(), logits_to_keep=1).past_key_values
-
-
-def _repeated(cache: DynamicCache, rows: int) -> DynamicCache:
-    """The same for each row of a batch, to be added to."""
-    repeated = copy.deepcopy(cache)
-    repeated.batch_repeat_interleave(rows)
-    return repeated
 
 
 @torch.inference_mode()

@@ -1,21 +1,14 @@
 """The packaged model, SmolLM2-135M-Instruct, converted once from GGUF to safetensors."""
 
 import importlib.util
-import json
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from gistchat.errors import UserError, first_line, require
-from gistchat.files import atomic_folder, file_hash, write_json
-from gistchat.models.base import Base
-from gistchat.models.cache import cache_dir, only_one
+from gistchat.files import atomic_folder, file_hash, read_json, write_json
+from gistchat.models.base import Base, cache_dir, only_one
 from gistchat.progress import say
 
 SMOLLM2 = "smollm2"
@@ -42,19 +35,20 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
     """
     checksum = file_hash(gguf)
     folder = models / f"{gguf.stem}-{checksum[:12]}"
-    base = Base(str(folder), checksum[:12])
     with only_one(folder):
         if not _is_intact(folder):
             say(f"converting {gguf.name} to safetensors, once (about half a minute)")
             require("gguf", "demo")
             require("accelerate", "demo")
             _convert(gguf, checksum, folder)
-    return base
+    return Base(str(folder), checksum[:12])
 
 
 def _convert(gguf: Path, checksum: str, folder: Path) -> None:
+    options = {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     try:
-        model, tokenizer = _load_gguf(gguf)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     except Exception as error:
         # gguf raises ValueError, KeyError, IndexError or struct.error, depending on where the damage is.
         raise UserError(
@@ -64,24 +58,13 @@ def _convert(gguf: Path, checksum: str, folder: Path) -> None:
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        weights_hash = file_hash(temporary / "model.safetensors")
-        record = {"gguf": gguf.name, "sha256": checksum, "weights_sha256": weights_hash}
-        write_json(temporary / "source.json", record)
+        hashes = {"sha256": checksum, "weights_sha256": file_hash(temporary / "model.safetensors")}
+        write_json(temporary / "source.json", {"gguf": gguf.name, **hashes})
 
 
 def _is_intact(folder: Path) -> bool:
     """Whether a conversion is there with the weights that it recorded."""
     try:
-        record = json.loads((folder / "source.json").read_text())
-        return file_hash(folder / "model.safetensors") == record["weights_sha256"]
-    except (OSError, ValueError, KeyError):
+        return file_hash(folder / "model.safetensors") == read_json(folder / "source.json")["weights_sha256"]
+    except (UserError, OSError, KeyError):
         return False
-
-
-def _load_gguf(gguf: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    from transformers import GgufConfig
-
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-    )
-    return model, AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)

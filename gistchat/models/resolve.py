@@ -23,7 +23,9 @@ def resolve_base(config: ModelConfig, seed: int) -> Base:
         return scratch_base(config, seed)
     if config.name == SMOLLM2:
         return packaged_base()
-    name = _full_name(config.name)
+    # Short names count however they are capitalised; a folder of that name goes first, as on the hub.
+    is_folder = Path(config.name).expanduser().is_dir()
+    name = config.name if is_folder else SHORT_NAMES.get(config.name.lower().removeprefix("microsoft/"), config.name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -35,10 +37,3 @@ def resolve_base(config: ModelConfig, seed: int) -> Base:
     if name.startswith((".", "/", "~")):
         raise UserError(f"{name}: no such folder")
     return Base(name, name)
-
-
-def _full_name(name: str) -> str:
-    """`microsoft/DialoGPT-small` for `DialoGPT-small`, however it is capitalised; folders go first, as on the hub."""
-    if Path(name).expanduser().is_dir():
-        return name
-    return SHORT_NAMES.get(name.lower().removeprefix("microsoft/"), name)

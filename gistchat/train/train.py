@@ -12,11 +12,10 @@ from transformers import PreTrainedModel
 
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
-from gistchat.files import read_json, write_json
+from gistchat.files import damaged_file, read_json, recover_folder, write_json
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models.base import Base, load_model, model_limit, require_types
-from gistchat.models.checkpoint import METADATA, damaged_weights, recover_folder, save_checkpoint
-from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.base import Base, fit_embeddings, load_model, model_limit, require_types
+from gistchat.models.checkpoint import METADATA, save_checkpoint
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import Recipe, mix_of
@@ -89,17 +88,9 @@ def train(
         described = {**details, "validation_loss": loss, "step": step}
         save_checkpoint(checkpoint, model, prompt_format, recipe, described, weights)
 
+    settings, learning_rate = {**describe(recipe), **details}, learning_rate_of(recipe)
     loop = TrainingLoop(
-        model,
-        config,
-        prompt_format,
-        rows,
-        validation,
-        seed=recipe.seed,
-        learning_rate=learning_rate_of(recipe),
-        folder=states,
-        settings={**describe(recipe), **details},
-        save_best=save_best,
+        model, config, prompt_format, rows, validation, recipe.seed, learning_rate, states, settings, save_best
     )
     if saved := _state_to_resume(states, checkpoint, loop, force):
         loop.load_state(saved)
@@ -156,10 +147,10 @@ def _state_to_resume(states: Path, checkpoint: Path, loop: TrainingLoop, force: 
     """
     if loop.accelerator.is_main_process:
         recover_folder(checkpoint)
-        saved = last_state(states)
-        if saved:
+        if saved := last_state(states):
             _check_unchanged(saved, loop, force)
-        if saved and saved.validated and not _is_whole(checkpoint):
+        validated = saved and any("eval_loss" in entry for entry in saved.log)  # then there is a best checkpoint
+        if validated and not _is_whole(checkpoint):
             say(f"{checkpoint} is missing or damaged; training from the start")
             for state in states.glob("state-*"):
                 shutil.rmtree(state)
@@ -173,24 +164,22 @@ def _state_to_resume(states: Path, checkpoint: Path, loop: TrainingLoop, force: 
 
 
 def _check_unchanged(saved: SavedState, loop: TrainingLoop, force: bool) -> None:
-    changed = list(changes(saved.settings, loop.settings))
+    changed = "\n  ".join(changes(saved.settings, loop.settings))
     if not changed and saved.seen != loop.seen(saved.step):
-        changed = ["the examples themselves (data, summaries or tokenizer)"]
-    if not changed:
-        return
-    listed = "\n  ".join(changed)
-    if not force:
+        changed = "the examples themselves (data, summaries or tokenizer)"
+    if changed and not force:
         raise UserError(
-            f"{saved.folder} was trained with other settings:\n  {listed}\n"
+            f"{saved.folder} was trained with other settings:\n  {changed}\n"
             f"Set them back, or give another --out, or delete {saved.folder.parent} to begin again, or add --force to "
             "go on from it with the new ones"
         )
-    say(f"going on from {saved.folder} with other settings, as forced:\n  {listed}")
+    if changed:
+        say(f"going on from {saved.folder} with other settings, as forced:\n  {changed}")
 
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        return not damaged_weights(checkpoint, read_json(checkpoint / METADATA)["weights"])
+        return not damaged_file(checkpoint, read_json(checkpoint / METADATA)["weights"])
     except (UserError, KeyError, TypeError):
         return False
 
@@ -203,11 +192,5 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     settings = dataclasses.asdict(recipe.train)
     for name in ("micro_batch", "samples", "save_every", "keep_states", "report_to", "fsdp", "deepspeed"):
         settings.pop(name)
-    return {
-        "seed": recipe.seed,
-        "model": dataclasses.asdict(recipe.model),
-        "context": dataclasses.asdict(recipe.context),
-        "summary": dataclasses.asdict(recipe.summary),
-        "train": settings,
-        "weights": weights_of(recipe),
-    }
+    others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context", "summary")}
+    return {"seed": recipe.seed, **others, "train": settings, "weights": weights_of(recipe)}

@@ -21,8 +21,7 @@ from gistchat.evaluate.ranking import CANDIDATES, draw_others, rank_gold
 from gistchat.examples.build import builders_by_budget
 from gistchat.examples.targets import Target
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models.base import load_model, load_tokenizer
-from gistchat.models.embeddings import fit_embeddings
+from gistchat.models.base import fit_embeddings, load_model, load_tokenizer
 from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.prompts.make import make_format
 from gistchat.recipe.schema import ContextConfig, Recipe, SummaryConfig

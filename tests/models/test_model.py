@@ -20,9 +20,8 @@ from gistchat.examples.build import Example, ExampleBuilder, TooLong
 from gistchat.examples.targets import Target, sample_targets
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models import packaged
-from gistchat.models.base import load_model, load_tokenizer
+from gistchat.models.base import fit_embeddings, load_model, load_tokenizer
 from gistchat.models.checkpoint import load_checkpoint
-from gistchat.models.embeddings import fit_embeddings
 from gistchat.models.likelihood import IGNORED, collate, length_batches, score_replies
 from gistchat.models.resolve import resolve_base
 from gistchat.prompts.make import make_format
@@ -227,14 +226,15 @@ def test_gguf_is_converted_once_and_again_when_damaged(tmp_path, monkeypatch):
     base = resolve_base(ModelConfig(), 0)
     shutil.copytree(base.source, tmp_path / "models" / base.source.rsplit("/", 1)[1])
     monkeypatch.setattr(packaged, "cache_dir", lambda: tmp_path)
-    monkeypatch.setattr(packaged, "_load_gguf", lambda path: pytest.fail("converted again"))
+    monkeypatch.setattr(packaged.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("again"))
     copied = resolve_base(ModelConfig(), 0)
     assert copied.identity == base.identity
     weights = tmp_path / "models" / base.source.rsplit("/", 1)[1] / "model.safetensors"
     with weights.open("r+b") as file:
         file.seek(-9, 2)
         file.write(b"\x55")
-    monkeypatch.setattr(packaged, "_load_gguf", lambda path: (_ for _ in ()).throw(ValueError("came here")))
+    error = ValueError("came here")
+    monkeypatch.setattr(packaged.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: (_ for _ in ()).throw(error))
     with pytest.raises(UserError, match="came here"):
         resolve_base(ModelConfig(), 0)
 

@@ -172,8 +172,7 @@ def test_auto_keeps_a_template_that_marks_roles():
 
 
 def test_new_embedding_rows_differ_from_each_other(tiny_base):
-    from gistchat.models.base import load_model
-    from gistchat.models.embeddings import fit_embeddings
+    from gistchat.models.base import fit_embeddings, load_model
 
     first, second = load_model(tiny_base), load_model(tiny_base)
     rows = fit_embeddings(first, 50261)

@@ -17,10 +17,9 @@ from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import Target, sample_targets
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models import cpu_speedups
-from gistchat.models.base import load_model, load_tokenizer
+from gistchat.models.base import fit_embeddings, load_model, load_tokenizer
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.cpu_speedups import BitDropout, add_embedding_gradients_in_place, draw_attention_dropout_from_bits
-from gistchat.models.embeddings import fit_embeddings
 from gistchat.models.likelihood import IGNORED, collate, label_losses
 from gistchat.prompts.make import make_format
 from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
