@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from gistchat.dialogue.turns import Dialogue
 from gistchat.engines.engine import generate_replies
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
+from gistchat.processes import batched
 from gistchat.progress import progress, say
 from gistchat.resumable import ResumableJsonl
 
@@ -44,15 +46,14 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
     done = _finished(out, key)
     if done and rank == 0:
         say(f"{len(done):,} of {len(dialogues):,} replies are there already")
-    numbered = list(enumerate(dialogues))
-    own = [numbered[start : start + AT_ONCE] for start in range(rank * AT_ONCE, len(numbered), world * AT_ONCE)]
-    left = [chunk for chunk in own if not all(number in done for number, _ in chunk)]
+    share = list(batched(enumerate(dialogues), AT_ONCE))[rank::world]
+    left = [chunk for chunk in share if not all(number in done for number, _ in chunk)]
     if world > 1:
         dist.barrier()  # nobody writes before all have read what is there
     title = f"reply ({rank + 1} of {world})" if world > 1 else "reply"
-    total = sum(map(len, own))
+    total = sum(map(len, share))
     with progress(title, total, total - sum(map(len, left))) as advance:
-        stored = ResumableJsonl(_part(out, key, rank))
+        stored = ResumableJsonl(out.with_name(f"{out.name}.part-{key}-{rank}"))
         for rows in _answer(session, left):
             stored.append(rows)
             advance(len(rows))
@@ -67,11 +68,9 @@ def _read(source: Path) -> list[Dialogue]:
     dialogues = load_dialogues(source)
     if not dialogues:
         raise UserError(f"{source}: no dialogue in it")
-    seen: set[str] = set()
-    for dialogue in dialogues:
-        if dialogue.id in seen:
-            raise UserError(f"{source}: the id {dialogue.id!r} is there twice; replies could not be told apart")
-        seen.add(dialogue.id)
+    name, count = Counter(dialogue.id for dialogue in dialogues).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{source}: the id {name!r} is there twice; replies could not be told apart")
     return dialogues
 
 
@@ -81,10 +80,6 @@ def _key(session: ChatSession, source: Path, dialogues: Sequence[Dialogue]) -> s
     settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), session.seed]
     texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
     return fingerprint([session.model.checkpoint.metadata["weights"], settings, texts])
-
-
-def _part(out: Path, key: str, rank: int) -> Path:
-    return out.with_name(f"{out.name}.part-{key}-{rank}")
 
 
 def _finished(out: Path, key: str) -> dict[int, ResumableJsonl]:

@@ -10,7 +10,6 @@ from gistchat.memory.factory import MemoryFactory
 from gistchat.models.checkpoint import PACKAGED, Checkpoint, load_checkpoint
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.load import override
-from gistchat.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,6 @@ class ChatModel:
         checkpoint = replace(checkpoint, recipe=recipe)
         memories = MemoryFactory.of(recipe.summary, recipe.context, checkpoint.format)
         return cls(checkpoint, open_engine(checkpoint), memories, tuple(overrides))
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.checkpoint.recipe
 
     @property
     def format(self) -> PromptFormat:

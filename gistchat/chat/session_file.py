@@ -1,11 +1,12 @@
 """Conversations as files: a dialogue that `gistchat prepare` reads, with the memory beside it; or a text to read."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import BOT, PERSON, ChatSession
-from gistchat.context.types import Gist, Sentence
+from gistchat.context.types import Gist
 from gistchat.dialogue.jsonl import read_jsonl, write_jsonl
 from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Dialogue, Malformed, Turn
@@ -53,17 +54,17 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
     notices = [f"left out at the end, as nobody answered: {unanswered} turns"] if unanswered else []
     state = dialogue.meta.get("session")
     if state is not None:
+        values = {**state, "turns": [turn._asdict() for turn in turns]} if isinstance(state, dict) else {}
         try:
-            session = ChatSession.from_dict(model, {**dict(state), "turns": [turn._asdict() for turn in turns]}, seed)
-        except (UserError, TypeError, ValueError) as error:
-            reason = error if isinstance(error, UserError) else "its memory cannot be read"
-            notices.append(f"{reason}: the gist was made anew")
+            session = ChatSession.from_dict(model, values, seed)
+        except UserError as error:
+            notices.append(f"{error}: the gist was made anew")
         else:
-            session.notice = "; ".join(notices)
-            session.saved = None if notices else path
+            session.notice, session.saved = "; ".join(notices), None if notices else path
             return session
     session = ChatSession(model, seed)
-    session.memory.pinned = _pinned(state)
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # lines by hand stay, where they can be read
+        session.memory.pinned = Gist.from_dict({"sentences": state["pinned"]}).sentences
     session.hear(turns)
     session.notice = "; ".join([*notices, *filter(None, [session.notice])])
     return session
@@ -96,14 +97,6 @@ def _only_dialogue(path: Path) -> Dialogue:
     if len(dialogues) != 1:
         raise UserError(f"{path}: holds {len(dialogues)} conversations; a chat goes on from a file with one")
     return dialogues[0]
-
-
-def _pinned(state: Any) -> tuple[Sentence, ...]:
-    """The lines by hand of a memory that cannot be used, where they can be read."""
-    try:
-        return Gist.from_dict({"sentences": state["pinned"]}).sentences
-    except (KeyError, TypeError, ValueError):
-        return ()
 
 
 def export_text(session: ChatSession, path: Path) -> None:
