@@ -11,6 +11,7 @@ import orjson
 import torch.distributed as dist
 
 from gistchat.chat.session import ChatSession
+from gistchat.chat.session_file import require_free
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Dialogue
 from gistchat.engines.engine import generate_replies
@@ -34,15 +35,12 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
     Raises:
         UserError: a malformed line (nothing is written), no dialogue, an id twice, or an `out` that exists.
     """
-    if out.exists() and not force:
-        raise UserError(f"{out} exists; give another name, or --force to write it anew")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder")
+    require_free(out, out if force else None, ", or --force to write it anew")
     dialogues = _read(source)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
-    key = _key(session, source, dialogues)
+    key = _key(session, dialogues)
     done = _finished(out, key)
     if done and rank == 0:
         say(f"{len(done):,} of {len(dialogues):,} replies are there already")
@@ -74,7 +72,7 @@ def _read(source: Path) -> list[Dialogue]:
     return dialogues
 
 
-def _key(session: ChatSession, source: Path, dialogues: Sequence[Dialogue]) -> str:
+def _key(session: ChatSession, dialogues: Sequence[Dialogue]) -> str:
     """Equal where the same dialogues are answered by the same weights and settings."""
     recipe = session.recipe
     settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), session.seed]

@@ -93,11 +93,7 @@ class ChatSession:
         yield from self._answer(Turn(PERSON, text))
 
     def regenerate(self) -> Iterator[str]:
-        """Yield another answer to the last turn, which replaces the one before.
-
-        Raises:
-            UserError: nothing was said yet.
-        """
+        """Yield another answer to the last turn, in place of the one before. Raises UserError: nothing was said yet."""
         turns = list(self.turns)
         try:
             asked = self.take_back()
@@ -169,11 +165,7 @@ class ChatSession:
                 self.remember()
 
     def take_back(self) -> Turn:
-        """Undo the person's last turn and the answer to it; returns that turn.
-
-        Raises:
-            UserError: nothing was said yet.
-        """
+        """Undo the person's last turn and its answer; returns that turn. Raises UserError: nothing was said yet."""
         spoken = [i for i, turn in enumerate(self.turns) if turn.speaker == PERSON]
         if not spoken:
             raise UserError("nothing said yet")

@@ -22,7 +22,7 @@ def save(session: ChatSession, path: Path) -> None:
     """
     if len(session.turns) < 2:
         raise UserError("nothing to save yet")
-    _require_free(path, session.saved)
+    require_free(path, session.saved)
     name = fingerprint([[turn.speaker, turn.text] for turn in session.turns])
     state = session.to_dict()
     del state["turns"]  # they are the dialogue's own
@@ -32,9 +32,10 @@ def save(session: ChatSession, path: Path) -> None:
     session.saved = path
 
 
-def _require_free(path: Path, own: Path | None = None) -> None:
-    if path.exists() and path != own:
-        raise UserError(f"{path} exists; give another name")
+def require_free(path: Path, replaceable: Path | None = None, hint: str = "") -> None:
+    """Raises UserError where the file exists, unless it is the replaceable one, or there is no folder for it."""
+    if path.exists() and path != replaceable:
+        raise UserError(f"{path} exists; give another name{hint}")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder")
 
@@ -72,9 +73,9 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
 
 def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
     """The turns by PERSON and BOT, up to the last that was answered."""
-    speakers = list(dict.fromkeys(turn.speaker for turn in dialogue.turns))
-    roles = {name: name for name in (PERSON, BOT)}
-    if not set(speakers) <= set(roles):
+    speakers = {turn.speaker for turn in dialogue.turns}
+    roles = {PERSON: PERSON, BOT: BOT}
+    if not speakers <= roles.keys():
         if len(speakers) != 2:
             raise UserError(f"{path}: a conversation of {len(speakers)} speakers; a chat has two")
         # The last to speak is taken for the model, so that the person goes on.
@@ -107,7 +108,7 @@ def export_text(session: ChatSession, path: Path) -> None:
     """
     if not session.turns:
         raise UserError("nothing to export yet")
-    _require_free(path)
+    require_free(path)
     names = {PERSON: "You", BOT: "Model"}
     with atomic_text(path) as file:
         for number, (speaker, text) in enumerate(session.turns, 1):

@@ -35,12 +35,13 @@ class Command:
     run: Callable[["Terminal", str], None]
 
 
-def find_command(line: str) -> tuple[Command, str] | None:
-    """The command that a line begins with, the longest name first, and the rest of the line."""
+def run_command(terminal: "Terminal", line: str) -> None:
+    """Run the command that a line begins with, the longest name first."""
     for command in sorted(COMMANDS, key=lambda command: -len(command.name)):
         if line == command.name or line.startswith(command.name + " "):
-            return command, line[len(command.name) :].strip()
-    return None
+            command.run(terminal, line[len(command.name) :].strip())
+            return
+    print(f"unknown command {printable(line.split()[0])}; /help lists them")
 
 
 def _show_gist(terminal: "Terminal", rest: str) -> None:

@@ -10,7 +10,7 @@ import platformdirs
 
 from gistchat.chat import session_file
 from gistchat.chat.session import ChatSession
-from gistchat.cli.chat_commands import COMMANDS, find_command, load_session
+from gistchat.cli.chat_commands import COMMANDS, load_session, run_command
 from gistchat.errors import UserError
 from gistchat.printable import printable
 
@@ -68,13 +68,10 @@ class Terminal:
     def _obey(self, line: str) -> None:
         try:
             with self._stoppable("(stopped)"):
-                if not line.startswith("/"):
-                    self.stream(self.session.reply(line))
-                elif match := find_command(line):
-                    command, rest = match
-                    command.run(self, rest)
+                if line.startswith("/"):
+                    run_command(self, line)
                 else:
-                    print(f"unknown command {printable(line.split()[0])}; /help lists them")
+                    self.stream(self.session.reply(line))
                 self._show_notice()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             print(f"error: {printable(str(error))}", file=sys.stderr)

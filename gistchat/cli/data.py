@@ -55,8 +55,7 @@ def prepare(
             mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
         recipe = recipe.change(data={"mix": mix})
     report, new = prepare_corpus(recipe.data, out)
-    for line in report_lines(report):
-        print(line)
+    print(*report_lines(report), sep="\n")
     print(f"-> {out}" + ("" if new else " (done before, skipped)"))
 
 
@@ -125,8 +124,8 @@ def summarize(
     key = tokenizer_fingerprint(tokenizer)
     prompt_format = make_format(recipe.model.format, tokenizer)
     store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
-    made = store.add(dialogues, engine)
-    print(f"{made:,} dialogues summarised, {len(dialogues) - made:,} stored before -> {store.path}")
+    added = store.add(dialogues, engine)
+    print(f"{added:,} dialogues summarised, {len(dialogues) - added:,} stored before -> {store.path}")
 
 
 def _score(

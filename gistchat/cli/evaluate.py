@@ -85,6 +85,5 @@ def judge(
     """
     from gistchat.evaluate.judge import judge_lines, judge_run
 
-    for line in judge_lines(judge_run(run_folder, of, against, url, model, items, seed)):
-        print(line)
+    print(*judge_lines(judge_run(run_folder, of, against, url, model, items, seed)), sep="\n")
     print(f"\n-> {run_folder / 'judge.json'}")
