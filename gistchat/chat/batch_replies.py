@@ -63,8 +63,7 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
 
 
 def _read(source: Path) -> list[Dialogue]:
-    dialogues = load_dialogues(source)
-    if not dialogues:
+    if not (dialogues := load_dialogues(source)):
         raise UserError(f"{source}: no dialogue in it")
     name, count = Counter(dialogue.id for dialogue in dialogues).most_common(1)[0]
     if count > 1:
@@ -88,12 +87,9 @@ def _finished(out: Path, key: str) -> dict[int, ResumableJsonl]:
 
 def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict[str, Any]]]:
     for chunk in chunks:
-        contexts, notices = [], []
-        for _, dialogue in chunk:
-            contexts.append(session.context_of(dialogue.turns))
-            notices.append(session.notice)
+        asked = [(number, dialogue, session.context_of(dialogue.turns), session.notice) for number, dialogue in chunk]
         # Seeds come from a dialogue's place in the file, so that no reply depends on where a run was stopped.
-        numbers = [number for number, _ in chunk]
+        numbers, _, contexts, _ = zip(*asked, strict=True)
         replies = generate_replies(session.engine, contexts, session.sampling(), rows=numbers)
         yield [
             {
@@ -106,7 +102,7 @@ def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict
                 "prompt_tokens": session.engine.count_tokens(context),
                 **({"notice": notice} if notice else {}),
             }
-            for (number, dialogue), context, notice, reply in zip(chunk, contexts, notices, replies, strict=True)
+            for (number, dialogue, context, notice), reply in zip(asked, replies, strict=True)
         ]
 
 

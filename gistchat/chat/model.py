@@ -33,9 +33,8 @@ class ChatModel:
             UserError: there is no checkpoint, or no such engine or summarizer.
         """
         checkpoint = load_checkpoint(Path(folder) if folder else PACKAGED)
-        recipe = override(checkpoint.recipe, overrides)
-        checkpoint = replace(checkpoint, recipe=recipe)
-        memories = MemoryFactory.of(recipe.summary, recipe.context, checkpoint.format)
+        checkpoint = replace(checkpoint, recipe=override(checkpoint.recipe, overrides))
+        memories = MemoryFactory.of(checkpoint.recipe.summary, checkpoint.recipe.context, checkpoint.format)
         return cls(checkpoint, open_engine(checkpoint), memories, tuple(overrides))
 
     @property

@@ -84,8 +84,7 @@ class ChatSession:
 
         The turn and whatever was said of the answer are kept, also when the caller stops early.
         """
-        text = clean_text(text)
-        if not text:
+        if not (text := clean_text(text)):
             raise UserError("nothing in that turn that can be read")
         self.notice = ""
         if self.memory.turns < len(self.turns):
@@ -107,17 +106,16 @@ class ChatSession:
         self.turns.append(Turn(PERSON, self._shorten(asked.text)))
         pieces: list[str] = []
         try:
-            self.context = self._next_context()
+            context = self._next_context()
             self.draws += 1
             sampling = self.sampling()
             # A seed of its own for every reply: repeatable, yet not the same draw each time.
             sampling = replace(sampling, seed=sampling.seed_of(self.draws))
-            for piece in stream_reply(self.engine, self.context, sampling, self.cache):
+            for piece in stream_reply(self.engine, context, sampling, self.cache):
                 pieces.append(piece)
                 yield piece
         finally:
-            answer = clean_text("".join(pieces))
-            if answer:
+            if answer := clean_text("".join(pieces)):
                 self.turns.append(Turn(BOT, answer))
             else:
                 self.turns.pop()  # without an answer the turn is taken back, so that speakers keep alternating
@@ -133,8 +131,7 @@ class ChatSession:
         said = [Turn(PERSON if turn.speaker == person else BOT, clean_text(turn.text)) for turn in turns]
         self.hear(said[:-1])
         self.turns.append(Turn(PERSON, self._shorten(said[-1].text)))
-        self.context = self._next_context()
-        return self.context
+        return self._next_context()
 
     def _tell(self, notice: str) -> None:
         """Add to what the user should know."""
@@ -176,10 +173,9 @@ class ChatSession:
 
     def edit_turn(self, number: int, text: str) -> None:
         """Replace the text of a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
-        text = clean_text(text)
         if not 1 <= number <= len(self.turns):
             raise UserError(f"no turn {number}; there are {len(self.turns)}")
-        if not text:
+        if not (text := clean_text(text)):
             raise UserError("an empty turn says nothing; /undo takes the last one back")
         self.turns[number - 1] = Turn(self.turns[number - 1].speaker, text)
         self._follow_changed_turns()
@@ -203,16 +199,14 @@ class ChatSession:
 
     def edit_gist(self, text: str) -> None:
         """Replace the gist of the turns that it covers now. Raises UserError when the text is empty."""
-        text = clean_text(text)
-        if not text:
+        if not (text := clean_text(text)):
             raise UserError("an empty gist says nothing; /reset starts over")
         self.memory.edit(text)
         self.edited_up_to = self.context.boundary if self.context else 0
 
     def pin(self, text: str) -> None:
         """Keep a line word for word in the gist, whatever is summarised later. Raises UserError when it is empty."""
-        text = clean_text(text)
-        if not text:
+        if not (text := clean_text(text)):
             raise UserError("nothing to pin; give a text, or the number of a line of /gist")
         self.memory.pin(Sentence(-1, "", text))
 
@@ -241,10 +235,9 @@ class ChatSession:
         return [replace(gist, sentences=pinned + gist.sentences) for gist, pinned in reversed(self.memory.versions)]
 
     def back_to(self, number: int) -> None:
-        """Go back to an earlier gist, numbered from 1, the latest; the turns after it are read word for word again.
+        """Go back to an earlier gist, numbered from 1, the latest. Raises UserError: no such gist.
 
-        Raises:
-            UserError: no such gist.
+        The turns after it are read word for word again.
         """
         if not 1 <= number <= len(self.memory.versions):
             raise UserError(f"there is no earlier gist {number}; {len(self.memory.versions)} are kept")
@@ -259,8 +252,7 @@ class ChatSession:
     def switch_model(self, folder: Path | str) -> None:
         """Go on with another checkpoint, which hears the whole conversation; what was pinned stays.
 
-        Raises:
-            UserError: there is none. The session is as it was.
+        Raises UserError where there is none; the session then is as it was.
         """
         strategy = f"chat.strategy={self.recipe.chat.strategy}"
         other = ChatSession.open(folder, [*self.model.overrides, strategy], self.seed)
@@ -337,6 +329,7 @@ class ChatSession:
         context = fit_limit(build, self.engine.count_tokens, self.budget, self._limit())
         self.gist_by = self.memory.gist.made_by if self._uses_memory else self.recipe.summary.method
         self.gist_end = min(self.memory.gist.end, context.boundary) if self._rolls else context.boundary
+        self.context = context
         self._tell_what_was_not_read(context)
         return context
 
@@ -367,9 +360,8 @@ class ChatSession:
     def _shorten(self, text: str) -> str:
         """Cut a turn that the model could not take, at its start: what comes last is what is answered."""
         prompt_format = self.model.format
-        bare = self.engine.count_tokens(self._build("last", [Turn(PERSON, "")], 0))
         ids = prompt_format.encode_text(text)
-        room = self._limit() - bare
+        room = self._limit() - self.engine.count_tokens(self._build("last", [Turn(PERSON, "")], 0))
         if len(ids) <= room:
             return text
         self._tell(f"the turn has {len(ids)} tokens, the model takes {room}: only its end was read")

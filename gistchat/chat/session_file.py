@@ -58,11 +58,10 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
         values = {**state, "turns": [turn._asdict() for turn in turns]} if isinstance(state, dict) else {}
         try:
             session = ChatSession.from_dict(model, values, seed)
-        except UserError as error:
-            notices.append(f"{error}: the gist was made anew")
-        else:
             session.notice, session.saved = "; ".join(notices), None if notices else path
             return session
+        except UserError as error:
+            notices.append(f"{error}: the gist was made anew")
     session = ChatSession(model, seed)
     with contextlib.suppress(KeyError, TypeError, ValueError):  # lines by hand stay, where they can be read
         session.memory.pinned = Gist.from_dict({"sentences": state["pinned"]}).sentences

@@ -33,10 +33,9 @@ def _reader(interactive: bool) -> Callable[[str], str]:
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     try:
-        folder = Path(platformdirs.user_state_dir("gistchat"))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "chat-history").open("a").close()
-        history = FileHistory(folder / "chat-history")
+        path = platformdirs.user_state_path("gistchat", ensure_exists=True) / "chat-history"
+        path.open("a").close()
+        history = FileHistory(path)
     except OSError:
         history = InMemoryHistory()  # a home that cannot be written to must not end the chat
     completer = WordCompleter([*(command.name for command in COMMANDS), "/quit"], sentence=True)

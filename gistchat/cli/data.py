@@ -1,8 +1,10 @@
 """Commands on dialogues: prepare, summarize, corpora."""
 
 import collections
+import random
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
@@ -38,9 +40,8 @@ def prepare(
     from gistchat.recipe.load import override
     from gistchat.recipe.schema import MixConfig, Recipe
 
-    chosen = {"seed": seed, "min_turns": min_turns, "max_turn_chars": max_turn_chars, "scrub": scrub}
-    chosen |= {"split_by": split_by, "audit": "drop" if drop_twins else "report" if audit else "no"}
-    chosen |= {"on_error": on_error}
+    chosen = {"seed": seed, "min_turns": min_turns, "max_turn_chars": max_turn_chars, "on_error": on_error}
+    chosen |= {"scrub": scrub, "split_by": split_by, "audit": "drop" if drop_twins else "report" if audit else "no"}
     recipe = override(Recipe(), [f"data.{name}={value}" for name, value in chosen.items()], "prepare")
     named = [name.partition("=") for name in corpus]
     if len(named) == 1:
@@ -114,39 +115,31 @@ def summarize(
     settings = [f"summary.recency={recency}", f"model.name={model}", f"context.budget={tokens}"]
     settings += [f"summary.model={with_}", f"summary.url={url}", f"summary.prompt={prompt}"]
     recipe = override(Recipe(), settings, "summarize")
-    recipes = {name: override(recipe, [f"summary.method={name}"], "--method") for name in names}
-    recipe = next(iter(recipes.values()), recipe)
+    recipes = [override(recipe, [f"summary.method={name}"], "--method") for name in names] or [recipe]
+    recipe = recipes[0]
     dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
     tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))
     if score:
-        _score(recipe, names, dialogues, tokenizer, data, items, planted)
+        from gistchat.evaluate.summarizer_scores import score as score_summarizers
+        from gistchat.evaluate.summarizer_scores import score_table
+        from gistchat.files import write_json
+        from gistchat.memory.summarizers.extractive import METHODS
+        from gistchat.prompts.token_count import token_counter
+
+        if items:
+            dialogues = random.Random(recipe.seed).sample(dialogues, min(items, len(dialogues)))
+        configs = {name: replace(recipe.summary, method=name) for name in names or METHODS}
+        path = data / "scores" / "scores.json"
+        count = token_counter(tokenizer)
+        values = score_summarizers(dialogues, configs, recipe.context, count, path.parent, planted)
+        write_json(path, values)
+        print(f"{score_table(values)}\n\n-> {path}")
         return
     key = tokenizer_fingerprint(tokenizer)
     prompt_format = make_format(recipe.model.format, tokenizer)
     store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
     added = store.add(dialogues, engine)
     print(f"{added:,} dialogues summarised, {len(dialogues) - added:,} stored before -> {store.path}")
-
-
-def _score(
-    recipe: Any, names: list[str], dialogues: list[Any], tokenizer: Any, data: Path, items: int, planted: int
-) -> None:
-    import dataclasses
-    import random
-
-    from gistchat.evaluate.summarizer_scores import score, score_table
-    from gistchat.files import write_json
-    from gistchat.memory.summarizers.extractive import METHODS
-    from gistchat.prompts.token_count import token_counter
-
-    configs = {name: dataclasses.replace(recipe.summary, method=name) for name in names or METHODS}
-    if items:
-        dialogues = random.Random(recipe.seed).sample(dialogues, min(items, len(dialogues)))
-    folder = data / "scores"
-    values = score(dialogues, configs, recipe.context, token_counter(tokenizer), folder, planted)
-    write_json(folder / "scores.json", values)
-    print(score_table(values))
-    print(f"\n-> {folder / 'scores.json'}")
 
 
 def corpora(

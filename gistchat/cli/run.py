@@ -64,10 +64,9 @@ def load(
         from gistchat.corpora.sources import kind_of_file
 
         corpus = kind_of_file(Path(from_))
-    chosen = {"data.source": from_, "data.corpus": corpus}
-    if targets:
-        chosen |= {"train.targets": targets, "train.strategies": "full" if targets == "all" else None}
-    chosen |= {"model.name": model, "model.init": init, "model.size": size, "seed": seed}
+    chosen = {"data.source": from_, "data.corpus": corpus, "train.targets": targets}
+    chosen |= {"train.strategies": "full" if targets == "all" else None, "seed": seed}
+    chosen |= {"model.name": model, "model.init": init, "model.size": size}
     loaded = load_recipe(find_recipe(recipe), settings(chosen, set_), offline)
     # Another model gets a folder of its own, so that it does not replace the recipe's run.
     parts = [loaded.name, *(Path(value).name for value in (model, init, size) if value)]

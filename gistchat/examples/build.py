@@ -169,8 +169,7 @@ def _gold_summary(target: Target) -> Summary:
     A reference summary covers the whole dialogue, the reply included: with it, `gold` is a bound, not a competitor.
     """
     dialogue = target.dialogue
-    lines = dialogue.meta.get("gold")
-    if not lines:
+    if not (lines := dialogue.meta.get("gold")):
         raise UserError(f"the strategy 'gold' needs a summary or personas, and dialogue {dialogue.id} has none")
     sentences = [Sentence(-1, line["speaker"], line["text"]) for line in lines]
     return lambda turns: sentences
