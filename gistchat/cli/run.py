@@ -64,7 +64,7 @@ def load(
         from gistchat.corpora.sources import kind_of_file
 
         corpus = kind_of_file(Path(from_))
-    chosen = {"data.source": from_, "data.corpus": corpus, "train.targets": targets}
+    chosen = {"data.source": from_, "data.corpus": corpus, "train.targets": targets or None}
     chosen |= {"train.strategies": "full" if targets == "all" else None, "seed": seed}
     chosen |= {"model.name": model, "model.init": init, "model.size": size}
     loaded = load_recipe(find_recipe(recipe), settings(chosen, set_), offline)
