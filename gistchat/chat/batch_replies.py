@@ -2,6 +2,7 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import orjson
 import torch.distributed as dist
 
 from gistchat.chat.session import ChatSession
+from gistchat.chat.session_file import require_free
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Dialogue
 from gistchat.engines.engine import generate_replies
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
+from gistchat.processes import batched
 from gistchat.progress import progress, say
 from gistchat.resumable import ResumableJsonl
 
@@ -32,27 +35,23 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
     Raises:
         UserError: a malformed line (nothing is written), no dialogue, an id twice, or an `out` that exists.
     """
-    if out.exists() and not force:
-        raise UserError(f"{out} exists; give another name, or --force to write it anew")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder")
+    require_free(out, out if force else None, ", or --force to write it anew")
     dialogues = _read(source)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
-    key = _key(session, source, dialogues)
+    key = _key(session, dialogues)
     done = _finished(out, key)
     if done and rank == 0:
         say(f"{len(done):,} of {len(dialogues):,} replies are there already")
-    numbered = list(enumerate(dialogues))
-    own = [numbered[start : start + AT_ONCE] for start in range(rank * AT_ONCE, len(numbered), world * AT_ONCE)]
-    left = [chunk for chunk in own if not all(number in done for number, _ in chunk)]
+    share = list(batched(enumerate(dialogues), AT_ONCE))[rank::world]
+    left = [chunk for chunk in share if not all(number in done for number, _ in chunk)]
     if world > 1:
         dist.barrier()  # nobody writes before all have read what is there
     title = f"reply ({rank + 1} of {world})" if world > 1 else "reply"
-    total = sum(map(len, own))
+    total = sum(map(len, share))
     with progress(title, total, total - sum(map(len, left))) as advance:
-        stored = ResumableJsonl(_part(out, key, rank))
+        stored = ResumableJsonl(out.with_name(f"{out.name}.part-{key}-{rank}"))
         for rows in _answer(session, left):
             stored.append(rows)
             advance(len(rows))
@@ -64,27 +63,20 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
 
 
 def _read(source: Path) -> list[Dialogue]:
-    dialogues = load_dialogues(source)
-    if not dialogues:
+    if not (dialogues := load_dialogues(source)):
         raise UserError(f"{source}: no dialogue in it")
-    seen: set[str] = set()
-    for dialogue in dialogues:
-        if dialogue.id in seen:
-            raise UserError(f"{source}: the id {dialogue.id!r} is there twice; replies could not be told apart")
-        seen.add(dialogue.id)
+    name, count = Counter(dialogue.id for dialogue in dialogues).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{source}: the id {name!r} is there twice; replies could not be told apart")
     return dialogues
 
 
-def _key(session: ChatSession, source: Path, dialogues: Sequence[Dialogue]) -> str:
+def _key(session: ChatSession, dialogues: Sequence[Dialogue]) -> str:
     """Equal where the same dialogues are answered by the same weights and settings."""
     recipe = session.recipe
     settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), session.seed]
     texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
     return fingerprint([session.model.checkpoint.metadata["weights"], settings, texts])
-
-
-def _part(out: Path, key: str, rank: int) -> Path:
-    return out.with_name(f"{out.name}.part-{key}-{rank}")
 
 
 def _finished(out: Path, key: str) -> dict[int, ResumableJsonl]:
@@ -95,12 +87,9 @@ def _finished(out: Path, key: str) -> dict[int, ResumableJsonl]:
 
 def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict[str, Any]]]:
     for chunk in chunks:
-        contexts, notices = [], []
-        for _, dialogue in chunk:
-            contexts.append(session.context_of(dialogue.turns))
-            notices.append(session.notice)
+        asked = [(number, dialogue, session.context_of(dialogue.turns), session.notice) for number, dialogue in chunk]
         # Seeds come from a dialogue's place in the file, so that no reply depends on where a run was stopped.
-        numbers = [number for number, _ in chunk]
+        numbers, _, contexts, _ = zip(*asked, strict=True)
         replies = generate_replies(session.engine, contexts, session.sampling(), rows=numbers)
         yield [
             {
@@ -113,7 +102,7 @@ def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict
                 "prompt_tokens": session.engine.count_tokens(context),
                 **({"notice": notice} if notice else {}),
             }
-            for (number, dialogue), context, notice, reply in zip(chunk, contexts, notices, replies, strict=True)
+            for (number, dialogue, context, notice), reply in zip(asked, replies, strict=True)
         ]
 
 

@@ -21,13 +21,9 @@ def describe_gist(session: ChatSession) -> str:
             return "nothing said yet"
         title = f"gist of turns 1 to {session.memory.gist.end}, for the next reply:" if session.turns else "gist:"
         return "\n".join([title, *(gist or ["  nothing"])])
-    lines = []
-    if gist:
-        by = printable(session.gist_by)
-        lines.append(f"gist of turns 1 to {session.gist_end}, by {by}:" if session.gist_end else "gist:")
-        lines += gist
-    else:
-        lines.append("no gist: nothing has left the verbatim window" if not context.boundary else "no gist")
+    covers = f" of turns 1 to {session.gist_end}, by {printable(session.gist_by)}" if session.gist_end else ""
+    empty = "no gist" if context.boundary else "no gist: nothing has left the verbatim window"
+    lines = [f"gist{covers}:", *gist] if gist else [empty]
     unread = pinned - {line.text for line in context.lines}
     lines += [f"edited or pinned since: {printable(text)}" for text in sorted(unread)]
     lines.append(f"verbatim, from turn {context.boundary + 1}:")

@@ -10,7 +10,6 @@ from gistchat.memory.factory import MemoryFactory
 from gistchat.models.checkpoint import PACKAGED, Checkpoint, load_checkpoint
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.load import override
-from gistchat.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,9 @@ class ChatModel:
             UserError: there is no checkpoint, or no such engine or summarizer.
         """
         checkpoint = load_checkpoint(Path(folder) if folder else PACKAGED)
-        recipe = override(checkpoint.recipe, overrides)
-        checkpoint = replace(checkpoint, recipe=recipe)
-        memories = MemoryFactory.of(recipe.summary, recipe.context, checkpoint.format)
+        checkpoint = replace(checkpoint, recipe=override(checkpoint.recipe, overrides))
+        memories = MemoryFactory.of(checkpoint.recipe.summary, checkpoint.recipe.context, checkpoint.format)
         return cls(checkpoint, open_engine(checkpoint), memories, tuple(overrides))
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.checkpoint.recipe
 
     @property
     def format(self) -> PromptFormat:

@@ -1,7 +1,8 @@
 """ChatSession: turns -> context -> reply. The one chat logic, under the terminal and whatever else talks."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,10 @@ from gistchat.dialogue.turns import Turn
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
-from gistchat.files import fingerprint
-from gistchat.memory.rolling import RollingMemory, gist_and_since
+from gistchat.memory.rolling import gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.load import override
-from gistchat.recipe.schema import Recipe
 
 PERSON, BOT = "user", "model"  # the speakers of a session, also in saved files
 VERSION = 1  # of what `to_dict` gives
@@ -45,15 +44,9 @@ class ChatSession:
     """
 
     def __init__(self, model: ChatModel, seed: int | None = None) -> None:
-        self.model, self.seed = model, seed
-        self.recipe: Recipe = model.recipe
-        self.memory: RollingMemory = model.memories.new_memory()
-        self.cache = ConversationCache()
-        self.turns: list[Turn] = []
-        self.edited_up_to = self.gist_end = self.draws = 0
-        self.context: Context | None = None
-        self.gist_by = self.notice = ""
-        self.saved: Path | None = None
+        self.model, self.recipe, self.seed = model, model.checkpoint.recipe, seed
+        self.cache, self.gist_by, self.gist_end, self.draws = ConversationCache(), "", 0, 0
+        self.reset()
 
     @classmethod
     def open(
@@ -91,8 +84,7 @@ class ChatSession:
 
         The turn and whatever was said of the answer are kept, also when the caller stops early.
         """
-        text = clean_text(text)
-        if not text:
+        if not (text := clean_text(text)):
             raise UserError("nothing in that turn that can be read")
         self.notice = ""
         if self.memory.turns < len(self.turns):
@@ -100,11 +92,7 @@ class ChatSession:
         yield from self._answer(Turn(PERSON, text))
 
     def regenerate(self) -> Iterator[str]:
-        """Yield another answer to the last turn, which replaces the one before.
-
-        Raises:
-            UserError: nothing was said yet.
-        """
+        """Yield another answer to the last turn, in place of the one before. Raises UserError: nothing was said yet."""
         turns = list(self.turns)
         try:
             asked = self.take_back()
@@ -118,13 +106,16 @@ class ChatSession:
         self.turns.append(Turn(PERSON, self._shorten(asked.text)))
         pieces: list[str] = []
         try:
-            self.context = self._next_context()
-            for piece in stream_reply(self.engine, self.context, self._next_sampling(), self.cache):
+            context = self._next_context()
+            self.draws += 1
+            sampling = self.sampling()
+            # A seed of its own for every reply: repeatable, yet not the same draw each time.
+            sampling = replace(sampling, seed=sampling.seed_of(self.draws))
+            for piece in stream_reply(self.engine, context, sampling, self.cache):
                 pieces.append(piece)
                 yield piece
         finally:
-            answer = clean_text("".join(pieces))
-            if answer:
+            if answer := clean_text("".join(pieces)):
                 self.turns.append(Turn(BOT, answer))
             else:
                 self.turns.pop()  # without an answer the turn is taken back, so that speakers keep alternating
@@ -140,27 +131,20 @@ class ChatSession:
         said = [Turn(PERSON if turn.speaker == person else BOT, clean_text(turn.text)) for turn in turns]
         self.hear(said[:-1])
         self.turns.append(Turn(PERSON, self._shorten(said[-1].text)))
-        self.context = self._next_context()
-        return self.context
+        return self._next_context()
 
     def _tell(self, notice: str) -> None:
         """Add to what the user should know."""
         self.notice = "; ".join(filter(None, [self.notice, notice]))
 
-    def _next_sampling(self) -> Sampling:
-        self.draws += 1
-        # A seed of its own for every reply: repeatable, yet not the same draw each time.
-        seed = None if self.seed is None else int(fingerprint([self.seed, self.draws])[:8], 16)
-        return self.sampling(seed)
-
-    def sampling(self, seed: int | None = None) -> Sampling:
-        """How the recipe wants replies to be drawn; with the session's seed where none is given."""
+    def sampling(self) -> Sampling:
+        """How the recipe wants replies to be drawn, with the session's seed."""
         chat = self.recipe.chat
         return Sampling(
             max_tokens=chat.max_reply_tokens,
             temperature=chat.temperature,
             top_p=chat.top_p,
-            seed=self.seed if seed is None else seed,
+            seed=self.seed,
             top_k=chat.top_k,
             repetition_penalty=chat.repetition_penalty,
             no_repeat_ngram=chat.no_repeat_ngram,
@@ -178,11 +162,7 @@ class ChatSession:
                 self.remember()
 
     def take_back(self) -> Turn:
-        """Undo the person's last turn and the answer to it; returns that turn.
-
-        Raises:
-            UserError: nothing was said yet.
-        """
+        """Undo the person's last turn and its answer; returns that turn. Raises UserError: nothing was said yet."""
         spoken = [i for i, turn in enumerate(self.turns) if turn.speaker == PERSON]
         if not spoken:
             raise UserError("nothing said yet")
@@ -193,10 +173,9 @@ class ChatSession:
 
     def edit_turn(self, number: int, text: str) -> None:
         """Replace the text of a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
-        text = clean_text(text)
         if not 1 <= number <= len(self.turns):
             raise UserError(f"no turn {number}; there are {len(self.turns)}")
-        if not text:
+        if not (text := clean_text(text)):
             raise UserError("an empty turn says nothing; /undo takes the last one back")
         self.turns[number - 1] = Turn(self.turns[number - 1].speaker, text)
         self._follow_changed_turns()
@@ -210,24 +189,24 @@ class ChatSession:
 
     def reset(self) -> None:
         """Forget everything that was said."""
-        self.turns, self.context, self.notice, self.edited_up_to = [], None, "", 0
+        self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory()
-        self.saved = None
+        self.context: Context | None = None
+        self.saved: Path | None = None
+        self.notice, self.edited_up_to = "", 0
 
     # ---- the gist
 
     def edit_gist(self, text: str) -> None:
         """Replace the gist of the turns that it covers now. Raises UserError when the text is empty."""
-        text = clean_text(text)
-        if not text:
+        if not (text := clean_text(text)):
             raise UserError("an empty gist says nothing; /reset starts over")
         self.memory.edit(text)
         self.edited_up_to = self.context.boundary if self.context else 0
 
     def pin(self, text: str) -> None:
         """Keep a line word for word in the gist, whatever is summarised later. Raises UserError when it is empty."""
-        text = clean_text(text)
-        if not text:
+        if not (text := clean_text(text)):
             raise UserError("nothing to pin; give a text, or the number of a line of /gist")
         self.memory.pin(Sentence(-1, "", text))
 
@@ -253,16 +232,12 @@ class ChatSession:
 
     def versions(self) -> list[Gist]:
         """The earlier gists that are kept, with what was pinned, latest first."""
-        return [
-            dataclasses.replace(gist, sentences=pinned + gist.sentences)
-            for gist, pinned in reversed(self.memory.versions)
-        ]
+        return [replace(gist, sentences=pinned + gist.sentences) for gist, pinned in reversed(self.memory.versions)]
 
     def back_to(self, number: int) -> None:
-        """Go back to an earlier gist, numbered from 1, the latest; the turns after it are read word for word again.
+        """Go back to an earlier gist, numbered from 1, the latest. Raises UserError: no such gist.
 
-        Raises:
-            UserError: no such gist.
+        The turns after it are read word for word again.
         """
         if not 1 <= number <= len(self.memory.versions):
             raise UserError(f"there is no earlier gist {number}; {len(self.memory.versions)} are kept")
@@ -277,8 +252,7 @@ class ChatSession:
     def switch_model(self, folder: Path | str) -> None:
         """Go on with another checkpoint, which hears the whole conversation; what was pinned stays.
 
-        Raises:
-            UserError: there is none. The session is as it was.
+        Raises UserError where there is none; the session then is as it was.
         """
         strategy = f"chat.strategy={self.recipe.chat.strategy}"
         other = ChatSession.open(folder, [*self.model.overrides, strategy], self.seed)
@@ -343,8 +317,7 @@ class ChatSession:
     @property
     def _uses_memory(self) -> bool:
         """Whether the memory's gist is shown: where sentences are picked, `summary` and `hybrid` pick them anew."""
-        picks_anew = self.recipe.summary.method in METHODS
-        return self._rolls or (self.strategy.has_gist and not picks_anew)
+        return self._rolls or (self.strategy.has_gist and self.recipe.summary.method not in METHODS)
 
     @property
     def _rolls(self) -> bool:
@@ -352,13 +325,11 @@ class ChatSession:
 
     def _next_context(self) -> Context:
         """The context of the last turn, within the model's limit; notes what of the memory is in it."""
-
-        def build(budget: int) -> Context:
-            return self._build(self.strategy.name, self.turns, budget)
-
+        build = partial(self._build, self.strategy.name, self.turns)
         context = fit_limit(build, self.engine.count_tokens, self.budget, self._limit())
         self.gist_by = self.memory.gist.made_by if self._uses_memory else self.recipe.summary.method
         self.gist_end = min(self.memory.gist.end, context.boundary) if self._rolls else context.boundary
+        self.context = context
         self._tell_what_was_not_read(context)
         return context
 
@@ -371,18 +342,14 @@ class ChatSession:
 
     def _tell_what_was_not_read(self, context: Context) -> None:
         shown = {line.text for line in context.lines}
-        if unread := [line for line in self.memory.pinned if line.text not in shown]:
-            self._tell(
-                f"lines by hand that were not read: {len(unread)}, "
-                + (
-                    "too long for what budget and last turn leave them; shorten them, /unpin some, or raise --budget"
-                    if self.strategy.has_gist
-                    else f"as the strategy {self.strategy.name!r} has no gist"
-                )
-            )
+        if unread := sum(line.text not in shown for line in self.memory.pinned):
+            reason = "too long for what budget and last turn leave them; shorten them, /unpin some, or raise --budget"
+            if not self.strategy.has_gist:
+                reason = f"as the strategy {self.strategy.name!r} has no gist"
+            self._tell(f"lines by hand that were not read: {unread}, {reason}")
         elif self._rolls and context.boundary > self.memory.gist.end:
-            lost = context.boundary - self.memory.gist.end
-            self._tell(f"turns not read, as they fit no more and have no summary yet: {lost}")
+            unread = context.boundary - self.memory.gist.end
+            self._tell(f"turns not read, as they fit no more and have no summary yet: {unread}")
 
     def _limit(self) -> int:
         limit = self.engine.limit - self.recipe.chat.max_reply_tokens
@@ -393,9 +360,8 @@ class ChatSession:
     def _shorten(self, text: str) -> str:
         """Cut a turn that the model could not take, at its start: what comes last is what is answered."""
         prompt_format = self.model.format
-        bare = self.engine.count_tokens(self._build("last", [Turn(PERSON, "")], 0))
         ids = prompt_format.encode_text(text)
-        room = self._limit() - bare
+        room = self._limit() - self.engine.count_tokens(self._build("last", [Turn(PERSON, "")], 0))
         if len(ids) <= room:
             return text
         self._tell(f"the turn has {len(ids)} tokens, the model takes {room}: only its end was read")
@@ -411,16 +377,12 @@ class ChatSession:
         """The sentences that stand for the first turns, best first; what was written by hand comes before all."""
         if self._uses_memory:
             return gist_and_since(self.memory.current(), self.turns[:turns])
-        return [*self.memory.pinned, *self._picked(turns)]
-
-    def _picked(self, turns: int) -> list[Sentence]:
-        """Sentences of the turns after those that a gist written by hand stands for."""
-        by_hand = self.memory.gist.made_by == "hand" and self.memory.pinned
-        first = self.edited_up_to if by_hand else 0
-        later = self.turns[first : turns + 1]
+        pinned = list(self.memory.pinned)
+        first = self.edited_up_to if self.memory.gist.made_by == "hand" and pinned else 0
+        later = self.turns[first : turns + 1]  # than those that a gist written by hand stands for
         if turns <= first or len(later) < 2:
-            return []
+            return pinned
         summary, budget = self.recipe.summary, self.recipe.context.budget
         count = token_counter(self.model.checkpoint.tokenizer)
         summaries = summarize_prefixes(later, summary.method, budget, count, summary.recency)
-        return [dataclasses.replace(line, turn=line.turn + first) for line in summaries.of_prefix(turns - first)]
+        return pinned + [replace(line, turn=line.turn + first) for line in summaries.of_prefix(turns - first)]

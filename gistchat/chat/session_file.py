@@ -1,11 +1,12 @@
 """Conversations as files: a dialogue that `gistchat prepare` reads, with the memory beside it; or a text to read."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import BOT, PERSON, ChatSession
-from gistchat.context.types import Gist, Sentence
+from gistchat.context.types import Gist
 from gistchat.dialogue.jsonl import read_jsonl, write_jsonl
 from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Dialogue, Malformed, Turn
@@ -21,7 +22,7 @@ def save(session: ChatSession, path: Path) -> None:
     """
     if len(session.turns) < 2:
         raise UserError("nothing to save yet")
-    _require_free(path, session.saved)
+    require_free(path, session.saved)
     name = fingerprint([[turn.speaker, turn.text] for turn in session.turns])
     state = session.to_dict()
     del state["turns"]  # they are the dialogue's own
@@ -31,9 +32,10 @@ def save(session: ChatSession, path: Path) -> None:
     session.saved = path
 
 
-def _require_free(path: Path, own: Path | None = None) -> None:
-    if path.exists() and path != own:
-        raise UserError(f"{path} exists; give another name")
+def require_free(path: Path, replaceable: Path | None = None, hint: str = "") -> None:
+    """Raises UserError where the file exists, unless it is the replaceable one, or there is no folder for it."""
+    if path.exists() and path != replaceable:
+        raise UserError(f"{path} exists; give another name{hint}")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder")
 
@@ -53,17 +55,16 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
     notices = [f"left out at the end, as nobody answered: {unanswered} turns"] if unanswered else []
     state = dialogue.meta.get("session")
     if state is not None:
+        values = {**state, "turns": [turn._asdict() for turn in turns]} if isinstance(state, dict) else {}
         try:
-            session = ChatSession.from_dict(model, {**dict(state), "turns": [turn._asdict() for turn in turns]}, seed)
-        except (UserError, TypeError, ValueError) as error:
-            reason = error if isinstance(error, UserError) else "its memory cannot be read"
-            notices.append(f"{reason}: the gist was made anew")
-        else:
-            session.notice = "; ".join(notices)
-            session.saved = None if notices else path
+            session = ChatSession.from_dict(model, values, seed)
+            session.notice, session.saved = "; ".join(notices), None if notices else path
             return session
+        except UserError as error:
+            notices.append(f"{error}: the gist was made anew")
     session = ChatSession(model, seed)
-    session.memory.pinned = _pinned(state)
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # lines by hand stay, where they can be read
+        session.memory.pinned = Gist.from_dict({"sentences": state["pinned"]}).sentences
     session.hear(turns)
     session.notice = "; ".join([*notices, *filter(None, [session.notice])])
     return session
@@ -71,9 +72,9 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
 
 def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
     """The turns by PERSON and BOT, up to the last that was answered."""
-    speakers = list(dict.fromkeys(turn.speaker for turn in dialogue.turns))
-    roles = {name: name for name in (PERSON, BOT)}
-    if not set(speakers) <= set(roles):
+    speakers = {turn.speaker for turn in dialogue.turns}
+    roles = {PERSON: PERSON, BOT: BOT}
+    if not speakers <= roles.keys():
         if len(speakers) != 2:
             raise UserError(f"{path}: a conversation of {len(speakers)} speakers; a chat has two")
         # The last to speak is taken for the model, so that the person goes on.
@@ -98,14 +99,6 @@ def _only_dialogue(path: Path) -> Dialogue:
     return dialogues[0]
 
 
-def _pinned(state: Any) -> tuple[Sentence, ...]:
-    """The lines by hand of a memory that cannot be used, where they can be read."""
-    try:
-        return Gist.from_dict({"sentences": state["pinned"]}).sentences
-    except (KeyError, TypeError, ValueError):
-        return ()
-
-
 def export_text(session: ChatSession, path: Path) -> None:
     """Write the conversation for people to read: numbered turns, and the gist at the end.
 
@@ -114,7 +107,7 @@ def export_text(session: ChatSession, path: Path) -> None:
     """
     if not session.turns:
         raise UserError("nothing to export yet")
-    _require_free(path)
+    require_free(path)
     names = {PERSON: "You", BOT: "Model"}
     with atomic_text(path) as file:
         for number, (speaker, text) in enumerate(session.turns, 1):

@@ -29,25 +29,9 @@ app = typer.Typer(
     "Start with: gistchat run demo",
 )
 
-# The order of --help.
-COMMANDS = (
-    run,
-    prepare,
-    summarize,
-    train,
-    evaluate,
-    compare,
-    judge,
-    chat,
-    reply,
-    export,
-    import_ckpt,
-    corpora,
-    recipes,
-    fields,
-    env,
-)
-for command in COMMANDS:
+STAGES = (run, prepare, summarize, train, evaluate, compare, judge)
+OTHERS = (chat, reply, export, import_ckpt, corpora, recipes, fields, env)
+for command in (*STAGES, *OTHERS):  # the order of --help
     app.command()(command)
 
 

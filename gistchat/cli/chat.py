@@ -3,39 +3,36 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from gistchat.cli.options import CHAT_STRATEGIES, ChatFolder, Engine, ReplyTokens, Set, Temperature, TopP, settings
 
 
 def chat(
     run_folder: ChatFolder = None,
-    load: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on with a conversation from /save.")] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(help=f"{CHAT_STRATEGIES}. Default: the recipe's (rolling)."),
-    ] = None,
+    load: Annotated[Path | None, Option(metavar="FILE", help="Go on with a conversation from /save.")] = None,
+    strategy: Annotated[str | None, Option(help=f"{CHAT_STRATEGIES}. Default: the recipe's (rolling).")] = None,
     method: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Of summaries: textrank | lexrank | lsa | mmr | lead | recent | seq2seq | llm | endpoint. "
             "Default: the recipe's."
         ),
     ] = None,
     with_: Annotated[
-        str | None, typer.Option("--with", metavar="MODEL", help="What writes the summaries, as in summarize.")
+        str | None, Option("--with", metavar="MODEL", help="What writes the summaries, as in summarize.")
     ] = None,
-    url: Annotated[str | None, typer.Option(help="Of an OpenAI-compatible endpoint that writes the summaries.")] = None,
-    prompt: Annotated[str | None, typer.Option(metavar="FILE", help="A prompt of your own for summaries.")] = None,
-    budget: Annotated[int | None, typer.Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
+    url: Annotated[str | None, Option(help="Of an OpenAI-compatible endpoint that writes the summaries.")] = None,
+    prompt: Annotated[str | None, Option(metavar="FILE", help="A prompt of your own for summaries.")] = None,
+    budget: Annotated[int | None, Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     max_reply_tokens: ReplyTokens = None,
     engine: Engine = None,
     set_: Set = None,
-    seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable. Default: random.")] = None,
+    seed: Annotated[int | None, Option(help="Makes the draws repeatable. Default: random.")] = None,
     end_command: Annotated[
-        str | None, typer.Option(help="Ends the chat, besides /quit. Default: the recipe's (Abort!).")
+        str | None, Option(help="Ends the chat, besides /quit. Default: the recipe's (Abort!).")
     ] = None,
 ) -> None:
     """Talk to a trained model. /help in the chat lists its commands.
@@ -44,34 +41,24 @@ def chat(
     """
     from gistchat.cli.chat_terminal import chat_in_terminal
 
-    chosen = {
-        "chat.strategy": strategy,
-        "chat.temperature": temperature,
-        "chat.top_p": top_p,
-        "chat.max_reply_tokens": max_reply_tokens,
-        "chat.engine": engine,
-        "chat.end_command": end_command,
-        "summary.method": method,
-        "summary.model": with_,
-        "summary.url": url,
-        "summary.prompt": prompt,
-        "context.budget": budget,
-    }
+    chosen = {"chat.strategy": strategy, "chat.temperature": temperature, "chat.top_p": top_p, "chat.engine": engine}
+    chosen |= {"chat.max_reply_tokens": max_reply_tokens, "chat.end_command": end_command, "context.budget": budget}
+    chosen |= {"summary.method": method, "summary.model": with_, "summary.url": url, "summary.prompt": prompt}
     chat_in_terminal(run_folder, settings(chosen, set_), seed, load)
 
 
 def reply(
-    source: Annotated[Path, typer.Argument(metavar="IN.jsonl", help="Dialogues, one a line, as prepare writes them.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="One reply a line: what answers the last turn.")],
+    source: Annotated[Path, Argument(metavar="IN.jsonl", help="Dialogues, one a line, as prepare writes them.")],
+    out: Annotated[Path, Argument(metavar="OUT.jsonl", help="One reply a line: what answers the last turn.")],
     run_folder: ChatFolder = None,
-    strategy: Annotated[str | None, typer.Option(help="Context strategy. Default: the recipe's (rolling).")] = None,
+    strategy: Annotated[str | None, Option(help="Context strategy. Default: the recipe's (rolling).")] = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     max_reply_tokens: ReplyTokens = None,
     engine: Engine = None,
     set_: Set = None,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Write OUT.jsonl anew where it exists.")] = False,
+    seed: Annotated[int, Option(help="Of the draws.")] = 0,
+    force: Annotated[bool, Option("--force", help="Write OUT.jsonl anew where it exists.")] = False,
 ) -> None:
     """Answer the last turn of every dialogue of a file, as the chat would.
 
@@ -81,14 +68,8 @@ def reply(
     from gistchat.chat.session import ChatSession
     from gistchat.pipeline import is_first_process
 
-    chosen = {
-        "chat.strategy": strategy,
-        "chat.temperature": temperature,
-        "chat.top_p": top_p,
-        "chat.max_reply_tokens": max_reply_tokens,
-        "chat.engine": engine,
-    }
-    session = ChatSession.open(run_folder, settings(chosen, set_), seed)
-    count = reply_to_file(session, source, out, force)
+    chosen = {"chat.strategy": strategy, "chat.temperature": temperature, "chat.top_p": top_p, "chat.engine": engine}
+    chosen |= {"chat.max_reply_tokens": max_reply_tokens}
+    count = reply_to_file(ChatSession.open(run_folder, settings(chosen, set_), seed), source, out, force)
     if is_first_process():
         print(f"{count:,} replies -> {out}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gistchat.chat import session_file
 from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import PERSON
-from gistchat.context.strategies import STRATEGIES
+from gistchat.cli.options import CHAT_STRATEGIES
 from gistchat.errors import UserError
 from gistchat.printable import printable
 
@@ -31,33 +31,23 @@ class Command:
 
     name: str
     arguments: str
-    help: Callable[[], str] | str
+    help: str
     run: Callable[["Terminal", str], None]
 
-    @property
-    def usage(self) -> str:
-        return f"{self.name} {self.arguments}".strip()
 
-
-def find_command(line: str) -> tuple[Command, str] | None:
-    """The command that a line begins with, the longest name first, and the rest of the line."""
+def run_command(terminal: "Terminal", line: str) -> None:
+    """Run the command that a line begins with, the longest name first."""
     for command in sorted(COMMANDS, key=lambda command: -len(command.name)):
         if line == command.name or line.startswith(command.name + " "):
-            return command, line[len(command.name) :].strip()
-    return None
-
-
-def help_lines(end_command: str) -> list[str]:
-    """The table for people."""
-    usages = [(command.usage, command.help) for command in COMMANDS]
-    width = max(len(usage) for usage, _ in usages) + 2
-    lines = [f"{usage:{width}}{text if isinstance(text, str) else text()}" for usage, text in usages]
-    return [*lines, f"{'/quit':{width}}leave (also Ctrl-D, or {end_command!r}); Ctrl-C stops a reply"]
+            command.run(terminal, line[len(command.name) :].strip())
+            return
+    print(f"unknown command {printable(line.split()[0])}; /help lists them")
 
 
 def _show_gist(terminal: "Terminal", rest: str) -> None:
     if rest:
-        raise UserError(f"/gist {rest.split()[0]}: there are {', '.join(_names_below('/gist'))}")
+        names = [command.name for command in COMMANDS if command.name.split()[0] == "/gist"]
+        raise UserError(f"/gist {rest.split()[0]}: there are {', '.join(names)}")
     print(describe_gist(terminal.session))
 
 
@@ -123,7 +113,7 @@ def _switch_strategy(terminal: "Terminal", rest: str) -> None:
 
 
 def _switch_model(terminal: "Terminal", rest: str) -> None:
-    terminal.session.switch_model(Path(_required(rest, "/model", "name a run's folder")))
+    terminal.session.switch_model(_path(rest, "/model RUN: name a run's folder"))
     print(f"talking to {rest}")
 
 
@@ -135,13 +125,13 @@ def _save(terminal: "Terminal", rest: str) -> None:
 
 def load_session(terminal: "Terminal", rest: str) -> None:
     """Go on with a saved conversation; where it cannot be loaded, the one that is open stays."""
-    path = _path(_required(rest, "/load", "name a saved conversation"))
+    path = _path(rest, "/load FILE: name a saved conversation")
     terminal.session = session_file.load(terminal.session.model, path, terminal.session.seed)
     print(f"loaded {rest}: {len(terminal.session.turns)} turns")
 
 
 def _export(terminal: "Terminal", rest: str) -> None:
-    session_file.export_text(terminal.session, _path(_required(rest, "/export", "name the text file")))
+    session_file.export_text(terminal.session, _path(rest, "/export FILE: name the text file"))
     print(f"exported {rest}")
 
 
@@ -151,11 +141,12 @@ def _reset(terminal: "Terminal", rest: str) -> None:
 
 
 def _help(terminal: "Terminal", rest: str) -> None:
-    print("\n".join(help_lines(terminal.session.recipe.chat.end_command)))
-
-
-def _chat_strategies() -> str:
-    return " | ".join(name for name, strategy in STRATEGIES.items() if strategy.in_chat)
+    end = terminal.session.recipe.chat.end_command
+    lines = [(f"{command.name} {command.arguments}".strip(), command.help) for command in COMMANDS]
+    lines.append(("/quit", f"leave (also Ctrl-D, or {end!r}); Ctrl-C stops a reply"))
+    width = max(len(usage) for usage, _ in lines) + 2
+    for usage, text in lines:
+        print(f"{usage:{width}}{text}")
 
 
 COMMANDS = (
@@ -169,7 +160,7 @@ COMMANDS = (
     Command("/edit", "N TEXT", "change turn N; a gist that covers it goes", _edit_turn),
     Command("/undo", "", "take your last turn and its answer back", _undo),
     Command("/regenerate", "", "another answer to your last turn", _regenerate),
-    Command("/strategy", "NAME", _chat_strategies, _switch_strategy),
+    Command("/strategy", "NAME", CHAT_STRATEGIES, _switch_strategy),
     Command("/model", "RUN", "go on with another checkpoint", _switch_model),
     Command("/save", "[FILE]", "save the conversation as JSONL (default: chat-DATE.jsonl)", _save),
     Command("/load", "FILE", "go on with a saved conversation", load_session),
@@ -179,19 +170,7 @@ COMMANDS = (
 )
 
 
-def _names_below(name: str) -> list[str]:
-    return [command.name for command in COMMANDS if command.name.split()[0] == name]
-
-
-def _required(rest: str, name: str, what: str) -> str:
-    if not rest:
-        usage = next(command.usage for command in COMMANDS if command.name == name)
-        raise UserError(f"{usage}: {what}")
-    return rest
-
-
 def _number(text: str, default: int) -> int:
-    text = text.strip()
     if not text and default:
         return default
     if not text.isdecimal() or len(text) > 9:
@@ -199,7 +178,9 @@ def _number(text: str, default: int) -> int:
     return int(text)
 
 
-def _path(text: str) -> Path:
+def _path(text: str, usage: str = "") -> Path:
+    if not text:
+        raise UserError(usage)
     if "\0" in text:
         raise UserError("no file has such a name")
     return Path(text)

@@ -10,7 +10,7 @@ import platformdirs
 
 from gistchat.chat import session_file
 from gistchat.chat.session import ChatSession
-from gistchat.cli.chat_commands import COMMANDS, find_command, load_session
+from gistchat.cli.chat_commands import COMMANDS, load_session, run_command
 from gistchat.errors import UserError
 from gistchat.printable import printable
 
@@ -33,10 +33,9 @@ def _reader(interactive: bool) -> Callable[[str], str]:
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
     try:
-        folder = Path(platformdirs.user_state_dir("gistchat"))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "chat-history").open("a").close()
-        history = FileHistory(folder / "chat-history")
+        path = platformdirs.user_state_path("gistchat", ensure_exists=True) / "chat-history"
+        path.open("a").close()
+        history = FileHistory(path)
     except OSError:
         history = InMemoryHistory()  # a home that cannot be written to must not end the chat
     completer = WordCompleter([*(command.name for command in COMMANDS), "/quit"], sentence=True)
@@ -67,57 +66,49 @@ class Terminal:
 
     def _obey(self, line: str) -> None:
         try:
-            if not line.startswith("/"):
-                self.stream(self.session.reply(line))
-            elif match := find_command(line):
-                command, rest = match
-                command.run(self, rest)
-            else:
-                print(f"unknown command {printable(line.split()[0])}; /help lists them")
-            self._show_notice()
+            with self._stoppable("(stopped)"):
+                if line.startswith("/"):
+                    run_command(self, line)
+                else:
+                    self.stream(self.session.reply(line))
+                self._show_notice()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             print(f"error: {printable(str(error))}", file=sys.stderr)
             self._show_notice()
-        except KeyboardInterrupt:
-            if not self.interactive:
-                self._rescue()
-                raise
-            print("(stopped)")
-        except Exception:
-            self._rescue()
+        except (Exception, KeyboardInterrupt):  # a defect, or Ctrl-C where nobody sits at it, ends the chat
+            path = Path(f"chat-rescued-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+            with contextlib.suppress(UserError, OSError):
+                session_file.save(self.session, path)
+                print(f"the conversation is kept: {path}", file=sys.stderr)
             raise
 
-    def _rescue(self) -> None:
-        """Save the conversation before a defect, or Ctrl-C where nobody sits at it, ends the chat."""
-        path = Path(f"chat-rescued-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
-        with contextlib.suppress(UserError, OSError):
-            session_file.save(self.session, path)
-            print(f"the conversation is kept: {path}", file=sys.stderr)
+    @contextlib.contextmanager
+    def _stoppable(self, message: str, end: str = "\n") -> Iterator[None]:
+        """Where a person types, Ctrl-C ends only the block, and the message is printed."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.interactive:
+                raise
+            print(message, end=end)
 
     def ask(self, prompt: str) -> str | None:
         """What was typed; None at the end of input. Ctrl-C clears the line."""
         while True:
-            try:
-                return self.read(prompt)
-            except EOFError:
-                return None
-            except KeyboardInterrupt:
-                if not self.interactive:
-                    raise
-                print("(/quit or Ctrl-D leaves)")
+            with self._stoppable("(/quit or Ctrl-D leaves)"):
+                try:
+                    return self.read(prompt)
+                except EOFError:
+                    return None
 
     def stream(self, pieces: Iterator[str]) -> None:
         """Print a reply as it comes; Ctrl-C ends it, and what was said of it is kept."""
         if self.interactive:
             print("bot> ", end="", flush=True)
         try:
-            with contextlib.closing(pieces):
+            with self._stoppable(" ...", end=""), contextlib.closing(pieces):
                 for piece in pieces:
                     print(printable(piece), end="", flush=True)
-        except KeyboardInterrupt:
-            if not self.interactive:
-                raise
-            print(" ...", end="")
         finally:
             print(flush=True)
         self._show_notice()
@@ -125,12 +116,8 @@ class Terminal:
 
     def remember(self) -> None:
         """Refresh the gist; if the person does not want to wait for it, the next turn tries again."""
-        try:
+        with self._stoppable("(the gist was not refreshed; it will be after the next reply)"):
             self.session.remember()
-        except KeyboardInterrupt:
-            if not self.interactive:
-                raise
-            print("(the gist was not refreshed; it will be after the next reply)")
 
     def _show_notice(self) -> None:
         """Show what the user should know, once."""

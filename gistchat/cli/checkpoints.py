@@ -3,18 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from gistchat.cli.options import RunFolder
 
 
 def export(
     run_folder: RunFolder,
-    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the weights.")],
-    to: Annotated[
-        str, typer.Option(help="transformers | ctranslate2 | ctranslate2-int8 (extra fast).")
-    ] = "transformers",
-    push: Annotated[str, typer.Option(metavar="HUB_ID", help="Also upload it there (hf auth login first).")] = "",
+    out: Annotated[Path, Argument(metavar="FOLDER", help="A new folder for the weights.")],
+    to: Annotated[str, Option(help="transformers | ctranslate2 | ctranslate2-int8 (extra fast).")] = "transformers",
+    push: Annotated[str, Option(metavar="HUB_ID", help="Also upload it there (hf auth login first).")] = "",
 ) -> None:
     """Write a checkpoint as a folder that plain transformers loads; a LoRA adapter is merged into its base."""
     from gistchat.models.export import export as export_run
@@ -27,15 +25,14 @@ def export(
 
 def import_ckpt(
     source: Annotated[
-        str,
-        typer.Argument(metavar="CKPT", help="A .ckpt of the paper's code, or a model of its parent: folder or hub id."),
+        str, Argument(metavar="CKPT", help="A .ckpt of the paper's code, or a model of its parent: folder or hub id.")
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="The run's folder that is made. Default: runs/NAME.")
+        Path | None, Option(metavar="FOLDER", help="The run's folder that is made. Default: runs/NAME.")
     ] = None,
     format_: Annotated[
         str,
-        typer.Option(
+        Option(
             "--format",
             help="The layout that it was trained with: paper (with a summary) | paper-turns (its multi-turn parent). "
             "Default: paper for a .ckpt, paper-turns for a folder or hub id.",

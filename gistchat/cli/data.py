@@ -1,10 +1,12 @@
 """Commands on dialogues: prepare, summarize, corpora."""
 
 import collections
+import random
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from gistchat.errors import UserError
 
@@ -12,27 +14,25 @@ from gistchat.errors import UserError
 def prepare(
     corpus: Annotated[
         list[str],
-        typer.Argument(
-            metavar="CORPUS[=PLACE]...", help="Of those that gistchat corpora lists; several are put together."
-        ),
+        Argument(metavar="CORPUS[=PLACE]...", help="Of those that gistchat corpora lists; several are put together."),
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where train, validation and test .jsonl go.")],
+    out: Annotated[Path, Option(metavar="FOLDER", help="Where train, validation and test .jsonl go.")],
     from_: Annotated[
         str,
-        typer.Option(
+        Option(
             "--from", metavar="PLACE", help="File or folder to read, hub, or hub:ID@REVISION. Default: the package."
         ),
     ] = "",
-    seed: Annotated[int, typer.Option(help="Fixes which speakers or dialogues are held out.")] = 0,
-    min_turns: Annotated[int, typer.Option(help="Drop shorter dialogues, in turns. 0: the corpus's default.")] = 0,
+    seed: Annotated[int, Option(help="Fixes which speakers or dialogues are held out.")] = 0,
+    min_turns: Annotated[int, Option(help="Drop shorter dialogues, in turns. 0: the corpus's default.")] = 0,
     max_turn_chars: Annotated[
-        int, typer.Option(help="Drop dialogues with a longer turn, in characters. 0: the corpus's default.")
+        int, Option(help="Drop dialogues with a longer turn, in characters. 0: the corpus's default.")
     ] = 0,
-    scrub: Annotated[str, typer.Option(help="Replace phone numbers, e-mail, web addresses: auto | yes | no.")] = "auto",
-    split_by: Annotated[str, typer.Option(help="What may not straddle splits: auto | speaker | dialogue.")] = "auto",
-    audit: Annotated[bool, typer.Option("--audit", help="Report near duplicates across splits.")] = False,
-    drop_twins: Annotated[bool, typer.Option("--drop-twins", help="Audit, and drop those in train.")] = False,
-    on_error: Annotated[str, typer.Option(help="At malformed input: stop | skip (and list it).")] = "stop",
+    scrub: Annotated[str, Option(help="Replace phone numbers, e-mail, web addresses: auto | yes | no.")] = "auto",
+    split_by: Annotated[str, Option(help="What may not straddle splits: auto | speaker | dialogue.")] = "auto",
+    audit: Annotated[bool, Option("--audit", help="Report near duplicates across splits.")] = False,
+    drop_twins: Annotated[bool, Option("--drop-twins", help="Audit, and drop those in train.")] = False,
+    on_error: Annotated[str, Option(help="At malformed input: stop | skip (and list it).")] = "stop",
 ) -> None:
     """Turn a corpus into train.jsonl, validation.jsonl, test.jsonl and report.json."""
     from gistchat.prepare.prepare import prepare as prepare_corpus
@@ -40,15 +40,8 @@ def prepare(
     from gistchat.recipe.load import override
     from gistchat.recipe.schema import MixConfig, Recipe
 
-    chosen = {
-        "seed": seed,
-        "min_turns": min_turns,
-        "max_turn_chars": max_turn_chars,
-        "scrub": scrub,
-        "split_by": split_by,
-        "audit": "drop" if drop_twins else "report" if audit else "no",
-        "on_error": on_error,
-    }
+    chosen = {"seed": seed, "min_turns": min_turns, "max_turn_chars": max_turn_chars, "on_error": on_error}
+    chosen |= {"scrub": scrub, "split_by": split_by, "audit": "drop" if drop_twins else "report" if audit else "no"}
     recipe = override(Recipe(), [f"data.{name}={value}" for name, value in chosen.items()], "prepare")
     named = [name.partition("=") for name in corpus]
     if len(named) == 1:
@@ -63,44 +56,43 @@ def prepare(
             mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
         recipe = recipe.change(data={"mix": mix})
     report, new = prepare_corpus(recipe.data, out)
-    for line in report_lines(report):
-        print(line)
+    print(*report_lines(report), sep="\n")
     print(f"-> {out}" + ("" if new else " (done before, skipped)"))
 
 
 def summarize(
-    data: Annotated[Path, typer.Argument(metavar="FOLDER", help="A prepared folder.")],
+    data: Annotated[Path, Argument(metavar="FOLDER", help="A prepared folder.")],
     method: Annotated[
         str,
-        typer.Option(
+        Option(
             help="Picks sentences: textrank | lexrank | lsa | mmr | lead | recent. A model writes: seq2seq | llm | "
             "endpoint. With --score several, as a,b,c."
         ),
     ] = "",
     with_: Annotated[
         str,
-        typer.Option(
+        Option(
             "--with",
             metavar="MODEL",
             help="What writes: a hub id or folder, or the endpoint's name of it. Default: "
             "philschmid/bart-large-cnn-samsum for seq2seq, smollm2 for llm.",
         ),
     ] = "",
-    url: Annotated[str, typer.Option(help="Of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY.")] = "",
-    prompt: Annotated[str, typer.Option(metavar="FILE", help="A prompt of your own, for llm and endpoint.")] = "",
+    url: Annotated[str, Option(help="Of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY.")] = "",
+    prompt: Annotated[str, Option(metavar="FILE", help="A prompt of your own, for llm and endpoint.")] = "",
     recency: Annotated[
-        float, typer.Option(help="Scores are multiplied by this for each turn that a sentence lies back.")
+        float, Option(help="Scores are multiplied by this for each turn that a sentence lies back.")
     ] = 1.0,
-    tokens: Annotated[int, typer.Option(help="The budget in tokens of the model's tokenizer.")] = 96,
-    model: Annotated[str, typer.Option(help="Whose tokenizer counts: smollm2, a hub id or a folder.")] = "smollm2",
-    engine: Annotated[str, typer.Option(help="local (all cores) | ray (a cluster: RAY_ADDRESS, or this machine).")] = (
+    tokens: Annotated[int, Option(help="The budget in tokens of the model's tokenizer.")] = 96,
+    model: Annotated[str, Option(help="Whose tokenizer counts: smollm2, a hub id or a folder.")] = "smollm2",
+    engine: Annotated[str, Option(help="local (all cores) | ray (a cluster: RAY_ADDRESS, or this machine).")] = (
         "local"
     ),
     score: Annotated[
-        bool, typer.Option("--score", help="Measure summarizers on whole dialogues instead; see docs/summarizers.md.")
+        bool, Option("--score", help="Measure summarizers on whole dialogues instead; see docs/summarizers.md.")
     ] = False,
-    items: Annotated[int, typer.Option(help="With --score: dialogues, drawn at random. 0: all.")] = 0,
-    planted: Annotated[int, typer.Option(help="With --score: dialogues with planted facts. 0: none.")] = 20,
+    items: Annotated[int, Option(help="With --score: dialogues, drawn at random. 0: all.")] = 0,
+    planted: Annotated[int, Option(help="With --score: dialogues with planted facts. 0: none.")] = 20,
 ) -> None:
     """Summarise every prefix of every dialogue of a prepared folder, for all strategies up to this budget."""
     from gistchat.dialogue.jsonl import load_dialogues
@@ -123,44 +115,36 @@ def summarize(
     settings = [f"summary.recency={recency}", f"model.name={model}", f"context.budget={tokens}"]
     settings += [f"summary.model={with_}", f"summary.url={url}", f"summary.prompt={prompt}"]
     recipe = override(Recipe(), settings, "summarize")
-    recipes = {name: override(recipe, [f"summary.method={name}"], "--method") for name in names}
-    recipe = next(iter(recipes.values()), recipe)
+    recipes = [override(recipe, [f"summary.method={name}"], "--method") for name in names] or [recipe]
+    recipe = recipes[0]
     dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
     tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))
     if score:
-        _score(recipe, names, dialogues, tokenizer, data, items, planted)
+        from gistchat.evaluate.summarizer_scores import score as score_summarizers
+        from gistchat.evaluate.summarizer_scores import score_table
+        from gistchat.files import write_json
+        from gistchat.memory.summarizers.extractive import METHODS
+        from gistchat.prompts.token_count import token_counter
+
+        if items:
+            dialogues = random.Random(recipe.seed).sample(dialogues, min(items, len(dialogues)))
+        configs = {name: replace(recipe.summary, method=name) for name in names or METHODS}
+        path = data / "scores" / "scores.json"
+        count = token_counter(tokenizer)
+        values = score_summarizers(dialogues, configs, recipe.context, count, path.parent, planted)
+        write_json(path, values)
+        print(f"{score_table(values)}\n\n-> {path}")
         return
     key = tokenizer_fingerprint(tokenizer)
     prompt_format = make_format(recipe.model.format, tokenizer)
     store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
-    made = store.add(dialogues, engine)
-    print(f"{made:,} dialogues summarised, {len(dialogues) - made:,} stored before -> {store.path}")
-
-
-def _score(
-    recipe: Any, names: list[str], dialogues: list[Any], tokenizer: Any, data: Path, items: int, planted: int
-) -> None:
-    import dataclasses
-    import random
-
-    from gistchat.evaluate.summarizer_scores import score, score_table
-    from gistchat.files import write_json
-    from gistchat.memory.summarizers.extractive import METHODS
-    from gistchat.prompts.token_count import token_counter
-
-    configs = {name: dataclasses.replace(recipe.summary, method=name) for name in names or METHODS}
-    if items:
-        dialogues = random.Random(recipe.seed).sample(dialogues, min(items, len(dialogues)))
-    folder = data / "scores"
-    values = score(dialogues, configs, recipe.context, token_counter(tokenizer), folder, planted)
-    write_json(folder / "scores.json", values)
-    print(score_table(values))
-    print(f"\n-> {folder / 'scores.json'}")
+    added = store.add(dialogues, engine)
+    print(f"{added:,} dialogues summarised, {len(dialogues) - added:,} stored before -> {store.path}")
 
 
 def corpora(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[CORPUS]...", help="Only these. Default: all.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the hub what is reachable.")] = False,
+    names: Annotated[list[str] | None, Argument(metavar="[CORPUS]...", help="Only these. Default: all.")] = None,
+    offline: Annotated[bool, Option("--offline", help="Do not ask the hub what is reachable.")] = False,
 ) -> None:
     """List the corpora that prepare reads: size, licence, citation, files, and what can be reached now."""
     from gistchat.corpora.listing import describe

@@ -3,25 +3,22 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from gistchat.cli.options import (
-    RunFolder,
-    Set,
-)
+from gistchat.cli.options import RunFolder, Set
 from gistchat.errors import UserError
 
 
 def evaluate(
-    run_folder: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run's folder.")] = None,
+    run_folder: Annotated[Path | None, Argument(metavar="[RUN]", help="A run's folder.")] = None,
     predictions: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Instead of a run: replies that any system wrote.")
+        Path | None, Option(metavar="FILE", help="Instead of a run: replies that any system wrote.")
     ] = None,
     references: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The gold replies, aligned by id, else by place.")
+        Path | None, Option(metavar="FILE", help="The gold replies, aligned by id, else by place.")
     ] = None,
     old_rouge: Annotated[
-        bool, typer.Option("--old-rouge", help="Also the paper's metric, to compare with it (extra paper).")
+        bool, Option("--old-rouge", help="Also the paper's metric, to compare with it (extra paper).")
     ] = False,
     set_: Set = None,
 ) -> None:
@@ -34,7 +31,15 @@ def evaluate(
     if predictions or references:
         if run_folder or not (predictions and references):
             raise UserError("--predictions and --references go together, and without a run's folder")
-        _score_file(predictions, references, old_rouge)
+        from gistchat.evaluate.external_predictions import score_predictions
+        from gistchat.files import write_json
+        from gistchat.report.write import print_scores
+
+        scores = score_predictions(predictions, references, old=old_rouge)
+        print_scores(scores)
+        path = predictions.with_name(f"{predictions.stem}.scores.json")
+        write_json(path, scores)
+        print(f"\n-> {path}")
         return
     if run_folder is None:
         raise UserError("name a run's folder, such as runs/demo, or give --predictions and --references")
@@ -46,22 +51,10 @@ def evaluate(
     print(f"\nreport: {workspace.folder / 'report.html'}")
 
 
-def _score_file(predictions: Path, references: Path, old_rouge: bool) -> None:
-    from gistchat.evaluate.external_predictions import score_predictions
-    from gistchat.files import write_json
-    from gistchat.report.write import print_scores
-
-    found = score_predictions(predictions, references, old=old_rouge)
-    print_scores(found)
-    out = predictions.with_name(f"{predictions.stem}.scores.json")
-    write_json(out, found)
-    print(f"\n-> {out}")
-
-
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of evaluated runs.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the report goes.")] = Path("runs/comparison"),
-    baseline: Annotated[str, typer.Option(help="The strategy that the others are compared with.")] = "recent",
+    runs: Annotated[list[Path], Argument(metavar="RUN RUN...", help="Folders of evaluated runs.")],
+    out: Annotated[Path, Option(metavar="FOLDER", help="Where the report goes.")] = Path("runs/comparison"),
+    baseline: Annotated[str, Option(help="The strategy that the others are compared with.")] = "recent",
 ) -> None:
     """Set evaluated runs side by side: one table, paired differences to the first of them, one report.
 
@@ -79,12 +72,12 @@ def compare(
 
 def judge(
     run_folder: RunFolder,
-    of: Annotated[str, typer.Option("--of", metavar="SYSTEM", help='Such as "tuned hybrid", or "tuned hybrid 64".')],
-    against: Annotated[str, typer.Option("--against", metavar="SYSTEM", help='Such as "tuned recent".')],
-    url: Annotated[str, typer.Option(help="Of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY.")],
-    model: Annotated[str, typer.Option(help="The judge, by the endpoint's name.")],
-    items: Annotated[int, typer.Option(help="Replies that are judged, at most.")] = 50,
-    seed: Annotated[int, typer.Option(help="Of which replies, and which stands first.")] = 0,
+    of: Annotated[str, Option("--of", metavar="SYSTEM", help='Such as "tuned hybrid", or "tuned hybrid 64".')],
+    against: Annotated[str, Option("--against", metavar="SYSTEM", help='Such as "tuned recent".')],
+    url: Annotated[str, Option(help="Of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY.")],
+    model: Annotated[str, Option(help="The judge, by the endpoint's name.")],
+    items: Annotated[int, Option(help="Replies that are judged, at most.")] = 50,
+    seed: Annotated[int, Option(help="Of which replies, and which stands first.")] = 0,
 ) -> None:
     """Let a language model judge the replies of two systems of a run: in pairs, each in both orders.
 
@@ -92,6 +85,5 @@ def judge(
     """
     from gistchat.evaluate.judge import judge_lines, judge_run
 
-    for line in judge_lines(judge_run(run_folder, of, against, url, model, items, seed)):
-        print(line)
+    print(*judge_lines(judge_run(run_folder, of, against, url, model, items, seed)), sep="\n")
     print(f"\n-> {run_folder / 'judge.json'}")

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 
 def recipes(
-    show: Annotated[str, typer.Option(metavar="NAME", help="Print this one instead, to copy into a file.")] = "",
+    show: Annotated[str, Option(metavar="NAME", help="Print this one instead, to copy into a file.")] = "",
 ) -> None:
     """List the recipes that ship with gistchat; gistchat run NAME runs one."""
     from gistchat.recipe.load import find_recipe, shipped_recipes

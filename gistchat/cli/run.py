@@ -1,41 +1,97 @@
-"""Commands that make a model: run, train."""
+"""Commands that make a model: run, train. The options of both are the parameters of `load`."""
 
+import functools
+import inspect
 import os
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
-from gistchat.cli.options import (
-    Corpus,
-    Force,
-    From,
-    Init,
-    Model,
-    Out,
-    RecipeName,
-    Seed,
-    Set,
-    Size,
-    Targets,
-    load,
-)
+from gistchat.cli.options import Set, settings
 from gistchat.errors import UserError
 
+Force = Annotated[bool, Option("--force", help="Resume a stopped training also where its settings have changed since.")]
 
-def run(
-    recipe: RecipeName,
-    from_: From = None,
-    corpus: Corpus = None,
-    model: Model = None,
-    init: Init = None,
-    size: Size = None,
-    seed: Seed = None,
-    out: Out = None,
+
+def load(
+    recipe: Annotated[
+        str,
+        Argument(
+            metavar="RECIPE",
+            help="One that ships with gistchat, such as demo (see gistchat recipes), or a file ./MINE.toml.",
+        ),
+    ],
+    from_: Annotated[
+        str | None,
+        Option(
+            "--from",
+            metavar="PLACE",
+            help="Your dialogues: a file or folder, hub, or hub:ID. The kind of a file is guessed.",
+        ),
+    ] = None,
+    corpus: Annotated[str | None, Option(help="Of those that gistchat corpora lists. Default: the recipe's.")] = None,
+    model: Annotated[
+        str | None, Option(help="Base model: smollm2 (packaged), a hub id such as gpt2 or DialoGPT-small, or a folder.")
+    ] = None,
+    init: Annotated[str | None, Option(help="pretrained | scratch (random GPT-2). Default: the recipe's.")] = None,
+    size: Annotated[str | None, Option(help="Of a scratch gpt2: tiny | mini | small | medium | large | xl.")] = None,
+    seed: Annotated[
+        int | None, Option(help="Seed of examples, weights and data order. Default: the recipe's (0).")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            help="The run's folder. Default: runs/NAME, or runs/NAME-MODEL with --model, --init or --size.",
+        ),
+    ] = None,
     set_: Set = None,
-    targets: Targets = None,
+    targets: Annotated[
+        str | None,
+        Option(
+            help="one | all: learn one reply at a time, or all of a dialogue in one pass, with their full history. "
+            "Default: the recipe's."
+        ),
+    ] = None,
+    offline: bool = False,
+) -> tuple[Any, Path]:
+    """A recipe as the options change it, and its run's folder."""
+    from gistchat.recipe.load import find_recipe, load_recipe
+
+    if from_ and not corpus and Path(from_).is_file():
+        from gistchat.corpora.sources import kind_of_file
+
+        corpus = kind_of_file(Path(from_))
+    chosen = {"data.source": from_, "data.corpus": corpus, "train.targets": targets or None}
+    chosen |= {"train.strategies": "full" if targets == "all" else None, "seed": seed}
+    chosen |= {"model.name": model, "model.init": init, "model.size": size}
+    loaded = load_recipe(find_recipe(recipe), settings(chosen, set_), offline)
+    # Another model gets a folder of its own, so that it does not replace the recipe's run.
+    parts = [loaded.name, *(Path(value).name for value in (model, init, size) if value)]
+    return loaded, out or Path("runs") / "-".join(parts)
+
+
+def _with_options_of_load(command: Callable[..., None]) -> Callable[..., None]:
+    """Put the options of `load`, but for `offline`, before a command's own; it gets their values as a dictionary."""
+    *shared, _ = inspect.signature(load).parameters.values()
+    _, *further = inspect.signature(command).parameters.values()
+
+    @functools.wraps(command)
+    def with_all_options(**values: Any) -> None:
+        command({option.name: values.pop(option.name) for option in shared}, **values)
+
+    with_all_options.__signature__ = inspect.Signature([*shared, *further])
+    return with_all_options
+
+
+@_with_options_of_load
+def run(
+    asked: dict[str, Any],
     force: Force = False,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Make the recipe's offline settings, and leave out what needs the hub.")
+        bool, Option("--offline", help="Make the recipe's offline settings, and leave out what needs the hub.")
     ] = False,
 ) -> None:
     """Go the whole way: prepare, summarize, train, evaluate, report.
@@ -49,9 +105,9 @@ def run(
     from gistchat.pipeline import run as run_recipe
     from gistchat.report.write import print_table
 
-    loaded, folder = load(recipe, from_, corpus, model, init, size, seed, out, set_, offline, targets)
-    several = bool(loaded.experiment.variants or loaded.experiment.seeds)
-    metrics = run_experiment(loaded, folder, force) if several else run_recipe(loaded, folder, force)
+    recipe, folder = load(**asked, offline=offline)
+    several = bool(recipe.experiment.variants or recipe.experiment.seeds)
+    metrics = run_experiment(recipe, folder, force) if several else run_recipe(recipe, folder, force)
     if not metrics:
         return  # of several processes, the first evaluates
     print_table(metrics)
@@ -60,25 +116,15 @@ def run(
         print(f"talk to it: gistchat chat {folder}")
 
 
-def train(
-    recipe: RecipeName,
-    from_: From = None,
-    corpus: Corpus = None,
-    model: Model = None,
-    init: Init = None,
-    size: Size = None,
-    seed: Seed = None,
-    out: Out = None,
-    set_: Set = None,
-    targets: Targets = None,
-    force: Force = False,
-) -> None:
+@_with_options_of_load
+def train(asked: dict[str, Any], force: Force = False) -> None:
     """Prepare, summarize and train, without evaluation."""
     from gistchat.pipeline import is_first_process, open_workspace, run_train
 
-    loaded, folder = load(recipe, from_, corpus, model, init, size, seed, out, set_, targets=targets)
-    if loaded.experiment.variants or loaded.experiment.seeds:
-        raise UserError(f"{recipe} is an experiment of several runs; gistchat run {recipe} trains and compares them")
-    run_train(open_workspace(loaded, folder), force)
+    recipe, folder = load(**asked)
+    if recipe.experiment.variants or recipe.experiment.seeds:
+        name = asked["recipe"]
+        raise UserError(f"{name} is an experiment of several runs; gistchat run {name} trains and compares them")
+    run_train(open_workspace(recipe, folder), force)
     if is_first_process():
         print(f"checkpoint: {folder / 'checkpoint'}\nnext: gistchat evaluate {folder}")

@@ -1,9 +1,8 @@
 """Examples: a reply to be learned or scored, with the prompt that a strategy makes of what came before it."""
 
-import dataclasses
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gistchat.context.budget import fit_limit
@@ -85,8 +84,7 @@ class ExampleBuilder:
             UserError: the strategy reads what is not stored for this dialogue.
         """
         reply = self.format.encode_reply(target.gold)
-        sources = self._sources(target, strategy)
-        config = self.config
+        sources, config = self._sources(target, strategy), self.config
 
         def build(budget: int) -> Context:
             request = Request(
@@ -112,8 +110,7 @@ class ExampleBuilder:
             "other_summary": self._other_summary,
             "gold_summary": _gold_summary,
         }
-        wanted = [source for source in STRATEGIES[strategy].reads if source in readers]
-        return Sources(**{source: readers[source](target) for source in wanted})
+        return Sources(**{name: readers[name](target) for name in STRATEGIES[strategy].reads if name in readers})
 
     def _rolling_gist(self, target: Target) -> Callable[[int], Gist]:
         """The gists that a rolling memory goes through: stored where a model wrote them, else made here."""
@@ -143,7 +140,7 @@ class ExampleBuilder:
             length = min(turns, len(donor.turns) - 1)
             roles = {donor.turns[max(length - 1, 0)].speaker: target.speaker}  # lines that a model wrote are nobody's
             return [
-                dataclasses.replace(sentence, speaker=sentence.speaker and roles.get(sentence.speaker, "another"))
+                replace(sentence, speaker=sentence.speaker and roles.get(sentence.speaker, "another"))
                 for sentence in summaries.of_prefix(length)
             ]
 
@@ -161,9 +158,7 @@ def builders_by_budget(
 ) -> dict[int, ExampleBuilder]:
     """A builder for each budget, or for the recipe's own where none is given; see `ExampleBuilder`."""
     return {
-        budget: ExampleBuilder(
-            prompt_format, dataclasses.replace(config, budget=budget), stores[budget], limit, donors, reserve
-        )
+        budget: ExampleBuilder(prompt_format, replace(config, budget=budget), stores[budget], limit, donors, reserve)
         for budget in budgets or [config.budget]
     }
 
@@ -174,8 +169,7 @@ def _gold_summary(target: Target) -> Summary:
     A reference summary covers the whole dialogue, the reply included: with it, `gold` is a bound, not a competitor.
     """
     dialogue = target.dialogue
-    lines = dialogue.meta.get("gold")
-    if not lines:
+    if not (lines := dialogue.meta.get("gold")):
         raise UserError(f"the strategy 'gold' needs a summary or personas, and dialogue {dialogue.id} has none")
     sentences = [Sentence(-1, line["speaker"], line["text"]) for line in lines]
     return lambda turns: sentences
