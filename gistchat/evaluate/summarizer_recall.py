@@ -92,7 +92,7 @@ def _rolled_texts(
     dialogues: Sequence[Planted],
 ) -> list[list[str]]:
     """What a rolling memory shows at each distance: its gist, and the turns since."""
-    factory = MemoryFactory.counting(config, context, count, lambda turn: count([turn.text])[0] + 1)
+    factory = MemoryFactory(config, context, count, lambda turn: count([turn.text])[0] + 1)
     found, _ = factory.roll([one.turns for one in dialogues])
     texts = []
     for one, chain in zip(dialogues, found, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from gistchat.memory.sentences import STOP_WORDS
 
 _TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
-_SENTENCE_END = re.compile(r"[.!?:]['\"”’)]*\s*$|\n\s*$")
+_SENTENCE_END = re.compile(r"[.!?:]['\"”’)]*\s*$|\n")
 # Capitalised anywhere in English, and names of nobody.
 NOT_NAMES = frozenset(
     ["i", "i'm", "i'll", "i've", "i'd", "ok", "mr", "mrs", "ms", "dr", "user", "you", "assistant", "person", "speaker"]
@@ -34,7 +34,6 @@ def names_and_numbers(text: str) -> list[str]:
             inside.append((number, word))
         elif word[0].isupper() and _bare(word) not in NOT_NAMES:
             begins = number == 0 or _SENTENCE_END.search(text, words[number - 1].end(), match.start()) is not None
-            begins = begins or "\n" in text[words[number - 1].end() : match.start()]
             (first if begins else inside).append((number, word))
     sure = {_bare(word) for _, word in inside}
     places = {number for number, _ in inside}
