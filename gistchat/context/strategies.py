@@ -68,15 +68,9 @@ class Strategy:
         """Whether it shows something that stands for older turns."""
         return bool(self.reads)
 
-    @property
-    def shows_summary(self) -> bool:
-        """Whether summaries have to be made for it; the corpus's own are there already."""
-        return bool(set(self.reads) - {"gold_summary"})
-
 
 def _last(request: Request) -> Context:
-    _, last = request.split()
-    return Context((), (), last, 0, 0)
+    return Context((), (), request.split()[1], 0, 0)
 
 
 def _recent(request: Request) -> Context:
@@ -194,8 +188,8 @@ def is_control(name: str) -> bool:
 
 
 def shows_summary(name: str) -> bool:
-    """Whether a summary has to be made for it."""
-    return name in STRATEGIES and STRATEGIES[name].shows_summary
+    """Whether summaries have to be made for it; the corpus's own are there already."""
+    return name in STRATEGIES and bool(set(STRATEGIES[name].reads) - {"gold_summary"})
 
 
 def controls_of(name: str) -> list[str]:
