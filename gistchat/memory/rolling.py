@@ -22,17 +22,11 @@ LEFT_AFTER_REFRESH = 0.5  # of the window
 
 @dataclass(frozen=True)
 class Window:
-    """How many tokens of turns stay word for word.
+    """How many tokens of turns stay word for word."""
 
-    Attributes:
-        first: as long as there is no gist.
-        high: beside a gist; more than that, and the oldest turns leave.
-        low: until no more than this is left. The gap keeps the gist from changing at every turn.
-    """
-
-    first: int
-    high: int
-    low: int
+    first: int  # as long as there is no gist
+    high: int  # beside a gist; more than that, and the oldest turns leave
+    low: int  # until no more than this is left; the gap keeps the gist from changing at every turn
 
     @classmethod
     def of_budget(cls, budget: int, share: float) -> "Window":

@@ -51,8 +51,9 @@ class ChatTemplate(PromptFormat):
         # Whatever begins or ends a message ends a reply, too: a model that goes on with another message has answered.
         self.stop_ids = list(dict.fromkeys([end, tokenizer.eos_token_id, *(i for i in prompt if i in special)]))
         # What a message costs beyond its text, measured between messages that follow each other.
-        one, two, three = (len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4))
-        self._wrapping = {ASSISTANT: two - one - self._count("x"), USER: three - two - self._count("x")}
+        asked, answered, asked_again = (len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4))
+        text = self._count("x")
+        self._wrapping = {ASSISTANT: answered - asked - text, USER: asked_again - answered - text}
         self._gist_extra = self._count(GIST_HEADER)
 
     def _render(self, messages: list[dict[str, str]], ask: bool) -> list[int]:

@@ -40,8 +40,7 @@ class Encoded(NamedTuple):
     ids: bytes  # of all turns, 32 bits each
     hashes: bytes  # of each turn's text
     lengths: np.ndarray  # tokens of each turn
-    fits: np.ndarray  # for each of `BUDGETS`, the number of replies whose history fits
-    replies: int
+    histories: np.ndarray  # tokens of the history of each reply
     dialogues: int
 
 
@@ -107,8 +106,8 @@ def _store(prepared: Path, folder: Path) -> dict[str, Any]:
             ids_file.write(encoded.ids)
             hash_bytes += encoded.hashes
             length_bytes += encoded.lengths.tobytes()
-            fits += encoded.fits
-            replies += encoded.replies
+            fits += [np.count_nonzero(encoded.histories <= budget) for budget in BUDGETS]
+            replies += len(encoded.histories)
             advance(encoded.dialogues)
     hashes, lengths = np.frombuffer(hash_bytes, dtype=np.uint64), np.frombuffer(length_bytes, dtype=np.uint32)
     order = np.argsort(hashes, kind="stable")
@@ -140,22 +139,20 @@ def _encode(tokenizer: str, lines: Sequence[bytes]) -> Encoded:
     lengths = np.array([len(text_ids) // ID_BYTES for text_ids in ids], dtype=np.uint32)
     counts = np.array([len(dialogue) for dialogue in dialogues], dtype=int)
     hashes = b"".join(xxh3_64_digest(text.encode()) for text in texts)
-    return Encoded(b"".join(ids), hashes, lengths, *_histories(lengths, counts), len(dialogues))
+    return Encoded(b"".join(ids), hashes, lengths, _histories(lengths, counts), len(dialogues))
 
 
-def _histories(lengths: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, int]:
-    """How many replies have a history within each of `BUDGETS`, and how many replies there are.
+def _histories(lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Tokens of each reply's history: at turn i, of the turns before i - 1; turn i - 1 is the one that it answers.
 
-    The reply at turn i has the turns before i - 1 as history; turn i - 1 is the one that is answered. `lengths` are the
-    tokens of each turn, `counts` the turns of each dialogue.
+    `lengths` are the tokens of each turn, `counts` the turns of each dialogue.
     """
     before = np.cumsum(lengths, dtype=np.int64) - lengths
     ends = np.cumsum(counts)
     histories = before - np.repeat(before[ends - counts], counts)
     answered = np.ones(len(lengths), dtype=bool)
     answered[ends - 1] = False  # nobody answers the last turn
-    histories = histories[answered]
-    return np.array([np.count_nonzero(histories <= budget) for budget in BUDGETS]), len(histories)
+    return histories[answered]
 
 
 class Encoder:

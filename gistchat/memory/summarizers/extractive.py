@@ -34,15 +34,10 @@ RESERVE = 3  # how many times the budget a ranking holds
 
 @dataclass(frozen=True)
 class Summaries:
-    """The summaries of all prefixes of one dialogue.
+    """The summaries of all prefixes of one dialogue."""
 
-    Attributes:
-        sentences: all sentences of the dialogue, in order.
-        picks: `picks[k]` are the indices of the sentences that may stand for turns 0..k-1, best first.
-    """
-
-    sentences: tuple[Sentence, ...]
-    picks: tuple[tuple[int, ...], ...]
+    sentences: tuple[Sentence, ...]  # all of the dialogue, in order
+    picks: tuple[tuple[int, ...], ...]  # at k: indices of the sentences that may stand for turns 0..k-1, best first
 
     def of_prefix(self, turns: int) -> list[Sentence]:
         """The best sentences of the first `turns` turns, best first, of about `RESERVE` times the budget."""
@@ -52,18 +47,12 @@ class Summaries:
 @dataclass
 class Extractor:
     """Gists of the best sentences of the gist before and of the turns that left: the same work however long ago the
-    dialogue began.
+    dialogue began."""
 
-    Attributes:
-        method: one of `METHODS`.
-        budget: tokens of a gist, speaker labels included; `count` counts them.
-        recency: as in `summarize_prefixes`.
-    """
-
-    method: str
-    budget: int
+    method: str  # one of `METHODS`
+    budget: int  # tokens of a gist, speaker labels included, as `count` counts them
     count: Count
-    recency: float = 1.0
+    recency: float = 1.0  # as in `summarize_prefixes`
 
     def update(self, jobs: Sequence[Job]) -> list[Update]:
         return [Update(self._extract([*job.gist, *split_sentences(job.turns, job.first)])) for job in jobs]

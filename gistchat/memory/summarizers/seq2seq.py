@@ -18,12 +18,12 @@ NO_REPEAT = 3  # no run of so many tokens twice in a summary
 BATCH_TOKENS = 4096
 UNLIMITED = 100_000  # tokenizers without a limit of their own carry a number far above this
 ASSUMED_LIMIT = 512  # of a model that names none, as T5's
-# What a generation takes from the model; older models have these in their own configuration.
+# Ids that generation needs: from the model's generation configuration, or else from its own.
 TOKENS = ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class Seq2SeqWriter:
-    """Greedy-length summaries with beams; lengths are in the model's own tokens."""
+    """Summaries by beam search; lengths are in the model's own tokens."""
 
     def __init__(self, source: str, budget: int) -> None:
         """
