@@ -107,14 +107,12 @@ def _orders(method: str, sentences: list[Sentence], ends: list[int], recency: fl
 def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
     """The best sentences, each within the budget; one that says the same words as a better one is left out."""
     left = RESERVE * budget
-    chosen: list[int] = []
-    texts: set[str] = set()
+    chosen: dict[str, int] = {}  # by text
     for i in order.tolist():
         if left <= 0:
             break
         text = sentences[i].text.lower()
-        if costs[i] <= budget and text not in texts:
-            chosen.append(i)
-            texts.add(text)
+        if costs[i] <= budget and text not in chosen:
+            chosen[text] = i
             left -= costs[i]
-    return tuple(chosen)
+    return tuple(chosen.values())
