@@ -16,21 +16,15 @@ from gistchat.errors import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """What a context is asked for: `answerer` answers `turns[-1]`, which is by another speaker.
-
-    Attributes:
-        budget: tokens for all before the last turn.
-        summary_share: share of the budget that a summary gets beside verbatim turns.
-        max_turns: verbatim turns of `recent` and `full` at most, the last included; 0: as many as fit.
-    """
+    """What a context is asked for: `answerer` answers `turns[-1]`, which is by another speaker."""
 
     turns: Sequence[Turn]
     answerer: str
-    budget: int
+    budget: int  # tokens for all before the last turn
     costs: TokenCosts
     sources: Sources
-    summary_share: float = 0.34
-    max_turns: int = 0
+    summary_share: float = 0.34  # of the budget, for a summary beside verbatim turns
+    max_turns: int = 0  # verbatim turns of `recent` and `full` at most, the last included; 0: as many as fit
 
     def split(self) -> tuple[list[RoleTurn], RoleTurn]:
         """The turns before the last, and the last, as the answerer sees them."""
@@ -40,27 +34,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Strategy:
-    """An entry of the table.
-
-    Attributes:
-        help: one line for `--help` and the documents.
-        reads: fields of `Sources` that it reads; where one is not given, building a context raises.
-        budgeted: whether the recipe's budget holds for it; otherwise a context may fill the model's limit.
-        in_chat: whether a chat offers it.
-        evaluated_by_default: whether an evaluation scores it unless the recipe says otherwise.
-        control_of: the strategy that it is a control of: what it shows instead should serve worse.
-        marker, line: how plots draw it, as matplotlib writes markers and line styles.
-    """
+    """An entry of the table."""
 
     name: str
     build: Callable[[Request], Context]
-    help: str
-    reads: tuple[str, ...] = ()
-    budgeted: bool = True
-    in_chat: bool = True
-    evaluated_by_default: bool = True
-    control_of: str = ""
-    marker: str = "v"
+    help: str  # one line for `--help` and the documents
+    reads: tuple[str, ...] = ()  # fields of `Sources`; where one is not given, building a context raises
+    budgeted: bool = True  # whether the recipe's budget holds for it; otherwise a context may fill the model's limit
+    in_chat: bool = True  # whether a chat offers it
+    evaluated_by_default: bool = True  # whether an evaluation scores it unless the recipe says otherwise
+    control_of: str = ""  # the strategy that it is a control of: what it shows instead should serve worse
+    marker: str = "v"  # how plots draw it, as matplotlib writes markers and line styles
     line: str = "-"
 
     @property
@@ -68,15 +52,9 @@ class Strategy:
         """Whether it shows something that stands for older turns."""
         return bool(self.reads)
 
-    @property
-    def shows_summary(self) -> bool:
-        """Whether summaries have to be made for it; the corpus's own are there already."""
-        return bool(set(self.reads) - {"gold_summary"})
-
 
 def _last(request: Request) -> Context:
-    _, last = request.split()
-    return Context((), (), last, 0, 0)
+    return Context((), (), request.split()[1], 0, 0)
 
 
 def _recent(request: Request) -> Context:
@@ -87,7 +65,7 @@ def _recent(request: Request) -> Context:
     return Context((), kept, last, _boundary(kept, last), cost)
 
 
-def _summary_alone(source: str) -> Callable[[Request], Context]:
+def _summary(source: str) -> Callable[[Request], Context]:
     """A summary from one of the sources, and the last turn."""
 
     def build(request: Request) -> Context:
@@ -134,28 +112,19 @@ def _boundary(kept: Sequence[RoleTurn], last: RoleTurn) -> int:
 
 
 _ENTRIES = (
-    Strategy("last", _last, help="the last turn alone", budgeted=False, line=":"),
-    Strategy("recent", _recent, help="the latest turns that fit, word for word", marker="o"),
-    Strategy("full", _recent, help="the whole history, up to the model's limit", budgeted=False, marker="P", line="--"),
+    Strategy("last", _last, "the last turn alone", budgeted=False, line=":"),
+    Strategy("recent", _recent, "the latest turns that fit, word for word", marker="o"),
+    Strategy("full", _recent, "the whole history, up to the model's limit", budgeted=False, marker="P", line="--"),
     Strategy(
-        "summary",
-        _summary_alone("summary"),
-        help="a summary of everything before the last turn",
-        reads=("summary",),
-        marker="s",
+        "summary", _summary("summary"), "a summary of everything before the last turn", reads=("summary",), marker="s"
     ),
     Strategy(
-        "hybrid",
-        _hybrid,
-        help="the latest turns and a summary of those before",
-        reads=("summary",),
-        marker="D",
-        line="--",
+        "hybrid", _hybrid, "the latest turns and a summary of those before", reads=("summary",), marker="D", line="--"
     ),
     Strategy(
         "shuffled",
-        _summary_alone("other_summary"),
-        help="control: another dialogue's summary",
+        _summary("other_summary"),
+        "control: another dialogue's summary",
         reads=("other_summary",),
         in_chat=False,
         control_of="summary",
@@ -165,7 +134,7 @@ _ENTRIES = (
     Strategy(
         "rolling",
         _rolling,
-        help="the turns since the last summary, and a gist that is made from the gist before it",
+        "the turns since the last summary, and a gist that is made from the gist before it",
         reads=("rolling_gist",),
         evaluated_by_default=False,
         marker="^",
@@ -173,8 +142,8 @@ _ENTRIES = (
     ),
     Strategy(
         "gold",
-        _summary_alone("gold_summary"),
-        help="the corpus's own summary or personas: an upper bound",
+        _summary("gold_summary"),
+        "the corpus's own summary or personas: an upper bound",
         reads=("gold_summary",),
         in_chat=False,
         evaluated_by_default=False,
@@ -194,8 +163,8 @@ def is_control(name: str) -> bool:
 
 
 def shows_summary(name: str) -> bool:
-    """Whether a summary has to be made for it."""
-    return name in STRATEGIES and STRATEGIES[name].shows_summary
+    """Whether summaries have to be made for it; the corpus's own are there already."""
+    return name in STRATEGIES and bool(set(STRATEGIES[name].reads) - {"gold_summary"})
 
 
 def controls_of(name: str) -> list[str]:

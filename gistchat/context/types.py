@@ -88,7 +88,6 @@ class TokenCosts(Protocol):
 
     def gist_cost(self) -> int:
         """Tokens around the lines of a gist."""
-        ...
 
 
 # k -> sentences that may stand for turns 0..k-1, best first and more than fit: the context takes the best that do.

@@ -93,7 +93,8 @@ def _rolled_texts(
     config: SummaryConfig, context: ContextConfig, count: Count, dialogues: Sequence[Planted]
 ) -> list[list[str]]:
     """What a rolling memory shows at each distance: its gist, and the turns since."""
-    histories, _ = MemoryFactory.counting(config, context, count, _cost(count)).roll([talk.turns for talk in dialogues])
+    factory = MemoryFactory(config, context, count, _cost(count))
+    histories, _ = factory.roll([talk.turns for talk in dialogues])
     texts = []
     for talk, history in zip(dialogues, histories, strict=True):
         gists = [(history.at(turns), turns) for turns in _turns_said(talk)]

@@ -1,7 +1,6 @@
 """From settings to a summarizer, and to memories with it: the one place where they are put together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from gistchat.dialogue.turns import Turn
 from gistchat.memory.rolling import GistHistory, RollingMemory, Window, roll_dialogues, turn_cost
@@ -15,28 +14,21 @@ PAPERS_MODEL = "philschmid/bart-large-cnn-samsum"
 PACKAGED_MODEL = "smollm2"
 
 
-@dataclass(frozen=True)
 class MemoryFactory:
     """Makes rolling memories that share a summarizer: a model that writes is loaded once."""
 
-    summarizer: Summarizer
-    window: Window
-    cost: Callable[[Turn], int]
-    method: str
+    def __init__(
+        self, summary: SummaryConfig, context: ContextConfig, count: Count, cost: Callable[[Turn], int]
+    ) -> None:
+        """`cost`: tokens of a turn in the prompt. Raises UserError as `make_summarizer` does."""
+        self.summarizer = make_summarizer(summary, gist_budget(context), count)
+        self.window = Window.of_budget(context.budget, context.summary_share)
+        self.cost, self.method = cost, summary.method
 
     @classmethod
     def of(cls, summary: SummaryConfig, context: ContextConfig, prompt_format: PromptFormat) -> "MemoryFactory":
-        """Of a recipe's sections. Raises UserError as `make_summarizer` does."""
-        return cls.counting(summary, context, token_counter(prompt_format.tokenizer), turn_cost(prompt_format))
-
-    @classmethod
-    def counting(
-        cls, summary: SummaryConfig, context: ContextConfig, count: Count, cost: Callable[[Turn], int]
-    ) -> "MemoryFactory":
-        """The same with a given token counter; `cost`: tokens of a turn in the prompt."""
-        summarizer = make_summarizer(summary, gist_budget(context), count)
-        window = Window.of_budget(context.budget, context.summary_share)
-        return cls(summarizer, window, cost, summary.method)
+        """Of a recipe's sections; the format's tokenizer counts, and it says what a turn costs."""
+        return cls(summary, context, token_counter(prompt_format.tokenizer), turn_cost(prompt_format))
 
     def new_memory(self) -> RollingMemory:
         """A memory in which nothing was said."""

@@ -1,13 +1,15 @@
 """Memory that rolls: the latest turns word for word, and a gist of those before, made from the gist before that."""
 
 import contextlib
+import functools
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+from gistchat.context.budget import pack_latest
 from gistchat.context.types import ASSISTANT, USER, Gist, RoleTurn, Sentence, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
@@ -20,17 +22,11 @@ LEFT_AFTER_REFRESH = 0.5  # of the window
 
 @dataclass(frozen=True)
 class Window:
-    """How many tokens of turns stay word for word.
+    """How many tokens of turns stay word for word."""
 
-    Attributes:
-        first: as long as there is no gist.
-        high: beside a gist; more than that, and the oldest turns leave.
-        low: until no more than this is left. The gap keeps the gist from changing at every turn.
-    """
-
-    first: int
-    high: int
-    low: int
+    first: int  # as long as there is no gist
+    high: int  # beside a gist; more than that, and the oldest turns leave
+    low: int  # until no more than this is left; the gap keeps the gist from changing at every turn
 
     @classmethod
     def of_budget(cls, budget: int, share: float) -> "Window":
@@ -45,6 +41,13 @@ class Version(NamedTuple):
     gist: Gist
     pinned: tuple[Sentence, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        return {"gist": asdict(self.gist), "pinned": [asdict(line) for line in self.pinned]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Version":
+        return cls(Gist.from_dict(values["gist"]), Gist.from_dict({"sentences": values["pinned"]}).sentences)
+
 
 class RollingMemory:
     """A gist, and the turns since its end. Memory and work per turn do not grow with the dialogue.
@@ -57,11 +60,7 @@ class RollingMemory:
     """
 
     def __init__(self, window: Window, cost: Callable[[Turn], int], name: str) -> None:
-        """
-        Args:
-            cost: tokens of a turn in the prompt.
-            name: of the summarizer, for the gist's record.
-        """
+        """`cost` gives the tokens of a turn in the prompt; `name` is the summarizer's, for the gist's record."""
         self.limits, self.cost, self.name = window, cost, name
         self.gist = Gist(made_by=name)
         self.versions: deque[Version] = deque(maxlen=VERSIONS)
@@ -76,7 +75,6 @@ class RollingMemory:
         return self.gist.end + len(self.window)
 
     def add(self, turn: Turn) -> None:
-        """Add a turn."""
         self.window.append(turn)
         self._costs.append(self.cost(turn))
         self._total += self._costs[-1]
@@ -86,30 +84,21 @@ class RollingMemory:
         has_gist = self.gist.sentences or self.pinned
         if self._total <= (self.limits.high if has_gist else self.limits.first):
             return None
-        left, leaving = self._total, 0
-        for cost in itertools.islice(self._costs, len(self._costs) - self._turns_to_keep()):
-            if left <= self.limits.low:
-                break
-            left -= cost
-            leaving += 1
+        costs = tuple(self._costs)
+        kept, _ = pack_latest(costs, int, self.limits.low)
+        # The latest exchange stays word for word where it fits: a reply answers what was just said.
+        exchange, _ = pack_latest(costs[-2:], int, self.limits.high)
+        leaving = len(costs) - max(len(kept), len(exchange))
         return Job(self.gist.sentences, tuple(self.window)[:leaving], self.gist.end)
-
-    def _turns_to_keep(self) -> int:
-        """Turns of the latest exchange that stay word for word where they fit: a reply answers what was just said."""
-        latest = tuple(self._costs)[-2:]
-        return next((len(latest) - i for i in range(len(latest)) if sum(latest[i:]) <= self.limits.high), 0)
 
     def accept(self, job: Job, update: Update) -> bool:
         """Replace the turns of a job by its summary; False, with nothing changed, where the summary came out empty."""
         if job.gist and not update.sentences:
             return False
-        digest = self.gist.digest
-        for turn in job.turns:
-            digest = chained(digest, turn)
+        digest = functools.reduce(chained, job.turns, self.gist.digest)
         made_by = f"textrank instead of {self.name}: {update.fell_back}" if update.fell_back else self.name
         gist = Gist(update.sentences, self.gist.end + len(job.turns), digest, made_by)
-        left = deque(itertools.islice(self.window, len(job.turns), None))
-        costs = deque(itertools.islice(self._costs, len(job.turns), None))
+        left, costs = (deque(itertools.islice(part, len(job.turns), None)) for part in (self.window, self._costs))
         self.versions.append(Version(self.gist, self.pinned))
         # All at once, so that a Ctrl-C in the middle leaves nothing that does not belong together.
         self.gist, self.window, self._costs, self._total = gist, left, costs, sum(costs)
@@ -135,28 +124,15 @@ class RollingMemory:
 
     def to_dict(self) -> dict[str, Any]:
         """The gist, the pinned lines and the earlier versions as plain values; the turns are the caller's."""
-        return {
-            "gist": asdict(self.gist),
-            "pinned": [asdict(line) for line in self.pinned],
-            "versions": [
-                {"gist": asdict(gist), "pinned": [asdict(line) for line in pinned]} for gist, pinned in self.versions
-            ],
-        }
+        versions = [version.to_dict() for version in self.versions]
+        return {**Version(self.gist, self.pinned).to_dict(), "versions": versions}
 
     def restore(self, values: dict[str, Any]) -> None:
         """Take over what `to_dict` gave; `rewind` then brings the turns back.
 
-        Raises:
-            KeyError, TypeError, ValueError: the values are not that.
+        Raises KeyError, TypeError or ValueError where the values are not that.
         """
-
-        def pinned(lines: Any) -> tuple[Sentence, ...]:
-            return Gist.from_dict({"sentences": lines}).sentences
-
-        versions = [
-            Version(Gist.from_dict(version["gist"]), pinned(version["pinned"])) for version in values["versions"]
-        ]
-        self.gist, self.pinned = Gist.from_dict(values["gist"]), pinned(values["pinned"])
+        (self.gist, self.pinned), *versions = map(Version.from_dict, (values, *values["versions"]))
         self.versions.extend(versions)
 
     def edit(self, text: str) -> None:
@@ -178,8 +154,7 @@ class RollingMemory:
     def back_to(self, number: int, turns: Sequence[Turn]) -> None:
         """Go back to an earlier version, 1 being the latest, with what was pinned then; later ones are dropped.
 
-        Args:
-            turns: the whole dialogue; those after the version's end are in the window again.
+        Of the whole dialogue's `turns`, those after the version's end are in the window again.
         """
         for _ in range(number):
             self.gist, self.pinned = self.versions.pop()
@@ -189,22 +164,20 @@ class RollingMemory:
         """Go on from what the dialogue is now, after turns of it were edited or taken back.
 
         The latest version that covers only turns as they are now takes over; turns after it are in the window again.
+        Returns whether the gist had to go, as it covered something that changed.
 
         Args:
             turns: the whole dialogue.
             summarizer: makes gists anew, step by step, of turns that do not fit into the window; without one, all stay
                 in it until the next refresh.
-        Returns:
-            Whether the gist had to go, as it covered something that changed.
         """
-        digests = dict(_digests(turns))
-        fits = self._covers(self.gist, digests)
-        if not fits:
-            while self.versions and not self._covers(self.versions[-1].gist, digests):
-                self.versions.pop()
+        digests = dict(enumerate(itertools.accumulate(turns, chained, initial="")))
+        before = self.gist
+        while digests.get(self.gist.end) != self.gist.digest:
             self.gist = self.versions.pop().gist if self.versions else Gist(made_by=self.name)
-        self._replay(turns, None if fits else summarizer)
-        return not fits
+        changed = self.gist is not before
+        self._replay(turns, summarizer if changed else None)
+        return changed
 
     def _replay(self, turns: Sequence[Turn], summarizer: Summarizer | None = None) -> None:
         self.window.clear()
@@ -216,15 +189,9 @@ class RollingMemory:
                 with contextlib.suppress(UserError):  # the turns stay in the window; the next refresh tries again
                     self.refresh(summarizer)
 
-    @staticmethod
-    def _covers(gist: Gist, digests: dict[int, str]) -> bool:
-        return digests.get(gist.end) == gist.digest
-
-    def _replace(self, gist: Gist, pinned: tuple[Sentence, ...] | None = None) -> None:
+    def _replace(self, gist: Gist, pinned: tuple[Sentence, ...]) -> None:
         self.versions.append(Version(self.gist, self.pinned))
-        self.gist = gist
-        if pinned is not None:
-            self.pinned = pinned
+        self.gist, self.pinned = gist, pinned
 
 
 def turn_cost(costs: TokenCosts) -> Callable[[Turn], int]:
@@ -235,15 +202,6 @@ def turn_cost(costs: TokenCosts) -> Callable[[Turn], int]:
 def chained(digest: str, turn: Turn) -> str:
     """The digest of turns and one more: constant work, and no turn can change unnoticed."""
     return hashlib.sha256(f"{digest}\x1e{turn.speaker}\x1f{turn.text}".encode()).hexdigest()[:16]
-
-
-def _digests(turns: Sequence[Turn]) -> Iterator[tuple[int, str]]:
-    """(k, digest of the first k turns), from none to all."""
-    digest = ""
-    yield 0, digest
-    for k, turn in enumerate(turns, 1):
-        digest = chained(digest, turn)
-        yield k, digest
 
 
 @dataclass(frozen=True)
@@ -276,11 +234,8 @@ def roll_dialogues(
     memories = [new_memory() for _ in dialogues]
     gists: list[list[tuple[int, Gist]]] = [[] for _ in dialogues]
     fell_back: list[str] = []
-    waiting = list(range(len(dialogues)))
-    while waiting:
-        jobs = {i: job for i in waiting if (job := _next_job(memories[i], dialogues[i])) is not None}
-        waiting = list(jobs)
-        for (i, job), update in zip(jobs.items(), summarizer.update(list(jobs.values())) if jobs else [], strict=True):
+    while jobs := {i: job for i, turns in enumerate(dialogues) if (job := _next_job(memories[i], turns))}:
+        for (i, job), update in zip(jobs.items(), summarizer.update(list(jobs.values())), strict=True):
             if update.fell_back:
                 fell_back.append(update.fell_back)
             if memories[i].accept(job, update):
@@ -292,9 +247,6 @@ def roll_dialogues(
 
 def _next_job(memory: RollingMemory, turns: Sequence[Turn]) -> Job | None:
     """Add turns to a memory until it has to summarise; None at the end of the dialogue."""
-    while True:
-        if job := memory.overflow():
-            return job
-        if memory.turns >= len(turns) - 1:
-            return None
+    while not (job := memory.overflow()) and memory.turns < len(turns) - 1:
         memory.add(turns[memory.turns])
+    return job

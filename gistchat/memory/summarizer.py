@@ -10,17 +10,11 @@ from gistchat.dialogue.turns import Turn
 
 @dataclass(frozen=True)
 class Job:
-    """What a summarizer is asked for.
+    """What a summarizer is asked for."""
 
-    Attributes:
-        gist: the one so far.
-        turns: that left the verbatim window since.
-        first: index of the first of these in the dialogue.
-    """
-
-    gist: tuple[Sentence, ...]
-    turns: tuple[Turn, ...]
-    first: int
+    gist: tuple[Sentence, ...]  # the one so far
+    turns: tuple[Turn, ...]  # those that left the verbatim window since
+    first: int  # index of the first of these in the dialogue
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.memory.rolling import GistHistory, gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, Summaries
-from gistchat.memory.workers import ENGINES, Chunk, Settings
+from gistchat.memory.workers import ENGINES, Settings
+from gistchat.processes import batched
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
@@ -30,18 +31,13 @@ class SummaryStore:
     def __init__(
         self, folder: Path, config: SummaryConfig, context: ContextConfig, prompt_format: PromptFormat, key: str
     ) -> None:
-        """
-        Args:
-            prompt_format: of the dialogue model; its tokenizer counts, and it says what a turn costs.
-            key: the tokenizer's fingerprint.
-        """
+        """The dialogue model's `prompt_format` says what a turn costs; its tokenizer, of fingerprint `key`, counts."""
         self.config, self.context, self.format = config, context, prompt_format
         self.written = config.method not in METHODS
-        settings: list[Any] = [VERSION, dataclasses.asdict(config), context.budget, key]
+        settings: list[Any] = [VERSION, {"method": config.method, "recency": config.recency}, context.budget, key]
         if self.written:
+            settings[1] = dataclasses.asdict(config)
             settings += [context.summary_share, prompt_format.name]
-        else:  # what only written summaries mind
-            settings[1] = {name: settings[1][name] for name in ("method", "recency")}
         self.path = folder / f"{config.method}-{context.budget}-{fingerprint(settings)}.jsonl"
         self._stored = ResumableJsonl(self.path)
 
@@ -55,7 +51,11 @@ class SummaryStore:
             raise UserError(f"no {self.config.method} summaries of dialogue {dialogue.id}: run gistchat summarize")
         try:
             if self.written:
-                return Written(dialogue, _read_history(value["gists"]))
+                gists = (
+                    (said, Gist(tuple(Sentence(*line[:3], tuple(line[3])) for line in lines), end, digest, made_by))
+                    for said, end, digest, made_by, lines in value["gists"]
+                )
+                return Written(dialogue, GistHistory(tuple(gists)))
             sentences = tuple(Sentence(turn, dialogue.turns[turn].speaker, text) for turn, text in value["sentences"])
             return Summaries(sentences, tuple(tuple(pick) for pick in value["picks"]))
         except (ValueError, KeyError, IndexError, TypeError):
@@ -78,21 +78,18 @@ class SummaryStore:
             self._stored.refresh()
             missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
             fell_back: Counter[str] = Counter()
+            parts = list(batched(missing, CHUNK))
+            settings = Settings(self.config, self.context, self.format.name, self.format.tokenizer)
             title = f"summarize ({self.config.method})"
             with progress(title, len(dialogues), len(dialogues) - len(missing)) as advance:
-                for chunk in self._chunks(missing, engine):
-                    self._stored.append_lines(chunk.lines)
-                    fell_back.update(chunk.fell_back)
-                    advance(chunk.dialogues)
+                for part, (lines, reasons) in zip(parts, ENGINES[engine](settings, parts), strict=True):
+                    self._stored.append_lines(lines)
+                    fell_back.update(reasons)
+                    advance(len(part))
         if fell_back:
             reasons = ", ".join(f"{count} {reason}" for reason, count in fell_back.most_common())
             say(f"summarize: {fell_back.total()} summaries refused, extractive ones in their place ({reasons})")
         return len(missing)
-
-    def _chunks(self, missing: list[Dialogue], engine: str) -> Iterator[Chunk]:
-        parts = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
-        settings = Settings(self.config, self.context, self.format.name, self.format.tokenizer)
-        return ENGINES[engine](settings, parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,12 +102,3 @@ class Written:
     def of_prefix(self, turns: int) -> list[Sentence]:
         """Sentences that may stand for the first `turns` turns, best first."""
         return gist_and_since(self.history.at(turns), self.dialogue.turns[:turns])
-
-
-def _read_history(gists: list[Any]) -> GistHistory:
-    return GistHistory(
-        tuple(
-            (said, Gist(tuple(Sentence(*line[:3], tuple(line[3])) for line in lines), end, digest, made_by))
-            for said, end, digest, made_by, lines in gists
-        )
-    )

@@ -1,12 +1,13 @@
 """Where summaries are made: on the cores of this machine, or over Ray Data on a cluster. Both write the same bytes."""
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, field
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError, require
 from gistchat.memory.factory import MemoryFactory
@@ -17,13 +18,7 @@ from gistchat.prompts.token_count import Count, token_counter
 from gistchat.prompts.token_store import Encoder
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
-
-class Chunk(NamedTuple):
-    """The stored lines of some dialogues, and why summaries among them were refused."""
-
-    lines: bytes
-    dialogues: int
-    fell_back: list[str]
+Chunk = tuple[bytes, list[str]]  # the stored lines of some dialogues, and why summaries among them were refused
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Settings:
     config: SummaryConfig
     context: ContextConfig
     format_name: str
-    tokenizer: Any
+    tokenizer: Any = field(compare=False)  # another object each time that it arrives in a worker
 
     def factory(self) -> MemoryFactory:
         """What makes written summaries; loads the model that writes."""
@@ -44,34 +39,60 @@ def local(settings: Settings, parts: Sequence[list[Dialogue]]) -> Iterator[Chunk
     """On all cores of this machine: a process for each if sentences are picked; a model that writes uses them all."""
     config, budget = settings.config, settings.context.budget
     if config.method not in METHODS:
-        yield from map(partial(_written, settings.factory()), parts)
-    elif (backend := getattr(settings.tokenizer, "backend_tokenizer", None)) is None:
-        yield from map(partial(_extracted, config, budget, token_counter(settings.tokenizer)), parts)
-    else:
-        yield from ordered_map(partial(_extracted_apart, config, budget, backend.to_str()), parts)
+        return map(partial(_written, settings.factory()), parts)
+    if (backend := getattr(settings.tokenizer, "backend_tokenizer", None)) is None:
+        return map(partial(_extracted, config, budget, token_counter(settings.tokenizer)), parts)
+    return ordered_map(partial(_extracted_apart, config, budget, backend.to_str()), parts)
 
 
 def ray(settings: Settings, parts: Sequence[list[Dialogue]]) -> Iterator[Chunk]:
     """On a Ray cluster: the one that RAY_ADDRESS names, or one that is started here for the time being."""
-    require("ray", "ray")
-    from gistchat.memory.ray_workers import map_in_order
-
-    if settings.config.method in METHODS:
-        backend = getattr(settings.tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            raise UserError("--engine ray needs a tokenizer that is not written in Python")
-        work = partial(_extracted_apart, settings.config, settings.context.budget, backend.to_str())
-    else:
-        work = partial(_written_apart, settings)
-    yield from map_in_order(work, parts)
+    if settings.config.method not in METHODS:
+        return map_in_order(partial(_written_apart, settings), parts)
+    if (backend := getattr(settings.tokenizer, "backend_tokenizer", None)) is None:
+        raise UserError("--engine ray needs a tokenizer that is not written in Python")
+    return map_in_order(partial(_extracted_apart, settings.config, settings.context.budget, backend.to_str()), parts)
 
 
 ENGINES = {"local": local, "ray": ray}
 
 
-@lru_cache(maxsize=1)
-def _encoder(tokenizer: str) -> Encoder:
-    return Encoder(tokenizer)
+def map_in_order(work: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
+    """`work` of each part by Ray Data, in order. A part whose worker dies is given to another.
+
+    Args:
+        work: picklable, as are its argument and result.
+    Raises:
+        UserError: as a worker raised it; package ray is missing.
+    """
+    ray = require("ray", "ray")
+
+    def attempt(row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"result": work(row["part"]), "problem": ""}
+        except UserError as error:
+            return {"result": None, "problem": str(error)}
+
+    started = not ray.is_initialized()
+    if started:
+        # Without an address of a cluster (RAY_ADDRESS), one with the cores of this machine.
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, include_dashboard=False)
+    try:
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+        dataset = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
+        for row in dataset.map(attempt, max_retries=-1).iter_rows():
+            if row["problem"]:
+                raise UserError(row["problem"])
+            yield row["result"]
+    finally:
+        if started:
+            with contextlib.suppress(Exception):
+                ray.shutdown()
+
+
+_encoder = lru_cache(maxsize=1)(Encoder)
 
 
 def _extracted_apart(config: SummaryConfig, budget: int, tokenizer: str, dialogues: list[Dialogue]) -> Chunk:
@@ -85,19 +106,15 @@ def _extracted(config: SummaryConfig, budget: int, count: Count, dialogues: list
         summaries = summarize_prefixes(dialogue.turns, config.method, budget, count, config.recency)
         sentences = [[sentence.turn, sentence.text] for sentence in summaries.sentences]
         lines.append(_line(dialogue, sentences=sentences, picks=summaries.picks))
-    return Chunk("".join(lines).encode(), len(dialogues), [])
+    return b"".join(lines), []
 
 
-_factories: dict[str, MemoryFactory] = {}
+_factory = lru_cache(maxsize=1)(Settings.factory)
 
 
 def _written_apart(settings: Settings, dialogues: list[Dialogue]) -> Chunk:
     """`_written` in another process, which loads the model once."""
-    key = repr((settings.config, settings.context, settings.format_name))
-    if key not in _factories:
-        _factories.clear()
-        _factories[key] = settings.factory()
-    return _written(_factories[key], dialogues)
+    return _written(_factory(settings), dialogues)
 
 
 def _written(factory: MemoryFactory, dialogues: list[Dialogue]) -> Chunk:
@@ -105,17 +122,12 @@ def _written(factory: MemoryFactory, dialogues: list[Dialogue]) -> Chunk:
     lines = []
     for dialogue, history in zip(dialogues, histories, strict=True):
         gists = [
-            [said, gist.end, gist.digest, gist.made_by, [list(_plain_values(line)) for line in gist.sentences]]
+            [said, gist.end, gist.digest, gist.made_by, [astuple(sentence) for sentence in gist.sentences]]
             for said, gist in history.gists
         ]
         lines.append(_line(dialogue, gists=gists))
-    return Chunk("".join(lines).encode(), len(dialogues), fell_back)
+    return b"".join(lines), fell_back
 
 
-def _plain_values(sentence: Sentence) -> tuple[int, str, str, tuple[int, ...]]:
-    """A sentence of a gist as plain values."""
-    return sentence.turn, sentence.speaker, sentence.text, sentence.sources
-
-
-def _line(dialogue: Dialogue, **values: Any) -> str:
-    return json.dumps({"key": dialogue.content_hash, **values}, ensure_ascii=False) + "\n"
+def _line(dialogue: Dialogue, **values: Any) -> bytes:
+    return (json.dumps({"key": dialogue.content_hash, **values}, ensure_ascii=False) + "\n").encode()

@@ -47,16 +47,13 @@ class ChatTemplate(PromptFormat):
             ) from None
         closed = self._render([*short, answer], False)[len(prompt) :]
         special = set(tokenizer.all_special_ids)
-        self.stop_ids = [next((i for i in closed if i in special), tokenizer.eos_token_id)]
+        end = next((i for i in closed if i in special), tokenizer.eos_token_id)
         # Whatever begins or ends a message ends a reply, too: a model that goes on with another message has answered.
-        others = [tokenizer.eos_token_id, *(i for i in dict.fromkeys(prompt) if i in special)]
-        self.stop_ids += [i for i in dict.fromkeys(others) if i not in self.stop_ids]
+        self.stop_ids = list(dict.fromkeys([end, tokenizer.eos_token_id, *(i for i in prompt if i in special)]))
         # What a message costs beyond its text, measured between messages that follow each other.
-        lengths = [len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4)]
-        self._wrapping = {
-            ASSISTANT: lengths[1] - lengths[0] - self._count("x"),
-            USER: lengths[2] - lengths[1] - self._count("x"),
-        }
+        asked, answered, asked_again = (len(self._render([*short, answer, short[1]][:n], False)) for n in (2, 3, 4))
+        text = self._count("x")
+        self._wrapping = {ASSISTANT: answered - asked - text, USER: asked_again - answered - text}
         self._gist_extra = self._count(GIST_HEADER)
 
     def _render(self, messages: list[dict[str, str]], ask: bool) -> list[int]:

@@ -2,15 +2,16 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.context.types import ASSISTANT, Context, RoleTurn
+from gistchat.context.types import Context
 from gistchat.errors import UserError
-from gistchat.prompts.format import PromptFormat, add_tokens, render_gist
+from gistchat.prompts.format import render_gist
 from gistchat.prompts.prompt import Prompt
+from gistchat.prompts.speaker_tokens import SpeakerTokens
 
 PAPER_TOKENS = ("<bos>", "<sp1>", "<sp2>")
 
 
-class Paper(PromptFormat):
+class Paper(SpeakerTokens):
     """The paper's layout: `<bos><sp1>summary<sp2>user<sp1>reply<end>`, each part with its speaker as token type.
 
     The summary's part is there when it is empty, too. Verbatim turns of other context strategies stand between the
@@ -21,20 +22,12 @@ class Paper(PromptFormat):
     has_types = True
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__(tokenizer)
-        self.bos, self.sp1, self.sp2 = add_tokens(tokenizer, _paper_tokens(tokenizer))
-        self.own, self.other = self.sp1, self.sp2
-        self.stop_ids = [tokenizer.eos_token_id, self.sp1, self.sp2, self.bos]
+        super().__init__(tokenizer, _paper_tokens(tokenizer))
+        self.sp1, self.sp2 = self.own, self.other
 
     def encode(self, context: Context) -> Prompt:
         summary = [self.sp1, *self.encode_text(render_gist(context.lines))]
-        return self.typed([self.bos, *summary, *self._turns(context)])
-
-    def _turns(self, context: Context) -> list[int]:
-        ids: list[int] = []
-        for turn in (*context.turns, context.last):
-            ids += [self.own if turn.role == ASSISTANT else self.other, *self.encode_text(turn.text)]
-        return [*ids, self.own]
+        return self.typed([self.bos, *summary, *self.encode_turns(context)])
 
     def typed(self, ids: list[int]) -> Prompt:
         """With the speaker token at or before each position as its type; for `<bos>`, the one after it.
@@ -47,9 +40,6 @@ class Paper(PromptFormat):
             current = token if token in (self.sp1, self.sp2) else current
             types.append(current)
         return Prompt(ids, types)
-
-    def turn_cost(self, turn: RoleTurn) -> int:
-        return self._count(turn.text) + 1
 
     def gist_cost(self) -> int:
         return 0  # its speaker token is always there
@@ -78,4 +68,4 @@ class PaperTurns(Paper):
                 "the format 'paper-turns' has no place for a summary; use the strategies last, recent or full, "
                 "or model.format = 'paper'"
             )
-        return self.typed([self.bos, *self._turns(context)])
+        return self.typed([self.bos, *self.encode_turns(context)])

@@ -22,8 +22,5 @@ class Prompt:
 
 def common_prefix(first: Sequence[int], *others: Sequence[int]) -> int:
     """How many ids all sequences begin with."""
-    length = 0
-    for length, ids in enumerate(zip(first, *others, strict=False), 1):
-        if any(token != ids[0] for token in ids[1:]):
-            return length - 1
-    return length
+    ids_at_places = enumerate(zip(first, *others, strict=False))
+    return next((place for place, ids in ids_at_places if len(set(ids)) > 1), min(map(len, (first, *others))))

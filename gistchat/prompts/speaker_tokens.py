@@ -1,5 +1,7 @@
 """The prompt format of models without a chat template: gistchat's own control tokens."""
 
+from collections.abc import Sequence
+
 from transformers import PreTrainedTokenizerBase
 
 from gistchat.context.types import ASSISTANT, Context, RoleTurn
@@ -14,18 +16,22 @@ class SpeakerTokens(PromptFormat):
 
     name = "speaker-tokens"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str] = SPECIAL_TOKENS) -> None:
+        """`tokens`: begin, gist (in some formats), own turn, other's turn."""
         super().__init__(tokenizer)
-        self.bos, self.sum, self.own, self.other = add_tokens(tokenizer, SPECIAL_TOKENS)
-        self.stop_ids = [tokenizer.eos_token_id, self.own, self.other, self.sum, self.bos]
+        self.bos, *self.gist, self.own, self.other = add_tokens(tokenizer, tokens)
+        self.stop_ids = [tokenizer.eos_token_id, self.own, self.other, *self.gist, self.bos]
 
     def encode(self, context: Context) -> Prompt:
-        ids = [self.bos]
-        if context.lines:
-            ids += [self.sum, *self.encode_text(render_gist(context.lines))]
+        gist = [*self.gist, *self.encode_text(render_gist(context.lines))] if context.lines else []
+        return Prompt([self.bos, *gist, *self.encode_turns(context)])
+
+    def encode_turns(self, context: Context) -> list[int]:
+        """The turns behind the tokens of their speakers, and the token that asks for a reply."""
+        ids: list[int] = []
         for turn in (*context.turns, context.last):
             ids += [self.own if turn.role == ASSISTANT else self.other, *self.encode_text(turn.text)]
-        return Prompt([*ids, self.own])
+        return [*ids, self.own]
 
     def turn_cost(self, turn: RoleTurn) -> int:
         return self._count(turn.text) + 1

@@ -11,7 +11,7 @@ def token_counter(tokenizer: Callable[..., dict[str, list[list[int]]]]) -> Count
     def count(texts: list[str]) -> list[int]:
         if not texts:
             return []
-        ids = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [len(text_ids) for text_ids in ids]
+        ids = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        return list(map(len, ids))
 
     return count

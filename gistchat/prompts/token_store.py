@@ -1,4 +1,6 @@
-"""Token ids of every turn of a prepared folder, encoded once per tokenizer, on all cores and in constant memory.
+"""Token ids of every turn of a prepared folder, encoded once per tokenizer, on all cores.
+
+Memory holds the hash and the length of each turn, and the ids of a few batches of dialogues.
 
 PREPARED/tokens-KEY/ids.bin       ids of all turns, one after another
 PREPARED/tokens-KEY/texts.npy     64-bit hashes of the turns' texts, sorted
@@ -38,8 +40,7 @@ class Encoded(NamedTuple):
     ids: bytes  # of all turns, 32 bits each
     hashes: bytes  # of each turn's text
     lengths: np.ndarray  # tokens of each turn
-    fits: np.ndarray  # for each of `BUDGETS`, the number of replies whose history fits
-    replies: int
+    histories: np.ndarray  # tokens of the history of each reply
     dialogues: int
 
 
@@ -55,7 +56,7 @@ class TokenStore:
 
     def get(self, text: str) -> list[int] | None:
         """The ids of a turn's text, or None if no turn has this text."""
-        digest = np.frombuffer(_digest(text), dtype=np.uint64)[0]
+        digest = np.frombuffer(xxh3_64_digest(text.encode()), dtype=np.uint64)[0]
         position = int(self._texts.searchsorted(digest))
         if position == len(self._texts) or self._texts[position] != digest:
             return None
@@ -64,13 +65,9 @@ class TokenStore:
 
 
 def tokenize(prepared: Path, tokenizer: Any, key: str) -> tuple[Path | None, dict[str, Any]]:
-    """Store the ids of every turn in a prepared folder, unless they are there already.
+    """Store the ids of every turn in a prepared folder, unless those of the tokenizer with this key are there already.
 
-    Args:
-        tokenizer: of transformers.
-        key: its fingerprint.
-    Returns:
-        The store's folder and its report; (None, {}) for a tokenizer written in Python.
+    Returns the store's folder and its report; (None, {}) for a tokenizer written in Python.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -103,44 +100,29 @@ def _store(prepared: Path, folder: Path) -> dict[str, Any]:
     files = [prepared / f"{split}.jsonl" for split in SPLITS]
     total = sum(report["dialogues"] for report in read_json(prepared / "report.json")["splits"].values())
     encode = partial(_encode, str(folder / "tokenizer.json"))
-    hashes, lengths = folder / "hashes.bin", folder / "lengths.bin"
-    with (
-        progress("tokenize", total) as advance,
-        (folder / "ids.bin").open("wb") as ids_file,
-        hashes.open("wb") as hashes_file,
-        lengths.open("wb") as lengths_file,
-    ):
+    hash_bytes, length_bytes = bytearray(), bytearray()
+    with progress("tokenize", total) as advance, (folder / "ids.bin").open("wb") as ids_file:
         for encoded in ordered_map(encode, batched(_lines(files), DIALOGUES_AT_A_TIME)):
             ids_file.write(encoded.ids)
-            hashes_file.write(encoded.hashes)
-            lengths_file.write(encoded.lengths.tobytes())
-            fits += encoded.fits
-            replies += encoded.replies
+            hash_bytes += encoded.hashes
+            length_bytes += encoded.lengths.tobytes()
+            fits += [np.count_nonzero(encoded.histories <= budget) for budget in BUDGETS]
+            replies += len(encoded.histories)
             advance(encoded.dialogues)
-    turn_lengths = np.fromfile(lengths, dtype=np.uint32)
-    _write_index(folder, np.fromfile(hashes, dtype=np.uint64), turn_lengths)
-    hashes.unlink()
-    lengths.unlink()
-    return {
-        "tokens": int(turn_lengths.sum(dtype=np.int64)),
-        "turns": len(turn_lengths),
-        "median": _quantile(turn_lengths, 0.5),
-        "p99": _quantile(turn_lengths, 0.99),
-        "history_fits": dict(zip(map(str, BUDGETS), (fits / max(replies, 1)).tolist(), strict=True)),
-    }
-
-
-def _write_index(folder: Path, hashes: np.ndarray, lengths: np.ndarray) -> None:
+    hashes, lengths = np.frombuffer(hash_bytes, dtype=np.uint64), np.frombuffer(length_bytes, dtype=np.uint32)
     order = np.argsort(hashes, kind="stable")
-    np.save(folder / "texts.npy", hashes[order])
-    np.save(folder / "lengths.npy", lengths[order])
     starts = np.cumsum(lengths, dtype=np.uint64)
     starts -= lengths
-    np.save(folder / "starts.npy", starts[order])
-
-
-def _quantile(lengths: np.ndarray, share: float) -> int:
-    return int(np.quantile(lengths, share, method="inverted_cdf"))
+    for name, values in (("texts", hashes), ("starts", starts), ("lengths", lengths)):
+        np.save(folder / f"{name}.npy", values[order])
+    median, p99 = (int(np.quantile(lengths, share, method="inverted_cdf")) for share in (0.5, 0.99))
+    return {
+        "tokens": int(lengths.sum(dtype=np.int64)),
+        "turns": len(lengths),
+        "median": median,
+        "p99": p99,
+        "history_fits": dict(zip(map(str, BUDGETS), (fits / max(replies, 1)).tolist(), strict=True)),
+    }
 
 
 def _lines(files: Sequence[Path]) -> Iterator[bytes]:
@@ -156,30 +138,21 @@ def _encode(tokenizer: str, lines: Sequence[bytes]) -> Encoded:
     ids = _encoder(tokenizer).encode(texts)
     lengths = np.array([len(text_ids) // ID_BYTES for text_ids in ids], dtype=np.uint32)
     counts = np.array([len(dialogue) for dialogue in dialogues], dtype=int)
-    fits, replies = _histories(lengths, counts)
-    return Encoded(b"".join(ids), b"".join(map(_digest, texts)), lengths, fits, replies, len(dialogues))
+    hashes = b"".join(xxh3_64_digest(text.encode()) for text in texts)
+    return Encoded(b"".join(ids), hashes, lengths, _histories(lengths, counts), len(dialogues))
 
 
-def _histories(lengths: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, int]:
-    """How many replies have a history within each of `BUDGETS`, and how many replies there are.
+def _histories(lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Tokens of each reply's history: at turn i, of the turns before i - 1; turn i - 1 is the one that it answers.
 
-    The reply at turn i has the turns before i - 1 as history; turn i - 1 is the one that is answered.
-
-    Args:
-        lengths: tokens of each turn.
-        counts: turns of each dialogue.
+    `lengths` are the tokens of each turn, `counts` the turns of each dialogue.
     """
     before = np.cumsum(lengths, dtype=np.int64) - lengths
     ends = np.cumsum(counts)
     histories = before - np.repeat(before[ends - counts], counts)
     answered = np.ones(len(lengths), dtype=bool)
     answered[ends - 1] = False  # nobody answers the last turn
-    histories = histories[answered]
-    return np.array([np.count_nonzero(histories <= budget) for budget in BUDGETS]), len(histories)
-
-
-def _digest(text: str) -> bytes:
-    return xxh3_64_digest(text.encode())
+    return histories[answered]
 
 
 class Encoder:
@@ -202,16 +175,15 @@ class Encoder:
     def encode(self, texts: Sequence[str]) -> list[bytes]:
         """The ids of each text, 32 bits each."""
         return [
-            self._by_word(text) if self.by_word and _has_single_spaces(text) else _ids(self.tokenizer, text)
+            b"".join(map(self.word_ids.__getitem__, (FIRST + text).split(" ")))
+            if self.by_word and _has_single_spaces(text)
+            else _ids(self.tokenizer, text)
             for text in texts
         ]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has."""
         return [len(ids) // ID_BYTES for ids in self.encode(texts)]
-
-    def _by_word(self, text: str) -> bytes:
-        return b"".join(map(self.word_ids.__getitem__, (FIRST + text).split(" ")))
 
 
 class WordIds(dict[str, bytes]):

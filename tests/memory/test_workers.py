@@ -128,7 +128,7 @@ import ray
 path = {{"env_vars": {{"PYTHONPATH": {tests!r} + ":" + {root!r}}}}}
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=path)
 from gistchat.errors import UserError
-from gistchat.memory.ray_workers import map_in_order
+from gistchat.memory.workers import map_in_order
 from killed_worker import kill_once
 from pathlib import Path
 parts = [[i, i + 1] for i in range(0, 20, 2)]

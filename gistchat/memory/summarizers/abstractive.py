@@ -1,7 +1,7 @@
 """Written summaries: what all writers share. Cutting to what they can read, the guards, where a sentence is from."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from gistchat.memory.sentences import content_words
 from gistchat.memory.summarizer import Job, Update
 from gistchat.memory.summarizers.extractive import LABEL_TOKENS, Extractor
 from gistchat.memory.summarizers.faithfulness import fault
+from gistchat.prompts.token_count import Count
 
 LEAST_ROOM = 32  # tokens of dialogue that a writer must be able to read at once
 ENOUGH_OVERLAP = 0.5  # of the best turn's overlap, for another turn to count as a source too
@@ -35,11 +36,9 @@ class Writer(Protocol):
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, as the writer counts them."""
-        ...
 
     def write(self, requests: Sequence[Request]) -> list[str]:
         """A summary for each request. Raises UserError where none can be had."""
-        ...
 
 
 @dataclass
@@ -49,12 +48,14 @@ class Abstractive:
     writer: Writer
     fallback: Extractor
     budget: int  # of a summary, in tokens of the dialogue model
-    count: Callable[[list[str]], list[int]]
+    count: Count
 
     def update(self, jobs: Sequence[Job]) -> list[Update]:
         """The new gist of each job. Jobs that the writer cannot read at once go to it piece by piece, each with the
         summary of those before."""
-        summaries = [_text(job.gist) for job in jobs]
+        summaries = [
+            " ".join(f"{line.speaker}: {line.text}" if line.speaker else line.text for line in job.gist) for job in jobs
+        ]
         pieces = [self._pieces(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
         faults = [""] * len(jobs)
         for number in range(max(map(len, pieces), default=0)):
@@ -113,10 +114,6 @@ class Abstractive:
         return " ".join(sentence.strip() for sentence in sentences)
 
 
-def _text(gist: Sequence[Sentence]) -> str:
-    return " ".join(f"{line.speaker}: {line.text}" if line.speaker else line.text for line in gist)
-
-
 def attributed(sentences: Sequence[str], job: Job) -> tuple[Sentence, ...]:
     """Written sentences with the turns that they share most content words with: those of the job, or those that a
     sentence of the gist before came from. The order stays as written."""
@@ -131,9 +128,7 @@ def attributed(sentences: Sequence[str], job: Job) -> tuple[Sentence, ...]:
         overlaps = [(sum((words & other).values()), sources) for sources, other in candidates]
         best = max((overlap for overlap, _ in overlaps), default=0)
         near = [sources for overlap, sources in overlaps if best and overlap >= ENOUGH_OVERLAP * best]
-        sources = sorted({turn for turns in near for turn in turns})[:MOST_SOURCES]
-        if not sources:
-            sources = [job.first]
+        sources = sorted({turn for turns in near for turn in turns})[:MOST_SOURCES] or [job.first]
         place = max(sources[0], lines[-1].turn if lines else -1)  # so that sorting by turn keeps the order
         lines.append(Sentence(place, "", text.strip(), tuple(sources)))
     return tuple(lines)

@@ -5,7 +5,7 @@ a context takes the best that fit (`context.budget.fit_gist`), so one ranking se
 long sentence at its top leaves something for a smaller one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from gistchat.memory.sentences import content_words, split_sentences
 from gistchat.memory.summarizer import Job, Update
 from gistchat.memory.summarizers.rankers import lexrank_prefixes, lsa_prefixes, mmr, word_counts
 from gistchat.memory.summarizers.textrank import textrank_prefixes
+from gistchat.prompts.token_count import Count
 
 # How sentences are ranked; `lead` and `recent` take them as they come.
 METHODS = {
@@ -33,15 +34,10 @@ RESERVE = 3  # how many times the budget a ranking holds
 
 @dataclass(frozen=True)
 class Summaries:
-    """The summaries of all prefixes of one dialogue.
+    """The summaries of all prefixes of one dialogue."""
 
-    Attributes:
-        sentences: all sentences of the dialogue, in order.
-        picks: `picks[k]` are the indices of the sentences that may stand for turns 0..k-1, best first.
-    """
-
-    sentences: tuple[Sentence, ...]
-    picks: tuple[tuple[int, ...], ...]
+    sentences: tuple[Sentence, ...]  # all of the dialogue, in order
+    picks: tuple[tuple[int, ...], ...]  # at k: indices of the sentences that may stand for turns 0..k-1, best first
 
     def of_prefix(self, turns: int) -> list[Sentence]:
         """The best sentences of the first `turns` turns, best first, of about `RESERVE` times the budget."""
@@ -51,27 +47,19 @@ class Summaries:
 @dataclass
 class Extractor:
     """Gists of the best sentences of the gist before and of the turns that left: the same work however long ago the
-    dialogue began.
+    dialogue began."""
 
-    Attributes:
-        method: one of `METHODS`.
-        budget: tokens of a gist, speaker labels included; `count` counts them.
-        recency: as in `summarize_prefixes`.
-    """
-
-    method: str
-    budget: int
-    count: Callable[[list[str]], list[int]]
-    recency: float = 1.0
+    method: str  # one of `METHODS`
+    budget: int  # tokens of a gist, speaker labels included, as `count` counts them
+    count: Count
+    recency: float = 1.0  # as in `summarize_prefixes`
 
     def update(self, jobs: Sequence[Job]) -> list[Update]:
         return [Update(self._extract([*job.gist, *split_sentences(job.turns, job.first)])) for job in jobs]
 
     def _extract(self, sentences: list[Sentence]) -> tuple[Sentence, ...]:
         """The best sentences that fit the budget, in their order."""
-        words = [content_words(sentence.text) for sentence in sentences]
-        at = np.array([sentence.turn for sentence in sentences], dtype=int)
-        [order] = _orders(self.method, words, np.array([len(sentences)]), at, self.recency)
+        [order] = _orders(self.method, sentences, [len(sentences)], self.recency)
         costs = [tokens + LABEL_TOKENS for tokens in self.count([sentence.text for sentence in sentences])]
         unique = {sentences[i].text.lower(): i for i in reversed(order.tolist())}  # the best of equal sentences
         ranked = (i for i in order.tolist() if unique[sentences[i].text.lower()] == i)
@@ -80,11 +68,7 @@ class Extractor:
 
 
 def summarize_prefixes(
-    turns: Sequence[Turn],
-    method: str,
-    budget: int,
-    count: Callable[[list[str]], list[int]],
-    recency: float = 1.0,
+    turns: Sequence[Turn], method: str, budget: int, count: Count, recency: float = 1.0
 ) -> Summaries:
     """Summaries of the prefixes of 0, 1, ... len(turns) - 1 turns (the last turn is never summarised).
 
@@ -96,27 +80,20 @@ def summarize_prefixes(
     """
     sentences = split_sentences(turns[:-1])
     costs = [tokens + LABEL_TOKENS for tokens in count([sentence.text for sentence in sentences])]
-    at = np.array([sentence.turn for sentence in sentences], dtype=int)
     # ends[k]: how many sentences the first k turns hold.
-    ends = np.searchsorted(at, np.arange(len(turns)))
-    orders = _orders(method, [content_words(sentence.text) for sentence in sentences], ends, at, recency)
-    picks = tuple(_take(order, costs, sentences, budget) for order in orders)
-    return Summaries(tuple(sentences), picks)
+    ends = np.searchsorted([sentence.turn for sentence in sentences], np.arange(len(turns))).tolist()
+    picks = (_take(order, costs, sentences, budget) for order in _orders(method, sentences, ends, recency))
+    return Summaries(tuple(sentences), tuple(picks))
 
 
-def _orders(
-    method: str, words: list[list[str]], ends: np.ndarray, turns: np.ndarray, recency: float
-) -> Iterator[np.ndarray]:
-    """The sentences of each prefix, best first; equal scores in order of position.
-
-    Args:
-        words: content words of each sentence.
-        turns: the turn of each sentence.
-    """
+def _orders(method: str, sentences: list[Sentence], ends: list[int], recency: float) -> Iterator[np.ndarray]:
+    """The sentences of each prefix, given by how many it holds, best first; equal scores in order of position."""
     if method in ("lead", "recent"):
         yield from (np.arange(end)[:: 1 if method == "lead" else -1] for end in ends)
         return
-    says_something = np.array([bool(sentence) for sentence in words], dtype=bool)
+    turns = np.array([sentence.turn for sentence in sentences], dtype=int)
+    words = [content_words(sentence.text) for sentence in sentences]
+    says_something = np.array(list(map(bool, words)), dtype=bool)
     counts = word_counts(words) if method == "mmr" else None
     for end, scores in zip(ends, METHODS[method](words, ends), strict=True):
         if recency != 1.0 and end:
@@ -130,14 +107,12 @@ def _orders(
 def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
     """The best sentences, each within the budget; one that says the same words as a better one is left out."""
     left = RESERVE * budget
-    chosen: list[int] = []
-    texts: set[str] = set()
+    chosen: dict[str, int] = {}  # by text
     for i in order.tolist():
         if left <= 0:
             break
         text = sentences[i].text.lower()
-        if costs[i] <= budget and text not in texts:
-            chosen.append(i)
-            texts.add(text)
+        if costs[i] <= budget and text not in chosen:
+            chosen[text] = i
             left -= costs[i]
-    return tuple(chosen)
+    return tuple(chosen.values())

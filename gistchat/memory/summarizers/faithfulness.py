@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from gistchat.memory.sentences import STOP_WORDS
 
 _TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
-_SENTENCE_END = re.compile(r"[.!?:]['\"”’)]*\s*$|\n\s*$")
+_SENTENCE_END = re.compile(r"[.!?:]['\"”’)]*\s*$|\n")
 # Capitalised anywhere in English, and names of nobody.
 NOT_NAMES = frozenset(
     ["i", "i'm", "i'll", "i've", "i'd", "ok", "mr", "mrs", "ms", "dr", "user", "you", "assistant", "person", "speaker"]
@@ -26,21 +26,20 @@ def names_and_numbers(text: str) -> list[str]:
     capitalised inside one, or another capitalised word follows and it is no function word. This misses some names, and
     takes few plain words for one.
     """
-    inside, first = [], []
+    inside: dict[int, str] = {}  # by place in the text
+    first: dict[int, str] = {}
     words = list(_TOKEN.finditer(text))
-    for number, match in enumerate(words):
-        word = match[0]
+    for place, match in enumerate(words):
+        word = _bare(match[0])
         if word[0].isdigit():
-            inside.append((number, word))
-        elif word[0].isupper() and _bare(word) not in NOT_NAMES:
-            begins = number == 0 or _SENTENCE_END.search(text, words[number - 1].end(), match.start()) is not None
-            begins = begins or "\n" in text[words[number - 1].end() : match.start()]
-            (first if begins else inside).append((number, word))
-    sure = {_bare(word) for _, word in inside}
-    places = {number for number, _ in inside}
-    first = [(number, word) for number, word in first if _bare(word) not in STOP_WORDS]
-    kept = inside + [(number, word) for number, word in first if _bare(word) in sure or number + 1 in places]
-    return [_bare(word) for _, word in sorted(kept)]
+            inside[place] = word
+        elif match[0][0].isupper() and word not in NOT_NAMES:
+            begins = place == 0 or _SENTENCE_END.search(text, words[place - 1].end(), match.start())
+            (first if begins else inside)[place] = word
+    sure = set(inside.values())
+    names = {place: word for place, word in first.items() if word not in STOP_WORDS}
+    kept = inside | {place: word for place, word in names.items() if word in sure or place + 1 in inside}
+    return [kept[place] for place in sorted(kept)]
 
 
 def _bare(word: str) -> str:

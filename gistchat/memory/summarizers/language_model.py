@@ -12,9 +12,10 @@ from transformers import GenerationConfig
 from gistchat.engines.openai_client import ChatClient
 from gistchat.errors import UserError, first_line
 from gistchat.memory.summarizers.abstractive import Request
-from gistchat.models.base import Base, load_model, load_tokenizer, model_limit
+from gistchat.models.base import load_model, load_tokenizer, model_limit
 from gistchat.models.likelihood import length_batches
 from gistchat.models.resolve import resolve_base
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ModelConfig
 
 KNOWN = "{{ dialogue }}, {{ summary }} and {{ words }}"
@@ -57,19 +58,14 @@ class LocalWriter:
 
     def __init__(self, source: str, budget: int, prompt: str) -> None:
         """Raises UserError: no such model, one without a chat template, or a prompt that cannot be used."""
-        base: Base = resolve_base(ModelConfig(name=source), 0)
+        base = resolve_base(ModelConfig(name=source), 0)
         self.tokenizer = load_tokenizer(base)
         if not self.tokenizer.chat_template:
             raise UserError(f"{source}: no chat template, so it takes no instructions; give a chat model")
         self.model = load_model(base)
+        self.count = token_counter(self.tokenizer)
         self.budget, self.prompt = budget, SummaryPrompt(prompt, budget)
         self.room = model_limit(self.model.config) - budget - len(self._ids(Request("", "")))
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        if not texts:
-            return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
-        return [len(ids) for ids in encoded["input_ids"]]
 
     def write(self, requests: Sequence[Request]) -> list[str]:
         prompts = [self._ids(request) for request in requests]

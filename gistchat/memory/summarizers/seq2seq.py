@@ -4,29 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import Request
 from gistchat.models.base import device
 from gistchat.models.hub import load_error, reachable
 from gistchat.models.likelihood import length_batches
+from gistchat.prompts.token_count import token_counter
 
 BEAMS = 4
 NO_REPEAT = 3  # no run of so many tokens twice in a summary
 BATCH_TOKENS = 4096
 UNLIMITED = 100_000  # tokenizers without a limit of their own carry a number far above this
 ASSUMED_LIMIT = 512  # of a model that names none, as T5's
+# Ids that generation needs: from the model's generation configuration, or else from its own.
+TOKENS = ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class Seq2SeqWriter:
-    """Greedy-length summaries with beams; lengths are in the model's own tokens."""
+    """Summaries by beam search; lengths are in the model's own tokens."""
 
     def __init__(self, source: str, budget: int) -> None:
         """
@@ -36,28 +33,33 @@ class Seq2SeqWriter:
         Raises:
             UserError: there is no such model, or it is none of this kind.
         """
-        self.tokenizer, self.model = _load(source)
-        self.prefix = _prefix(self.model)
-        [prefix_tokens] = self.count([self.prefix])
-        self.room = _limit(self.model, self.tokenizer) - prefix_tokens - self.tokenizer.num_special_tokens_to_add()
+        folder = Path(source).expanduser()
+        if source.startswith((".", "/", "~")) and not folder.is_dir():
+            raise UserError(f"{source}: no such folder")
+        place = reachable(str(folder) if folder.is_dir() else source)
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(place)
+            self.model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=torch.float32).eval().to(device())
+        except Exception as error:
+            raise load_error(source, error) from None
+        config, generation = self.model.config, self.model.generation_config
+        self.count = token_counter(self.tokenizer)
+        # What a model of several tasks wants before a text to be summarised: T5's "summarize: ".
+        tasks = getattr(config, "task_specific_params", None) or {}
+        self.prefix = (tasks.get("summarization") or {}).get("prefix") or ""
+        limits = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")]
+        limits.append(self.tokenizer.model_max_length)
+        limit = min([limit for limit in limits if limit and limit < UNLIMITED], default=ASSUMED_LIMIT)
+        self.room = limit - self.count([self.prefix])[0] - self.tokenizer.num_special_tokens_to_add()
+        tokens = {name: getattr(generation, name, None) or getattr(config, name, None) for name in TOKENS}
         self.config = GenerationConfig(
             max_new_tokens=budget,
             num_beams=BEAMS,
             no_repeat_ngram_size=NO_REPEAT,
             early_stopping=True,
             do_sample=False,
-            decoder_start_token_id=_token(self.model, "decoder_start_token_id"),
-            forced_bos_token_id=_token(self.model, "forced_bos_token_id"),
-            bos_token_id=_token(self.model, "bos_token_id"),
-            eos_token_id=_token(self.model, "eos_token_id"),
-            pad_token_id=_token(self.model, "pad_token_id"),
+            **tokens,
         )
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        if not texts:
-            return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
-        return [len(ids) for ids in encoded["input_ids"]]
 
     @torch.inference_mode()
     def write(self, requests: Sequence[Request]) -> list[str]:
@@ -71,33 +73,3 @@ class Seq2SeqWriter:
             for i, text in zip(batch, self.tokenizer.batch_decode(output, skip_special_tokens=True), strict=True):
                 written[i] = text.replace("<n>", " ")  # PEGASUS's line break
         return written
-
-
-def _load(source: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    folder = Path(source).expanduser()
-    if source.startswith((".", "/", "~")) and not folder.is_dir():
-        raise UserError(f"{source}: no such folder")
-    place = reachable(str(folder) if folder.is_dir() else source)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=torch.float32).eval().to(device())
-    except Exception as error:
-        raise load_error(source, error) from None
-    return tokenizer, model
-
-
-def _prefix(model: PreTrainedModel) -> str:
-    """What a model of several tasks wants before a text to be summarised: T5's "summarize: "."""
-    tasks = getattr(model.config, "task_specific_params", None) or {}
-    return (tasks.get("summarization") or {}).get("prefix") or ""
-
-
-def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The longest input of the encoder in tokens."""
-    limits = [getattr(model.config, name, None) for name in ("max_position_embeddings", "n_positions")]
-    limits.append(tokenizer.model_max_length)
-    return min([limit for limit in limits if limit and limit < UNLIMITED], default=ASSUMED_LIMIT)
-
-
-def _token(model: PreTrainedModel, name: str) -> int | list[int] | None:
-    return getattr(model.generation_config, name, None) or getattr(model.config, name, None)
