@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from gistchat.context.strategies import STRATEGIES, is_control
 from gistchat.errors import require
 from gistchat.report.sentences import is_gist
-from gistchat.report.tables import Found, depth_name, grouped, groups, system_key, variants
+from gistchat.report.tables import Entry, depth_name, grouped, groups, system_key, variants
 
 INK = "#1f2933"  # text and axes; in a page they take the colour of its text
 BLUE, ORANGE, GREY = "#3b7dc4", "#cf7a1c", "#8795a1"  # gists, the baseline, all else; to be told on white and on black
@@ -18,6 +18,9 @@ STYLE = {
     "font.size": 9,
     "font.family": "sans-serif",
     **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "gistchat",
 }
@@ -45,12 +48,12 @@ class Plot(NamedTuple):
         return svg(self.figure, self.title)
 
 
-def all_plots(metrics: Found, logs: Mapping[str, Sequence[Sequence[Found]]]) -> dict[str, list[Plot]]:
+def all_plots(metrics: Entry, logs: Mapping[str, Sequence[Sequence[Entry]]]) -> dict[str, list[Plot]]:
     """By variant, every plot that the metrics and the logs of its training have something for."""
     return {variant: list(_plots_of(metrics, logs.get(variant, []), variant)) for variant in variants(metrics)}
 
 
-def _plots_of(metrics: Found, logs: Sequence[Sequence[Found]], variant: str) -> Iterator[Plot]:
+def _plots_of(metrics: Entry, logs: Sequence[Sequence[Entry]], variant: str) -> Iterator[Plot]:
     whose = f"{variant}: " if variant else ""
     seeds = " Small dots: single seeds." if metrics["seeds"] else ""
     alone = "95 % intervals of each system alone, wider than those of paired differences; lower is better."
@@ -81,9 +84,9 @@ def _plots_of(metrics: Found, logs: Sequence[Sequence[Found]], variant: str) -> 
 
 
 @_styled
-def plot_strategies(metrics: Found, variant: str = "", name: str = "perplexity") -> Any:
+def plot_strategies(metrics: Entry, variant: str = "", name: str = "perplexity") -> Any:
     """A metric of every strategy with its interval, the models side by side with axes of their own."""
-    by_model: dict[str, list[Found]] = {}
+    by_model: dict[str, list[Entry]] = {}
     for result in (result for group in groups(metrics, variant) for result in group if name in result["metrics"]):
         by_model.setdefault(result["model"], []).append(result)
     order = list(dict.fromkeys(_label(metrics, result) for result in next(reversed(by_model.values()))))
@@ -99,14 +102,13 @@ def plot_strategies(metrics: Found, variant: str = "", name: str = "perplexity")
         axes.margins(0.12, 0.12)
         axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel(f"{name}, {value['unit']}" if value["unit"] else name)
-        _plain(axes)
     panels[0].set_yticks(range(len(order)), order)
     panels[0].invert_yaxis()
     return figure
 
 
 @_styled
-def plot_budgets(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
+def plot_budgets(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     """Perplexity by budget: a line for each strategy with intervals; level lines for strategies without a budget."""
     results = [result for result in _of(metrics["results"], variant, model) if "perplexity" in result["metrics"]]
     figure = _figure(3.6)
@@ -126,15 +128,13 @@ def plot_budgets(metrics: Found, variant: str = "", model: str = "tuned") -> Any
     axes.set_xscale("log", base=2)
     axes.set_xticks(budgets, [str(budget) for budget in budgets])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("context budget (tokens)")
-    axes.set_ylabel("perplexity (per token)")
-    _plain(axes)
+    axes.set(xlabel="context budget (tokens)", ylabel="perplexity (per token)")
     _legend(figure, axes)
     return figure
 
 
 @_styled
-def plot_depth(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
+def plot_depth(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     """Perplexity by how many turns lie before the reply; a panel for each budget."""
     entries = _of(metrics["depth"], variant, model)
     depths = _depths(metrics, variant, model)
@@ -149,7 +149,6 @@ def plot_depth(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
         axes.set_ylabel("perplexity")
         if len(budgets) > 1:
             axes.set_title(f"{budget} tokens", fontsize="medium")
-        _plain(axes)
     items = {depth_name(entry): entry["items"] for entry in entries}
     names = [depth.replace(" turns", "").replace(" or more", "+") for depth in depths]
     panels[-1].set_xticks(range(len(depths)), [f"{n}\n({items[d]:,})" for n, d in zip(names, depths, strict=True)])
@@ -159,7 +158,7 @@ def plot_depth(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
 
 
 @_styled
-def plot_pareto(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
+def plot_pareto(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     """Perplexity against the mean length of the prompt, and the front of systems that no other one dominates."""
     results = [
         result
@@ -182,9 +181,7 @@ def plot_pareto(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
     if max(costs) > 3 * min(costs):  # `full` would press all others together
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
-    axes.set_xlabel("prompt (tokens, mean)")
-    axes.set_ylabel("perplexity (per token)")
-    _plain(axes)
+    axes.set(xlabel="prompt (tokens, mean)", ylabel="perplexity (per token)")
     _legend(figure, axes)
     return figure
 
@@ -199,7 +196,7 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 
 
 @_styled
-def plot_probe(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
+def plot_probe(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     """Planted facts that were answered, with intervals; ticks for those that stood in the prompt."""
     entries = [entry for group in grouped(metrics, _of(metrics["probe"], variant, model)) for entry in group]
     figure = _figure(1.1 + 0.24 * len(entries))
@@ -213,13 +210,12 @@ def plot_probe(metrics: Found, variant: str = "", model: str = "tuned") -> Any:
     axes.invert_yaxis()
     axes.set_xlim(-3, 103)
     axes.set_xlabel(f"% of {entries[0]['items']:,} questions")
-    _plain(axes)
     _legend(figure, axes)
     return figure
 
 
 @_styled
-def plot_training(logs: Sequence[Sequence[Found]]) -> Any:
+def plot_training(logs: Sequence[Sequence[Entry]]) -> Any:
     """The loss of training and validation by step, for the logs of one seed or several."""
     figure = _figure(3.2)
     axes = figure.subplots()
@@ -230,10 +226,8 @@ def plot_training(logs: Sequence[Sequence[Found]]) -> Any:
             axes.plot(*zip(*train, strict=True), color=GREY, linewidth=1, label=None if i else "training")
         if validation:
             axes.plot(*zip(*validation, strict=True), "o-", color=BLUE, label=None if i else "validation")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (nats per reply token)")
-    _plain(axes)
-    axes.legend(frameon=False)
+    axes.set(xlabel="step", ylabel="loss (nats per reply token)")
+    axes.legend()
     return figure
 
 
@@ -252,43 +246,39 @@ def _figure(height: float) -> Any:
     return require("matplotlib.figure", "evaluate").Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def _plain(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def _legend(figure: Any, axes: Any) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 
-def _of(entries: Iterable[Found], variant: str, model: str) -> list[Found]:
+def _of(entries: Iterable[Entry], variant: str, model: str) -> list[Entry]:
     return [entry for entry in entries if entry["variant"] == variant and entry["model"] == model]
 
 
-def _depths(metrics: Found, variant: str, model: str) -> list[str]:
+def _depths(metrics: Entry, variant: str, model: str) -> list[str]:
     return list(dict.fromkeys(depth_name(entry) for entry in _of(metrics["depth"], variant, model)))
 
 
-def _by_strategy(entries: Iterable[Found]) -> dict[str, list[Found]]:
+def _by_strategy(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     """The entries of each strategy, in the order of their budgets."""
-    by_strategy: dict[str, list[Found]] = {}
+    by_strategy: dict[str, list[Entry]] = {}
     for entry in entries:
         by_strategy.setdefault(entry["strategy"], []).append(entry)
     return {name: sorted(values, key=lambda entry: entry["budget"] or 0) for name, values in by_strategy.items()}
 
 
-def _label(metrics: Found, system: Found) -> str:
+def _label(metrics: Entry, system: Entry) -> str:
     several = len(metrics["budgets"]) > 1 and system["budget"]
     return f"{system['strategy']} {system['budget']}" if several else system["strategy"]
 
 
-def _look(metrics: Found, strategy: str) -> dict[str, Any]:
+def _look(metrics: Entry, strategy: str) -> dict[str, Any]:
     """How a strategy is drawn, also one that this version does not know."""
     entry = STRATEGIES.get(strategy)
     colour = ORANGE if strategy == metrics["baseline"] else BLUE if is_gist(strategy) else GREY
     return {"color": colour, "marker": entry.marker if entry else "v", "linestyle": entry.line if entry else "-"}
 
 
-def _line(axes: Any, metrics: Found, strategy: str, places: Sequence[float], values: Sequence[Found]) -> None:
+def _line(axes: Any, metrics: Entry, strategy: str, places: Sequence[float], values: Sequence[Entry]) -> None:
     """The values of a strategy with their intervals."""
     look = _look(metrics, strategy)
     lows, highs = ([value[end] for value in values] for end in ("low", "high"))
@@ -296,12 +286,12 @@ def _line(axes: Any, metrics: Found, strategy: str, places: Sequence[float], val
     axes.plot(places, [value["value"] for value in values], label=strategy, markersize=4, linewidth=1.3, **look)
 
 
-def _level_interval(axes: Any, metrics: Found, system: Found, value: Found, y: float) -> None:
+def _level_interval(axes: Any, metrics: Entry, system: Entry, value: Entry, y: float) -> None:
     look = _look(metrics, system["strategy"]) | {"linestyle": "-"}
     axes.plot([value["low"], value["value"], value["high"]], [y] * 3, linewidth=2, markevery=[1], **look)
 
 
-def _seed_dots(axes: Any, metrics: Found, system: Found, place: Callable[[float], tuple[float, float]]) -> None:
+def _seed_dots(axes: Any, metrics: Entry, system: Entry, place: Callable[[float], tuple[float, float]]) -> None:
     for entry in metrics["seeds"]:
         if system_key(entry) == system_key(system):
             axes.plot(*place(entry["value"]), ".", color=_look(metrics, system["strategy"])["color"], markersize=3)
