@@ -1,6 +1,6 @@
 """Stage 5: the tables on the terminal, and the report of a run or an experiment as one HTML page and as Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from rich.text import Text
 from gistchat.files import atomic_text
 from gistchat.report.item_browser import embed
 from gistchat.report.plots import all_plots
-from gistchat.report.sentences import WORDS, compared, explanation, main_sentences, sentences, verdicts
+from gistchat.report.sentences import compared, explanation, main_sentences, sentences, verdicts
 from gistchat.report.tables import (
+    Cell,
     Table,
     control_table,
     cost_table,
     depth_table,
+    figure,
     main_table,
     markdown,
     probe_table,
@@ -50,20 +52,32 @@ NOTES = {
 def print_table(metrics: dict[str, Any]) -> None:
     """Warnings, the main columns and the main comparisons on standard output; the report has all of them."""
     console = Console()
-
-    def write(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
-
-    for line in metrics["warnings"][:WARNINGS]:
-        write(f"warning: {line}")
+    warnings = [f"warning: {line}" for line in metrics["warnings"][:WARNINGS]]
     if (rest := len(metrics["warnings"]) - WARNINGS) > 0:
-        write(f"warning: {rest} more; the report has them")
+        warnings.append(f"warning: {rest} more; the report has them")
+    _print_lines(console, warnings)
     for variant in variants(metrics):
         if variant:
-            write(f"\n{variant}")
+            _print_lines(console, [f"\n{variant}"])
         console.print(_for_terminal(main_table(metrics, variant)))
-    for line in [explanation(metrics), "", *main_sentences(metrics)]:
-        write(line)
+    _print_lines(console, [explanation(metrics), "", *main_sentences(metrics)])
+
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """The scores of a file of predictions beside its controls, on standard output."""
+    console, results = Console(), scores["results"]
+    rows = [
+        [Cell(metric), *(Cell(figure(values[metric])) for values in results.values())]
+        for metric in results["predictions"]
+    ]
+    console.print(_for_terminal(Table(["metric", *results], rows, 1)))
+    warnings = [f"warning: {line}" for line in scores["warnings"]]
+    _print_lines(console, [f"{scores['items']} replies. [95 % bootstrap interval].", *warnings])
+
+
+def _print_lines(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _for_terminal(table: Table) -> TerminalTable:
@@ -74,22 +88,6 @@ def _for_terminal(table: Table) -> TerminalTable:
         cells = [Text(cell.text, style="bold" if cell.bold else "") for cell in row]
         shown.add_row(*cells, end_section=i + 1 in table.starts)
     return shown
-
-
-def print_scores(found: dict[str, Any]) -> None:
-    """The scores of a file of predictions beside its controls, on standard output."""
-    table = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("metric", no_wrap=True)
-    for name in found["results"]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for metric in found["results"]["predictions"]:
-        cells = [values[metric] for values in found["results"].values()]
-        table.add_row(metric, *(f"{one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]" for one in cells))
-    console = Console()
-    console.print(table)
-    console.print(f"{found['items']} replies. [95 % bootstrap interval].", highlight=False, markup=False)
-    for line in found["warnings"]:
-        console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def write_report(
@@ -116,7 +114,7 @@ def write_report(
         metrics=metrics,
         explanation=explanation(metrics),
         verdicts=verdicts(metrics),
-        comparisons={FAMILIES[family]: lines for family in WORDS if (lines := compared(metrics, family))},
+        comparisons={title: lines for family, title in FAMILIES.items() if (lines := compared(metrics, family))},
         sections=sections,
         notes=NOTES,
         plots=all_plots(metrics, logs or {}),
@@ -132,20 +130,20 @@ def write_report(
 
 def report_tables(metrics: dict[str, Any]) -> dict[str, dict[str, Table]]:
     """The tables by section and there by variant; sections without any are left out."""
-    makers = {
-        "Results": result_table,
-        "Costs": cost_table,
-        "Planted facts": probe_table,
-        "By depth": depth_table,
-        "By seed": seed_table,
+
+    def by_variant(make: Callable[[dict[str, Any], str], Table | None]) -> dict[str, Table]:
+        return {variant: table for variant in variants(metrics) if (table := make(metrics, variant))}
+
+    controls = control_table(metrics)
+    sections = {
+        "Results": by_variant(result_table),
+        "Controls": {"": controls} if controls else {},
+        "Costs": by_variant(cost_table),
+        "Planted facts": by_variant(probe_table),
+        "By depth": by_variant(depth_table),
+        "By seed": by_variant(seed_table),
     }
-    found = {}
-    for section, make in makers.items():
-        made = {variant: make(metrics, variant) for variant in variants(metrics)}
-        found[section] = {variant: table for variant, table in made.items() if table}
-        if section == "Results" and (controls := control_table(metrics)):
-            found["Controls"] = {"": controls}
-    return {section: tables for section, tables in found.items() if tables}
+    return {section: tables for section, tables in sections.items() if tables}
 
 
 def _markdown(title: str, subtitle: str, metrics: dict[str, Any], sections: dict[str, dict[str, Table]]) -> str:
