@@ -1,12 +1,11 @@
 """The comparisons of an evaluation in words: what is worse, better or not shown to differ, and how that was tested."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from gistchat.context.strategies import STRATEGIES, is_control, shows_summary
 from gistchat.evaluate.bootstrap import CONFIDENCE
+from gistchat.report.tables import Entry
 
-Entry = dict[str, Any]  # all of metrics.json, or one of its comparisons or systems
 MANY = 12  # comparisons that a terminal still shows one by one
 
 
@@ -174,7 +173,8 @@ def _evidence(pair: Entry) -> str:
         limits = f"{_percent(high)} to {_percent(low)} better by itself, but not after the correction"
     else:
         limits = f"at most {_percent(high)} worse, at most {_percent(low)} better"
-    return f"{limits}, Holm p {'< 0.001' if pair['p_holm'] < 0.001 else '= ' + format(pair['p_holm'], '.3g')}"
+    p = pair["p_holm"]
+    return f"{limits}, Holm p < 0.001" if p < 0.001 else f"{limits}, Holm p = {p:.3g}"
 
 
 def _verdict(pair: Entry) -> str:

@@ -11,23 +11,10 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from gistchat.files import atomic_text
+from gistchat.report import tables
 from gistchat.report.item_browser import embed
 from gistchat.report.plots import all_plots
 from gistchat.report.sentences import compared, explanation, main_sentences, sentences, verdicts
-from gistchat.report.tables import (
-    Cell,
-    Table,
-    control_table,
-    cost_table,
-    depth_table,
-    figure,
-    main_table,
-    markdown,
-    probe_table,
-    result_table,
-    seed_table,
-    variants,
-)
 
 WARNINGS = 5  # that a terminal shows
 FAMILIES = {
@@ -56,10 +43,10 @@ def print_table(metrics: dict[str, Any]) -> None:
     if (rest := len(metrics["warnings"]) - WARNINGS) > 0:
         warnings.append(f"warning: {rest} more; the report has them")
     _print_lines(console, warnings)
-    for variant in variants(metrics):
+    for variant in tables.variants(metrics):
         if variant:
             _print_lines(console, [f"\n{variant}"])
-        console.print(_for_terminal(main_table(metrics, variant)))
+        console.print(_for_terminal(tables.main_table(metrics, variant)))
     _print_lines(console, [explanation(metrics), "", *main_sentences(metrics)])
 
 
@@ -67,10 +54,10 @@ def print_scores(scores: dict[str, Any]) -> None:
     """The scores of a file of predictions beside its controls, on standard output."""
     console, results = Console(), scores["results"]
     rows = [
-        [Cell(metric), *(Cell(figure(values[metric])) for values in results.values())]
+        [tables.Cell(metric), *(tables.Cell(tables.figure(values[metric])) for values in results.values())]
         for metric in results["predictions"]
     ]
-    console.print(_for_terminal(Table(["metric", *results], rows, 1)))
+    console.print(_for_terminal(tables.Table(["metric", *results], rows, 1)))
     warnings = [f"warning: {line}" for line in scores["warnings"]]
     _print_lines(console, [f"{scores['items']} replies. [95 % bootstrap interval].", *warnings])
 
@@ -80,7 +67,7 @@ def _print_lines(console: Console, lines: Sequence[str]) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
-def _for_terminal(table: Table) -> TerminalTable:
+def _for_terminal(table: tables.Table) -> TerminalTable:
     shown = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, title in enumerate(table.columns):
         shown.add_column(title, justify="left" if i < table.words else "right", no_wrap=True)
@@ -114,7 +101,7 @@ def write_report(
         metrics=metrics,
         explanation=explanation(metrics),
         verdicts=verdicts(metrics),
-        comparisons={title: lines for family, title in FAMILIES.items() if (lines := compared(metrics, family))},
+        comparisons={heading: lines for family, heading in FAMILIES.items() if (lines := compared(metrics, family))},
         sections=sections,
         notes=NOTES,
         plots=all_plots(metrics, logs or {}),
@@ -128,31 +115,31 @@ def write_report(
     return path
 
 
-def report_tables(metrics: dict[str, Any]) -> dict[str, dict[str, Table]]:
+def report_tables(metrics: dict[str, Any]) -> dict[str, dict[str, tables.Table]]:
     """The tables by section and there by variant; sections without any are left out."""
 
-    def by_variant(make: Callable[[dict[str, Any], str], Table | None]) -> dict[str, Table]:
-        return {variant: table for variant in variants(metrics) if (table := make(metrics, variant))}
+    def for_variants(make: Callable[[dict[str, Any], str], tables.Table | None]) -> dict[str, tables.Table]:
+        return {variant: table for variant in tables.variants(metrics) if (table := make(metrics, variant))}
 
-    controls = control_table(metrics)
+    controls = tables.control_table(metrics)
     sections = {
-        "Results": by_variant(result_table),
+        "Results": for_variants(tables.result_table),
         "Controls": {"": controls} if controls else {},
-        "Costs": by_variant(cost_table),
-        "Planted facts": by_variant(probe_table),
-        "By depth": by_variant(depth_table),
-        "By seed": by_variant(seed_table),
+        "Costs": for_variants(tables.cost_table),
+        "Planted facts": for_variants(tables.probe_table),
+        "By depth": for_variants(tables.depth_table),
+        "By seed": for_variants(tables.seed_table),
     }
-    return {section: tables for section, tables in sections.items() if tables}
+    return {section: by_variant for section, by_variant in sections.items() if by_variant}
 
 
-def _markdown(title: str, subtitle: str, metrics: dict[str, Any], sections: dict[str, dict[str, Table]]) -> str:
+def _markdown(title: str, subtitle: str, metrics: dict[str, Any], sections: dict[str, dict[str, tables.Table]]) -> str:
     lines = [f"# {title}", "", subtitle, ""]
     lines += [f"> **Warning:** {line}\n>" for line in metrics["warnings"]] + [""] * bool(metrics["warnings"])
-    for section, tables in sections.items():
+    for section, by_variant in sections.items():
         lines += [f"## {section}", "", explanation(metrics) if section == "Results" else NOTES[section], ""]
-        for variant, table in tables.items():
-            lines += ([f"### {variant}", ""] if variant else []) + [*markdown(table), ""]
+        for variant, table in by_variant.items():
+            lines += ([f"### {variant}", ""] if variant else []) + [*tables.markdown(table), ""]
         if section == "Results":
             lines += [*(f"- {line}" for line in sentences(metrics)), ""]
     lines.append("Every interval is in metrics.json, every reply in predictions.jsonl.")
