@@ -169,8 +169,9 @@ def plot_pareto(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     axes = figure.subplots()
     points = []
     for strategy, systems in _by_strategy(results).items():
-        costs, values = ([one["metrics"][name]["value"] for one in systems] for name in ("prompt_tokens", "perplexity"))
-        look, sizes = _look(metrics, strategy), [20 * (i + 1) for i in range(len(systems))]
+        costs = [system["metrics"]["prompt_tokens"]["value"] for system in systems]
+        values = [system["metrics"]["perplexity"]["value"] for system in systems]
+        look, sizes = _look(metrics, strategy), [20 * (i + 1) for i in range(len(systems))]  # the larger the budget
         axes.plot(costs, values, label=strategy, markersize=4, linewidth=0.6, **look)
         axes.scatter(costs, values, sizes, color=look["color"], marker=look["marker"])
         points += zip(costs, values, strict=True)

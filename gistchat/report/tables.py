@@ -95,9 +95,10 @@ def best(metrics: Entry, group: Sequence[Entry]) -> Entry | None:
 
 
 def _shown(metrics: Entry, result: Entry) -> str:
-    """Whether a result is shown to be better or worse than the baseline; empty where neither is."""
+    """better | worse: how a result is shown to compare with the baseline; empty where nothing is shown."""
+    system = system_key(result)
     for comparison in metrics["comparisons"]:
-        if comparison["family"] == "strategy" and system_key(comparison["system"]) == system_key(result):
+        if comparison["family"] == "strategy" and system_key(comparison["system"]) == system:
             return ("worse" if comparison["value"] > 0 else "better") if comparison["significant"] else ""
     return ""
 
