@@ -76,9 +76,9 @@ class Workspace:
     def summarize(self, dialogues: Sequence[Dialogue], budgets: Sequence[int] = ()) -> None:
         """Make the summaries of these dialogues that are not stored yet, for the recipe's budget or for others."""
         for store in dict.fromkeys(self.stores[budget] for budget in budgets or [self.recipe.context.budget]):
-            made = store.add(dialogues)
-            kept = len({dialogue.content_hash for dialogue in dialogues}) - made
-            say(f"summarize: {made:,} dialogues summarised, {kept:,} stored before")
+            new = store.add(dialogues)
+            stored = len({dialogue.content_hash for dialogue in dialogues}) - new
+            say(f"summarize: {new:,} dialogues summarised, {stored:,} stored before")
 
 
 def is_first_process() -> bool:
@@ -105,35 +105,23 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     data = default_folder(recipe.data)
     data.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(data.with_name(data.name + ".lock")):  # one of several processes prepares, the others find it done
-        return _open_workspace(recipe, folder, data)
-
-
-def _open_workspace(recipe: Recipe, folder: Path, data: Path) -> Workspace:
-    report, new = prepare(recipe.data, data)
-    say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
-    if new:
-        for line in report_lines(report):
-            say(f"  {line}")
-    base = resolve_base(recipe.model, recipe.seed)
-    tokenizer = load_tokenizer(base)
-    key = tokenizer_fingerprint(tokenizer)
-    tokens, lengths = tokenize(data, tokenizer, key)
-    prompt_format = make_format(recipe.model.format, tokenizer)
-    prompt_format.stored = tokens and TokenStore(tokens)
-    if new:
-        for line in tokens_lines(lengths):
-            say(f"  {line}")
-    stores = open_stores(recipe, data / "summaries", prompt_format, key)
-    return Workspace(
-        recipe,
-        folder,
-        data,
-        read_json(data / "prepared.json")["key"],
-        base,
-        tokenizer,
-        prompt_format,
-        stores,
-    )
+        report, new = prepare(recipe.data, data)
+        say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
+        if new:
+            for line in report_lines(report):
+                say(f"  {line}")
+        base = resolve_base(recipe.model, recipe.seed)
+        tokenizer = load_tokenizer(base)
+        key = tokenizer_fingerprint(tokenizer)
+        tokens, lengths = tokenize(data, tokenizer, key)
+        prompt_format = make_format(recipe.model.format, tokenizer)
+        prompt_format.stored = tokens and TokenStore(tokens)
+        if new:
+            for line in tokens_lines(lengths):
+                say(f"  {line}")
+        stores = open_stores(recipe, data / "summaries", prompt_format, key)
+        data_key = read_json(data / "prepared.json")["key"]
+        return Workspace(recipe, folder, data, data_key, base, tokenizer, prompt_format, stores)
 
 
 def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: str) -> dict[int, SummaryStore]:
@@ -146,8 +134,8 @@ def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: 
     stores = {most: SummaryStore(folder, recipe.summary, recipe.context, prompt_format, key)}
     for budget in {*recipe.train.budgets, *recipe.evaluate.budgets} - {most}:
         context = dataclasses.replace(recipe.context, budget=budget)
-        own = stores[most].written
-        stores[budget] = SummaryStore(folder, recipe.summary, context, prompt_format, key) if own else stores[most]
+        written = stores[most].written
+        stores[budget] = SummaryStore(folder, recipe.summary, context, prompt_format, key) if written else stores[most]
     return stores
 
 
@@ -175,89 +163,68 @@ def run_train(workspace: Workspace, force: bool = False) -> None:
     Args:
         force: resume a stopped training also where its settings changed.
     """
-    with only_run(workspace.folder):
-        _train(workspace, force)
-
-
-def _train(workspace: Workspace, force: bool) -> None:
     recipe, folder = workspace.recipe, workspace.folder
+    checkpoint, marker = folder / "checkpoint", folder / "trained.json"
     key = workspace.key(describe_training(recipe), workspace.base.identity)
-    marker = folder / "trained.json"
-    if is_current(marker, key):
-        say(f"train: {folder / 'checkpoint'} (done before, skipped)")
-        return
-    if marker.exists():
-        say(f"train: {folder} holds a run of another recipe or other data; training again")
-        _put_aside(folder / "checkpoint")
-        marker.unlink(missing_ok=True)
-    targets = choose_targets(
-        recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
-    )
-    workspace.summarize([target.dialogue for target in targets.train + targets.validation], recipe.train.budgets)
-    details = {
-        "data": {
-            "corpus": recipe.data.corpus,
-            "key": workspace.data_key,
-            "sha256": {path.name: file_hash(path) for path in sorted(workspace.data.glob("*.jsonl"))},
-        },
-        "base": {"source": recipe.model.name, "identity": workspace.base.identity},
-        "seed": recipe.seed,
-    }
-    history = train(recipe, workspace.base, workspace.format, targets, workspace.stores, folder, details, force)
-    if not is_first_process():
-        return
-    checkpoint = folder / "checkpoint"
-    mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
-    for state in (folder / "train").glob("state-*"):
-        shutil.rmtree(state)  # of use only to a run that was stopped; optimizer states are large
-    say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
-
-
-def _put_aside(checkpoint: Path) -> None:
-    """Keep a finished checkpoint that a new training takes the place of, as it may be hours of work."""
-    before = checkpoint.with_name("checkpoint-before")
-    if checkpoint.exists():
-        shutil.rmtree(before, ignore_errors=True)
-        checkpoint.rename(before)
-        say(f"train: the checkpoint that was there is kept as {before}")
+    with only_run(folder):
+        if is_current(marker, key):
+            say(f"train: {checkpoint} (done before, skipped)")
+            return
+        if marker.exists():
+            say(f"train: {folder} holds a run of another recipe or other data; training again")
+            if checkpoint.exists():
+                before = folder / "checkpoint-before"
+                shutil.rmtree(before, ignore_errors=True)
+                checkpoint.rename(before)  # kept, as it may be hours of work
+                say(f"train: the checkpoint that was there is kept as {before}")
+            marker.unlink(missing_ok=True)
+        targets = choose_targets(
+            recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
+        )
+        workspace.summarize([target.dialogue for target in targets.train + targets.validation], recipe.train.budgets)
+        details = {
+            "data": {
+                "corpus": recipe.data.corpus,
+                "key": workspace.data_key,
+                "sha256": {path.name: file_hash(path) for path in sorted(workspace.data.glob("*.jsonl"))},
+            },
+            "base": {"source": recipe.model.name, "identity": workspace.base.identity},
+            "seed": recipe.seed,
+        }
+        history = train(recipe, workspace.base, workspace.format, targets, workspace.stores, folder, details, force)
+        if not is_first_process():
+            return
+        mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
+        for state in (folder / "train").glob("state-*"):
+            shutil.rmtree(state)  # of use only to a run that was stopped; optimizer states are large
+        say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
 
 
 def run_evaluate(workspace: Workspace) -> dict[str, Any]:
     """Stages 4 and 5: predictions.jsonl, metrics.json and report.html."""
-    with only_run(workspace.folder):
-        return _evaluate(workspace)
-
-
-def _evaluate(workspace: Workspace) -> dict[str, Any]:
-    recipe, folder = workspace.recipe, workspace.folder
-    checkpoint = folder / "checkpoint"
-    weights = read_json(checkpoint / METADATA)["weights"]
-    key = workspace.key(
-        what_rows_depend_on(recipe), dataclasses.asdict(recipe.evaluate), workspace.base.identity, weights
-    )
+    recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
     marker = folder / "evaluated.json"
-    if is_current(marker, key):
-        say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")
-        return read_json(folder / "metrics.json")
-    marker.unlink(missing_ok=True)
-    rows, answers, facts = _predictions(workspace, weights)
-    facts["mauve"] = score_by_models(recipe.evaluate, rows, recipe.seed)
-    write_rows(folder / "predictions.jsonl", rows)
-    write_rows(folder / "probe.jsonl", answers)
-    resamples = recipe.evaluate.resamples
-    values = analyse(rows, recipe.evaluate.baseline, resamples, recipe.seed)
-    values |= {"probe": analyse_probe(answers, resamples, recipe.seed), **facts}
-    write_json(folder / "metrics.json", values)
-    report = write_report(folder, recipe.name, _subtitle(recipe), values, rows, {"": [training_log(folder)]})
-    mark_done(marker, key, [folder / "predictions.jsonl", folder / "metrics.json", report])
-    return values
-
-
-def _subtitle(recipe: Recipe) -> str:
-    return (
-        f"Does the gist of a conversation serve as well as its turns? Model {recipe.model.name}, corpus "
-        f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
-    )
+    with only_run(folder):
+        weights = read_json(folder / "checkpoint" / METADATA)["weights"]
+        key = workspace.key(what_rows_depend_on(recipe), dataclasses.asdict(config), workspace.base.identity, weights)
+        if is_current(marker, key):
+            say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")
+            return read_json(folder / "metrics.json")
+        marker.unlink(missing_ok=True)
+        rows, answers, facts = _predictions(workspace, weights)
+        facts["mauve"] = score_by_models(config, rows, recipe.seed)
+        write_rows(folder / "predictions.jsonl", rows)
+        write_rows(folder / "probe.jsonl", answers)
+        values = analyse(rows, config.baseline, config.resamples, recipe.seed)
+        values |= {"probe": analyse_probe(answers, config.resamples, recipe.seed), **facts}
+        write_json(folder / "metrics.json", values)
+        subtitle = (
+            f"Does the gist of a conversation serve as well as its turns? Model {recipe.model.name}, corpus "
+            f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
+        )
+        report = write_report(folder, recipe.name, subtitle, values, rows, {"": [training_log(folder)]})
+        mark_done(marker, key, [folder / "predictions.jsonl", folder / "metrics.json", report])
+        return values
 
 
 def training_log(folder: Path) -> list[dict[str, Any]]:
@@ -271,31 +238,28 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
     targets = _check_evaluation(workspace)
     asked = probe_targets(config.probe_items, recipe.seed)
-    for some in (targets, asked):
-        workspace.summarize([target.dialogue for target in some], config.budgets)
+    for chosen in (targets, asked):
+        workspace.summarize([target.dialogue for target in chosen], config.budgets)
     tuned = load_checkpoint(folder / "checkpoint")
 
-    def builders(some: Sequence[Target]) -> dict[int, ExampleBuilder]:
-        donors = [target.dialogue for target in some]
+    def builders(chosen: Sequence[Target]) -> dict[int, ExampleBuilder]:
+        donors = [target.dialogue for target in chosen]
         limit = model_limit(tuned.model.config)
         stores, reserve = workspace.stores, config.max_reply_tokens
         return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, limit, donors, reserve)
 
     wanted = conditions(recipe)
+    # Planted dialogues have no summary of their own.
+    askable = [condition for condition in wanted if "gold_summary" not in STRATEGIES[condition.strategy].reads]
     items = build_items(targets, wanted, builders(targets))
-    key = workspace.key(what_rows_depend_on(recipe), workspace.base.identity, weights)
-    parts = open_parts(folder, key)
-    subjects = [Subject("tuned", lambda: tuned.model)]
-    if config.base:
-        subjects.insert(0, Subject("base", lambda: untuned(workspace)))
+    parts = open_parts(folder, workspace.key(what_rows_depend_on(recipe), workspace.base.identity, weights))
+    subjects = [Subject("base", lambda: untuned(workspace))] if config.base else []
     rows, answers = [], []
-    for subject in subjects:
-        some = items.first(config.base_items) if subject.name == "base" else items
-        rows += predict(subject, workspace.format, some, config, parts)
+    for subject in [*subjects, Subject("tuned", lambda: tuned.model)]:
+        scored = items.first(config.base_items) if subject.name == "base" else items
+        rows += predict(subject, workspace.format, scored, config, parts)
         if asked:
-            # Planted dialogues have no summary of their own.
-            served = [one for one in wanted if "gold_summary" not in STRATEGIES[one.strategy].reads]
-            answers += probe(subject, workspace.format, asked, served, builders(asked), config.batch_tokens, parts)
+            answers += probe(subject, workspace.format, asked, askable, builders(asked), config.batch_tokens, parts)
     facts = {
         "items": len(items.targets),
         "reply_items": min(len(items.targets), config.reply_items),

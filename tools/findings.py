@@ -20,7 +20,7 @@ READING = DOCS / "findings_reading.md"
 PLOTS = {
     "budget": ("Perplexity by budget, with 95 % intervals of each system alone", plot_budgets),
     "pareto": (
-        "Perplexity by mean prompt tokens; nothing is both cheaper and better than what is on the line",
+        "Perplexity by mean prompt tokens; nothing is both cheaper and better than what is on the front",
         plot_pareto,
     ),
     "depth": ("Perplexity by how many turns lie before the reply", plot_depth),

@@ -102,13 +102,13 @@ def _item(group: Sequence[Row], texts: Texts, systems: Sequence[Any]) -> list[An
 def _row(row: Row, texts: Texts, system: int, f1: float | None) -> list[Any]:
     """What the page's script reads by place: texts by number, then figures."""
     context = [[int(turn["role"] == "user"), texts.number(turn["text"])] for turn in row["context"][:-1]]
-    known = [row["gist"], *(turn["text"] for turn in row["context"])]
+    shown = [row["gist"], *(turn["text"] for turn in row["context"])]
     reply = row["reply"]
     return [
         system,
         texts.number(row["gist"]) if row["gist"] else None,
         context,
-        [texts.number(part) for part in _parts(row["prompt"], known)],
+        [texts.number(part) for part in _parts(row["prompt"], shown)],
         None if reply is None else texts.number(reply),
         _rounded(row["nats"] / row["gold_tokens"] if row["nats"] is not None else None),
         row.get("rank"),
@@ -125,20 +125,20 @@ def _shared_words(group: Sequence[Row]) -> list[float | None]:
     """F1 of each reply's words with the gold reply's, in percent; None where there is no reply."""
     answered = [row for row in group if row["reply"] is not None]
     f1 = metrics.unigram_f1([row["reply"] for row in answered], [row["gold"] for row in answered])
-    found = iter(f1(np.eye(len(answered))))
-    return [None if row["reply"] is None else float(next(found)) for row in group]
+    percents = iter(f1(np.eye(len(answered))))
+    return [None if row["reply"] is None else float(next(percents)) for row in group]
 
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _parts(prompt: str, known: Sequence[str]) -> list[str]:
+def _parts(prompt: str, shown: Sequence[str]) -> list[str]:
     """The prompt cut at the texts that stand in it anyway; joined, they are the prompt."""
     parts, place = [], 0
-    for text in known:
-        found = prompt.find(text, place) if text else -1
-        if found >= 0:
-            parts += [prompt[place:found], text]
-            place = found + len(text)
+    for text in shown:
+        start = prompt.find(text, place) if text else -1
+        if start >= 0:
+            parts += [prompt[place:start], text]
+            place = start + len(text)
     return [part for part in (*parts, prompt[place:]) if part]

@@ -1,14 +1,15 @@
 """The tables of a report: sorted rows, marks against the baseline, and bold only for what is shown to be best."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from gistchat.context.strategies import is_control, shows_summary
 from gistchat.evaluate.analysis import System
 from gistchat.evaluate.metrics import METRICS
 
-Found = dict[str, Any]
+Entry = dict[str, Any]  # all of metrics.json, or what it says of one system or comparison
 MODELS = ("base", "tuned")
 
 
@@ -36,42 +37,51 @@ class Table:
     starts: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, columns: dict[str, Callable[[Found], Cell]], groups: Sequence[Sequence[Found]], words: int) -> "Table":
-        """A column for each function of a result."""
-        rows = [[make(result) for make in columns.values()] for group in groups for result in group]
-        lengths = [len(group) for group in groups]
-        return cls(list(columns), rows, words, frozenset(sum(lengths[:i]) for i in range(1, len(groups))))
+    def of(
+        cls,
+        names: Mapping[str, Callable[[Entry], str]],
+        figures: Callable[[Entry], dict[str, Cell]],
+        groups: Sequence[Sequence[Entry]],
+    ) -> "Table":
+        """A row for each entry: its names, then its figures by the titles of their columns."""
+        rows = [
+            {title: Cell(name(entry)) for title, name in names.items()} | figures(entry)
+            for group in groups
+            for entry in group
+        ]
+        ends = list(accumulate(map(len, groups)))
+        cells = [list(row.values()) for row in rows]
+        return cls(list(rows[0] if rows else names), cells, len(names), frozenset(ends[:-1]))
 
 
-def variants(metrics: Found) -> list[str]:
+def variants(metrics: Entry) -> list[str]:
     """The variants of the recipe; an empty name in a single run."""
     return list(dict.fromkeys(result["variant"] for result in metrics["results"] if result["model"] != "control"))
 
 
-def groups(metrics: Found, variant: str) -> list[list[Found]]:
+def groups(metrics: Entry, variant: str) -> list[list[Entry]]:
     """Results of the same model and budget, the lowest perplexity first.
 
     What has no budget follows after the budgets; where there is only one, it stands among its strategies.
     """
-    found: dict[tuple[int, float], list[Found]] = {}
+    by_group: dict[tuple[int, float], list[Entry]] = {}
     for result in metrics["results"]:
         if result["model"] != "control" and result["variant"] == variant:
-            found.setdefault(_group(metrics, result), []).append(result)
-    return [sorted(found[key], key=_perplexity) for key in sorted(found)]
+            by_group.setdefault(_group(metrics, result), []).append(result)
+    return [sorted(by_group[key], key=_perplexity) for key in sorted(by_group)]
 
 
-def _group(metrics: Found, system: Found) -> tuple[int, float]:
+def _group(metrics: Entry, system: Entry) -> tuple[int, float]:
     model = MODELS.index(system["model"]) if system["model"] in MODELS else len(MODELS)
     several = len(metrics["budgets"]) > 1
     return model, (float("inf") if system["budget"] is None else system["budget"]) if several else 0
 
 
-def _perplexity(result: Found) -> float:
-    found = result["metrics"].get("perplexity")
-    return found["value"] if found else float("inf")
+def _perplexity(result: Entry) -> float:
+    return result["metrics"].get("perplexity", {"value": float("inf")})["value"]
 
 
-def best(metrics: Found, group: Sequence[Found]) -> Found | None:
+def best(metrics: Entry, group: Sequence[Entry]) -> Entry | None:
     """The result of a group that is shown to be better than the next, controls aside; most often there is none."""
     if len(group) < 2 or is_control(group[0]["strategy"]):
         return None
@@ -84,21 +94,16 @@ def best(metrics: Found, group: Sequence[Found]) -> Found | None:
     return None
 
 
-def comparison(metrics: Found, result: Found, family: str = "strategy") -> Found | None:
-    """The result's comparison in a family, if it was made."""
+def _shown(metrics: Entry, result: Entry) -> str:
+    """better | worse: how a result is shown to compare with the baseline; empty where nothing is shown."""
     system = system_key(result)
-    same = (one for one in metrics["comparisons"] if one["family"] == family and system_key(one["system"]) == system)
-    return next(same, None)
+    for comparison in metrics["comparisons"]:
+        if comparison["family"] == "strategy" and system_key(comparison["system"]) == system:
+            return ("worse" if comparison["value"] > 0 else "better") if comparison["significant"] else ""
+    return ""
 
 
-def _shown(metrics: Found, result: Found) -> str:
-    found = comparison(metrics, result)
-    if not found or not found["significant"]:
-        return ""
-    return "worse" if found["value"] > 0 else "better"
-
-
-def mark(metrics: Found, result: Found, name: str) -> str:
+def mark(metrics: Entry, result: Entry, name: str) -> str:
     """+ better, - worse than the baseline: for perplexity by the corrected p-value, else by the paired interval."""
     if name in ("perplexity", "bits_per_byte"):  # two ways to write the same likelihoods
         return {"better": " +", "worse": " -", "": ""}[_shown(metrics, result)]
@@ -109,36 +114,25 @@ def mark(metrics: Found, result: Found, name: str) -> str:
     return " +" if (difference["value"] > 0) == (metric["better"] == "higher") else " -"
 
 
-def figure(value: Found) -> str:
+def figure(value: Entry) -> str:
     """A value with its interval."""
     digits = 1 if value["high"] < 1000 else 0
     return f"{value['value']:.{digits}f} {_interval(value, digits)}"
 
 
-def _interval(value: Found, digits: int) -> str:
+def _interval(value: Entry, digits: int) -> str:
     return f"[{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
 
 
-def cell(metrics: Found, result: Found, name: str, bold: bool = False) -> Cell:
-    """A metric of a result, with its mark; perplexity with its interval, too."""
-    metric = result["metrics"].get(name)
-    if metric is None:
-        return Cell("-")
-    if name == "perplexity":
-        return Cell(figure(metric) + mark(metrics, result, name), "", bold)
-    digits = _digits(name)
-    return Cell(f"{metric['value']:.{digits}f}" + mark(metrics, result, name), _interval(metric, digits), bold)
-
-
-def names(metrics: Found) -> dict[str, Callable[[Found], Cell]]:
+def names(metrics: Entry) -> dict[str, Callable[[Entry], str]]:
     """The columns that say which system it is; the budget where there is more than one."""
-    columns = {"model": lambda result: Cell(result["model"]), "context": lambda result: Cell(result["strategy"])}
+    columns = {"model": lambda result: result["model"], "context": lambda result: result["strategy"]}
     if len(metrics["budgets"]) > 1:
-        columns["budget"] = lambda result: Cell("-" if result["budget"] is None else str(result["budget"]))
+        columns["budget"] = lambda result: "-" if result["budget"] is None else str(result["budget"])
     return columns
 
 
-def _result_columns() -> dict[str, str]:
+def _result_titles() -> dict[str, str]:
     return {name: entry.title for name, entry in METRICS.items() if entry.in_results}
 
 
@@ -146,125 +140,100 @@ def _digits(name: str) -> int:
     return METRICS[name].digits if name in METRICS else 1  # reports of other versions may have other metrics
 
 
-def result_table(metrics: Found, variant: str, wanted: dict[str, str] | None = None) -> Table:
+def _metric_cells(
+    metrics: Entry, titles: Mapping[str, str], groups: Sequence[Sequence[Entry]]
+) -> Callable[[Entry], dict[str, Cell]]:
+    """The cells of those metrics that any result has, with their marks; perplexity with its interval, too."""
+    measured = {name for group in groups for result in group for name in result["metrics"]}
+    winners = [id(best(metrics, group)) for group in groups]
+
+    def cell(result: Entry, name: str) -> Cell:
+        if name not in result["metrics"]:
+            return Cell("-")
+        value, digits = result["metrics"][name], _digits(name)
+        if name == "perplexity":
+            return Cell(figure(value) + mark(metrics, result, name), "", id(result) in winners)
+        return Cell(f"{value['value']:.{digits}f}" + mark(metrics, result, name), _interval(value, digits))
+
+    return lambda result: {title: cell(result, name) for name, title in titles.items() if name in measured}
+
+
+def result_table(metrics: Entry, variant: str, titles: Mapping[str, str] | None = None) -> Table:
     """The metrics of every system of a variant; those that none of them has are left out."""
     sections = groups(metrics, variant)
-    winners = [id(best(metrics, section)) for section in sections]
-    columns = names(metrics)
-    words = len(columns)
-    for name, title in (wanted or _result_columns()).items():
-        if any(name in result["metrics"] for section in sections for result in section):
-            columns[title] = _column(metrics, name, winners)
-    return Table.of(columns, sections, words)
+    return Table.of(names(metrics), _metric_cells(metrics, titles or _result_titles(), sections), sections)
 
 
-def _column(metrics: Found, name: str, winners: Sequence[int]) -> Callable[[Found], Cell]:
-    return lambda result: cell(metrics, result, name, name == "perplexity" and id(result) in winners)
-
-
-def control_table(metrics: Found) -> Table | None:
+def control_table(metrics: Entry) -> Table | None:
     """The reply metrics of what no model said; None where there are no replies."""
     rows = [result for result in metrics["results"] if result["model"] == "control"]
     if not rows:
         return None
-    columns: dict[str, Callable[[Found], Cell]] = {"control": lambda result: Cell(result["strategy"])}
-    for name, title in _result_columns().items():
-        if any(name in result["metrics"] for result in rows):
-            columns[title] = _column(metrics, name, ())
-    return Table.of(columns, [rows], 1)
+    cells = _metric_cells(metrics, _result_titles(), [rows])
+    return Table.of({"control": lambda result: result["strategy"]}, cells, [rows])
 
 
-def main_table(metrics: Found, variant: str) -> Table:
+def main_table(metrics: Entry, variant: str) -> Table:
     """What a terminal shows; with several budgets, their column takes the room of distinct-2."""
-    wanted = {name: entry.terminal for name, entry in METRICS.items() if entry.terminal}
+    titles = {name: entry.terminal for name, entry in METRICS.items() if entry.terminal}
     if len(metrics["budgets"]) > 1:
-        del wanted["distinct2"]
-    return result_table(metrics, variant, wanted)
+        del titles["distinct2"]
+    return result_table(metrics, variant, titles)
 
 
-def fact(metrics: Found, name: str, variant: str) -> float | None:
-    """A number that holds for a whole run; in an experiment, one for each variant."""
-    return metrics.get("facts", {}).get(variant, metrics).get(name)
-
-
-def cost_table(metrics: Found, variant: str) -> Table:
+def cost_table(metrics: Entry, variant: str) -> Table:
     """What a reply of every system costs."""
-    cache = fact(metrics, "cache_bytes_per_token", variant)
-    summary = fact(metrics, "summary_seconds", variant)
+    facts = metrics.get("facts", {}).get(variant, metrics)  # of an experiment, by variant
+    cache, summary = facts.get("cache_bytes_per_token"), facts.get("summary_seconds")
 
-    def value(result: Found, name: str) -> float | None:
-        found = result["metrics"].get(name)
-        return found and found["value"]
+    def costs(result: Entry) -> dict[str, Cell]:
+        values = {name: metric["value"] for name, metric in result["metrics"].items()}
+        prompt, reply, seconds, prefill = map(values.get, ("prompt_tokens", "reply_tokens", "seconds", "prefill"))
+        columns = {
+            "prompt tokens": (prompt, _digits("prompt_tokens")),
+            "in the cache %": (values.get("reused"), _digits("reused")),
+            "prefill s": (prefill, _digits("prefill")),
+            "decode s": (None if None in (seconds, prefill) else seconds - prefill, 2),
+            "s per reply": (seconds, _digits("seconds")),
+            "reply tokens": (reply, _digits("reply_tokens")),
+            "cache MB": (None if None in (cache, prompt, reply) else (prompt + reply) * cache / 1e6, 2),
+            "summary s": (summary if shows_summary(result["strategy"]) else None, 3),
+        }
+        return {title: Cell("-" if value is None else f"{value:.{n}f}") for title, (value, n) in columns.items()}
 
-    def decode(result: Found) -> Cell:
-        seconds, prefill = value(result, "seconds"), value(result, "prefill")
-        return Cell("-" if seconds is None or prefill is None else f"{seconds - prefill:.2f}")
-
-    def memory(result: Found) -> Cell:
-        prompt, reply = value(result, "prompt_tokens"), value(result, "reply_tokens")
-        known = None not in (cache, prompt, reply)
-        return Cell(f"{(prompt + reply) * cache / 1e6:.2f}" if known else "-")
-
-    def made(result: Found) -> Cell:
-        return Cell(f"{summary:.3f}" if summary is not None and shows_summary(result["strategy"]) else "-")
-
-    def measured(name: str) -> Callable[[Found], Cell]:
-        def make(result: Found) -> Cell:
-            found = value(result, name)
-            return Cell("-" if found is None else f"{found:.{_digits(name)}f}")
-
-        return make
-
-    own = {
-        "prompt tokens": measured("prompt_tokens"),
-        "in the cache %": measured("reused"),
-        "prefill s": measured("prefill"),
-        "decode s": decode,
-        "s per reply": measured("seconds"),
-        "reply tokens": measured("reply_tokens"),
-        "cache MB": memory,
-        "summary s": made,
-    }
-    columns = names(metrics)
-    return Table.of(columns | own, groups(metrics, variant), len(columns))
+    return Table.of(names(metrics), costs, groups(metrics, variant))
 
 
-def probe_table(metrics: Found, variant: str) -> Table | None:
+def probe_table(metrics: Entry, variant: str) -> Table | None:
     """The planted facts: answered, shown, and answered by how many turns ago they were told."""
     entries = [entry for entry in metrics.get("probe", []) if entry["variant"] == variant]
     if not entries:
         return None
-    columns = names(metrics)
-    words = len(columns)
-    columns |= {
-        "questions": lambda entry: Cell(str(entry["items"])),
-        "answered %": lambda entry: Cell(figure(entry["right"])),
-        "in the prompt %": lambda entry: Cell(figure(entry["shown"])),
-    }
-    for distance in dict.fromkeys(distance for entry in entries for distance in entry["by_distance"]):
-        columns[f"after {distance} turns"] = _answered(distance)
-    return Table.of(columns, list(grouped(metrics, entries)), words)
+    distances = dict.fromkeys(distance for entry in entries for distance in entry["by_distance"])
+
+    def figures(entry: Entry) -> dict[str, Cell]:
+        right = {distance: f"{answers['right']:.0f}" for distance, answers in entry["by_distance"].items()}
+        return {
+            "questions": Cell(str(entry["items"])),
+            "answered %": Cell(figure(entry["right"])),
+            "in the prompt %": Cell(figure(entry["shown"])),
+            **{f"after {distance} turns": Cell(right.get(distance, "-")) for distance in distances},
+        }
+
+    return Table.of(names(metrics), figures, grouped(metrics, entries))
 
 
-def _answered(distance: str) -> Callable[[Found], Cell]:
-    def make(entry: Found) -> Cell:
-        found = entry["by_distance"].get(distance)
-        return Cell(f"{found['right']:.0f}" if found else "-")
-
-    return make
-
-
-def depth_table(metrics: Found, variant: str) -> Table | None:
+def depth_table(metrics: Entry, variant: str) -> Table | None:
     """Perplexity by how many turns lie before the reply."""
     return _spread(metrics, variant, "depth", depth_name, figure)
 
 
-def depth_name(entry: Found) -> str:
+def depth_name(entry: Entry) -> str:
     """The group of replies that an entry by depth is about."""
     return f"{entry['from']} to {entry['to'] - 1} turns" if entry["to"] else f"{entry['from']} turns or more"
 
 
-def seed_table(metrics: Found, variant: str) -> Table | None:
+def seed_table(metrics: Entry, variant: str) -> Table | None:
     """Perplexity of every seed's model on its own replies; None in a run of one seed."""
     return _spread(
         metrics, variant, "seeds", lambda entry: f"seed {entry['seed']}", lambda entry: f"{entry['value']:.1f}"
@@ -272,32 +241,32 @@ def seed_table(metrics: Found, variant: str) -> Table | None:
 
 
 def _spread(
-    metrics: Found, variant: str, name: str, column: Callable[[Found], str], text: Callable[[Found], str]
+    metrics: Entry, variant: str, name: str, column: Callable[[Entry], str], text: Callable[[Entry], str]
 ) -> Table | None:
     """A row for each system, a column for each kind of its entries in a list of the metrics."""
     entries = [entry for entry in metrics[name] if entry["variant"] == variant and entry["model"] != "control"]
     if not entries:
         return None
-    cells = {(system_key(entry), column(entry)): text(entry) for entry in entries}
-    columns = names(metrics)
-    words = len(columns)
-    for title in dict.fromkeys(column(entry) for entry in entries):
-        columns[title] = lambda entry, title=title: Cell(cells.get((system_key(entry), title), "-"))
-    systems = list({system_key(entry): entry for entry in entries}.values())
-    return Table.of(columns, list(grouped(metrics, systems)), words)
+    cells = {(system_key(entry), column(entry)): Cell(text(entry)) for entry in entries}
+    titles = dict.fromkeys(column(entry) for entry in entries)
+
+    def figures(entry: Entry) -> dict[str, Cell]:
+        return {title: cells.get((system_key(entry), title), Cell("-")) for title in titles}
+
+    return Table.of(names(metrics), figures, grouped(metrics, entries))
 
 
-def system_key(entry: Found) -> System:
+def system_key(entry: Entry) -> System:
     """Which system a result, or any other entry of the metrics, is of."""
     return System(*(entry[name] for name in System._fields))
 
 
-def grouped(metrics: Found, entries: Sequence[Found]) -> Iterator[list[Found]]:
-    """Entries in the order of the results of their variant."""
+def grouped(metrics: Entry, entries: Sequence[Entry]) -> list[list[Entry]]:
+    """An entry for each system, in the order of the results of their variant."""
     by_system = {system_key(entry): entry for entry in entries}
-    for group in groups(metrics, entries[0]["variant"]):
-        if some := [by_system[system_key(result)] for result in group if system_key(result) in by_system]:
-            yield some
+    keys = [[system_key(result) for result in group] for group in groups(metrics, entries[0]["variant"])]
+    entries_by_group = [[by_system[key] for key in group if key in by_system] for group in keys]
+    return [group for group in entries_by_group if group]
 
 
 def markdown(table: Table) -> list[str]:
@@ -307,5 +276,5 @@ def markdown(table: Table) -> list[str]:
         return "| " + " | ".join(" ".join(text.split()).replace("|", "\\|") for text in texts) + " |"
 
     rule = ["---"] * table.words + ["--:"] * (len(table.columns) - table.words)
-    rows = [[f"**{one.text}**" if one.bold else one.text for one in row] for row in table.rows]
+    rows = [[f"**{cell.text}**" if cell.bold else cell.text for cell in row] for row in table.rows]
     return [line(table.columns), line(rule), *map(line, rows)]

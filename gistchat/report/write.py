@@ -1,6 +1,6 @@
 """Stage 5: the tables on the terminal, and the report of a run or an experiment as one HTML page and as Markdown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,10 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from gistchat.files import atomic_text
+from gistchat.report import tables
 from gistchat.report.item_browser import embed
 from gistchat.report.plots import all_plots
-from gistchat.report.sentences import WORDS, compared, explanation, main_sentences, sentences, verdicts
-from gistchat.report.tables import (
-    Table,
-    control_table,
-    cost_table,
-    depth_table,
-    main_table,
-    markdown,
-    probe_table,
-    result_table,
-    seed_table,
-    variants,
-)
+from gistchat.report.sentences import compared, explanation, main_sentences, sentences, verdicts
 
 WARNINGS = 5  # that a terminal shows
 FAMILIES = {
@@ -50,23 +39,35 @@ NOTES = {
 def print_table(metrics: dict[str, Any]) -> None:
     """Warnings, the main columns and the main comparisons on standard output; the report has all of them."""
     console = Console()
+    warnings = [f"warning: {line}" for line in metrics["warnings"][:WARNINGS]]
+    if (rest := len(metrics["warnings"]) - WARNINGS) > 0:
+        warnings.append(f"warning: {rest} more; the report has them")
+    _print_lines(console, warnings)
+    for variant in tables.variants(metrics):
+        if variant:
+            _print_lines(console, [f"\n{variant}"])
+        console.print(_for_terminal(tables.main_table(metrics, variant)))
+    _print_lines(console, [explanation(metrics), "", *main_sentences(metrics)])
 
-    def write(line: str) -> None:
+
+def print_scores(scores: dict[str, Any]) -> None:
+    """The scores of a file of predictions beside its controls, on standard output."""
+    console, results = Console(), scores["results"]
+    rows = [
+        [tables.Cell(metric), *(tables.Cell(tables.figure(values[metric])) for values in results.values())]
+        for metric in results["predictions"]
+    ]
+    console.print(_for_terminal(tables.Table(["metric", *results], rows, 1)))
+    warnings = [f"warning: {line}" for line in scores["warnings"]]
+    _print_lines(console, [f"{scores['items']} replies. [95 % bootstrap interval].", *warnings])
+
+
+def _print_lines(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
-    for line in metrics["warnings"][:WARNINGS]:
-        write(f"warning: {line}")
-    if (rest := len(metrics["warnings"]) - WARNINGS) > 0:
-        write(f"warning: {rest} more; the report has them")
-    for variant in variants(metrics):
-        if variant:
-            write(f"\n{variant}")
-        console.print(_for_terminal(main_table(metrics, variant)))
-    for line in [explanation(metrics), "", *main_sentences(metrics)]:
-        write(line)
 
-
-def _for_terminal(table: Table) -> TerminalTable:
+def _for_terminal(table: tables.Table) -> TerminalTable:
     shown = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, title in enumerate(table.columns):
         shown.add_column(title, justify="left" if i < table.words else "right", no_wrap=True)
@@ -74,22 +75,6 @@ def _for_terminal(table: Table) -> TerminalTable:
         cells = [Text(cell.text, style="bold" if cell.bold else "") for cell in row]
         shown.add_row(*cells, end_section=i + 1 in table.starts)
     return shown
-
-
-def print_scores(found: dict[str, Any]) -> None:
-    """The scores of a file of predictions beside its controls, on standard output."""
-    table = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("metric", no_wrap=True)
-    for name in found["results"]:
-        table.add_column(name, justify="right", no_wrap=True)
-    for metric in found["results"]["predictions"]:
-        cells = [values[metric] for values in found["results"].values()]
-        table.add_row(metric, *(f"{one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]" for one in cells))
-    console = Console()
-    console.print(table)
-    console.print(f"{found['items']} replies. [95 % bootstrap interval].", highlight=False, markup=False)
-    for line in found["warnings"]:
-        console.print(f"warning: {line}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def write_report(
@@ -116,7 +101,7 @@ def write_report(
         metrics=metrics,
         explanation=explanation(metrics),
         verdicts=verdicts(metrics),
-        comparisons={FAMILIES[family]: lines for family in WORDS if (lines := compared(metrics, family))},
+        comparisons={heading: lines for family, heading in FAMILIES.items() if (lines := compared(metrics, family))},
         sections=sections,
         notes=NOTES,
         plots=all_plots(metrics, logs or {}),
@@ -130,31 +115,31 @@ def write_report(
     return path
 
 
-def report_tables(metrics: dict[str, Any]) -> dict[str, dict[str, Table]]:
+def report_tables(metrics: dict[str, Any]) -> dict[str, dict[str, tables.Table]]:
     """The tables by section and there by variant; sections without any are left out."""
-    makers = {
-        "Results": result_table,
-        "Costs": cost_table,
-        "Planted facts": probe_table,
-        "By depth": depth_table,
-        "By seed": seed_table,
+
+    def for_variants(make: Callable[[dict[str, Any], str], tables.Table | None]) -> dict[str, tables.Table]:
+        return {variant: table for variant in tables.variants(metrics) if (table := make(metrics, variant))}
+
+    controls = tables.control_table(metrics)
+    sections = {
+        "Results": for_variants(tables.result_table),
+        "Controls": {"": controls} if controls else {},
+        "Costs": for_variants(tables.cost_table),
+        "Planted facts": for_variants(tables.probe_table),
+        "By depth": for_variants(tables.depth_table),
+        "By seed": for_variants(tables.seed_table),
     }
-    found = {}
-    for section, make in makers.items():
-        made = {variant: make(metrics, variant) for variant in variants(metrics)}
-        found[section] = {variant: table for variant, table in made.items() if table}
-        if section == "Results" and (controls := control_table(metrics)):
-            found["Controls"] = {"": controls}
-    return {section: tables for section, tables in found.items() if tables}
+    return {section: by_variant for section, by_variant in sections.items() if by_variant}
 
 
-def _markdown(title: str, subtitle: str, metrics: dict[str, Any], sections: dict[str, dict[str, Table]]) -> str:
+def _markdown(title: str, subtitle: str, metrics: dict[str, Any], sections: dict[str, dict[str, tables.Table]]) -> str:
     lines = [f"# {title}", "", subtitle, ""]
     lines += [f"> **Warning:** {line}\n>" for line in metrics["warnings"]] + [""] * bool(metrics["warnings"])
-    for section, tables in sections.items():
+    for section, by_variant in sections.items():
         lines += [f"## {section}", "", explanation(metrics) if section == "Results" else NOTES[section], ""]
-        for variant, table in tables.items():
-            lines += ([f"### {variant}", ""] if variant else []) + [*markdown(table), ""]
+        for variant, table in by_variant.items():
+            lines += ([f"### {variant}", ""] if variant else []) + [*tables.markdown(table), ""]
         if section == "Results":
             lines += [*(f"- {line}" for line in sentences(metrics)), ""]
     lines.append("Every interval is in metrics.json, every reply in predictions.jsonl.")

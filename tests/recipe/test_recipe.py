@@ -5,6 +5,7 @@ import pytest
 
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
+from gistchat.memory.summarizers.extractive import METHODS
 from gistchat.recipe.load import (
     _field_infos,
     fields,
@@ -14,7 +15,7 @@ from gistchat.recipe.load import (
     recipe_from_dict,
     shipped_recipes,
 )
-from gistchat.recipe.schema import Recipe
+from gistchat.recipe.schema import EXTRACTIVE, Recipe
 
 RECIPES = Path(__file__).parents[2] / "gistchat" / "recipes"
 
@@ -62,6 +63,7 @@ def test_overrides_have_the_fields_type(tmp_path):
         ("train = 5", [], r"\[train\] must be a table"),
         ("[train\n", [], r"r\.toml: not valid TOML.*line 1"),
         ("", ["train.stps=1"], r"--set: unknown field train\.stps; did you mean train\.steps"),
+        ("", ["data.mix[].weight=2"], r"--set: unknown field data\.mix\[\]\.weight; did you mean data\.mix\?"),
         ("", ["train.steps"], r"expected section\.field=value"),
         ("", ["train.steps=x"], r"--set: train\.steps must be of type int, not 'x'"),
         ("", ["chat.strategy=hybird"], r"'hybird' is not one of .*did you mean hybrid"),
@@ -82,6 +84,10 @@ def test_every_field_is_explained():
     assert all(text for _, _, _, text in fields())
 
 
+def test_the_summarizers_of_a_recipe_are_those_that_there_are():
+    assert tuple(METHODS) == EXTRACTIVE
+
+
 def test_every_number_has_a_range():
     for name, info in _field_infos(Recipe):
         if info.annotation in (int, float):
@@ -97,6 +103,7 @@ def test_every_number_has_a_range():
         ),
         ("[[data.mix]]\ncorpus = 'msc'\nweight = 0", r"data\.mix\[\]\.weight must be above 0, not 0"),
         ("[[data.mix]]\ncorpus = 'msc'\nname = '../x'", r"data\.mix\[\]\.name: '\.\./x' must be a plain name"),
+        ("[data]\nmix = [3]", r"r\.toml:2: data\.mix must be a list of tables, \[\[data\.mix\]\]"),
         ("[data]\nmix = 3", r"r\.toml:2: data\.mix must be a list of tables, \[\[data\.mix\]\]"),
         ("name = 'a/b'", r"r\.toml:1: name: 'a/b' must be a plain name; --out takes a folder"),
         (

@@ -238,8 +238,16 @@ def test_the_pareto_front():
 
 def test_plots_show_every_system_and_the_front(budgets, single):
     [axes] = plots.plot_pareto(budgets[0]).axes
-    labels = {text.get_text() for text in axes.texts}
-    assert labels == {"last", "full"} | {f"{name} {n}" for name in ("recent", "summary") for n in (16, 64, 256)}
+    drawn = {(line.get_label(), tuple(point)) for line in axes.lines for point in line.get_xydata()}
+    shown = [one for one in budgets[0]["results"] if one["model"] == "tuned" and one["strategy"] != "shuffled"]
+    assert len(shown) == 8
+    for one in shown:
+        assert (
+            one["strategy"],
+            tuple(one["metrics"][name]["value"] for name in ("prompt_tokens", "perplexity")),
+        ) in drawn
+    legend = {text.get_text() for text in axes.figure.legends[0].get_texts()}
+    assert legend == {"last", "full", "recent", "summary", "front"}
     [front] = [line for line in axes.lines if line.get_label() == "front"]
     results = [result["metrics"] for result in budgets[0]["results"] if result["model"] == "tuned"]
     every = [(one["prompt_tokens"]["value"], one["perplexity"]["value"]) for one in results]
