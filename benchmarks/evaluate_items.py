@@ -22,7 +22,7 @@ from gistchat.models.base import fit_embeddings, load_model, load_tokenizer
 from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.models.resolve import resolve_base
 from gistchat.prepare.prepare import prepare
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.recipe.schema import ContextConfig, DataConfig, EvaluateConfig, ModelConfig, SummaryConfig
 
 STRATEGIES = ("last", "recent", "summary", "hybrid", "shuffled")

@@ -26,7 +26,7 @@ from gistchat.models.checkpoint import Checkpoint
 from gistchat.models.ctranslate2_conversion import convert
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.prompts.prompt import Prompt
 from gistchat.recipe.load import override
 from gistchat.recipe.schema import ModelConfig, Recipe

@@ -20,7 +20,7 @@ from gistchat.models.likelihood import IGNORED
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.recipe.schema import ContextConfig, DataConfig, ModelConfig, SummaryConfig, TrainConfig
 from gistchat.train.loop import TrainingLoop
 from gistchat.train.rows import TrainingRow, choose_targets, dialogue_rows, order_rows

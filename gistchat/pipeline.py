@@ -33,7 +33,7 @@ from gistchat.prepare.prepare import default_folder, prepare
 from gistchat.prepare.report import report_lines
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.prompts.token_store import TokenStore, tokenize
 from gistchat.prompts.token_store import report_lines as tokens_lines
 from gistchat.recipe.load import override, recipe_from_dict

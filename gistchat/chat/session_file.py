@@ -1,4 +1,7 @@
-"""Conversations as files: a dialogue that `gistchat prepare` reads, with the memory beside it; or a text to read."""
+"""Conversations as files: a dialogue that `gistchat prepare` reads, with the memory beside it; or a text to read.
+
+What of a conversation is written is decided by `ChatSession.to_dict`.
+"""
 
 import contextlib
 from pathlib import Path

@@ -101,7 +101,7 @@ def summarize(
     from gistchat.memory.workers import ENGINES
     from gistchat.models.base import load_tokenizer, tokenizer_fingerprint
     from gistchat.models.resolve import resolve_base
-    from gistchat.prompts.make import make_format
+    from gistchat.prompts.formats import make_format
     from gistchat.recipe.load import override
     from gistchat.recipe.schema import Recipe
 

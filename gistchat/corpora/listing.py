@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from gistchat.corpora import CORPORA, hub
+from gistchat.corpora import hub
 from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.readers import CORPORA
 from gistchat.errors import UserError
 
 MIRRORS_AT_ONCE = 8

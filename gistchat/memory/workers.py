@@ -13,7 +13,7 @@ from gistchat.errors import UserError, require
 from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.processes import ordered_map
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.prompts.token_count import Count, token_counter
 from gistchat.prompts.token_store import Encoder
 from gistchat.recipe.schema import ContextConfig, SummaryConfig

@@ -20,7 +20,7 @@ from gistchat.files import atomic_folder, damaged_file, file_hash, read_json, re
 from gistchat.models.base import device, fit_embeddings, load_model, load_tokenizer
 from gistchat.models.resolve import resolve_base
 from gistchat.prompts.format import PromptFormat
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.recipe.load import recipe_from_dict
 from gistchat.recipe.schema import Recipe
 

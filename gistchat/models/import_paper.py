@@ -13,7 +13,7 @@ from gistchat.models.base import Base, load_model, load_tokenizer, require_types
 from gistchat.models.checkpoint import save_checkpoint
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.format import add_tokens
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.prompts.paper import PAPER_TOKENS
 from gistchat.recipe.schema import Recipe
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from gistchat.corpora import CORPORA
 from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.readers import CORPORA
 from gistchat.corpora.sources import Source, estimate, raw_records
 from gistchat.dialogue.turns import SPLITS, Dialogue, parse_dialogue
 from gistchat.errors import UserError

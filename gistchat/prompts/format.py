@@ -1,4 +1,4 @@
-"""What every prompt format does: Context -> Prompt. Training, evaluation, chat and server all come through here."""
+"""What every prompt format does: Context -> Prompt. Training, evaluation and chat all come through here."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

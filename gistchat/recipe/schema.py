@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from gistchat.context.strategies import STRATEGIES
-from gistchat.corpora import CORPORA
+from gistchat.corpora.readers import CORPORA
 from gistchat.errors import UserError
 
 NO_OTHERS = ConfigDict(extra="forbid")

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from gistchat.corpora import CORPORA
+from gistchat.corpora.readers import CORPORA
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import SPLITS, LeftOut, Malformed
 from gistchat.errors import UserError

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gistchat.corpora import CORPORA, hub
+from gistchat.corpora import hub
+from gistchat.corpora.readers import CORPORA
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import SPLITS
 from gistchat.errors import UserError

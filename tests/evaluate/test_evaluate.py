@@ -23,7 +23,7 @@ from gistchat.examples.targets import Target
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import fit_embeddings, load_model, load_tokenizer
 from gistchat.models.likelihood import ScoredReply, score_replies
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.recipe.schema import ContextConfig, Recipe, SummaryConfig
 
 DIALOGUES = [make_dialogue(i, turns=16) for i in range(24)]

@@ -32,7 +32,7 @@ import json, sys, time
 from gistchat.errors import UserError
 from gistchat.models.base import load_model, load_tokenizer
 from gistchat.models.resolve import resolve_base
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.recipe.schema import ModelConfig
 
 for name in map(str.strip, sys.stdin):

@@ -13,7 +13,7 @@ from gistchat.errors import UserError
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.format import render_gist
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import FORMATS, make_format
 from gistchat.prompts.speaker_tokens import SPECIAL_TOKENS
 from gistchat.recipe.schema import ModelConfig
 
@@ -182,3 +182,7 @@ def test_new_embedding_rows_differ_from_each_other(tiny_base):
     fit_embeddings(second, 50261)
     assert torch.equal(new, second.get_input_embeddings().weight[50257:])
     assert first.get_output_embeddings().weight is first.get_input_embeddings().weight
+
+
+def test_every_format_can_be_named_in_a_recipe():
+    assert [ModelConfig(format=name).format for name in FORMATS] == list(FORMATS)

@@ -9,7 +9,7 @@ from gistchat.models.base import load_tokenizer, tokenizer_fingerprint
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.prompts.token_store import Encoder, TokenStore, report_lines, tokenize
 from gistchat.recipe.schema import DataConfig, ModelConfig
 

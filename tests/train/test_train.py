@@ -21,7 +21,7 @@ from gistchat.models.base import fit_embeddings, load_model, load_tokenizer
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.cpu_speedups import BitDropout, add_embedding_gradients_in_place, draw_attention_dropout_from_bits
 from gistchat.models.likelihood import IGNORED, collate, label_losses
-from gistchat.prompts.make import make_format
+from gistchat.prompts.formats import make_format
 from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, TrainConfig
 from gistchat.train import loop
 from gistchat.train.accelerator import split_batch

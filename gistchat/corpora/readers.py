@@ -1,0 +1,12 @@
+"""The table of corpora. A new corpus is a new reader module beside this one, with a `CORPUS`, and its name here.
+
+A reader yields, for one file, its dialogues (`Dialogue`), what is wrong with it (`Malformed`: counted, or an error) and
+what is no turn (`LeftOut`: counted). `blended_skill_talk.py` is a short one to start from.
+"""
+
+import importlib
+
+READERS = ("chitchat", "dailydialog", "empathetic_dialogues", "personachat", "blended_skill_talk", "msc", "dialogsum")
+READERS += ("samsum", "jsonl", "table", "transcript", "chat_export", "triples")
+_MODULES = [importlib.import_module(f"gistchat.corpora.{reader}") for reader in READERS]
+CORPORA = {module.CORPUS.name: module.CORPUS for module in _MODULES}
