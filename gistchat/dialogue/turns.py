@@ -131,9 +131,9 @@ def _is_gold(value: Any) -> bool:
 
 def _parse_turns(values: list[Any]) -> tuple[Turn, ...]:
     try:
-        turns = tuple(Turn(value["speaker"], value["text"]) for value in values)
-        if all(str.strip(turn.speaker) and str.strip(turn.text) for turn in turns):
-            return turns
+        speakers, texts = [value["speaker"] for value in values], [value["text"] for value in values]
+        if all(map(str.strip, speakers)) and all(map(str.strip, texts)):
+            return tuple(map(Turn, speakers, texts))
     except (KeyError, TypeError):
         pass
     for number, value in enumerate(values, 1):  # one of them is bad: which, and why?
