@@ -1,5 +1,6 @@
 """What is built and installed, with no source tree around, does what a user does first."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -13,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def succeed(*words, cwd=None):
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=300)
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }  # it may name a source tree
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
