@@ -59,7 +59,8 @@ def _parse_messages(file: str, _: str, row: Row) -> Iterator[Dialogue]:
 
 
 def _from_utterances(rows: list[tuple[str, Row]]) -> Iterator[ReadResult]:
-    _require_columns(*rows[0])
+    for location, row in rows:
+        _require_columns(location, row)
     whole = [row for _, row in rows if not _SWALLOWED.search(str(row["utterance"]))]
     if len(whole) < len(rows):
         yield LeftOut("utterances that hold other rows of a broken CSV", len(rows) - len(whole))

@@ -328,3 +328,11 @@ def test_official_splits_of_a_folder_are_kept(tmp_path):
     # Official held-out splits stay whole.
     assert [report["splits"][split]["dialogues"] for split in SPLITS] == [2, 3, 3]
     assert report["dropped"] == {"duplicate": 1}
+
+
+def test_a_later_row_of_empathetic_dialogues_without_a_column_is_named(tmp_path):
+    row = {"conv_id": "a", "utterance_idx": 1, "prompt": "p", "utterance": "hi"}
+    rows = [row, {name: value for name, value in row.items() if name != "utterance"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"rows\.jsonl:2: missing column utterance"):
+        list(CORPORA["empathetic_dialogues"].read(tmp_path / "rows.jsonl"))
