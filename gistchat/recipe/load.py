@@ -177,7 +177,7 @@ def _explained(detail: Any) -> tuple[str, str]:
         problem = f": {value!r} is not one of {', '.join(context['allowed'])}{_nearest(value, context['allowed'])}"
     elif kind == "too_short":
         [choice] = typing.get_args(annotation)
-        problem = f" must name at least one of {', '.join(choice.__metadata__[0].func.allowed())}"
+        problem = f" must name at least one of {', '.join(choice.__metadata__[-1].func.allowed())}"
     elif kind in ("greater_than", "greater_than_equal", "less_than_equal", "finite_number"):
         problem = f" must be {_bounds(infos[name].metadata)}, not {value}"
     elif dataclasses.is_dataclass(item):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictInt
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
@@ -52,7 +52,7 @@ class OneOf(NamedTuple):
 
 
 def _choice(*values: str) -> Any:
-    return Annotated[str, AfterValidator(OneOf(lambda: values))]
+    return Annotated[StrictStr, AfterValidator(OneOf(lambda: values))]
 
 
 def _problem(text: str) -> PydanticCustomError:
@@ -60,9 +60,9 @@ def _problem(text: str) -> PydanticCustomError:
     return PydanticCustomError("mismatch", "{text}", {"text": text})
 
 
-AnyStrategy = Annotated[str, AfterValidator(OneOf(lambda: STRATEGIES))]
+AnyStrategy = Annotated[StrictStr, AfterValidator(OneOf(lambda: STRATEGIES))]
 ChatStrategy = Annotated[
-    str, AfterValidator(OneOf(lambda: (name for name, strategy in STRATEGIES.items() if strategy.in_chat)))
+    StrictStr, AfterValidator(OneOf(lambda: (name for name, strategy in STRATEGIES.items() if strategy.in_chat)))
 ]
 
 
@@ -279,7 +279,7 @@ class ChatConfig:
         1.0, "penalty for tokens that the reply already holds; 1 disables, 1.2 is strong", ge=0.1, le=10
     )
     no_repeat_ngram: int = setting(0, "n-grams of this many tokens never come twice in a reply; 0 disables", ge=0)
-    stop: list[str] = setting(["\nUser:", "\nYou:"], "texts that end a reply; [] for none")
+    stop: list[StrictStr] = setting(["\nUser:", "\nYou:"], "texts that end a reply; [] for none")
     n_best: int = setting(1, "draw this many replies and take the one that is most likely per token", ge=1, le=64)
     engine: _choice("torch", "ctranslate2", "ctranslate2-int8") = setting(
         "torch",
@@ -294,7 +294,7 @@ class VariantConfig:
     """One of the models that an experiment compares."""
 
     name: str = setting("", "as tables show it")
-    set: list[str] = setting([], "its own settings, each section.field=value")
+    set: list[StrictStr] = setting([], "its own settings, each section.field=value")
     specialists: bool = setting(False, "a model for each of train.strategies, tested with that strategy only")
     needs_hub: bool = setting(False, "left out with --offline")
 
@@ -304,7 +304,7 @@ class ExperimentConfig:
     """Several runs and their comparison, in one recipe."""
 
     seeds: list[StrictInt] = setting([], "each variant is run with each; []: the recipe's")
-    offline: list[str] = setting([], "settings that --offline makes, each section.field=value")
+    offline: list[StrictStr] = setting([], "settings that --offline makes, each section.field=value")
     variants: list[VariantConfig] = setting([], "the models that are compared; none: the recipe is a single run")
 
 
