@@ -11,14 +11,13 @@ from figures import Measurement
 
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Turn
-from gistchat.memory.factory import gist_budget
-from gistchat.memory.rolling import RollingMemory, Window, turn_cost
+from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.rolling import RollingMemory
 from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
 from gistchat.prompts.speaker_tokens import SpeakerTokens
-from gistchat.prompts.token_count import token_counter
-from gistchat.recipe.schema import ContextConfig, DataConfig
+from gistchat.recipe.schema import ContextConfig, DataConfig, SummaryConfig
 
 EARLY, LATE = 100, 10_000
 TURNS = 300  # of which the time is taken
@@ -30,10 +29,8 @@ def take() -> float:
     """Median over the repeats of the time a turn takes late, by what the same turns take early."""
     context = ContextConfig()
     tokenizer = gpt2_tokenizer()
-    count = token_counter(tokenizer)
-    extractor = Extractor("textrank", gist_budget(context), count)
-    window = Window.of_budget(context.budget, context.summary_share)
-    memory = RollingMemory(window, turn_cost(SpeakerTokens(tokenizer)), "textrank")
+    extractor = Extractor("textrank")
+    memory = MemoryFactory.of(SummaryConfig(), context, SpeakerTokens(tokenizer)).new_memory()
     turns = itertools.cycle(_chitchat_turns())
     early = None
     for said in range(LATE):

@@ -269,7 +269,7 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
         "cache_bytes_per_token": cache_bytes_per_token(tuned.model.config),
     }
     if any(map(shows_summary, config.strategies)):
-        facts["summary_seconds"] = seconds_per_summary(items.targets, recipe, workspace.tokenizer)
+        facts["summary_seconds"] = seconds_per_summary(items.targets, recipe, workspace.format)
     return rows, answers, facts
 
 

@@ -10,22 +10,19 @@ LABELS = {PERSON: "User: ", BOT: "You: ", "": ""}  # as the model reads them
 def describe_gist(session: ChatSession) -> str:
     """What the model saw before its last reply: gist, boundary and verbatim turns, with the turns each line is from."""
     context = session.context
-    pinned = {line.text for line in session.memory.pinned}
-    gist = [
-        f"  {number}. {LABELS[line.speaker]}{printable(line.text)}{_sources(line)}"
-        + ("  (pinned)" if line.text in pinned else "")
-        for number, line in enumerate(session.gist_lines(), 1)
-    ]
+    coming = session.next_gist_lines()
+    seen = session.gist_lines() if context else []
+    numbers = {line: number for number, line in enumerate(dict.fromkeys([*seen, *coming]), 1)}
+    gist, upcoming = ([_line(session, line, numbers[line]) for line in lines] for lines in (seen, coming))
+    unread = {line.text for line in session.memory.pinned} - {line.text for line in coming}
+    notes = [f"pinned, but not read: {printable(text)}" for text in sorted(unread)]
     if context is None:
-        if not session.turns and not gist:
+        if not session.turns and not upcoming:
             return "nothing said yet"
-        title = f"gist of turns 1 to {session.memory.gist.end}, for the next reply:" if session.turns else "gist:"
-        return "\n".join([title, *(gist or ["  nothing"])])
+        return "\n".join(["gist, for the next reply:", *(upcoming or ["  nothing"]), *notes])
     covers = f" of turns 1 to {session.gist_end}, by {printable(session.gist_by)}" if session.gist_end else ""
     empty = "no gist" if context.boundary else "no gist: nothing has left the verbatim window"
     lines = [f"gist{covers}:", *gist] if gist else [empty]
-    unread = pinned - {line.text for line in context.lines}
-    lines += [f"edited or pinned since: {printable(text)}" for text in sorted(unread)]
     lines.append(f"verbatim, from turn {context.boundary + 1}:")
     lines += [
         f"  {'User' if turn.role == PERSON else 'You'}: {printable(turn.text)}"
@@ -33,7 +30,15 @@ def describe_gist(session: ChatSession) -> str:
     ]
     read = f"; {session.cache.prefilled} of the prompt were new to the model" if session.cache.prefilled else ""
     lines.append(f"{context.tokens} of {session.budget} tokens used before the last turn{read}")
-    return "\n".join(lines)
+    if upcoming != gist:
+        lines += ["gist since then, for the next reply:", *(upcoming or ["  nothing"])]
+    return "\n".join([*lines, *notes])
+
+
+def _line(session: ChatSession, line: Sentence, number: int) -> str:
+    pinned = "  (pinned)" if line.text in {other.text for other in session.memory.pinned} else ""
+    label = LABELS.get(line.speaker, f"{line.speaker}: ")
+    return f"  {number}. {printable(label + line.text)}{_sources(line)}{pinned}"
 
 
 def _sources(line: Sentence) -> str:

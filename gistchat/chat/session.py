@@ -1,6 +1,6 @@
 """ChatSession: turns -> context -> reply. The one chat logic, under the terminal and whatever else talks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,18 +11,40 @@ from gistchat.context.budget import fit_limit
 from gistchat.context.strategies import STRATEGIES, Request, Strategy, build_context
 from gistchat.context.types import ASSISTANT, USER, Context, Gist, Sentence, Sources
 from gistchat.dialogue.text_repair import clean_text
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
 from gistchat.memory.rolling import gist_and_since
-from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
+from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.load import override
 
 PERSON, BOT = "user", "model"  # the speakers of a session, also in saved files
 VERSION = 1  # of what `to_dict` gives
 SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
+
+
+def as_chat(turns: Sequence[Turn]) -> list[Turn]:
+    """Turns of anybody, by PERSON and BOT, with their text cleaned. In a group, all but the one who answers keep their
+    names.
+
+    The model answers as the speaker "model" where there is one; else as the last who spoke before the one who is
+    answered.
+    """
+    asking = turns[-1].speaker
+    others = [turn.speaker for turn in turns if turn.speaker != asking]
+    roles = {asking: PERSON}
+    if others:
+        roles[BOT if BOT in others else others[-1]] = BOT
+    if is_group(turns):
+        del roles[asking]
+    return [Turn(roles.get(turn.speaker, turn.speaker), clean_text(turn.text)) for turn in turns]
+
+
+def _sentences(context: Context) -> list[Sentence]:
+    """The lines of its gist, with who said them."""
+    return [Sentence(line.turn, line.name or SPEAKERS[line.role], line.text, line.sources) for line in context.lines]
 
 
 class ChatSession:
@@ -43,10 +65,11 @@ class ChatSession:
         draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
-    def __init__(self, model: ChatModel, seed: int | None = None) -> None:
+    def __init__(self, model: ChatModel, seed: int | None = None, group: bool = False) -> None:
+        """`group`: whether more than two speak, each by name."""
         self.model, self.recipe, self.seed = model, model.checkpoint.recipe, seed
         self.cache, self.gist_by, self.gist_end, self.draws = ConversationCache(), "", 0, 0
-        self.reset()
+        self._start(group)
 
     @classmethod
     def open(
@@ -124,13 +147,13 @@ class ChatSession:
     def context_of(self, turns: Sequence[Turn]) -> Context:
         """The context in which the last of these turns is answered; the session forgets its own conversation.
 
-        Whoever spoke last is the person; everybody else is the bot.
+        Who is who: see `as_chat`.
         """
         self.reset()
-        person = turns[-1].speaker
-        said = [Turn(PERSON if turn.speaker == person else BOT, clean_text(turn.text)) for turn in turns]
-        self.hear(said[:-1])
-        self.turns.append(Turn(PERSON, self._shorten(said[-1].text)))
+        *before, last = as_chat(turns)
+        self._start(is_group([*before, last]))
+        self.hear(before)
+        self.turns.append(last._replace(text=self._shorten(last.text)))
         return self._next_context()
 
     def _tell(self, notice: str) -> None:
@@ -185,12 +208,17 @@ class ChatSession:
         if self.memory.rewind(self.turns, self.model.memories.summarizer if self._uses_memory else None):
             by_hand = ", without lines by hand, which stay as they are" if self.memory.pinned else ""
             self._tell(f"the gist covered what changed; it was made anew from an earlier one{by_hand}")
+            self.remember()  # beside lines that were pinned since, an earlier gist may be too large
         self.edited_up_to = min(self.edited_up_to, len(self.turns))
 
     def reset(self) -> None:
         """Forget everything that was said."""
+        self._start(group=False)
+
+    def _start(self, group: bool) -> None:
+        """A new conversation, of a person and the model or of a group."""
         self.turns: list[Turn] = []
-        self.memory = self.model.memories.new_memory()
+        self.memory = self.model.memories.new_memory(group)
         self.context: Context | None = None
         self.saved: Path | None = None
         self.notice, self.edited_up_to = "", 0
@@ -201,6 +229,7 @@ class ChatSession:
         """Replace the gist of the turns that it covers now. Raises UserError when the text is empty."""
         if not (text := clean_text(text)):
             raise UserError("an empty gist says nothing; /reset starts over")
+        self._require_room([Sentence(-1, "", text)])
         self.memory.edit(text)
         self.edited_up_to = self.context.boundary if self.context else 0
 
@@ -208,21 +237,39 @@ class ChatSession:
         """Keep a line word for word in the gist, whatever is summarised later. Raises UserError when it is empty."""
         if not (text := clean_text(text)):
             raise UserError("nothing to pin; give a text, or the number of a line of /gist")
-        self.memory.pin(Sentence(-1, "", text))
+        self._pin(Sentence(-1, "", text))
 
     def gist_lines(self) -> list[Sentence]:
         """The lines of the gist that the model saw last, or will see where it saw none yet."""
-        if self.context is None:
-            return list(self.memory.current().sentences)
-        return [Sentence(line.turn, SPEAKERS[line.role], line.text, line.sources) for line in self.context.lines]
+        return self.next_gist_lines() if self.context is None else _sentences(self.context)
+
+    def next_gist_lines(self) -> list[Sentence]:
+        """The lines that the model will see before its next reply, unless a long turn leaves them no room."""
+        return _sentences(self._fit([*self.turns, Turn(PERSON, "")]))
 
     def pin_line(self, number: int) -> str:
-        """Pin a line of `gist_lines`, numbered from 1; returns its text. Raises UserError: no such line."""
-        lines = self.gist_lines()
+        """Pin a line of the gist; returns its text. Raises UserError: no such line, or no room.
+
+        Numbered from 1: the lines that the model saw last, and after them those that are new since.
+        """
+        lines = list(dict.fromkeys([*self.gist_lines(), *self.next_gist_lines()]))
         if not 1 <= number <= len(lines):
             raise UserError(f"the gist has no line {number}; it has {len(lines)}")
-        self.memory.pin(lines[number - 1])
+        self._pin(lines[number - 1])
         return lines[number - 1].text
+
+    def _pin(self, line: Sentence) -> None:
+        self._require_room({*self.memory.pinned, line})
+        self.memory.pin(line)
+        self.remember()  # pinned lines leave less room for the others, and for turns
+
+    def _require_room(self, lines: Collection[Sentence]) -> None:
+        """Raises UserError where lines by hand take more than a gist may have: the model would not read them."""
+        if (needed := self.memory.cost(lines)) > (room := self.memory.room.by_hand()):
+            raise UserError(
+                f"lines by hand may have {room} tokens in all, these have {needed}: shorten them, /unpin some, "
+                "or raise --budget"
+            )
 
     def unpin(self, number: int) -> str:
         """Unpin a line, numbered from 1; returns its text. Raises UserError: no such line."""
@@ -283,11 +330,12 @@ class ChatSession:
         Raises:
             UserError: of another version, or not such values.
         """
-        session = cls(model, seed)
         try:
             if values["version"] != VERSION:
                 raise UserError(f"its memory is of version {values['version']}, this is {VERSION}")
-            session.turns = [Turn(str(turn["speaker"]), str(turn["text"])) for turn in values["turns"]]
+            turns = [Turn(str(turn["speaker"]), str(turn["text"])) for turn in values["turns"]]
+            session = cls(model, seed, is_group(turns))
+            session.turns = turns
             session.draws, session.edited_up_to = int(values["draws"]), int(values["edited_up_to"])
             session.memory.restore(values)
             if not any(setting.startswith("chat.strategy=") for setting in model.overrides):
@@ -295,6 +343,7 @@ class ChatSession:
         except (KeyError, TypeError, ValueError, AttributeError):
             raise UserError("its memory cannot be read") from None
         session.memory.rewind(session.turns, model.memories.summarizer)
+        session.remember()  # under another budget, gist and window may be too large
         return session
 
     # ---- what the model sees
@@ -325,19 +374,24 @@ class ChatSession:
 
     def _next_context(self) -> Context:
         """The context of the last turn, within the model's limit; notes what of the memory is in it."""
-        build = partial(self._build, self.strategy.name, self.turns)
-        context = fit_limit(build, self.engine.count_tokens, self.budget, self._limit())
+        context = self._fit(self.turns)
         self.gist_by = self.memory.gist.made_by if self._uses_memory else self.recipe.summary.method
         self.gist_end = min(self.memory.gist.end, context.boundary) if self._rolls else context.boundary
         self.context = context
         self._tell_what_was_not_read(context)
         return context
 
+    def _fit(self, turns: Sequence[Turn]) -> Context:
+        """The context in which the last of these turns is answered, within the model's limit."""
+        build = partial(self._build, self.strategy.name, turns)
+        return fit_limit(build, self.engine.count_tokens, self.budget, self._limit())
+
     def _build(self, strategy: str, turns: Sequence[Turn], budget: int) -> Context:
         config = self.recipe.context
         # The memory has not heard the last turn yet, so its gist is of the turns before.
-        sources = Sources(summary=self._summary, rolling_gist=lambda _: self.memory.current())
-        request = Request(turns, BOT, budget, self.model.format, sources, config.summary_share, config.max_turns)
+        sources = Sources(summary=partial(self._summary, turns), rolling_gist=lambda _: self.memory.current())
+        group = is_group(self.turns)
+        request = Request(turns, BOT, budget, self.model.format, sources, config.summary_share, config.max_turns, group)
         return build_context(strategy, request)
 
     def _tell_what_was_not_read(self, context: Context) -> None:
@@ -347,7 +401,12 @@ class ChatSession:
             if not self.strategy.has_gist:
                 reason = f"as the strategy {self.strategy.name!r} has no gist"
             self._tell(f"lines by hand that were not read: {unread}, {reason}")
-        elif self._rolls and context.boundary > self.memory.gist.end:
+        if self._uses_memory and context.boundary:
+            if unread := sum(line.text not in shown for line in self.memory.gist.sentences):
+                self._tell(f"lines of the gist that were not read: {unread}, as the last turn leaves them no room")
+            elif self._rolls and not self.memory.room.gist:
+                self._tell(f"turns not read: {context.boundary}, as a budget of {self.budget} tokens holds no gist")
+        if self._rolls and context.boundary > self.memory.gist.end:
             unread = context.boundary - self.memory.gist.end
             self._tell(f"turns not read, as they fit no more and have no summary yet: {unread}")
 
@@ -373,16 +432,13 @@ class ChatSession:
         config = self.recipe.context
         return config.budget if self.strategy.budgeted else config.full_limit or self._limit()
 
-    def _summary(self, turns: int) -> list[Sentence]:
-        """The sentences that stand for the first turns, best first; what was written by hand comes before all."""
+    def _summary(self, turns: Sequence[Turn], number: int) -> list[Sentence]:
+        """The sentences that stand for the first so many turns, best first; those by hand come before all."""
         if self._uses_memory:
-            return gist_and_since(self.memory.current(), self.turns[:turns])
+            return gist_and_since(self.memory.current(), turns[:number])
         pinned = list(self.memory.pinned)
         first = self.edited_up_to if self.memory.gist.made_by == "hand" and pinned else 0
-        later = self.turns[first : turns + 1]  # than those that a gist written by hand stands for
-        if turns <= first or len(later) < 2:
-            return pinned
+        later = turns[first:number]  # than those that a gist written by hand stands for
         summary, budget = self.recipe.summary, self.recipe.context.budget
         count = token_counter(self.model.checkpoint.tokenizer)
-        summaries = summarize_prefixes(later, summary.method, budget, count, summary.recency)
-        return pinned + [replace(line, turn=line.turn + first) for line in summaries.of_prefix(turns - first)]
+        return pinned + summarize(later, summary.method, budget, count, summary.recency, first)

@@ -12,7 +12,7 @@ from gistchat.chat.session import BOT, PERSON, ChatSession
 from gistchat.context.types import Gist
 from gistchat.dialogue.jsonl import read_jsonl, write_jsonl
 from gistchat.dialogue.text_repair import clean_text
-from gistchat.dialogue.turns import Dialogue, Malformed, Turn
+from gistchat.dialogue.turns import Dialogue, Malformed, Turn, is_group
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
 
@@ -29,7 +29,7 @@ def save(session: ChatSession, path: Path) -> None:
     name = fingerprint([[turn.speaker, turn.text] for turn in session.turns])
     state = session.to_dict()
     del state["turns"]  # they are the dialogue's own
-    gist = " ".join(line.text for line in session.memory.current().sentences)
+    gist = " ".join(line.text for line in session.next_gist_lines())
     meta: dict[str, Any] = {**({"gist": gist} if gist else {}), "session": state}
     write_jsonl(path, [Dialogue(f"chat-{name}", tuple(session.turns), corpus="chat", meta=meta)])
     session.saved = path
@@ -61,29 +61,29 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
         values = {**state, "turns": [turn._asdict() for turn in turns]} if isinstance(state, dict) else {}
         try:
             session = ChatSession.from_dict(model, values, seed)
-            session.notice, session.saved = "; ".join(notices), None if notices else path
+            session.saved = None if notices else path
+            session.notice = "; ".join(filter(None, [*notices, session.notice]))
             return session
         except UserError as error:
             notices.append(f"{error}: the gist was made anew")
-    session = ChatSession(model, seed)
+    session = ChatSession(model, seed, is_group(turns))
     with contextlib.suppress(KeyError, TypeError, ValueError):  # lines by hand stay, where they can be read
         session.memory.pinned = Gist.from_dict({"sentences": state["pinned"]}).sentences
     session.hear(turns)
-    session.notice = "; ".join([*notices, *filter(None, [session.notice])])
+    session.notice = "; ".join(filter(None, [*notices, session.notice]))
     return session
 
 
 def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
-    """The turns by PERSON and BOT, up to the last that was answered."""
+    """The turns by PERSON and BOT, or by BOT and a group, up to the last that was answered."""
     speakers = {turn.speaker for turn in dialogue.turns}
-    roles = {PERSON: PERSON, BOT: BOT}
-    if not speakers <= roles.keys():
-        if len(speakers) != 2:
-            raise UserError(f"{path}: a conversation of {len(speakers)} speakers; a chat has two")
-        # The last to speak is taken for the model, so that the person goes on.
-        roles = {name: PERSON for name in speakers} | {dialogue.turns[-1].speaker: BOT}
-    turns = [Turn(roles[speaker], clean_text(text)) for speaker, text in dialogue.turns]
-    while turns and turns[-1].speaker == PERSON:
+    roles: dict[str, str] = {}
+    if BOT not in speakers and len(speakers) > 1:
+        # The last to speak is taken for the model, so that the person goes on. In a group, the others keep their names.
+        others = speakers - {dialogue.turns[-1].speaker}
+        roles = {dialogue.turns[-1].speaker: BOT} | (dict.fromkeys(others, PERSON) if len(others) == 1 else {})
+    turns = [Turn(roles.get(speaker, speaker), clean_text(text)) for speaker, text in dialogue.turns]
+    while turns and turns[-1].speaker != BOT:
         turns.pop()
     if not turns:
         raise UserError(f"{path}: nobody answered in this conversation")
@@ -114,7 +114,7 @@ def export_text(session: ChatSession, path: Path) -> None:
     names = {PERSON: "You", BOT: "Model"}
     with atomic_text(path) as file:
         for number, (speaker, text) in enumerate(session.turns, 1):
-            file.write(f"{number}. {names[speaker]}: {text}\n")
-        if lines := session.memory.current().sentences:
-            file.write(f"\nGist of turns 1 to {session.memory.gist.end}:\n")
+            file.write(f"{number}. {names.get(speaker, speaker)}: {text}\n")
+        if lines := session.next_gist_lines():
+            file.write("\nGist, for the next reply:\n")
             file.writelines(f"- {line.text}\n" for line in lines)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gistchat.chat import session_file
 from gistchat.chat.describe import describe_gist
-from gistchat.chat.session import PERSON
+from gistchat.chat.session import BOT, PERSON
 from gistchat.cli.options import CHAT_STRATEGIES
 from gistchat.errors import UserError
 from gistchat.printable import printable
@@ -78,7 +78,6 @@ def _pin(terminal: "Terminal", rest: str) -> None:
     else:
         terminal.session.pin(rest)
         print(f"pinned: {printable(rest)}")
-    terminal.remember()  # pinned lines leave less room for turns
 
 
 def _unpin(terminal: "Terminal", rest: str) -> None:
@@ -89,7 +88,8 @@ def _turns(terminal: "Terminal", rest: str) -> None:
     turns = terminal.session.turns
     first = max(0, len(turns) - _number(rest, 10))
     for number, turn in enumerate(turns[first:], first + 1):
-        print(f"{number}. {'you' if turn.speaker == PERSON else 'bot'}> {printable(turn.text)}")
+        name = {PERSON: "you", BOT: "bot"}.get(turn.speaker, turn.speaker)
+        print(f"{number}. {printable(name)}> {printable(turn.text)}")
 
 
 def _edit_turn(terminal: "Terminal", rest: str) -> None:

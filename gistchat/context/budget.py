@@ -1,13 +1,20 @@
 """Packing under a token budget: the latest turns and the best lines that fit, a prompt within the limit."""
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
+
+import regex
 
 from gistchat.context.types import ASSISTANT, USER, Context, GistLine, RoleTurn, Sentence, TokenCosts
 from gistchat.dialogue.turns import Turn
 
 T = TypeVar("T")
+LEAST_GIST = 12  # tokens that its lines need, so that they say anything
+_WORD_ENDS = regex.compile(r"(?<=\S)(?=\s)")
+_CHARACTER = regex.compile(r"\X")  # as people count them: with vowel signs, accents and joiners
 
 
 def pack_latest(items: Sequence[T], cost: Callable[[T], int], budget: int) -> tuple[tuple[T, ...], int]:
@@ -43,24 +50,63 @@ def fit_limit(build: Callable[[int], Context], length: Callable[[Context], int],
         budget = max(0, context.tokens - excess)
 
 
-def as_roles(turns: Sequence[Turn], answerer: str, first: int = 0) -> list[RoleTurn]:
+def as_roles(turns: Sequence[Turn], answerer: str, first: int = 0, group: bool = False) -> list[RoleTurn]:
     """Turns, counted from `first`, as the answerer sees them: their own, and all others'; those of one role in a row
-    are joined."""
+    are joined. In a group of more than two, the others' begin with their names."""
     role_turns: list[RoleTurn] = []
-    for by_answerer, group in itertools.groupby(turns, lambda turn: turn.speaker == answerer):
-        texts = [turn.text for turn in group]
+    for by_answerer, run in itertools.groupby(turns, lambda turn: turn.speaker == answerer):
+        texts = [f"{turn.speaker}: {turn.text}" if group and not by_answerer else turn.text for turn in run]
         role_turns.append(RoleTurn(ASSISTANT if by_answerer else USER, "\n".join(texts), first))
         first += len(texts)
     return role_turns
 
 
+def gist_part(budget: int, share: float, heading: int) -> int:
+    """Tokens of a budget that a gist beside verbatim turns may have, its heading included.
+
+    Its share, but no less than its heading and a line take; nothing where the budget does not hold even these.
+    """
+    least = heading + LEAST_GIST
+    return max(int(budget * share), least) if share and budget >= least else 0
+
+
+def gist_line(sentence: Sentence, answerer: str, group: bool) -> GistLine:
+    """A sentence of the gist as the answerer reads it."""
+    role = {answerer: ASSISTANT, "": ""}.get(sentence.speaker, USER)
+    name = sentence.speaker if group and role == USER else ""
+    return GistLine(role, sentence.text, sentence.turn, sentence.sources, name)
+
+
+def best_lines(ranked: Sequence[Sentence], cost: Callable[[Sentence], int], budget: int) -> list[Sentence]:
+    """The best sentences that fit, best first; where none does, the beginning of the best."""
+    chosen, _ = pack_ranked(ranked, cost, budget)
+    if chosen or not ranked:
+        return chosen
+    beginning = _beginning(ranked[0].text, lambda text: cost(replace(ranked[0], text=text)) <= budget)
+    return [replace(ranked[0], text=beginning)] if beginning else []
+
+
+def _beginning(text: str, fits: Callable[[str], bool]) -> str:
+    """The longest beginning that fits, cut between words or, where not even one fits, between characters."""
+    for pattern in (_WORD_ENDS, _CHARACTER):
+        ends = [match.end() for match in pattern.finditer(text)]
+        # Longer beginnings cost more but for a token here or there, so looking at the middle first finds the end.
+        longest = bisect.bisect_left(ends, True, key=lambda end: not fits(text[:end].rstrip() + "…")) - 1
+        if longest >= 0:
+            return text[: ends[longest]].rstrip() + "…"
+    return ""
+
+
 def fit_gist(
-    ranked: Sequence[Sentence], answerer: str, budget: int, costs: TokenCosts
+    ranked: Sequence[Sentence], answerer: str, budget: int, costs: TokenCosts, group: bool = False
 ) -> tuple[tuple[GistLine, ...], int]:
-    """The best sentences that fit, in the order of the dialogue; and the cost of the gist, 0 where nothing fits."""
-    around, roles = costs.gist_cost(), {answerer: ASSISTANT, "": ""}
-    gist_lines = (GistLine(roles.get(line.speaker, USER), line.text, line.turn, line.sources) for line in ranked)
-    lines, cost = pack_ranked(gist_lines, costs.line_cost, budget - around)
-    if not lines:
+    """The best lines that fit, in the order of the dialogue; and the cost of the gist, 0 where nothing fits."""
+
+    def cost(sentence: Sentence) -> int:
+        return costs.line_cost(gist_line(sentence, answerer, group))
+
+    chosen = sorted(best_lines(ranked, cost, budget - costs.gist_cost()), key=lambda sentence: sentence.turn)
+    if not chosen:
         return (), 0
-    return tuple(sorted(lines, key=lambda line: line.turn)), around + cost
+    lines = tuple(gist_line(sentence, answerer, group) for sentence in chosen)
+    return lines, costs.gist_cost() + sum(map(cost, chosen))

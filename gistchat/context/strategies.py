@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gistchat.context.budget import as_roles, fit_gist, pack_latest
-from gistchat.context.types import SOURCE_NAMES, Context, RoleTurn, Sources, TokenCosts
+from gistchat.context.budget import as_roles, fit_gist, gist_part, pack_latest
+from gistchat.context.types import SOURCE_NAMES, Context, GistLine, RoleTurn, Sentence, Sources, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 
@@ -25,11 +25,20 @@ class Request:
     sources: Sources
     summary_share: float = 0.34  # of the budget, for a summary beside verbatim turns
     max_turns: int = 0  # verbatim turns of `recent` and `full` at most, the last included; 0: as many as fit
+    group: bool = False  # whether more than two speak, so that names tell them apart
 
-    def split(self) -> tuple[list[RoleTurn], RoleTurn]:
-        """The turns before the last, and the last, as the answerer sees them."""
-        *older, last = as_roles(self.turns, self.answerer)
+    def split(self, first: int = 0) -> tuple[list[RoleTurn], RoleTurn]:
+        """The turns before the last, and the last, as the answerer sees them; from the turn `first` on."""
+        *older, last = as_roles(self.turns[first:], self.answerer, first, self.group)
         return older, last
+
+    def gist_tokens(self) -> int:
+        """What of the budget is for a gist beside verbatim turns."""
+        return gist_part(self.budget, self.summary_share, self.costs.gist_cost())
+
+    def gist_lines(self, ranked: Sequence[Sentence], tokens: int) -> tuple[tuple[GistLine, ...], int]:
+        """The best lines that fit so many tokens, and what they cost."""
+        return fit_gist(ranked, self.answerer, tokens, self.costs, self.group)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ def _summary(source: str) -> Callable[[Request], Context]:
     def build(request: Request) -> Context:
         _, last = request.split()
         ranked = getattr(request.sources, source)(last.first)
-        lines, cost = fit_gist(ranked, request.answerer, request.budget, request.costs)
+        lines, cost = request.gist_lines(ranked, request.budget)
         return Context(lines, (), last, last.first, cost)
 
     return build
@@ -83,27 +92,26 @@ def _hybrid(request: Request) -> Context:
     kept, cost = pack_latest(older, costs.turn_cost, budget)
     if len(kept) == len(older) and not summary(0):  # everything fits, and nothing was written by hand
         return Context((), kept, last, 0, cost)
-    kept, cost = pack_latest(older, costs.turn_cost, budget - int(budget * request.summary_share))
+    _, by_hand = request.gist_lines(summary(0), budget)
+    kept, cost = pack_latest(older, costs.turn_cost, budget - max(request.gist_tokens(), by_hand))
     boundary = _boundary(kept, last)
     # Turns are kept whole, so some of their share is left over; the summary gets it.
-    lines, gist_cost = fit_gist(summary(boundary), request.answerer, budget - cost, costs)
+    lines, gist_cost = request.gist_lines(summary(boundary), budget - cost)
     return Context(lines, kept, last, boundary, cost + gist_cost)
 
 
 def _rolling(request: Request) -> Context:
     """Looks at no turn before the gist's end, so the work does not grow with the conversation."""
-    turns, answerer, costs = request.turns, request.answerer, request.costs
-    answered = len(turns) - 1  # where the turns that are answered begin
-    while answered and turns[answered - 1].speaker != answerer:
+    answered = len(request.turns) - 1  # where the turns that are answered begin
+    while answered and request.turns[answered - 1].speaker != request.answerer:
         answered -= 1
     gist = request.sources.rolling_gist(answered)
-    *older, last = as_roles(turns[gist.end :], answerer, gist.end)
-    gist_budget = int(request.budget * request.summary_share)
-    verbatim_budget = request.budget - gist_budget if gist.sentences else request.budget
-    kept, cost = pack_latest(older, costs.turn_cost, verbatim_budget)
-    # No more than its share, even where room is left: the prompt then begins with the same tokens until the next
-    # summary, and the model's cache of them stays good.
-    lines, gist_cost = fit_gist(gist.sentences, answerer, gist_budget, costs)
+    older, last = request.split(gist.end)
+    # All lines that are held: the memory keeps them within their part of the budget (`RollingMemory`), so that the
+    # prompt begins with the same tokens until the next summary, and the model's cache of them stays good.
+    lines, gist_cost = request.gist_lines(gist.sentences, request.budget)
+    part = max(request.gist_tokens(), gist_cost) if lines else 0
+    kept, cost = pack_latest(older, request.costs.turn_cost, request.budget - part)
     return Context(lines, kept, last, _boundary(kept, last), cost + gist_cost)
 
 

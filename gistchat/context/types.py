@@ -59,12 +59,16 @@ class RoleTurn:
 
 @dataclass(frozen=True)
 class GistLine:
-    """A line of the gist as the model reads it; the role is empty for text that is nobody's, such as an edited gist."""
+    """A line of the gist as the model reads it; the role is empty for text that is nobody's, such as an edited gist.
+
+    `name` is who said it, where there are more than two to tell apart.
+    """
 
     role: str
     text: str
     turn: int
     sources: tuple[int, ...] = ()
+    name: str = ""
 
 
 @dataclass(frozen=True)

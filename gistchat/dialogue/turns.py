@@ -1,5 +1,6 @@
 """Turns and dialogues. One dialogue is one line of JSONL (schema in docs/formats.md)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -58,6 +59,11 @@ class Dialogue:
             return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError as error:
             raise ValueError(f"cannot be written as JSON ({error})") from None
+
+
+def is_group(turns: Iterable[Turn]) -> bool:
+    """Whether more than two speak, so that only names tell who said what."""
+    return len({turn.speaker for turn in turns}) > 2
 
 
 @dataclass(frozen=True)

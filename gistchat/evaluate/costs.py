@@ -4,12 +4,13 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig
 
+from gistchat.dialogue.turns import is_group
 from gistchat.examples.targets import Target
-from gistchat.memory.factory import gist_budget, make_summarizer
+from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.summarizer import Job
-from gistchat.prompts.token_count import token_counter
+from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import Recipe
 
 TIMED = 8  # summaries; one that a model writes takes seconds
@@ -23,12 +24,13 @@ def cache_bytes_per_token(config: PretrainedConfig) -> int:
     return 2 * config.num_hidden_layers * kept * width * 4
 
 
-def seconds_per_summary(items: Sequence[Target], recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> float:
+def seconds_per_summary(items: Sequence[Target], recipe: Recipe, prompt_format: PromptFormat) -> float:
     """Median time to summarise all that was said before the answered turn, of some items; nothing is reused."""
-    summarizer = make_summarizer(recipe.summary, gist_budget(recipe.context), token_counter(tokenizer))
+    factory = MemoryFactory.of(recipe.summary, recipe.context, prompt_format)
     seconds = []
     for item in items[:TIMED]:
+        cost = factory.costs(is_group(item.dialogue.turns)).line
         start = time.perf_counter()
-        summarizer.update([Job((), item.dialogue.turns[: item.turn - 1], 0)])
+        factory.summarizer.update([Job((), item.dialogue.turns[: item.turn - 1], 0, factory.room.of_lines(0), cost)])
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)

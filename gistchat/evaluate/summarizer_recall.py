@@ -6,20 +6,21 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from gistchat.context.budget import pack_latest, pack_ranked
+from gistchat.context.budget import best_lines, pack_latest
 from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.evaluate.bootstrap import Metric, mean
 from gistchat.evaluate.planted_dialogues import DISTANCES, Planted, planted_dialogue, remembered
 from gistchat.files import fingerprint
 from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.rolling import Costs
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.progress import progress
+from gistchat.prompts.token_count import Count
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 from gistchat.resumable import ResumableJsonl
 
 CHUNK = 4  # dialogues whose memories roll side by side: written by a model, one takes minutes
-Count = Callable[[list[str]], list[int]]
 
 
 def recall(config: SummaryConfig, context: ContextConfig, count: Count, folder: Path, number: int) -> list[Metric]:
@@ -48,7 +49,7 @@ def recall(config: SummaryConfig, context: ContextConfig, count: Count, folder: 
 def window_recall(budget: int, count: Count, number: int) -> list[Metric]:
     """The same for the latest turns alone."""
     dialogues = [planted_dialogue(i) for i in range(number)]
-    cost = _cost(count)
+    cost = costs(count).turn
     texts = [
         [as_text(pack_latest(talk.turns[:turns], cost, budget)[0]) for turns in _turns_said(talk)] for talk in dialogues
     ]
@@ -84,16 +85,20 @@ def _turns_said(talk: Planted) -> list[int]:
     return [talk.planted + distance - 1 for distance in DISTANCES]
 
 
-def _cost(count: Count) -> Callable[[Any], int]:
-    """Of a turn, or of a sentence."""
-    return lambda line: count([line.text])[0] + 1
+def costs(count: Count) -> Costs:
+    """Of texts with the names of their speakers, where no prompt format says what they cost."""
+
+    def cost(line: Turn | Sentence) -> int:
+        return count([f"{line.speaker}: {line.text}" if line.speaker else line.text])[0] + 1  # and a line break
+
+    return Costs(cost, cost, 0)
 
 
 def _rolled_texts(
     config: SummaryConfig, context: ContextConfig, count: Count, dialogues: Sequence[Planted]
 ) -> list[list[str]]:
     """What a rolling memory shows at each distance: its gist, and the turns since."""
-    factory = MemoryFactory(config, context, count, _cost(count))
+    factory = MemoryFactory(config, context, lambda group: costs(count))
     histories, _ = factory.roll([talk.turns for talk in dialogues])
     texts = []
     for talk, history in zip(dialogues, histories, strict=True):
@@ -105,7 +110,7 @@ def _rolled_texts(
 def _picked_texts(talk: Planted, config: SummaryConfig, context: ContextConfig, count: Count) -> list[str]:
     summaries = summarize_prefixes(talk.turns, config.method, context.budget, count, config.recency)
     ranked = map(summaries.of_prefix, _turns_said(talk))
-    return [gist_text(pack_ranked(sentences, _cost(count), context.budget)[0]) for sentences in ranked]
+    return [gist_text(best_lines(sentences, costs(count).line, context.budget)) for sentences in ranked]
 
 
 def as_text(turns: Sequence[Turn]) -> str:

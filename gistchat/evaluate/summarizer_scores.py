@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from gistchat.dialogue.turns import Dialogue
 from gistchat.evaluate.bootstrap import Metric, interval, mean, ratio_of_sums, resample_weights
 from gistchat.evaluate.metrics import ROUGES, rouge
 from gistchat.evaluate.planted_dialogues import DISTANCES
-from gistchat.evaluate.summarizer_recall import as_text, computed_once, gist_text, recall, window_recall
+from gistchat.evaluate.summarizer_recall import as_text, computed_once, costs, gist_text, recall, window_recall
 from gistchat.files import fingerprint
 from gistchat.memory.factory import make_summarizer
 from gistchat.memory.summarizer import Job, Summarizer
 from gistchat.memory.summarizers.faithfulness import faithfulness
+from gistchat.prompts.token_count import Count
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 CHUNK = 16  # dialogues summarised, and so at most lost, at a time
@@ -38,7 +39,7 @@ def score(
     dialogues: Sequence[Dialogue],
     configs: dict[str, SummaryConfig],
     context: ContextConfig,
-    count: Callable[[list[str]], list[int]],
+    count: Count,
     folder: Path,
     planted: int,
 ) -> dict[str, Any]:
@@ -61,8 +62,8 @@ def score(
         rows[name] = metrics_of(texts, (time.perf_counter() - start) / len(dialogues), 0)
     weights = resample_weights(max(planted, 1), RESAMPLES, 0)
     for name, config in configs.items():
-        summarizer = make_summarizer(config, context.budget, count)
-        rows[name] = metrics_of(*_summaries(name, config, summarizer, dialogues, context.budget, folder))
+        summarizer = make_summarizer(config, context.budget)
+        rows[name] = metrics_of(*_summaries(name, config, summarizer, dialogues, context.budget, count, folder))
         if planted:
             rows[name] |= _intervals(recall(config, context, count, folder, planted), planted, weights)
     if planted:
@@ -77,7 +78,13 @@ def score(
 
 
 def _summaries(
-    name: str, config: SummaryConfig, summarizer: Summarizer, dialogues: Sequence[Dialogue], budget: int, folder: Path
+    name: str,
+    config: SummaryConfig,
+    summarizer: Summarizer,
+    dialogues: Sequence[Dialogue],
+    budget: int,
+    count: Count,
+    folder: Path,
 ) -> tuple[list[str], float, int]:
     """Summaries of whole dialogues, seconds for each, how many the extractive summarizer made instead.
 
@@ -87,7 +94,7 @@ def _summaries(
 
     def summarize(hashes: Sequence[str]) -> list[Any]:
         start = time.perf_counter()
-        updates = summarizer.update([Job((), by_hash[key].turns, 0) for key in hashes])
+        updates = summarizer.update([Job((), by_hash[key].turns, 0, budget, costs(count).line) for key in hashes])
         seconds = (time.perf_counter() - start) / len(hashes)
         return [[gist_text(update.sentences), seconds, update.fell_back] for update in updates]
 

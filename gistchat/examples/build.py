@@ -8,7 +8,7 @@ from typing import Any
 from gistchat.context.budget import fit_limit
 from gistchat.context.strategies import STRATEGIES, Request, build_context
 from gistchat.context.types import Context, Gist, Sentence, Sources, Summary
-from gistchat.dialogue.turns import Dialogue
+from gistchat.dialogue.turns import Dialogue, is_group
 from gistchat.errors import UserError
 from gistchat.examples.targets import Target
 from gistchat.memory.factory import MemoryFactory
@@ -83,13 +83,12 @@ class ExampleBuilder:
             TooLong: last turn and reply alone exceed the limit.
             UserError: the strategy reads what is not stored for this dialogue.
         """
-        reply = self.format.encode_reply(target.gold)
+        reply, group = self.format.encode_reply(target.gold), is_group(target.dialogue.turns)
         sources, config = self._sources(target, strategy), self.config
 
         def build(budget: int) -> Context:
-            request = Request(
-                target.history, target.speaker, budget, self.format, sources, config.summary_share, config.max_turns
-            )
+            share, turns = config.summary_share, config.max_turns
+            request = Request(target.history, target.speaker, budget, self.format, sources, share, turns, group)
             return build_context(strategy, request)
 
         if budget is None:

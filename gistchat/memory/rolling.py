@@ -5,12 +5,12 @@ import functools
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from gistchat.context.budget import pack_latest
-from gistchat.context.types import ASSISTANT, USER, Gist, RoleTurn, Sentence, TokenCosts
+from gistchat.context.budget import LEAST_GIST, as_roles, best_lines, gist_line, pack_latest
+from gistchat.context.types import Gist, Sentence, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.memory.sentences import split_sentences
@@ -21,18 +21,46 @@ LEFT_AFTER_REFRESH = 0.5  # of the window
 
 
 @dataclass(frozen=True)
-class Window:
-    """How many tokens of turns stay word for word."""
+class Room:
+    """How the tokens of a budget are divided between a gist and the turns that stay word for word."""
 
-    first: int  # as long as there is no gist
-    high: int  # beside a gist; more than that, and the oldest turns leave
-    low: int  # until no more than this is left; the gap keeps the gist from changing at every turn
+    budget: int
+    gist: int  # of a gist beside turns, its heading included
+    heading: int
 
-    @classmethod
-    def of_budget(cls, budget: int, share: float) -> "Window":
-        """The window beside a gist that has this share of a budget."""
-        high = budget - int(budget * share)
-        return cls(budget, high, int(high * LEFT_AFTER_REFRESH))
+    def of_lines(self, by_hand: int) -> int:
+        """Tokens of the gist's lines beside lines by hand of so many tokens, which take half of its room before turns
+        give way."""
+        lines = max(0, self.gist - self.heading)
+        return max(lines - by_hand, min(LEAST_GIST, lines // 2))
+
+    def by_hand(self) -> int:
+        """Tokens of the lines by hand, at most."""
+        return max(0, self.budget - self.heading - LEAST_GIST)
+
+    def of_turns(self, lines: int) -> int:
+        """Tokens of turns beside so many tokens of lines; more than that, and the oldest leave."""
+        return self.budget - max(self.gist, self.heading + lines) if lines else self.budget
+
+
+class Costs(NamedTuple):
+    """What pieces of a context cost in a prompt, in tokens."""
+
+    turn: Callable[[Turn], int]
+    line: Callable[[Sentence], int]  # of a gist
+    heading: int  # around the lines of a gist
+
+
+def prompt_costs(costs: TokenCosts, group: bool = False) -> Costs:
+    """The costs in a prompt format's prompts, the same as the contexts' own: the most, whoever answers."""
+
+    def turn(turn: Turn) -> int:
+        return max(costs.turn_cost(as_roles([turn], answerer, 0, group)[0]) for answerer in (turn.speaker, ""))
+
+    def line(line: Sentence) -> int:
+        return max(costs.line_cost(gist_line(line, answerer, group)) for answerer in {line.speaker, ""})
+
+    return Costs(turn, line, costs.gist_cost())
 
 
 class Version(NamedTuple):
@@ -52,6 +80,9 @@ class Version(NamedTuple):
 class RollingMemory:
     """A gist, and the turns since its end. Memory and work per turn do not grow with the dialogue.
 
+    The gist, pinned lines included, is kept within the room that a prompt has for it, so that what is held is what the
+    model reads.
+
     Attributes:
         gist: of turns 0..gist.end-1, without the pinned lines.
         window: the turns since, oldest first.
@@ -59,9 +90,9 @@ class RollingMemory:
         versions: earlier gists with their pinned lines, oldest first, at most `VERSIONS`.
     """
 
-    def __init__(self, window: Window, cost: Callable[[Turn], int], name: str) -> None:
-        """`cost` gives the tokens of a turn in the prompt; `name` is the summarizer's, for the gist's record."""
-        self.limits, self.cost, self.name = window, cost, name
+    def __init__(self, room: Room, costs: Costs, name: str) -> None:
+        """`name` is the summarizer's, for the gist's record."""
+        self.room, self.costs, self.name = room, costs, name
         self.gist = Gist(made_by=name)
         self.versions: deque[Version] = deque(maxlen=VERSIONS)
         self.pinned: tuple[Sentence, ...] = ()
@@ -76,28 +107,38 @@ class RollingMemory:
 
     def add(self, turn: Turn) -> None:
         self.window.append(turn)
-        self._costs.append(self.cost(turn))
+        self._costs.append(self.costs.turn(turn))
         self._total += self._costs[-1]
 
+    def cost(self, lines: Iterable[Sentence]) -> int:
+        """Tokens of lines of a gist."""
+        return sum(map(self.costs.line, lines))
+
     def overflow(self) -> Job | None:
-        """What is to be summarised now; None while the window holds all."""
-        has_gist = self.gist.sentences or self.pinned
-        if self._total <= (self.limits.high if has_gist else self.limits.first):
+        """What is to be summarised now; None while the window holds all, and the gist has its room."""
+        by_hand, lines = self.cost(self.pinned), self.cost(self.gist.sentences)
+        budget, leaving = self.room.of_lines(by_hand), 0
+        if self._total > self.room.of_turns(by_hand + lines):
+            costs = tuple(self._costs)
+            high = self.room.of_turns(by_hand + budget)  # beside the gist that is about to be
+            # The gap keeps the gist from changing at every turn.
+            kept, _ = pack_latest(costs, int, int(high * LEFT_AFTER_REFRESH))
+            # The latest exchange stays word for word where it fits: a reply answers what was just said.
+            exchange, _ = pack_latest(costs[-2:], int, high)
+            leaving = len(costs) - max(len(kept), len(exchange))
+        elif lines <= budget:
             return None
-        costs = tuple(self._costs)
-        kept, _ = pack_latest(costs, int, self.limits.low)
-        # The latest exchange stays word for word where it fits: a reply answers what was just said.
-        exchange, _ = pack_latest(costs[-2:], int, self.limits.high)
-        leaving = len(costs) - max(len(kept), len(exchange))
-        return Job(self.gist.sentences, tuple(self.window)[:leaving], self.gist.end)
+        return Job(self.gist.sentences, tuple(self.window)[:leaving], self.gist.end, budget, self.costs.line)
 
     def accept(self, job: Job, update: Update) -> bool:
-        """Replace the turns of a job by its summary; False, with nothing changed, where the summary came out empty."""
-        if job.gist and not update.sentences:
+        """Replace the turns of a job by its summary; False, with nothing changed, where the summary came out empty
+        though there is room for one."""
+        lines = tuple(best_lines(update.sentences, job.cost, job.budget))
+        if job.gist and not lines and job.budget >= LEAST_GIST:
             return False
         digest = functools.reduce(chained, job.turns, self.gist.digest)
         made_by = f"textrank instead of {self.name}: {update.fell_back}" if update.fell_back else self.name
-        gist = Gist(update.sentences, self.gist.end + len(job.turns), digest, made_by)
+        gist = Gist(lines, self.gist.end + len(job.turns), digest, made_by)
         left, costs = (deque(itertools.islice(part, len(job.turns), None)) for part in (self.window, self._costs))
         self.versions.append(Version(self.gist, self.pinned))
         # All at once, so that a Ctrl-C in the middle leaves nothing that does not belong together.
@@ -194,11 +235,6 @@ class RollingMemory:
         self.gist, self.pinned = gist, pinned
 
 
-def turn_cost(costs: TokenCosts) -> Callable[[Turn], int]:
-    """What a turn costs in a prompt, whoever answers."""
-    return lambda turn: max(costs.turn_cost(RoleTurn(role, turn.text, 0)) for role in (USER, ASSISTANT))
-
-
 def chained(digest: str, turn: Turn) -> str:
     """The digest of turns and one more: constant work, and no turn can change unnoticed."""
     return hashlib.sha256(f"{digest}\x1e{turn.speaker}\x1f{turn.text}".encode()).hexdigest()[:16]
@@ -224,14 +260,13 @@ def gist_and_since(gist: Gist, turns: Sequence[Turn]) -> list[Sentence]:
 
 
 def roll_dialogues(
-    dialogues: Sequence[Sequence[Turn]], new_memory: Callable[[], RollingMemory], summarizer: Summarizer
+    dialogues: Sequence[Sequence[Turn]], memories: Sequence[RollingMemory], summarizer: Summarizer
 ) -> tuple[list[GistHistory], list[str]]:
-    """The gists that each dialogue's memory goes through; and why the extractive summarizer took over, each time.
+    """The gists that each dialogue's new memory goes through; and why the extractive summarizer took over, each time.
 
     The dialogues advance side by side, so that the summarizer gets as many jobs at once as there are dialogues. The
     last turn of a dialogue is never summarised.
     """
-    memories = [new_memory() for _ in dialogues]
     gists: list[list[tuple[int, Gist]]] = [[] for _ in dialogues]
     fell_back: list[str] = []
     while jobs := {i: job for i, turns in enumerate(dialogues) if (job := _next_job(memories[i], turns))}:

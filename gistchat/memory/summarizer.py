@@ -1,6 +1,6 @@
 """What every summarizer does: a gist and the turns that left the window -> a new gist."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,8 +13,10 @@ class Job:
     """What a summarizer is asked for."""
 
     gist: tuple[Sentence, ...]  # the one so far
-    turns: tuple[Turn, ...]  # those that left the verbatim window since
+    turns: tuple[Turn, ...]  # those that left the verbatim window since; none where only the gist is to be shorter
     first: int  # index of the first of these in the dialogue
+    budget: int  # tokens that the lines of the new gist may have
+    cost: Callable[[Sentence], int]  # tokens of a line in the prompt
 
 
 @dataclass(frozen=True)

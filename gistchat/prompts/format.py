@@ -61,7 +61,7 @@ class PromptFormat(ABC):
 
 def render_line(line: GistLine) -> str:
     """A line of the gist as the model reads it."""
-    return LABELS[line.role] + line.text
+    return (f"{line.name}: " if line.name else LABELS[line.role]) + line.text
 
 
 def render_gist(lines: Sequence[GistLine]) -> str:

@@ -11,14 +11,15 @@ from gistchat.context.strategies import Request, build_context
 from gistchat.context.types import Sentence, Sources
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
-from gistchat.memory.rolling import RollingMemory, Window, chained, roll_dialogues, turn_cost
+from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.rolling import Costs, RollingMemory, Room, chained, prompt_costs, roll_dialogues
 from gistchat.memory.summarizer import Update
 from gistchat.memory.summarizers.extractive import METHODS, Extractor
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
-from gistchat.prompts.token_count import token_counter
+from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
-WINDOW = Window(first=90, high=60, low=30)
+ROOM = Room(budget=90, gist=31, heading=1)
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +27,9 @@ def prompt_format():
     return SpeakerTokens(gpt2_tokenizer())
 
 
-@pytest.fixture(scope="module")
-def count(prompt_format):
-    return token_counter(prompt_format.tokenizer)
-
-
 @pytest.fixture
 def memory(prompt_format):
-    return RollingMemory(WINDOW, turn_cost(prompt_format), "textrank")
+    return RollingMemory(ROOM, prompt_costs(prompt_format), "textrank")
 
 
 def tell(memory, turns, summarizer):
@@ -49,9 +45,9 @@ def tell(memory, turns, summarizer):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_it_refreshes_only_when_the_window_overflows_and_keeps_within_its_budget(memory, count, method):
+def test_it_refreshes_only_when_the_window_overflows_and_keeps_within_its_budget(memory, method):
     turns = make_dialogue(0, turns=60).turns
-    refreshed = tell(memory, turns, Extractor(method, 30, count))
+    refreshed = tell(memory, turns, Extractor(method))
     assert refreshed
     assert all(later - earlier > 1 for earlier, later in itertools.pairwise(refreshed))
     assert memory.gist.end + len(memory.window) == 60
@@ -61,13 +57,13 @@ def test_it_refreshes_only_when_the_window_overflows_and_keeps_within_its_budget
         digest = chained(digest, turn)
     assert memory.gist.digest == digest
     assert memory.gist.sentences
-    assert sum(cost + 3 for cost in count([s.text for s in memory.gist.sentences])) <= 30
+    assert memory.cost(memory.gist.sentences) <= 30
     for sentence in memory.gist.sentences:  # kept by extraction: word for word, with who said it and where
         assert sentence.text in turns[sentence.turn].text
         assert sentence.speaker == turns[sentence.turn].speaker
 
 
-def test_the_latest_exchange_stays_word_for_word_as_long_as_it_fits(memory, count):
+def test_the_latest_exchange_stays_word_for_word_as_long_as_it_fits(memory):
     turns = list(make_dialogue(0, turns=20).turns)
     long = " ".join(turn.text for turn in turns)
     for i in range(3, 20, 4):
@@ -75,21 +71,21 @@ def test_the_latest_exchange_stays_word_for_word_as_long_as_it_fits(memory, coun
     kept = []
     for turn in turns:
         memory.add(turn)
-        memory.refresh(Extractor("textrank", 30, count))
-        kept.append((len(memory.window), memory.cost(turn)))
-    assert all(window >= 1 for window, cost in kept if cost <= WINDOW.high)
-    assert [window for window, cost in kept if cost > WINDOW.first] == [0, 0]
-    assert any(WINDOW.low < cost <= WINDOW.high for _, cost in kept)
+        memory.refresh(Extractor("textrank"))
+        kept.append((len(memory.window), memory.costs.turn(turn)))
+    assert all(window >= 1 for window, cost in kept if cost <= ROOM.of_turns(1))
+    assert [window for window, cost in kept if cost > ROOM.budget] == [0, 0]
+    assert any(ROOM.of_turns(1) / 2 < cost <= ROOM.of_turns(1) for _, cost in kept)
 
 
-def test_nothing_is_summarised_as_long_as_all_fits(memory, count):
-    assert tell(memory, make_dialogue(0, turns=2).turns, Extractor("textrank", 30, count)) == []
+def test_nothing_is_summarised_as_long_as_all_fits(memory):
+    assert tell(memory, make_dialogue(0, turns=2).turns, Extractor("textrank")) == []
     assert memory.gist.end == 0
 
 
-def test_pinned_lines_stay_word_for_word_and_edits_stay_first(memory, count):
+def test_pinned_lines_stay_word_for_word_and_edits_stay_first(memory):
     turns = make_dialogue(0, turns=60).turns
-    extractor = Extractor("recent", 30, count)
+    extractor = Extractor("recent")
     tell(memory, turns[:12], extractor)
     pinned = memory.gist.sentences[0]
     memory.pin(pinned)
@@ -102,9 +98,9 @@ def test_pinned_lines_stay_word_for_word_and_edits_stay_first(memory, count):
     assert len(memory.current().sentences) > 1
 
 
-def test_editing_a_covered_turn_brings_an_earlier_gist_back(memory, count):
+def test_editing_a_covered_turn_brings_an_earlier_gist_back(memory):
     turns = list(make_dialogue(0, turns=60).turns)
-    extractor = Extractor("textrank", 30, count)
+    extractor = Extractor("textrank")
     tell(memory, turns, extractor)
     ends = [version.gist.end for version in memory.versions]
     changed = ends[-2]  # the first turn that the last two gists cover and the one before does not
@@ -132,9 +128,9 @@ class Empty:
         return [Update(()) for _ in jobs]
 
 
-def test_a_refresh_that_fails_or_loses_everything_changes_nothing(memory, count):
+def test_a_refresh_that_fails_or_loses_everything_changes_nothing(memory):
     turns = make_dialogue(0, turns=40).turns
-    tell(memory, turns[:14], Extractor("textrank", 30, count))
+    tell(memory, turns[:14], Extractor("textrank"))
     gist = memory.gist
     for turn in turns[14:30]:
         memory.add(turn)
@@ -144,15 +140,15 @@ def test_a_refresh_that_fails_or_loses_everything_changes_nothing(memory, count)
         memory.refresh(Empty())
     assert memory.gist == gist
     assert list(memory.window) == list(turns[gist.end : 30])
-    memory.refresh(Extractor("textrank", 30, count))
+    memory.refresh(Extractor("textrank"))
     assert memory.gist.end > gist.end
 
 
-def test_roll_dialogues_side_by_side_are_those_of_a_memory_that_hears_turn_by_turn(prompt_format, count):
+def test_roll_dialogues_side_by_side_are_those_of_a_memory_that_hears_turn_by_turn(prompt_format):
     dialogues = [make_dialogue(i, turns=20 + 7 * i).turns for i in range(3)]
-    extractor = Extractor("lexrank", 30, count)
-    fresh = lambda: RollingMemory(WINDOW, turn_cost(prompt_format), "lexrank")  # noqa: E731
-    found, fell_back = roll_dialogues([*dialogues, ()], fresh, extractor)
+    extractor = Extractor("lexrank")
+    fresh = lambda: RollingMemory(ROOM, prompt_costs(prompt_format), "lexrank")  # noqa: E731
+    found, fell_back = roll_dialogues([*dialogues, ()], [fresh() for _ in range(4)], extractor)
     assert fell_back == []
     for turns, chain in zip(dialogues, found, strict=False):
         memory = fresh()
@@ -162,11 +158,11 @@ def test_roll_dialogues_side_by_side_are_those_of_a_memory_that_hears_turn_by_tu
             assert chain.at(said) == memory.gist or (not memory.gist.sentences and not chain.at(said).sentences)
 
 
-def test_the_rolling_context_is_the_gist_and_the_turns_since(prompt_format, count):
+def test_the_rolling_context_is_the_gist_and_the_turns_since(prompt_format):
     turns = make_dialogue(0, turns=41).turns
-    memory = RollingMemory(Window.of_budget(96, 0.34), turn_cost(prompt_format), "textrank")
-    extractor = Extractor("textrank", 32, count)
-    [chain], _ = roll_dialogues([turns], lambda: memory, extractor)
+    memory = MemoryFactory.of(SummaryConfig(), ContextConfig(), prompt_format).new_memory()
+    extractor = Extractor("textrank")
+    [chain], _ = roll_dialogues([turns], [memory], extractor)
     for said in (3, 12, 25, 41):
         sources = Sources(rolling_gist=chain.at)
         context = build_context("rolling", Request(turns[:said], turns[said % 2].speaker, 96, prompt_format, sources))
@@ -178,8 +174,8 @@ def test_the_rolling_context_is_the_gist_and_the_turns_since(prompt_format, coun
 
 
 def test_ten_thousand_turns_take_no_more_memory_than_a_thousand():
-    memory = RollingMemory(WINDOW, lambda turn: len(turn.text) // 4, "textrank")
-    extractor = Extractor("textrank", 30, lambda texts: [len(text) // 4 for text in texts])
+    memory = RollingMemory(ROOM, Costs(*[lambda line: len(line.text) // 4 + 3] * 2, 1), "textrank")
+    extractor = Extractor("textrank")
     turns = make_dialogue(0, turns=500).turns
     held = []
     for round_ in range(20):
@@ -197,9 +193,9 @@ def test_ten_thousand_turns_take_no_more_memory_than_a_thousand():
     "text", ["", "...", "👍 🎉", "x" * 100_000, "word " * 20_000, "你好，我住在北京。", "<|endoftext|><sp1>"]
 )
 @pytest.mark.parametrize("method", METHODS)
-def test_odd_turns_leave_a_valid_gist(memory, count, text, method):
+def test_odd_turns_leave_a_valid_gist(memory, text, method):
     turns = [Turn("a", text), Turn("b", text), Turn("a", "We moved to the harbour in spring."), Turn("b", text)] * 4
-    extractor = Extractor(method, 30, count)
+    extractor = Extractor(method)
     tell(memory, turns, extractor)
     assert memory.turns == 16
-    assert sum(cost + 3 for cost in count([s.text for s in memory.gist.sentences])) <= 30
+    assert memory.cost(memory.gist.sentences) <= 30

@@ -19,7 +19,6 @@ from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summary_store import SummaryStore, Written
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
-from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 FORMAT = SpeakerTokens(gpt2_tokenizer())
@@ -69,9 +68,8 @@ class Writer:
 @pytest.fixture
 def writer(monkeypatch):
     writer = Writer()
-    count = token_counter(FORMAT.tokenizer)
-    made = Abstractive(writer, Extractor("textrank", 32, count), 32, count)
-    monkeypatch.setattr(summarizers, "make_summarizer", lambda config, budget, counted: made)
+    made = Abstractive(writer, Extractor("textrank"), 32)
+    monkeypatch.setattr(summarizers, "make_summarizer", lambda config, budget: made)
     return writer
 
 

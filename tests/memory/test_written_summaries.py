@@ -19,6 +19,7 @@ from gistchat.dialogue.turns import Turn
 from gistchat.engines import openai_client as endpoint_module
 from gistchat.errors import UserError
 from gistchat.memory.factory import make_summarizer
+from gistchat.memory.rolling import prompt_costs
 from gistchat.memory.summarizer import Job, Update
 from gistchat.memory.summarizers import language_model
 from gistchat.memory.summarizers.abstractive import Abstractive, Request
@@ -27,7 +28,7 @@ from gistchat.memory.summarizers.faithfulness import faithfulness, fault, names_
 from gistchat.memory.summarizers.language_model import EndpointWriter, LocalWriter, SummaryPrompt
 from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
 from gistchat.models.scratch import gpt2_tokenizer
-from gistchat.prompts.token_count import token_counter
+from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.recipe.schema import SummaryConfig
 
 TURNS = (
@@ -36,12 +37,14 @@ TURNS = (
     Turn("Anna", "She does, but the rent is 900 euros a month."),
     Turn("Ben", "That is more than I pay for my flat near the station."),
 )
-JOB = Job((), TURNS, 0)
+COST = prompt_costs(SpeakerTokens(gpt2_tokenizer())).line
 
 
-@pytest.fixture(scope="module")
-def count():
-    return token_counter(gpt2_tokenizer())
+def job(turns, gist=(), first=0, budget=40):
+    return Job(tuple(gist), tuple(turns), first, budget, COST)
+
+
+JOB = job(TURNS)
 
 
 class Scripted:
@@ -60,13 +63,13 @@ class Scripted:
         return [self.answers.pop(0) for _ in requests]
 
 
-def summarizer(writer, count, budget=40):
-    return Abstractive(writer, Extractor("textrank", budget, count), budget, count)
+def summarizer(writer, budget=40):
+    return Abstractive(writer, Extractor("textrank"), budget)
 
 
-def test_a_written_summary_names_the_turns_that_its_sentences_come_from(count):
+def test_a_written_summary_names_the_turns_that_its_sentences_come_from():
     writer = Scripted("Anna's sister Olga moved to Lisbon. Her rent is 900 euros. Ben")
-    [update] = summarizer(writer, count).update([JOB])
+    [update] = summarizer(writer).update([JOB])
     assert update.fell_back == ""
     assert [line.text for line in update.sentences] == [
         "Anna's sister Olga moved to Lisbon.",
@@ -77,10 +80,10 @@ def test_a_written_summary_names_the_turns_that_its_sentences_come_from(count):
     assert writer.asked[0].dialogue.splitlines()[0] == "Anna: My sister Olga moved to Lisbon in 2019."
 
 
-def test_a_rolled_summary_is_asked_for_with_the_one_before_and_keeps_its_sources(count):
+def test_a_rolled_summary_is_asked_for_with_the_one_before_and_keeps_its_sources():
     before = Sentence(0, "", "Olga lives in Lisbon.", (0,))
     writer = Scripted("Olga lives in Lisbon. Ben pays less for his flat near the station.")
-    [update] = summarizer(writer, count).update([Job((before,), TURNS[2:], 2)])
+    [update] = summarizer(writer).update([job(TURNS[2:], [before], 2)])
     assert writer.asked == [Request("Olga lives in Lisbon.", "\n".join(f"{t.speaker}: {t.text}" for t in TURNS[2:]))]
     assert [line.sources for line in update.sentences] == [(0,), (3,)]
 
@@ -97,10 +100,10 @@ def test_a_rolled_summary_is_asked_for_with_the_one_before_and_keeps_its_sources
         ("Her rent is 950 euros.", "names 950, which the source does not"),
     ],
 )
-def test_a_summary_that_cannot_be_trusted_gives_way_to_the_extractive_one(count, written, reason):
-    [update] = summarizer(Scripted(written), count, budget=60).update([JOB])
+def test_a_summary_that_cannot_be_trusted_gives_way_to_the_extractive_one(written, reason):
+    [update] = summarizer(Scripted(written), budget=60).update([job(TURNS, budget=60)])
     assert update.fell_back == reason
-    assert update.sentences == Extractor("textrank", 60, count).update([JOB])[0].sentences != ()
+    assert update.sentences == Extractor("textrank").update([job(TURNS, budget=60)])[0].sentences != ()
 
 
 def test_names_and_numbers():
@@ -111,22 +114,21 @@ def test_names_and_numbers():
     assert fault("Olga moved.", "Olga: I moved to Rome.") == ""
 
 
-def test_what_a_writer_cannot_read_at_once_goes_to_it_in_pieces_and_nothing_is_lost(count):
+def test_what_a_writer_cannot_read_at_once_goes_to_it_in_pieces_and_nothing_is_lost():
     long = Turn("Anna", " ".join(f"word{i}" for i in range(500)))
     writer = Scripted(*["They talked."] * 40)
     writer.room = 110
-    job = Job((), (*TURNS, long, *TURNS), 0)
-    summarizer(writer, count, budget=40).update([job])
+    summarizer(writer, budget=40).update([job([*TURNS, long, *TURNS])])
     said = " ".join(line.partition(": ")[2] for request in writer.asked for line in request.dialogue.splitlines())
-    assert said == " ".join(turn.text for turn in job.turns)
+    assert said == " ".join(turn.text for turn in (*TURNS, long, *TURNS))
     assert all(writer.count([request.dialogue])[0] <= 110 - 40 for request in writer.asked)
     assert len(writer.asked) > 5
 
 
-def test_an_empty_job_keeps_its_gist(count):
+def test_an_empty_job_keeps_its_gist():
     writer = Scripted()
     before = Sentence(0, "", "Olga lives in Lisbon.", (0,))
-    assert summarizer(writer, count).update([Job((before,), (), 3), Job((), (), 0)]) == [Update((before,)), Update(())]
+    assert summarizer(writer).update([job([], [before], 3), job([])]) == [Update((before,)), Update(())]
 
 
 def save_tiny(folder, kind):
@@ -152,7 +154,7 @@ def save_tiny(folder, kind):
 
 
 @pytest.mark.parametrize("kind", ["bart", "t5"])
-def test_an_encoder_decoder_gets_whole_inputs_and_exact_arguments(tmp_path, kind, count):
+def test_an_encoder_decoder_gets_whole_inputs_and_exact_arguments(tmp_path, kind):
     writer = Seq2SeqWriter(str(save_tiny(tmp_path / kind, kind)), 12)
     calls = []
     generate = writer.model.generate
@@ -175,8 +177,8 @@ def test_an_encoder_decoder_gets_whole_inputs_and_exact_arguments(tmp_path, kind
     # Batched or alone, a summary is the same; and a dialogue over the encoder's limit is read in pieces.
     assert [writer.write([request])[0] for request in requests] == texts
     calls.clear()
-    long = Job((), make_dialogue(0, turns=40).turns, 0)
-    [update] = Abstractive(writer, Extractor("textrank", 12, count), 12, count).update([long])
+    long = job(make_dialogue(0, turns=40).turns, budget=12)
+    [update] = Abstractive(writer, Extractor("textrank"), 12).update([long])
     assert update.sentences or update.fell_back
     assert all(call["input_ids"].shape[1] <= (128 if kind == "bart" else 512) for call in calls)
 
@@ -190,12 +192,12 @@ def test_a_model_of_another_kind_is_refused(tmp_path, tiny_base):
         LocalWriter(tiny_base.source, 12, "")
 
 
-def test_the_packaged_model_summarises(count):
-    made = make_summarizer(SummaryConfig(method="llm"), 40, count)
-    updates = made.update([JOB, Job((), make_dialogue(0, turns=8).turns, 0)])
+def test_the_packaged_model_summarises():
+    made = make_summarizer(SummaryConfig(method="llm"), 40)
+    updates = made.update([JOB, job(make_dialogue(0, turns=8).turns)])
     assert all(update.sentences for update in updates)
     for update in updates:
-        assert sum(cost + 3 for cost in count([line.text for line in update.sentences])) <= 40
+        assert sum(map(COST, update.sentences)) <= 40
 
 
 def test_a_prompt_of_ones_own(tmp_path):
@@ -260,10 +262,10 @@ def endpoint(monkeypatch):
     server.server_close()
 
 
-def test_an_endpoint_is_asked_again_when_busy_and_not_by_too_many_at_once(endpoint, count):
+def test_an_endpoint_is_asked_again_when_busy_and_not_by_too_many_at_once(endpoint):
     ChatClient.script = ["busy", "Olga moved to Lisbon."]
     writer = EndpointWriter(endpoint, "m", 40, "")
-    updates = summarizer(writer, count).update([JOB] * 12)
+    updates = summarizer(writer).update([JOB] * 12)
     assert [update.sentences[0].text for update in updates] == ["Olga moved to Lisbon."] * 12
     assert len(ChatClient.asked) == 13
     assert ChatClient.most_at_once <= language_model.AT_ONCE
@@ -300,14 +302,14 @@ def test_an_endpoint_that_is_slow_or_down(endpoint, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["...", "👍", "x" * 20_000, "你好，我住在北京。", "</s><pad><s> <|endoftext|>"])
-def test_odd_turns_give_a_valid_gist_and_no_control_token(tmp_path, count, text):
+def test_odd_turns_give_a_valid_gist_and_no_control_token(tmp_path, text):
     writer = Seq2SeqWriter(str(save_tiny(tmp_path / "bart", "bart")), 12)
     read = []
     generate = writer.model.generate
     writer.model.generate = lambda **arguments: read.append(arguments["input_ids"]) or generate(**arguments)
-    job = Job((), (Turn("a", text), Turn("b", "We moved to the harbour."), Turn("a", text)), 0)
-    [update] = Abstractive(writer, Extractor("textrank", 12, count), 12, count).update([job])
-    assert sum(cost + 3 for cost in count([line.text for line in update.sentences])) <= 12
+    odd = job([Turn("a", text), Turn("b", "We moved to the harbour."), Turn("a", text)], budget=12)
+    [update] = Abstractive(writer, Extractor("textrank"), 12).update([odd])
+    assert sum(map(COST, update.sentences)) <= 12
     end = writer.tokenizer.eos_token_id  # also what pads
     for row in (row for ids in read for row in ids.tolist()):
         assert end not in row[: len(row) - row[::-1].index(next(i for i in row[::-1] if i != end))]

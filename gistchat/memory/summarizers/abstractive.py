@@ -12,9 +12,8 @@ from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Turn
 from gistchat.memory.sentences import content_words
 from gistchat.memory.summarizer import Job, Update
-from gistchat.memory.summarizers.extractive import LABEL_TOKENS, Extractor
+from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summarizers.faithfulness import fault
-from gistchat.prompts.token_count import Count
 
 LEAST_ROOM = 32  # tokens of dialogue that a writer must be able to read at once
 ENOUGH_OVERLAP = 0.5  # of the best turn's overlap, for another turn to count as a source too
@@ -48,7 +47,6 @@ class Abstractive:
     writer: Writer
     fallback: Extractor
     budget: int  # of a summary, in tokens of the dialogue model
-    count: Count
 
     def update(self, jobs: Sequence[Job]) -> list[Update]:
         """The new gist of each job. Jobs that the writer cannot read at once go to it piece by piece, each with the
@@ -62,14 +60,12 @@ class Abstractive:
             asked = [i for i in range(len(jobs)) if number < len(pieces[i]) and not faults[i]]
             requests = [Request(summaries[i], pieces[i][number]) for i in asked]
             for i, request, written in zip(asked, requests, self.writer.write(requests), strict=True):
-                summaries[i] = self._trimmed(clean_text(written))
+                summaries[i] = _trimmed(clean_text(written), jobs[i])
                 faults[i] = fault(summaries[i], f"{request.summary}\n{request.dialogue}")
         return [self._update(*job_result) for job_result in zip(jobs, summaries, faults, strict=True)]
 
     def _update(self, job: Job, summary: str, problem: str) -> Update:
-        if not job.turns:
-            return Update(job.gist)
-        if problem:
+        if problem or not job.turns:  # what is there becomes shorter without being written again
             [extracted] = self.fallback.update([job])
             return Update(extracted.sentences, problem)
         return Update(attributed(sent_tokenize(summary), job))
@@ -104,14 +100,15 @@ class Abstractive:
         halves = (turn.text[:at].strip(), turn.text[at:].strip())
         return [part for half in halves if half for part in self._cut(Turn(turn.speaker, half), room)]
 
-    def _trimmed(self, summary: str) -> str:
-        """Without a last sentence that broke off, and without those over the budget."""
-        sentences = sent_tokenize(summary) if summary else []
-        if len(sentences) > 1 and not sentences[-1].rstrip().endswith(_LAST_MARKS):
-            sentences.pop()
-        while sentences and sum(cost + LABEL_TOKENS for cost in self.count(sentences)) > self.budget:
-            sentences.pop()
-        return " ".join(sentence.strip() for sentence in sentences)
+
+def _trimmed(summary: str, job: Job) -> str:
+    """Without a last sentence that broke off, and without those over the budget."""
+    sentences = [sentence.strip() for sentence in sent_tokenize(summary)] if summary else []
+    if len(sentences) > 1 and not sentences[-1].endswith(_LAST_MARKS):
+        sentences.pop()
+    while sentences and sum(job.cost(Sentence(-1, "", sentence)) for sentence in sentences) > job.budget:
+        sentences.pop()
+    return " ".join(sentences)
 
 
 def attributed(sentences: Sequence[str], job: Job) -> tuple[Sentence, ...]:

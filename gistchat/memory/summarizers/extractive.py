@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gistchat.context.budget import pack_ranked
+from gistchat.context.budget import best_lines
 from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.memory.sentences import content_words, split_sentences
@@ -28,8 +28,8 @@ METHODS = {
     "lead": None,
     "recent": None,
 }
-LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, in the tokenizers looked at
 RESERVE = 3  # how many times the budget a ranking holds
+LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, about: what it takes of the reserve
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,21 @@ class Extractor:
     dialogue began."""
 
     method: str  # one of `METHODS`
-    budget: int  # tokens of a gist, speaker labels included, as `count` counts them
-    count: Count
     recency: float = 1.0  # as in `summarize_prefixes`
 
     def update(self, jobs: Sequence[Job]) -> list[Update]:
-        return [Update(self._extract([*job.gist, *split_sentences(job.turns, job.first)])) for job in jobs]
+        return [Update(self._extract(job)) for job in jobs]
 
-    def _extract(self, sentences: list[Sentence]) -> tuple[Sentence, ...]:
+    def _extract(self, job: Job) -> tuple[Sentence, ...]:
         """The best sentences that fit the budget, in their order."""
+        sentences = [*job.gist, *split_sentences(job.turns, job.first)]
         [order] = _orders(self.method, sentences, [len(sentences)], self.recency)
-        costs = [tokens + LABEL_TOKENS for tokens in self.count([sentence.text for sentence in sentences])]
-        unique = {sentences[i].text.lower(): i for i in reversed(order.tolist())}  # the best of equal sentences
-        ranked = (i for i in order.tolist() if unique[sentences[i].text.lower()] == i)
-        chosen, _ = pack_ranked(ranked, costs.__getitem__, self.budget)
-        return tuple(sentences[i] for i in sorted(chosen))
+        ranked: dict[str, Sentence] = {}  # the best of equal ones
+        for i in order.tolist():
+            ranked.setdefault(sentences[i].text.lower(), sentences[i])
+        chosen = best_lines(list(ranked.values()), job.cost, job.budget)
+        in_order = tuple(sentence for sentence in dict.fromkeys(sentences) if sentence in chosen)
+        return in_order or tuple(chosen)  # the beginning of one is none of them
 
 
 def summarize_prefixes(
@@ -74,16 +74,25 @@ def summarize_prefixes(
 
     Args:
         method: one of `METHODS`.
-        budget: the largest budget in tokens that the rankings are to serve, speaker labels included.
+        budget: the largest budget in tokens that the rankings are to serve.
         count: token counts of texts, by the model's own tokenizer.
         recency: a sentence's score is multiplied by this for every turn that it lies back; 1 favours none.
     """
     sentences = split_sentences(turns[:-1])
-    costs = [tokens + LABEL_TOKENS for tokens in count([sentence.text for sentence in sentences])]
+    costs = count([sentence.text for sentence in sentences])
     # ends[k]: how many sentences the first k turns hold.
     ends = np.searchsorted([sentence.turn for sentence in sentences], np.arange(len(turns))).tolist()
     picks = (_take(order, costs, sentences, budget) for order in _orders(method, sentences, ends, recency))
     return Summaries(tuple(sentences), tuple(picks))
+
+
+def summarize(
+    turns: Sequence[Turn], method: str, budget: int, count: Count, recency: float = 1.0, first: int = 0
+) -> list[Sentence]:
+    """The best sentences of all these turns, counted from `first`, as `summarize_prefixes` ranks them."""
+    sentences = split_sentences(turns, first)
+    [order] = _orders(method, sentences, [len(sentences)], recency)
+    return [sentences[i] for i in _take(order, count([line.text for line in sentences]), sentences, budget)]
 
 
 def _orders(method: str, sentences: list[Sentence], ends: list[int], recency: float) -> Iterator[np.ndarray]:
@@ -105,14 +114,17 @@ def _orders(method: str, sentences: list[Sentence], ends: list[int], recency: fl
 
 
 def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
-    """The best sentences, each within the budget; one that says the same words as a better one is left out."""
+    """The best sentences, each within the budget; one that says the same words as a better one is left out.
+
+    The best of all stays even if it is longer: where nothing fits, the context takes its beginning.
+    """
     left = RESERVE * budget
     chosen: dict[str, int] = {}  # by text
     for i in order.tolist():
         if left <= 0:
             break
         text = sentences[i].text.lower()
-        if costs[i] <= budget and text not in chosen:
+        if text not in chosen and (costs[i] <= budget or not chosen):
             chosen[text] = i
-            left -= costs[i]
+            left -= min(costs[i], budget) + LABEL_TOKENS
     return tuple(chosen.values())

@@ -1,0 +1,182 @@
+"""What memory holds, `/gist` shows and `/save` writes is what the model reads, at every budget."""
+
+import itertools
+
+import pytest
+from chitchat_dataset import ConversationDataset
+
+from gistchat.chat import session as chat_module
+from gistchat.chat import session_file
+from gistchat.chat.describe import describe_gist
+from gistchat.chat.session import ChatSession
+from gistchat.context.strategies import STRATEGIES, Request, build_context
+from gistchat.context.types import Sources
+from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.text_repair import clean_text
+from gistchat.dialogue.turns import Turn, is_group
+from gistchat.errors import UserError
+from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.summarizers.extractive import summarize_prefixes
+from gistchat.models.base import load_tokenizer
+from gistchat.models.resolve import resolve_base
+from gistchat.prompts.chat_template import ChatTemplate
+from gistchat.prompts.format import render_gist
+from gistchat.prompts.token_count import token_counter
+from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig
+
+BUDGETS = (32, 64, 96, 128, 256, 512)
+WITH_GIST = [name for name, strategy in STRATEGIES.items() if strategy.has_gist and strategy.in_chat]
+
+
+def real_turns(number):
+    """Turns of real chats one after the other, two speakers in turn."""
+    texts = (clean_text(text) for talk in ConversationDataset() for text in talk)
+    said = itertools.islice(filter(None, texts), number)
+    return [Turn(("user", "model")[i % 2], text) for i, text in enumerate(said)]
+
+
+@pytest.fixture(scope="module")
+def chat_template():
+    return ChatTemplate(load_tokenizer(resolve_base(ModelConfig(), seed=0)))
+
+
+@pytest.fixture
+def prompts(monkeypatch):
+    """The texts of the prompts that the model reads."""
+    read = []
+    stream = chat_module.stream_reply
+
+    def recorded(engine, context, sampling, cache):
+        read.append(engine.format.tokenizer.decode(engine.format.encode(context).ids))
+        return stream(engine, context, sampling, cache)
+
+    monkeypatch.setattr(chat_module, "stream_reply", recorded)
+    return read
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("strategy", WITH_GIST)
+def test_gist_save_and_prompt_agree_over_a_real_conversation(run_folder, tmp_path, prompts, strategy, budget):
+    settings = [f"context.budget={budget}", f"chat.strategy={strategy}", "chat.max_reply_tokens=2"]
+    session = ChatSession.open(run_folder, settings, seed=0)
+    turns = real_turns(300)
+    for start in range(0, 300, 100):
+        session.hear(turns[start : start + 100])
+        held = [line.text for line in session.next_gist_lines()]
+        assert held
+        if strategy == "rolling":
+            assert held == [line.text for line in session.memory.current().sentences]
+        session_file.save(session, path := tmp_path / f"{start}.jsonl")
+        [saved] = load_dialogues(path)
+        assert saved.meta["gist"] == " ".join(held)
+        assert all(text in describe_gist(session) for text in held)
+        loaded = session_file.load(session.model, path)
+        assert [line.text for line in loaded.next_gist_lines()] == held
+        session.say("And what do you think?")
+        assert [line.text for line in session.context.lines] == held
+        assert render_gist(session.context.lines) in prompts[-1]
+        assert session.context.tokens <= budget
+        assert session.notice == ""
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("kind", ["gpt2", "smollm2"])
+def test_whoever_answers_reads_all_that_a_rolling_memory_holds(chat_template, run_folder, kind, budget):
+    prompt_format = chat_template if kind == "smollm2" else ChatSession.open(run_folder).model.format
+    turns = real_turns(160)
+    [history], _ = MemoryFactory.of(SummaryConfig(), ContextConfig(budget=budget), prompt_format).roll([turns])
+    shown = 0
+    for answered in range(2, 160):
+        sources = Sources(rolling_gist=history.at)
+        context = build_context(
+            "rolling", Request(turns[:answered], turns[answered].speaker, budget, prompt_format, sources)
+        )
+        held = history.at(answered - 1).sentences
+        assert [line.text for line in context.lines] == [line.text for line in held]
+        assert context.tokens <= budget
+        shown += bool(held)
+    assert shown > 50 or budget > 256
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_a_summary_shows_something_at_every_budget(chat_template, budget):
+    turns = real_turns(60)
+    summaries = summarize_prefixes(turns, "textrank", budget, token_counter(chat_template.tokenizer))
+    for strategy, said in itertools.product(("summary", "hybrid"), range(20, 60)):
+        sources = Sources(summary=summaries.of_prefix)
+        request = Request(turns[:said], turns[said].speaker, budget, chat_template, sources)
+        context = build_context(strategy, request)
+        assert context.lines or context.boundary == 0
+        assert context.tokens <= budget
+
+
+def test_lines_by_hand_make_others_give_way_and_all_that_is_held_is_read(run_folder):
+    session = ChatSession.open(run_folder, ["context.budget=96", "chat.strategy=rolling", "chat.max_reply_tokens=2"])
+    session.hear(real_turns(40))
+    for text in ("My dog is called Biscuit.", "I live in Lisbon.", "My sister Olga teaches physics there."):
+        session.pin(text)
+        held = session.next_gist_lines()
+        assert held == list(session.memory.current().sentences)
+        assert session.memory.pinned[-1].text == text
+        assert session.memory.gist.sentences
+        session.say("And you?")
+        assert [line.text for line in session.context.lines] == [line.text for line in held]
+        assert session.notice == ""
+    with pytest.raises(UserError, match=r"lines by hand may have 83 tokens in all, these have 1\d\d"):
+        session.pin("word " * 100)
+    assert len(session.memory.pinned) == 3
+
+
+def test_a_conversation_loaded_under_a_smaller_budget_holds_what_fits_there(run_folder, tmp_path):
+    settings = ["chat.strategy=rolling", "chat.max_reply_tokens=2"]
+    session = ChatSession.open(run_folder, [*settings, "context.budget=512"])
+    session.hear(real_turns(80))
+    session_file.save(session, tmp_path / "long.jsonl")
+    small = ChatSession.open(run_folder, [*settings, "context.budget=64"])
+    loaded = session_file.load(small.model, tmp_path / "long.jsonl")
+    assert 0 < len(loaded.next_gist_lines()) < len(session.next_gist_lines())
+    assert loaded.next_gist_lines() == list(loaded.memory.current().sentences)
+
+
+def test_what_has_to_give_way_is_said(run_folder):
+    session = ChatSession.open(run_folder, ["context.budget=256", "chat.strategy=rolling", "chat.max_reply_tokens=2"])
+    session.hear(real_turns(60))
+    assert len(session.next_gist_lines()) > 1
+    session.say("word " * 940)  # of 1,024 that the model reads at once
+    unread = len(session.next_gist_lines()) - len(session.context.lines)
+    assert f"lines of the gist that were not read: {unread}, as the last turn leaves them no room" in session.notice
+    tiny = ChatSession.open(run_folder, ["context.budget=12", "chat.strategy=rolling", "chat.max_reply_tokens=2"])
+    tiny.hear(real_turns(20))
+    tiny.say("And you?")
+    assert tiny.next_gist_lines() == []
+    assert "as a budget of 12 tokens holds no gist" in tiny.notice
+
+
+GROUPS = [
+    ["Anna", "Ben", "model", "Cleo"],
+    ["Priya", "model", "Tom", "model", "Wei", "model"],
+    ["王伟", "李娜", "model", "陈静", "model"],
+]
+
+
+@pytest.mark.parametrize("names", GROUPS)
+@pytest.mark.parametrize("strategy", ["recent", *WITH_GIST])
+def test_a_group_is_told_apart_by_name(run_folder, names, strategy):
+    said = [
+        Turn(name, turn.text)
+        for name, turn in zip(itertools.islice(itertools.cycle(names), 48), real_turns(48), strict=True)
+    ]
+    settings = ["context.budget=160", f"chat.strategy={strategy}", "chat.max_reply_tokens=2"]
+    session = ChatSession.open(run_folder, settings)
+    context = session.context_of([*said, Turn(names[0], "Who of us said that?")])
+    assert is_group(session.turns)
+    assert f"{names[0]}: Who of us said that?" in context.last.text
+    by_number = {number: turn for number, turn in enumerate(said)}
+    for line in context.lines:
+        turn = by_number[line.turn]
+        assert (line.name, line.role) == (("", "assistant") if turn.speaker == "model" else (turn.speaker, "user"))
+        assert (f"{turn.speaker}: " if line.name else "You: ") + line.text in render_gist(context.lines)
+    for turn in context.turns:
+        for offset, text in enumerate(turn.text.split("\n")) if turn.role == "user" else ():
+            assert text == f"{by_number[turn.first + offset].speaker}: {by_number[turn.first + offset].text}"
+    assert context.tokens <= 160
