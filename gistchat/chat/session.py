@@ -351,10 +351,16 @@ class ChatSession:
     def remember(self) -> None:
         """Let turns that left the window go into the gist. To be called after a reply, so that no reply waits for it.
 
-        A summarizer that fails changes nothing: gist and turns stay, and the next call tries again.
+        Turn by turn, as a memory hears them in an evaluation. A summarizer that fails changes nothing: gist and turns
+        stay, and the next call tries again.
         """
-        for turn in self.turns[self.memory.turns :]:
+        for turn in (unheard := self.turns[self.memory.turns :]):
             self.memory.add(turn)
+            self._refresh()
+        if not unheard:
+            self._refresh()
+
+    def _refresh(self) -> None:
         if not self._uses_memory:
             return
         try:

@@ -131,16 +131,23 @@ class ExampleBuilder:
         return random.Random(target.id).choice(long_enough or others)
 
     def _other_summary(self, target: Target) -> Summary:
-        """The donor's summaries, in the target's roles: whoever spoke last in the prefix is the one who answers."""
+        """The donor's summaries, in the target's roles: whoever spoke last in the prefix is the one who answers.
+
+        In a group the others keep their names.
+        """
         donor = self.donor(target)
-        summaries = self.store.get(donor)
+        summaries, group = self.store.get(donor), is_group(target.dialogue.turns)
+
+        def role(speaker: str, answerer: str) -> str:
+            if not speaker or speaker == answerer:  # lines that a model wrote are nobody's
+                return speaker and target.speaker
+            return speaker if group and speaker != target.speaker else "another"
 
         def of_prefix(turns: int) -> list[Sentence]:
             length = min(turns, len(donor.turns) - 1)
-            roles = {donor.turns[max(length - 1, 0)].speaker: target.speaker}  # lines that a model wrote are nobody's
+            answerer = donor.turns[max(length - 1, 0)].speaker
             return [
-                replace(sentence, speaker=sentence.speaker and roles.get(sentence.speaker, "another"))
-                for sentence in summaries.of_prefix(length)
+                replace(sentence, speaker=role(sentence.speaker, answerer)) for sentence in summaries.of_prefix(length)
             ]
 
         return of_prefix

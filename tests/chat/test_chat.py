@@ -27,7 +27,7 @@ def test_replies_repeat_with_the_seed_and_differ_by_turn(session, run_folder):
     assert len(set(first)) > 1
 
 
-@pytest.mark.parametrize("strategy", ["last", "recent", "full", "summary", "hybrid"])
+@pytest.mark.parametrize("strategy", ["last", "recent", "full", "summary", "hybrid", "rolling"])
 def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, tmp_path, strategy):
     session = ChatSession.open(run_folder, [f"chat.strategy={strategy}"])
     made = session.model.checkpoint
@@ -42,7 +42,7 @@ def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, tmp_path
             example = builder.build(Target(dialogue, turn), strategy)
             with_gist += bool(example.context.lines)
             assert made.format.encode(session.context_of(dialogue.turns[:turn])) == example.prompt
-    assert (with_gist > 20) == (strategy in ("summary", "hybrid"))
+    assert (with_gist > 20) == (strategy in ("summary", "hybrid", "rolling"))
 
 
 def test_gist_covers_exactly_what_left_the_verbatim_window(session):

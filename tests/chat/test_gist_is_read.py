@@ -11,13 +11,16 @@ from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import ChatSession
 from gistchat.context.strategies import STRATEGIES, Request, build_context
 from gistchat.context.types import Sources
-from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.jsonl import load_dialogues, write_jsonl
 from gistchat.dialogue.text_repair import clean_text
-from gistchat.dialogue.turns import Turn, is_group
+from gistchat.dialogue.turns import Dialogue, Turn
 from gistchat.errors import UserError
+from gistchat.examples.build import ExampleBuilder
+from gistchat.examples.targets import Target
 from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.summarizers.extractive import summarize_prefixes
-from gistchat.models.base import load_tokenizer
+from gistchat.memory.summary_store import SummaryStore
+from gistchat.models.base import load_tokenizer, model_limit
 from gistchat.models.resolve import resolve_base
 from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.format import render_gist
@@ -159,24 +162,52 @@ GROUPS = [
 ]
 
 
+def group_of(names, turns):
+    said = zip(itertools.islice(itertools.cycle(names), turns), real_turns(turns), strict=True)
+    return [Turn(name, turn.text) for name, turn in said]
+
+
 @pytest.mark.parametrize("names", GROUPS)
 @pytest.mark.parametrize("strategy", ["recent", *WITH_GIST])
 def test_a_group_is_told_apart_by_name(run_folder, names, strategy):
-    said = [
-        Turn(name, turn.text)
-        for name, turn in zip(itertools.islice(itertools.cycle(names), 48), real_turns(48), strict=True)
-    ]
+    said = group_of(names, 48)
     settings = ["context.budget=160", f"chat.strategy={strategy}", "chat.max_reply_tokens=2"]
     session = ChatSession.open(run_folder, settings)
     context = session.context_of([*said, Turn(names[0], "Who of us said that?")])
-    assert is_group(session.turns)
     assert f"{names[0]}: Who of us said that?" in context.last.text
-    by_number = {number: turn for number, turn in enumerate(said)}
     for line in context.lines:
-        turn = by_number[line.turn]
-        assert (line.name, line.role) == (("", "assistant") if turn.speaker == "model" else (turn.speaker, "user"))
-        assert (f"{turn.speaker}: " if line.name else "You: ") + line.text in render_gist(context.lines)
+        speaker = said[line.turn].speaker
+        assert (line.name, line.role) == (("", "assistant") if speaker == "model" else (speaker, "user"))
+        assert (f"{speaker}: " if line.name else "You: ") + line.text in render_gist(context.lines)
     for turn in context.turns:
         for offset, text in enumerate(turn.text.split("\n")) if turn.role == "user" else ():
-            assert text == f"{by_number[turn.first + offset].speaker}: {by_number[turn.first + offset].text}"
+            assert text == f"{said[turn.first + offset].speaker}: {said[turn.first + offset].text}"
     assert context.tokens <= 160
+
+
+@pytest.mark.parametrize("names", GROUPS)
+@pytest.mark.parametrize("strategy", ["last", "recent", *WITH_GIST])
+def test_a_group_gives_the_same_prompt_in_training_and_in_chat(run_folder, tmp_path, names, strategy):
+    session = ChatSession.open(run_folder, [f"chat.strategy={strategy}"])
+    made = session.model.checkpoint
+    store = SummaryStore(tmp_path, made.recipe.summary, made.recipe.context, made.format, "t")
+    dialogue = Dialogue("group", tuple(group_of(names, 40)))
+    store.add([dialogue])
+    builder = ExampleBuilder(made.format, made.recipe.context, store, model_limit(made.model.config))
+    for turn in [i for i, said in enumerate(dialogue.turns) if said.speaker == "model" and i > 20]:
+        example = builder.build(Target(dialogue, turn), strategy)
+        assert f"{names[(turn - 1) % len(names)]}: " in made.format.tokenizer.decode(example.prompt.ids)
+        assert made.format.encode(session.context_of(dialogue.turns[:turn])) == example.prompt
+
+
+def test_a_saved_group_goes_on_in_a_chat_with_its_names(run_folder, tmp_path):
+    write_jsonl(tmp_path / "group.jsonl", [Dialogue("g", (*group_of(GROUPS[1], 29), Turn("Ben", "I am last.")))])
+    session = session_file.load(ChatSession.open(run_folder).model, tmp_path / "group.jsonl")
+    assert {turn.speaker for turn in session.turns} == {"Priya", "Tom", "Wei", "model"}
+    assert "nobody answered: 2 turns" in session.notice
+    session.say("Hello from me")
+    assert session.context.last.text == "user: Hello from me"
+    assert any(turn.text.startswith(("Priya: ", "Tom: ", "Wei: ")) for turn in session.context.turns if turn.role == "user")
+    session_file.export_text(session, tmp_path / "group.txt")
+    assert "2. Model: " in (tmp_path / "group.txt").read_text()
+    assert "3. Tom: " in (tmp_path / "group.txt").read_text()
