@@ -128,7 +128,7 @@ def test_dialogsum_and_samsum_keep_their_summaries(tmp_path):
     text = "#Person1#: Hi: you?\n#Person2#: Yes\nand no.\n"
     line = json.dumps({"fname": "dev_0", "dialogue": text, "summary": "They talk.", "topic": "talk"})
     good, bad = read("dialogsum", tmp_path / "dialogsum.dev.jsonl", line + '\n{"fname": "x"}\n')
-    assert texts(good) == ["Hi: you?", "Yes and no."]
+    assert texts(good) == ["Hi: you?", "Yes\nand no."]
     assert good.meta["gold"] == [{"speaker": "", "text": "They talk."}]
     assert str(bad).startswith(f"{tmp_path / 'dialogsum.dev.jsonl'}:2: unexpected layout")
     entries = [{"id": "1", "dialogue": "Ann: Hi\r\nBen: Ho\r\nCat: Ha", "summary": "Hi."}]
@@ -155,7 +155,7 @@ def test_messenger_exports(tmp_path):
     assert media == LeftOut("messages without words (media, deleted)", 2)
     assert [(turn.speaker, turn.text) for turn in first.turns] == [
         ("Ann", "Happy new year!"),
-        ("Ben", "You too :) Remember: the cake"),
+        ("Ben", "You too :)\n\nRemember: the cake"),
     ]
     assert [(turn.speaker, turn.text) for turn in second.turns] == [("Ann", "Note: thanks"), ("Ben", "Sure")]
 
@@ -165,7 +165,7 @@ def test_transcripts(tmp_path):
     first, second, bad = read(
         "transcript", path, "Ann: Next day\nBen: Indeed\nit is\n\nA: b\nB: c\n---\nno name here\n"
     )
-    assert texts(first) == ["Next day", "Indeed it is"]
+    assert texts(first) == ["Next day", "Indeed\nit is"]
     assert texts(second) == ["b", "c"]
     assert str(bad) == f"{path}:8: expected 'Name: words'"
 

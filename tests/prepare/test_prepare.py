@@ -269,12 +269,12 @@ def test_one_speaker_and_files_for_folders(tmp_path, dialogue_file):
 
 
 def test_gold_lines_are_cleaned_as_turns_are(tmp_path):
-    gold = [{"speaker": "a", "text": "i ski , call 555-123-4567 ."}]
+    gold = [{"speaker": "a", "text": "“i ski” ,\n call 555-123-4567\x07"}]
     value = {"turns": [{"speaker": "a", "text": "hi"}, {"speaker": "b", "text": "ho"}], "meta": {"gold": gold}}
     (tmp_path / "d.jsonl").write_text(json.dumps(value) + "\n")
     prepare(config(tmp_path / "d.jsonl", scrub="yes"), tmp_path / "out")
     [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
-    assert dialogue.meta["gold"] == [{"speaker": "a", "text": "i ski, call [phone]."}]
+    assert dialogue.meta["gold"] == [{"speaker": "a", "text": "“i ski” , call [phone]"}]
 
 
 def test_people_who_are_called_by_their_numbers_get_other_names(tmp_path):
