@@ -4,6 +4,7 @@ People's own text is repaired only where it is broken; `join_tokens` is for corp
 """
 
 import re
+from collections.abc import Callable
 
 import ftfy
 from sacremoses import MosesDetokenizer
@@ -19,9 +20,7 @@ _REPAIRS = ftfy.TextFixerConfig(
 )
 _LINE_END = re.compile(r"\r\n?|[\v\f]")
 # Terminal escapes, NULs and the like, and halves of surrogate pairs, which no file can hold.
-_CONTROL = re.compile(
-    r"[\0-\x08\x0e-\x1f\x7f]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]"
-)
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 _C1_CONTROL = re.compile(r"[\x80-\x9f]")
 _BLANK_LINES = re.compile(r"\s*\n")
 # Signs of text that was cut into tokens, once white space is collapsed: a mark that stands alone, a contraction that
@@ -50,12 +49,7 @@ def clean_text(text: str) -> str:
     are dropped but for tabs. White space goes at the ends only, and a first line of several keeps its indentation.
     Idempotent: the repairs are repeated until nothing changes.
     """
-    for _ in range(_MOST_PASSES):
-        repaired = _repair(text)
-        if repaired == text:
-            break
-        text = repaired
-    return text
+    return _until_stable(_repair, text)
 
 
 def clean_texts(texts: list[str]) -> list[str]:
@@ -68,7 +62,7 @@ def clean_texts(texts: list[str]) -> list[str]:
 
 def clean_line(text: str) -> str:
     """`clean_text` on one line, with single spaces: for names and the lines of a gist."""
-    return " ".join(clean_text(text).split())
+    return _until_stable(lambda line: " ".join(_repair(line).split()), text)
 
 
 def join_tokens(text: str) -> str:
@@ -77,16 +71,24 @@ def join_tokens(text: str) -> str:
     White space is collapsed. Text without a sign of tokenisation is left alone otherwise. Not for people's own text: in
     French and in code, a mark that stands alone is meant to.
     """
-    text = " ".join(text.split())
+    return _until_stable(_joined, " ".join(text.split()))
+
+
+def _until_stable(repair: Callable[[str], str], text: str) -> str:
+    """Repair until nothing changes: one repair may uncover what another has to mend."""
     for _ in range(_MOST_PASSES):
-        if not _TOKENISED.search(text):
+        repaired = repair(text)
+        if repaired == text:
             break
-        joined = _SPLIT_CONTRACTION.sub("'", _SPLIT_NOT.sub("", _LATEX_QUOTE.sub('"', text)))
-        joined = _DETOKENIZER.detokenize(joined.split(" "), unescape=False)
-        if joined == text:
-            break
-        text = joined
+        text = repaired
     return text
+
+
+def _joined(text: str) -> str:
+    if not _TOKENISED.search(text):
+        return text
+    text = _SPLIT_CONTRACTION.sub("'", _SPLIT_NOT.sub("", _LATEX_QUOTE.sub('"', text)))
+    return _DETOKENIZER.detokenize(text.split(" "), unescape=False)
 
 
 def _repair(text: str) -> str:

@@ -170,6 +170,47 @@ def test_transcripts(tmp_path):
     assert str(bad) == f"{path}:8: expected 'Name: words'"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Ann: see\n```\nBen: no turn\n\n---\n[12:01] log: x\n```\nand so on",
+        "Ann: ```json\n{\n\n}```",
+        "Ann: buy\n- milk: 2\n* tea: 1\n3. ham: 4",
+        "Ann: so\n> Ben: hi\n# Title: x\n| a: | b |",
+        "Ann: f\n    x: int\n\ty: str",
+        "Ann: ```inline: code``` ok",
+        "Ann: how do I type ``` here?",
+    ],
+)
+def test_lines_of_a_transcript_that_continue_a_turn(tmp_path, said):
+    [dialogue] = read("transcript", tmp_path / "c.txt", f"{said}\nBen: yes\n")
+    assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben"]
+    assert dialogue.turns[0].text == said.removeprefix("Ann: ")
+
+
+@pytest.mark.parametrize("lead", ["- ", "1. ", "\t", "    ", "> "])
+def test_a_transcript_may_stand_in_a_list(tmp_path, lead):
+    [dialogue] = read("transcript", tmp_path / "c.txt", f"{lead}Ann: hi\n{lead}Ben: ho\n")
+    assert texts(dialogue) == ["hi", "ho"]
+    assert [turn.speaker.endswith(name) for turn, name in zip(dialogue.turns, ("Ann", "Ben"), strict=True)] == [
+        True
+    ] * 2
+
+
+@pytest.mark.parametrize("opened", ["B: see: ```", "B: ```python\nx = 1", "```"])
+def test_a_block_of_code_that_never_ends_is_malformed(tmp_path, opened):
+    path = tmp_path / "c.txt"
+    good, bad = read("transcript", path, f"A: b\nB: c\n\nA: d\n{opened}\n\nA: e\nB: f\n")
+    assert texts(good) == ["b", "c"]
+    assert str(bad).startswith(f"{path}:5: a block of code begins here (```)")
+
+
+def test_a_line_of_an_export_that_was_edited_later(tmp_path):
+    lines = "1/1/24, 8:02 AM - Ann: one\n  two <This message was edited>\n1/1/24, 8:03 AM - Ben: ok\n"
+    [dialogue] = read("transcript", tmp_path / "c.txt", lines)
+    assert texts(dialogue) == ["one\n  two", "ok"]
+
+
 def test_tables_by_the_names_of_their_columns(tmp_path):
     path = tmp_path / "t.csv"
     rows = 'conversation_id,Role,When,message\r\n1,a,x,"hi, ""you""\nthere"\r\n1,b,x,yo\r\n'
