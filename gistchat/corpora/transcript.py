@@ -70,7 +70,7 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[Turn], dict[str, int]]:
             left_out[NO_WORDS] += 1
         elif named and (stamp or not export):
             listed = listed if turns else bool(_MARKDOWN.match(typed))
-            turns.append(Turn(named[1].strip(), named[2] or ""))
+            turns.append(Turn(strip(named[1]), named[2] or ""))
         elif stamp:
             left_out[NOTICES] += 1
         elif turns:

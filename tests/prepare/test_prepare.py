@@ -329,7 +329,7 @@ def test_code_and_markdown_are_prepared_byte_for_byte(tmp_path, corpus, name, wr
     ],
 )
 def test_no_reader_strips_bytes_of_a_broken_encoding(tmp_path, corpus, name, write, text):
-    turns = [("Renée", text), ("Ben", "ok"), ("Renée", f"{text}\nand {text}")]
+    turns = [("Noà", text), ("Ben", "ok"), ("Noà", f"{text}\nand {text}")]
     broken = [(who.encode().decode("latin-1"), said.encode().decode("latin-1")) for who, said in turns]
     (tmp_path / name).write_text(write(broken))
     prepare(DataConfig(corpus=corpus, source=str(tmp_path / name)), tmp_path / "out")
