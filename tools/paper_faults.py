@@ -16,7 +16,7 @@ import torch
 from transformers import get_polynomial_decay_schedule_with_warmup
 
 from gistchat.corpora import dailydialog
-from gistchat.dialogue.text_repair import clean_text
+from gistchat.dialogue.text_repair import clean_text, join_tokens
 from gistchat.dialogue.turns import Dialogue, Turn
 from gistchat.evaluate import bootstrap, metrics
 from gistchat.evaluate.analysis import Row
@@ -40,12 +40,16 @@ def normalised(text: str) -> str:
     return re.sub(r"(^|[.,!?]\s+)([a-z])", lambda match: match[1] + match[2].upper(), text.lower())
 
 
+def repaired(turn: Turn) -> str:
+    return join_tokens(clean_text(turn.text))
+
+
 def joined(turns: Sequence[Turn]) -> str:
-    return " ".join(clean_text(turn.text) for turn in turns)
+    return " ".join(map(repaired, turns))
 
 
 def texts(dialogues: Sequence[Dialogue]) -> None:
-    turns = [clean_text(turn.text) for dialogue in dialogues for turn in dialogue.turns]
+    turns = [repaired(turn) for dialogue in dialogues for turn in dialogue.turns]
     changed = sum(normalised(text) != text for text in turns)
     print(f"normalisation changes the letters of {changed} of {len(turns)} turns ({100 * changed / len(turns):.0f} %)")
     tokenizer = gpt2_tokenizer()

@@ -10,7 +10,7 @@ from gistchat.chat.model import ChatModel
 from gistchat.context.budget import fit_limit
 from gistchat.context.strategies import STRATEGIES, Request, Strategy, build_context
 from gistchat.context.types import ASSISTANT, USER, Context, Gist, Sentence, Sources
-from gistchat.dialogue.text_repair import clean_text
+from gistchat.dialogue.text_repair import clean_line, clean_text
 from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
@@ -227,7 +227,7 @@ class ChatSession:
 
     def edit_gist(self, text: str) -> None:
         """Replace the gist of the turns that it covers now. Raises UserError when the text is empty."""
-        if not (text := clean_text(text)):
+        if not (text := clean_line(text)):
             raise UserError("an empty gist says nothing; /reset starts over")
         self._require_room([Sentence(-1, "", text)])
         self.memory.edit(text)
@@ -235,7 +235,7 @@ class ChatSession:
 
     def pin(self, text: str) -> None:
         """Keep a line word for word in the gist, whatever is summarised later. Raises UserError when it is empty."""
-        if not (text := clean_text(text)):
+        if not (text := clean_line(text)):
             raise UserError("nothing to pin; give a text, or the number of a line of /gist")
         self._pin(Sentence(-1, "", text))
 

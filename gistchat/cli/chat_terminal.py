@@ -60,17 +60,18 @@ class Terminal:
             if line is None or line.strip() in ("/quit", end):
                 break
             if line.strip():
-                self._obey(line.strip())
+                self._obey(line)
         if self.interactive:
             print("bye")
 
-    def _obey(self, line: str) -> None:
+    def _obey(self, typed: str) -> None:
+        line = typed.strip()
         try:
             with self._stoppable("(stopped)"):
                 if line.startswith("/"):
                     run_command(self, line)
                 else:
-                    self.stream(self.session.reply(line))
+                    self.stream(self.session.reply(typed))
                 self._show_notice()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             print(f"error: {printable(str(error))}", file=sys.stderr)
@@ -102,13 +103,17 @@ class Terminal:
                     return None
 
     def stream(self, pieces: Iterator[str]) -> None:
-        """Print a reply as it comes; Ctrl-C ends it, and what was said of it is kept."""
+        """Print a reply as it comes; Ctrl-C ends it, and what was said of it is kept.
+
+        Where nobody sits at the terminal, a reply is one line, so that a program can read it.
+        """
+        keep = "\n\t" if self.interactive else ""
         if self.interactive:
             print("bot> ", end="", flush=True)
         try:
             with self._stoppable(" ...", end=""), contextlib.closing(pieces):
                 for piece in pieces:
-                    print(printable(piece), end="", flush=True)
+                    print(printable(piece, keep), end="", flush=True)
         finally:
             print(flush=True)
         self._show_notice()

@@ -46,6 +46,7 @@ CORPUS = Corpus(
     patterns=("train.json", "valid.json", "test.json", "bst_*.json", "*.parquet"),
     hub=("ParlAI/blended_skill_talk",),
     mark=b'"dialog',
+    tokenised=True,  # where a dialogue opens with utterances of Persona-Chat
     size="6,808 dialogues",
     licence="CC BY 4.0",
     citation="Smith, Williamson, Shuster, Weston, Boureau (2020). Can You Put it All Together: Evaluating "

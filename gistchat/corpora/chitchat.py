@@ -43,7 +43,7 @@ def _dialogue(name: str, conversation: dict[str, Any]) -> Dialogue:
     # A message is a list of utterances of one sender: everything typed before the other one answered.
     turns = []
     for message in conversation["messages"]:
-        text = " ".join(utterance["text"] for utterance in message if utterance["text"].strip())
+        text = " ".join(filter(None, (utterance["text"].strip() for utterance in message)))
         if text:
             turns.append(Turn(message[0]["sender"][:8], text))
     meta = {"prompt": conversation["prompt"]} if conversation.get("prompt") else {}

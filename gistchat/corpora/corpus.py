@@ -24,6 +24,7 @@ class Corpus:
     link: str = ""
     hub: tuple[str, ...] = ()  # ids of its mirrors on the Hugging Face hub, the best first
     find: Callable[[str], list[Source]] | None = None  # the files at a place, if patterns and hub are not enough
+    tokenised: bool = False  # its text was cut into tokens, at least in part: `join_tokens` puts it together
     parse: Parse | None = None  # the dialogues of `raw_records`; worker processes then call it instead of `read`
     # defaults for `data` in recipes
     min_turns: int = 2

@@ -38,6 +38,7 @@ CORPUS = Corpus(
     patterns=("dialogues_*.txt", "dailydialog_*.txt", "*.parquet"),
     hub=("OpenRL/daily_dialog", "li2017dailydialog/daily_dialog@refs/convert/parquet"),
     mark=b"\n",
+    tokenised=True,
     size="13,118 dialogues",
     licence="CC BY-NC-SA 4.0",
     citation="Li, Su, Shen, Li, Cao, Niu (2017). DailyDialog: A Manually Labelled Multi-turn Dialogue Dataset. IJCNLP.",

@@ -17,7 +17,7 @@ from gistchat.dialogue.turns import Dialogue
 def parse_summarised(corpus: str, file: str, _: str, value: dict[str, Any]) -> Iterator[Dialogue]:
     name = value["fname"] if "fname" in value else value["id"]
     summaries = [value[key] for key in ("summary", "summary1", "summary2", "summary3") if value.get(key)]
-    turns, _ = parse_lines(line for line in value["dialogue"].splitlines() if line.strip())
+    turns, _ = parse_lines(line for line in value["dialogue"].split("\n") if line.strip())
     meta = {"gold": [{"speaker": "", "text": summaries[0].strip()}], "summaries": summaries} if summaries else {}
     yield Dialogue(str(name), tuple(turns), corpus=corpus, meta=meta)
 
@@ -29,6 +29,7 @@ CORPUS = Corpus(
     patterns=("dialogsum*.jsonl", "*.parquet"),
     hub=("knkarthick/dialogsum",),
     mark=b"\n",
+    tokenised=True,  # where it was taken from DailyDialog: one text in fifty has "I ' m" or "well. . ."
     size="13,460 dialogues",
     licence="CC BY-NC-SA 4.0",
     citation="Chen, Liu, Chen, Zhang (2021). DialogSum: A Real-Life Scenario Dialogue Summarization Dataset. "

@@ -89,6 +89,7 @@ CORPUS = Corpus(
     patterns=("*_self_original*.txt", "*_both_original*.txt", "*_none_original*.txt", "personachat*.json", "*.parquet"),
     hub=("AlekseyKorshuk/persona-chat",),
     mark=b"\n1 ",
+    tokenised=True,
     size="18,878 dialogues in ConvAI2",
     licence="CC BY 4.0",
     citation="Zhang, Dinan, Urbanek, Szlam, Kiela, Weston (2018). Personalizing Dialogue Agents: I have a dog, do "

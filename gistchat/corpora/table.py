@@ -13,7 +13,7 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import TABLES, records
-from gistchat.dialogue.lines import LONGEST_LINE, require_text
+from gistchat.dialogue.lines import LONGEST_LINE, require_text, strip
 from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
 
@@ -41,7 +41,7 @@ def read(path: Path) -> Iterator[ReadResult]:
         if isinstance(row, Malformed):
             problems.setdefault(name, row)
             continue
-        if empty := [part for part in COLUMNS if not row[part]]:
+        if empty := [part for part in COLUMNS if not row[part].strip()]:
             problems.setdefault(name, Malformed(location, f"empty {empty[0]}"))
         order = _order(row.get("order", "0"))
         if order is None:
@@ -66,7 +66,8 @@ def _table_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
     columns: dict[str, str] = {}
     for location, row in records(path):
         columns = columns or _columns(location, list(row))
-        yield location, {part: "" if row[name] is None else str(row[name]).strip() for part, name in columns.items()}
+        cells = {part: "" if row[name] is None else str(row[name]) for part, name in columns.items()}
+        yield location, _trimmed(cells)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
@@ -75,13 +76,18 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
     location, header = next(rows, (f"{path}:1", []))
     columns = {part: header.index(name) for part, name in _columns(location, header).items()}
     for location, cells in rows:
-        name = cells[columns["dialogue"]].strip() if len(cells) > columns["dialogue"] else ""
+        name = strip(cells[columns["dialogue"]]) if len(cells) > columns["dialogue"] else ""
         if len(cells) != len(header):
             yield location, Malformed(location, f"expected {len(header)} columns, found {len(cells)}", name)
         elif any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):
             yield location, Malformed(location, "not UTF-8; save the file as UTF-8", name)
         else:
-            yield location, {part: cells[place].strip() for part, place in columns.items()}
+            yield location, _trimmed({part: cells[place] for part, place in columns.items()})
+
+
+def _trimmed(row: Row) -> Row:
+    """Without white space around names and numbers; a text stays as it is, as code may begin with an indentation."""
+    return {part: value if part == "text" else strip(value) for part, value in row.items()}
 
 
 def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:

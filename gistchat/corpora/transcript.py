@@ -1,5 +1,8 @@
 """Your own text files: a turn a line as "Name: words"; an empty line, or a line of dashes, ends a dialogue.
 
+A line that names nobody continues the turn before it, as does everything in a block of code between lines of ```, and
+what Markdown marks as a list, quote, table, heading or code. Line ends and indentations are kept.
+
 Messenger exports are recognised by the time stamp before the name, as in "12/31/23, 9:15 PM - Ann: Hi" or
 "[31.12.23, 21:15] Ann: Hi". In them, a new day begins a new dialogue and a line without a stamp continues the message
 before it. The messenger's notices ("Ann added Ben") and placeholders for pictures and deleted messages are left out
@@ -11,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gistchat.corpora.corpus import Corpus
-from gistchat.dialogue.lines import parse_records, text_lines
+from gistchat.dialogue.lines import parse_records, strip, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn, Unreadable
 
 _STAMP = re.compile(
@@ -19,6 +22,10 @@ _STAMP = re.compile(
 )
 _TIME = re.compile(r"^\[\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?\]\s*", re.I)
 _NAMED = re.compile(r"([^:\n]{1,60}):(?:\s+(.*)|$)", re.S)
+# Marks of a line in Markdown that continues a turn, even with a colon in it: indented code, lists, quotes, tables.
+_MARKDOWN = re.compile(r" {4}|\t|[-*+>|] |#{1,6} |\d+[.)] ")
+_FENCE = "```"  # opens and closes a block of code
+_OPENING_FENCE = re.compile(r"(?:.*:)?\s*```[^`]*$")
 _DAY = re.compile(r"[\d./-]+")
 _RULE = re.compile(r"[-=_*]{3,}")
 _MARKS = str.maketrans("", "", "\u200e\u200f\u202a\u202c\ufeff")  # messengers put marks of direction around names
@@ -48,26 +55,39 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[Turn], dict[str, int]]:
     turns: list[Turn] = []
     left_out = {NOTICES: 0, NO_WORDS: 0}
     export = False  # in a messenger's export, only stamped lines begin a message
-    for marked in lines:
-        line = marked.translate(_MARKS)
-        stamp = _STAMP.match(line) or _TIME.match(line)
+    in_code = False
+    listed = False  # whether names stand in a list, as in "- Ann: Hi"
+    for typed in lines:
+        line = typed.translate(_MARKS).lstrip()
+        stamp = None if in_code else _STAMP.match(line) or _TIME.match(line)
         export = export or bool(stamp)
-        named = _NAMED.fullmatch(line[stamp.end() if stamp else 0 :].strip())
+        continues = in_code or (turns and not stamp and not listed and _MARKDOWN.match(typed))
+        named = None if continues else _NAMED.fullmatch(line[stamp.end() if stamp else 0 :].lstrip())
+        in_code = not export and _is_in_code(in_code, line)
         if stamp and named and _NOTICE.search(named[1]):
             left_out[NOTICES] += 1
-        elif stamp and named and f": {_SYSTEM}" in marked:
+        elif stamp and named and f": {_SYSTEM}" in typed:
             left_out[NO_WORDS] += 1
         elif named and (stamp or not export):
-            turns.append(Turn(named[1].strip(), _EDITED.sub("", named[2] or "")))
+            listed = listed if turns else bool(_MARKDOWN.match(typed))
+            turns.append(Turn(strip(named[1]), named[2] or ""))
         elif stamp:
             left_out[NOTICES] += 1
         elif turns:
-            turns[-1] = Turn(turns[-1].speaker, f"{turns[-1].text} {line.strip()}")
+            turns[-1] = Turn(turns[-1].speaker, f"{turns[-1].text}\n{typed}")
         elif not export:
             raise Unreadable("expected 'Name: words'")
+    turns = [Turn(speaker, _EDITED.sub("", text)) for speaker, text in turns]
     kept = [turn for turn in turns if not (export and _NO_WORDS.fullmatch(turn.text.strip()))]
     left_out[NO_WORDS] += len(turns) - len(kept)
     return kept, left_out
+
+
+def _is_in_code(before: bool, line: str) -> bool:
+    """Whether the lines after this one are in a block of code."""
+    if before:
+        return not line.rstrip().endswith(_FENCE)
+    return _FENCE in line and bool(_OPENING_FENCE.match(line))
 
 
 def read(path: Path) -> Iterator[ReadResult]:
@@ -79,21 +99,26 @@ def _blocks(path: Path) -> Iterator[tuple[str, list[str] | Malformed]]:
     """Lines of one dialogue each, with the location of the first."""
     start, block = "", []
     day = ""
-    for location, line in text_lines(path, keep_empty=True):
-        bad = isinstance(line, Malformed)
-        stamp = None if bad else _STAMP.match(line.translate(_MARKS))
+    code = ""  # the location at which a block of code was opened
+    for location, typed in text_lines(path, as_typed=True):
+        bad = isinstance(typed, Malformed)
+        line = "" if bad else strip(typed.translate(_MARKS))
+        stamp = None if code else _STAMP.match(line)
         today = _DAY.search(stamp[0])[0] if stamp else day
-        ends = bad or (not today and (not line or _RULE.fullmatch(line)))
+        ends = bad or (not today and not code and (not line or _RULE.fullmatch(line)))
         if block and (ends or (day and day != today)):
             yield start, block
             block = []
         day = today
+        code = (code or location) if not bad and not day and _is_in_code(bool(code), line) else ""
         if bad:
-            yield location, line
-        elif line and not ends:
+            yield location, typed
+        elif not ends and (line or block):
             start = start if block else location
-            block.append(line)
-    if block:
+            block.append(typed)
+    if code:
+        yield code, Malformed(code, f"a block of code begins here ({_FENCE}) and never ends")
+    elif block:
         yield start, block
 
 

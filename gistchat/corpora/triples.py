@@ -87,6 +87,7 @@ CORPUS = Corpus(
     read=read,
     patterns=("*summarized*.json", "*_utters.json", "*_utters.pickle"),
     mark=b"]",
+    tokenised=True,  # they were made of DailyDialog
     licence="as of the paper's data",
     citation="Cha, Lee, Kim (2023). A Study on Response Generation Using Dialogue Summary. KIISE.",
 )

@@ -1,6 +1,7 @@
 """Lines and records of text and JSONL files with their file:line; a bad one never stops the reading of the others."""
 
 import re
+import string
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,20 +50,31 @@ def raw_lines(path: Path) -> Iterator[tuple[str, bytes | Malformed]]:
             yield location, Malformed(location, f"{length:,} bytes long; at most {LONGEST_LINE:,} are read")
 
 
-def text_lines(path: Path, keep_empty: bool = False) -> Iterator[tuple[str, str | Malformed]]:
-    """Lines of a UTF-8 text file with their file:line, white space at the ends stripped.
+def text_lines(path: Path, as_typed: bool = False) -> Iterator[tuple[str, str | Malformed]]:
+    """Lines of a UTF-8 text file with their file:line.
 
-    A bad line comes out as `Malformed`, and reading goes on. Empty lines are dropped unless they are to be kept.
+    A bad line comes out as `Malformed`, and reading goes on. White space at the ends and empty lines are dropped,
+    unless lines are wanted as they were typed.
     """
     for location, raw in raw_lines(path):
         line = raw if isinstance(raw, Malformed) else _decode(location, raw)
-        if line or keep_empty:
+        if isinstance(line, str):
+            line = line.removesuffix("\r") if as_typed else strip(line)
+        if line or as_typed:
             yield location, line
+
+
+def strip(text: str) -> str:
+    """Without white space of ASCII at the ends.
+
+    `str.strip` takes U+0085 and U+00A0, too, which are bytes of letters and emoji where UTF-8 was read as Latin-1.
+    """
+    return text.strip(string.whitespace)
 
 
 def _decode(location: str, raw: bytes) -> str | Malformed:
     try:
-        return raw.decode().strip()
+        return raw.decode()
     except UnicodeDecodeError as error:
         return Malformed(location, f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1})")
 

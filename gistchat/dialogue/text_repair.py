@@ -1,11 +1,28 @@
-"""Text clean-up, the same for training, test and live text."""
+"""Text clean-up, the same for training, test and live text.
+
+People's own text is repaired only where it is broken; `join_tokens` is for corpora whose text was cut into tokens.
+"""
 
 import re
-import unicodedata
+from collections.abc import Callable
 
 import ftfy
 from sacremoses import MosesDetokenizer
 
+# What is good text to somebody stays: full-width punctuation and curly quotes, ligatures (the Dutch ij is one), HTML
+# entities. Escape sequences are dealt with below, in ASCII text, too.
+_REPAIRS = ftfy.TextFixerConfig(
+    unescape_html=False,
+    remove_terminal_escapes=False,
+    fix_latin_ligatures=False,
+    fix_character_width=False,
+    uncurl_quotes=False,
+)
+_LINE_END = re.compile(r"\r\n?|[\v\f]")
+# Terminal escapes, NULs and the like, and halves of surrogate pairs, which no file can hold.
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
+_C1_CONTROL = re.compile(r"[\x80-\x9f]")
+_BLANK_LINES = re.compile(r"\s*\n")
 # Signs of text that was cut into tokens, once white space is collapsed: a mark that stands alone, a contraction that
 # fell apart, LaTeX quotes. It begins with a class of rare characters, so that `re` skips to them: it searches all text
 # there is, and most has none of these signs.
@@ -25,42 +42,66 @@ _MOST_PASSES = 10
 
 
 def clean_text(text: str) -> str:
-    """Repair text and leave good text alone.
+    """Repair text and leave good text alone: code and Markdown come out byte for byte.
 
-    Control characters are dropped, white space collapsed, broken encodings and typographic quotes made plain (`ftfy`),
-    and text that shows signs of tokenisation is put together again (`sacremoses`). Letters keep their case.
+    Broken encodings are mended, such as UTF-8 that was read as Latin-1 in Facebook's exports (`ftfy`); letters and
+    marks that can be written in two ways get their composed form (NFC); line ends become "\\n"; control characters
+    are dropped but for tabs. White space goes at the ends only, and a first line of several keeps its indentation.
     Idempotent: the repairs are repeated until nothing changes.
     """
+    return _until_stable(_repair, text)
+
+
+def clean_texts(texts: list[str]) -> list[str]:
+    """`clean_text` of each, with one look at all of them together: most texts need no repair."""
+    joined = " ".join(texts)
+    if joined.isascii() and joined.isprintable():
+        return [text.strip() for text in texts]
+    return [clean_text(text) for text in texts]
+
+
+def clean_line(text: str) -> str:
+    """`clean_text` on one line, with single spaces: for names and the lines of a gist."""
+    return _until_stable(lambda line: " ".join(_repair(line).split()), text)
+
+
+def join_tokens(text: str) -> str:
+    """Put clean English text together that was cut into tokens (`sacremoses`): "it ' s late ." becomes "it's late.".
+
+    White space is collapsed. Text without a sign of tokenisation is left alone otherwise. Not for people's own text: in
+    French and in code, a mark that stands alone is meant to.
+    """
+    return _until_stable(_joined, " ".join(text.split()))
+
+
+def _until_stable(repair: Callable[[str], str], text: str) -> str:
+    """Repair until nothing changes: one repair may uncover what another has to mend."""
     for _ in range(_MOST_PASSES):
-        repaired = _repair(text)
+        repaired = repair(text)
         if repaired == text:
             break
         text = repaired
     return text
 
 
-def clean_texts(texts: list[str]) -> list[str]:
-    """`clean_text` of each, with one look at all of them together: most texts need no repair."""
-    joined = " ".join(texts)  # an empty text, and one that begins or ends in a space, shows as a space too many
-    single_spaces = joined.isascii() and joined.isprintable() and "  " not in joined and joined == joined.strip()
-    if single_spaces and not _TOKENISED.search(joined):
-        return texts
-    return [clean_text(text) for text in texts]
+def _joined(text: str) -> str:
+    if not _TOKENISED.search(text):
+        return text
+    text = _SPLIT_CONTRACTION.sub("'", _SPLIT_NOT.sub("", _LATEX_QUOTE.sub('"', text)))
+    return _DETOKENIZER.detokenize(text.split(" "), unescape=False)
 
 
 def _repair(text: str) -> str:
-    if not text.isprintable():  # printable text holds neither control characters nor odd white space
-        # Cc: terminal escapes and NULs. Cs: lone surrogates, which no file can hold. Joiners and marks (Cf) are part
-        # of words and emoji in many scripts, so they stay.
-        spaced = (" " if char.isspace() else char for char in text)
-        text = "".join(char for char in spaced if unicodedata.category(char) not in ("Cc", "Cs"))
+    if not text.isprintable():  # printable text holds neither control characters nor line ends
+        text = _CONTROL.sub("", _LINE_END.sub("\n", text))
     if not text.isascii():
-        text = ftfy.fix_text(text, unescape_html=False, remove_terminal_escapes=False)
-    text = " ".join(text.split())
-    if _TOKENISED.search(text):
-        text = _SPLIT_CONTRACTION.sub("'", _SPLIT_NOT.sub("", _LATEX_QUOTE.sub('"', text)))
-        text = _DETOKENIZER.detokenize(text.split(" "), unescape=False)
-    return text
+        # C1 controls go last: where UTF-8 was read as Latin-1, they are bytes of letters and emoji.
+        text = _C1_CONTROL.sub("", ftfy.fix_text(text, _REPAIRS))
+    stripped = text.strip()
+    if "\n" not in stripped:
+        return stripped
+    blank = _BLANK_LINES.match(text)
+    return text[blank.end() if blank else 0 :].rstrip()
 
 
 def separate_sentences(text: str) -> str:

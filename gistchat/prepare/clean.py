@@ -9,13 +9,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gistchat.dialogue.lines import Parse, parse_records
-from gistchat.dialogue.text_repair import clean_text, clean_texts
+from gistchat.dialogue.text_repair import clean_line, clean_texts, join_tokens
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, Turn
 from gistchat.files import fingerprint
 from gistchat.prepare.scrub import scrub
 from gistchat.prepare.splits import hash64
 
-_clean_name = lru_cache(maxsize=10_000)(clean_text)
+_clean_name = lru_cache(maxsize=10_000)(clean_line)
 MALFORMED = "malformed"
 NO_DIALOGUE = "no dialogue"  # carries what a reader left out after the last dialogue of a batch
 
@@ -28,6 +28,7 @@ class CleaningRules:
     max_turn_chars: int  # 0: any
     scrub: bool
     seed: int  # of the split
+    tokenised: bool = False  # the corpus was cut into tokens, which are put together
 
 
 class Cleaned(NamedTuple):
@@ -40,7 +41,7 @@ class Cleaned(NamedTuple):
     turns_read: int = 0  # before cleaning
     turns: int = 0  # after it
     replies: int = 0  # how many of these may be scored
-    digest: int = 0  # equal for dialogues with the same texts
+    digest: int = 0  # equal for dialogues with the same texts but for white space
     rank: int = 0  # decides its split if there is no official one; dialogues that belong together have the same
     speakers: tuple[str, ...] = ()
     scrubbed: int = 0  # addresses and numbers replaced
@@ -91,13 +92,15 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
     try:
         texts = clean_texts([turn.text for turn in dialogue.turns])
         speakers = [_clean_name(turn.speaker) for turn in dialogue.turns]
+        if rules.tokenised:
+            texts = list(map(join_tokens, texts))
     except (TypeError, AttributeError):  # a column of a table may hold anything
         return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a turn that is not a text")
     speakers, texts, merged, empty = merge(speakers, texts)
     left_out = (("turns without text", empty),) if empty else ()
     if reason := _reason_to_drop(speakers, texts, merged, rules):
         return Cleaned(reason, turns_read=len(dialogue.turns), left_out=left_out)
-    digest = hash64("\x1f".join(texts))
+    digest = hash64("\x1f".join([" ".join(text.split()) for text in texts]))
     scored_speakers = None if dialogue.scored_speakers is None else tuple(map(_clean_name, dialogue.scored_speakers))
     scrubbed = 0
     if rules.scrub:
@@ -135,12 +138,16 @@ def _scrub_name(name: str) -> str:
 
 
 def _clean_line(text: str, rules: CleaningRules) -> str:
-    text = clean_text(text)
+    text = clean_line(text)
+    if rules.tokenised:
+        text = join_tokens(text)
     return scrub(text)[0] if rules.scrub else text
 
 
 def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], int, int]:
-    """Join consecutive turns of one speaker; turns without text vanish.
+    """Join consecutive turns of one speaker by a space, or by a line end where one of them has lines, such as code.
+
+    Turns without text vanish.
 
     Returns:
         Speakers and texts, how many turns were joined to the one before, and how many vanished.
@@ -149,7 +156,7 @@ def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], 
         return speakers, texts, 0, 0
     spoken = [(speaker, text) for speaker, text in zip(speakers, texts, strict=True) if text]
     runs = [(speaker, [text for _, text in run]) for speaker, run in itertools.groupby(spoken, operator.itemgetter(0))]
-    merged = [" ".join(run) for _, run in runs]
+    merged = [("\n" if any("\n" in text for text in run) else " ").join(run) for _, run in runs]
     return [speaker for speaker, _ in runs], merged, len(spoken) - len(merged), len(texts) - len(spoken)
 
 

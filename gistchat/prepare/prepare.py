@@ -29,7 +29,7 @@ from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 4  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 5  # raise it when the same input would give other output, so that prepared folders are made again
 BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
@@ -88,6 +88,7 @@ def _parts(config: DataConfig) -> list[Part]:
             config.max_turn_chars or corpus.max_turn_chars,
             corpus.scrub if config.scrub == "auto" else config.scrub == "yes",
             config.seed,
+            corpus.tokenised,
         )
         parts.append(Part(part.name, corpus, corpus.sources(part.source), rules))
     return parts

@@ -10,6 +10,7 @@ from conftest import LONG, gistchat, make_dialogue, say, talk, texts
 from gistchat.chat import session as chat_module
 from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import ChatSession
+from gistchat.cli.chat_terminal import Terminal
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
@@ -350,3 +351,36 @@ def test_a_gist_edited_and_taken_back_no_longer_hides_turns(session):
 def test_what_the_terminal_shows_keeps_joiners_and_drops_what_drives_it():
     assert printable("👩\u200d🚀 می\u200cروم") == "👩\u200d🚀 می\u200cروم"
     assert printable("a\x1b[2Jb\u202ec\u2028d") == "a [2Jb c d"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "git add .",
+        "```python\ndef f(x):\n    return {'a': ''}\n\n\nprint( f(1) ) ;\n```",
+        "    indented = ``so``\n\tls  -la ;",
+        "你好，今天（有空）吗？",
+        "Tu dis « ça » ? ‘maybe’ or 'no' ?",
+    ],
+)
+def test_what_is_said_and_answered_is_kept_as_it_is(session, monkeypatch, text):
+    monkeypatch.setattr(chat_module, "stream_reply", lambda *_: iter([text[:7], text[7:]]))
+    lines = iter([text])
+    Terminal(session, lambda _: next(lines, None), True).run("x", None)
+    assert [turn.text for turn in session.turns] == [text, text]
+    session.edit_turn(1, text + " ?")
+    assert session.turns[0].text == text + " ?"
+
+
+def test_a_reply_is_shown_with_its_lines_or_on_one_for_a_program(session, monkeypatch, capsys):
+    monkeypatch.setattr(chat_module, "stream_reply", lambda *_: iter(["a:\n```\n", "\tx\x1b[2J\n```"]))
+    for interactive, shown in ((True, "bot> a:\n```\n\tx [2J\n```\n"), (False, "a: ```  x [2J ```\n")):
+        lines = iter(["hi"])
+        Terminal(session, lambda _, lines=lines: next(lines, None), interactive).run("x", None)
+        assert shown in capsys.readouterr().out
+
+
+def test_lines_by_hand_stay_one_line_of_the_gist(session):
+    session.edit_gist("He has\r\na dog.")
+    session.pin("They sail\n  on Sundays.\x1b")
+    assert texts(session) == ["He has a dog.", "They sail on Sundays."]

@@ -128,7 +128,7 @@ def test_dialogsum_and_samsum_keep_their_summaries(tmp_path):
     text = "#Person1#: Hi: you?\n#Person2#: Yes\nand no.\n"
     line = json.dumps({"fname": "dev_0", "dialogue": text, "summary": "They talk.", "topic": "talk"})
     good, bad = read("dialogsum", tmp_path / "dialogsum.dev.jsonl", line + '\n{"fname": "x"}\n')
-    assert texts(good) == ["Hi: you?", "Yes and no."]
+    assert texts(good) == ["Hi: you?", "Yes\nand no."]
     assert good.meta["gold"] == [{"speaker": "", "text": "They talk."}]
     assert str(bad).startswith(f"{tmp_path / 'dialogsum.dev.jsonl'}:2: unexpected layout")
     entries = [{"id": "1", "dialogue": "Ann: Hi\r\nBen: Ho\r\nCat: Ha", "summary": "Hi."}]
@@ -155,7 +155,7 @@ def test_messenger_exports(tmp_path):
     assert media == LeftOut("messages without words (media, deleted)", 2)
     assert [(turn.speaker, turn.text) for turn in first.turns] == [
         ("Ann", "Happy new year!"),
-        ("Ben", "You too :) Remember: the cake"),
+        ("Ben", "You too :)\n\nRemember: the cake"),
     ]
     assert [(turn.speaker, turn.text) for turn in second.turns] == [("Ann", "Note: thanks"), ("Ben", "Sure")]
 
@@ -165,9 +165,50 @@ def test_transcripts(tmp_path):
     first, second, bad = read(
         "transcript", path, "Ann: Next day\nBen: Indeed\nit is\n\nA: b\nB: c\n---\nno name here\n"
     )
-    assert texts(first) == ["Next day", "Indeed it is"]
+    assert texts(first) == ["Next day", "Indeed\nit is"]
     assert texts(second) == ["b", "c"]
     assert str(bad) == f"{path}:8: expected 'Name: words'"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Ann: see\n```\nBen: no turn\n\n---\n[12:01] log: x\n```\nand so on",
+        "Ann: ```json\n{\n\n}```",
+        "Ann: buy\n- milk: 2\n* tea: 1\n3. ham: 4",
+        "Ann: so\n> Ben: hi\n# Title: x\n| a: | b |",
+        "Ann: f\n    x: int\n\ty: str",
+        "Ann: ```inline: code``` ok",
+        "Ann: how do I type ``` here?",
+    ],
+)
+def test_lines_of_a_transcript_that_continue_a_turn(tmp_path, said):
+    [dialogue] = read("transcript", tmp_path / "c.txt", f"{said}\nBen: yes\n")
+    assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben"]
+    assert dialogue.turns[0].text == said.removeprefix("Ann: ")
+
+
+@pytest.mark.parametrize("lead", ["- ", "1. ", "\t", "    ", "> "])
+def test_a_transcript_may_stand_in_a_list(tmp_path, lead):
+    [dialogue] = read("transcript", tmp_path / "c.txt", f"{lead}Ann: hi\n{lead}Ben: ho\n")
+    assert texts(dialogue) == ["hi", "ho"]
+    assert [turn.speaker.endswith(name) for turn, name in zip(dialogue.turns, ("Ann", "Ben"), strict=True)] == [
+        True
+    ] * 2
+
+
+@pytest.mark.parametrize("opened", ["B: see: ```", "B: ```python\nx = 1", "```"])
+def test_a_block_of_code_that_never_ends_is_malformed(tmp_path, opened):
+    path = tmp_path / "c.txt"
+    good, bad = read("transcript", path, f"A: b\nB: c\n\nA: d\n{opened}\n\nA: e\nB: f\n")
+    assert texts(good) == ["b", "c"]
+    assert str(bad).startswith(f"{path}:5: a block of code begins here (```)")
+
+
+def test_a_line_of_an_export_that_was_edited_later(tmp_path):
+    lines = "1/1/24, 8:02 AM - Ann: one\n  two <This message was edited>\n1/1/24, 8:03 AM - Ben: ok\n"
+    [dialogue] = read("transcript", tmp_path / "c.txt", lines)
+    assert texts(dialogue) == ["one\n  two", "ok"]
 
 
 def test_tables_by_the_names_of_their_columns(tmp_path):

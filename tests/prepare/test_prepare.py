@@ -268,13 +268,121 @@ def test_one_speaker_and_files_for_folders(tmp_path, dialogue_file):
         prepare(config(dialogue_file), path)
 
 
+CODE_TURNS = [
+    "Try this:\n```python\ndef f(x):\n    return {'a': x}\n\n\nprint(f('')) ; x\n```\nOk ?",
+    "first  `git add .`\n\tthen `x = ''`",
+    "| name  | n |\n|:------|--:|\n| a  b  | 1 |",
+    "Plan:\n- milk: 2\n    - and `eggs` ?\n1. go: now",
+]
+
+
+def as_jsonl(turns):
+    return json.dumps({"turns": [{"speaker": speaker, "text": text} for speaker, text in turns]})
+
+
+def as_chat(turns):
+    return json.dumps({"messages": [{"role": speaker, "content": text} for speaker, text in turns]})
+
+
+def as_transcript(turns):
+    return "\n".join(f"{speaker}: {text}" for speaker, text in turns)
+
+
+def as_export(turns):
+    return "\n".join(f"12/31/23, 9:{i:02} PM - {speaker}: {text}" for i, (speaker, text) in enumerate(turns))
+
+
+def as_table(turns):
+    rows = [("d", speaker, '"' + text.replace('"', '""') + '"') for speaker, text in turns]
+    return "\n".join(map(",".join, [("dialogue", "speaker", "text"), *rows]))
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("corpus", "name", "write"),
+    [
+        ("jsonl", "d.jsonl", as_jsonl),
+        ("chat", "d.jsonl", as_chat),
+        ("transcript", "d.txt", as_transcript),
+        ("transcript", "d.txt", as_export),
+        ("table", "d.csv", as_table),
+    ],
+)
+def test_code_and_markdown_are_prepared_byte_for_byte(tmp_path, corpus, name, write, line_end):
+    turns = [("Ann" if i % 2 else "Ben", text) for i, text in enumerate(CODE_TURNS)]
+    (tmp_path / name).write_bytes(write([(who, text.replace("\n", line_end)) for who, text in turns]).encode())
+    prepare(DataConfig(corpus=corpus, source=str(tmp_path / name)), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    assert list(dialogue.turns) == turns
+
+
+@pytest.mark.parametrize("text", ["voilà", "non, 😅", "é à", "così è à Å"])
+@pytest.mark.parametrize(
+    ("corpus", "name", "write"),
+    [
+        ("jsonl", "d.jsonl", as_jsonl),
+        ("chat", "d.jsonl", as_chat),
+        ("transcript", "d.txt", as_transcript),
+        ("transcript", "d.txt", as_export),
+        ("table", "d.csv", as_table),
+        ("samsum", "d.jsonl", lambda turns: json.dumps({"id": "1", "dialogue": as_transcript(turns)})),
+    ],
+)
+def test_no_reader_strips_bytes_of_a_broken_encoding(tmp_path, corpus, name, write, text):
+    turns = [("Noà", text), ("Ben", "ok"), ("Noà", f"{text}\nand {text}")]
+    broken = [(who.encode().decode("latin-1"), said.encode().decode("latin-1")) for who, said in turns]
+    (tmp_path / name).write_text(write(broken))
+    prepare(DataConfig(corpus=corpus, source=str(tmp_path / name)), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    assert list(dialogue.turns) == turns
+
+
+@pytest.mark.parametrize(
+    ("corpus", "name", "content"),
+    [
+        ("dailydialog", "dialogues_train.txt", "Hi , it ' s {} . __eou__ Yes?No way . __eou__\n"),
+        ("personachat", "train_self_original.txt", "1 your persona: i ski .\n2 hi , it ' s {} .\tyes ?  no way .\n"),
+        ("triples", "summarized.json", '[["i ski .", "hi , it \' s {} .", "yes ? no way ."]]'),
+    ],
+)
+def test_tokenised_corpora_are_put_together(tmp_path, corpus, name, content):
+    (tmp_path / name).write_text(content.format("late"))
+    prepare(DataConfig(corpus=corpus, source=str(tmp_path / name)), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    assert [turn.text.lower() for turn in dialogue.turns] == ["hi, it's late.", "yes? no way."]
+    assert [line["text"] for line in dialogue.meta.get("gold", [])] in ([], ["i ski."])
+
+
+@pytest.mark.parametrize("text", ["Tu viens ?", "Hello , Ann !", "我们走吧，好吗？", "“so” it ' s"])
+def test_peoples_own_text_is_not_taken_for_tokenised(tmp_path, text):
+    (tmp_path / "d.txt").write_text(f"Ann: {text}\nBen: {text}")
+    prepare(DataConfig(corpus="transcript", source=str(tmp_path / "d.txt")), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    assert [turn.text for turn in dialogue.turns] == [text, text]
+
+
+def test_dialogues_that_differ_in_white_space_only_are_duplicates(tmp_path):
+    said = ["Hi there,\n  Ann", "Hi  there, Ann", "Hi there, Ann", "Hi the re, Ann"]
+    (tmp_path / "d.jsonl").write_text("\n".join(as_jsonl([("a", text), ("b", "yes")]) for text in said))
+    report, _ = prepare(config(tmp_path / "d.jsonl"), tmp_path / "out")
+    assert report["dropped"] == {"duplicate": 2}
+
+
+def test_joined_turns_keep_code_on_lines_of_its_own(tmp_path):
+    turns = [("a", "look"), ("a", "```\nx = 1\n```"), ("a", "ok ?"), ("b", "one"), ("b", "two")]
+    (tmp_path / "d.jsonl").write_text(as_jsonl(turns))
+    prepare(config(tmp_path / "d.jsonl"), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    assert [turn.text for turn in dialogue.turns] == ["look\n```\nx = 1\n```\nok ?", "one two"]
+
+
 def test_gold_lines_are_cleaned_as_turns_are(tmp_path):
-    gold = [{"speaker": "a", "text": "i ski , call 555-123-4567 ."}]
+    gold = [{"speaker": "a", "text": "“i ski” ,\n call 555-123-4567\x07"}]
     value = {"turns": [{"speaker": "a", "text": "hi"}, {"speaker": "b", "text": "ho"}], "meta": {"gold": gold}}
     (tmp_path / "d.jsonl").write_text(json.dumps(value) + "\n")
     prepare(config(tmp_path / "d.jsonl", scrub="yes"), tmp_path / "out")
     [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
-    assert dialogue.meta["gold"] == [{"speaker": "a", "text": "i ski, call [phone]."}]
+    assert dialogue.meta["gold"] == [{"speaker": "a", "text": "“i ski” , call [phone]"}]
 
 
 def test_people_who_are_called_by_their_numbers_get_other_names(tmp_path):

@@ -28,6 +28,17 @@ def test_words_that_are_looked_up_give_the_tokenizers_own_ids(tmp_path, name, mo
     letters = "abcXY Z 019 '.,!?-_'st're <|>\"$%é\u00a0…\t\n"
     texts = ["".join(rng.choices(letters, k=rng.randint(0, 40))) for _ in range(4000)]
     texts += ["it's I'd they'll X'S 'tis O'Neil's don't!! 12,345.67 a1b2", "<|im_start|>user <|endoftext|> <sp1>"]
+    texts += [
+        "def f():\n    return 'a'\n\n\nx  =  1",
+        " a",
+        "a ",
+        "a  b",
+        "a\tb",
+        "\n",
+        "a\r\nb",
+        "a \n b",
+        "  - a\n    - b",
+    ]
     ids_by_tokenizer = by_tokenizer(tokenizer, texts)
     for cached in (10, 200_000):
         monkeypatch.setattr("gistchat.prompts.token_store.CACHED_WORDS", cached)

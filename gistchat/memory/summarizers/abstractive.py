@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from nupunkt import sent_tokenize
 
 from gistchat.context.types import Sentence
-from gistchat.dialogue.text_repair import clean_text
+from gistchat.dialogue.text_repair import clean_line
 from gistchat.dialogue.turns import Turn
 from gistchat.memory.sentences import content_words
 from gistchat.memory.summarizer import Job, Update
@@ -60,7 +60,7 @@ class Abstractive:
             asked = [i for i in range(len(jobs)) if number < len(pieces[i]) and not faults[i]]
             requests = [Request(summaries[i], pieces[i][number]) for i in asked]
             for i, request, written in zip(asked, requests, self.writer.write(requests), strict=True):
-                summaries[i] = _trimmed(clean_text(written), jobs[i])
+                summaries[i] = _trimmed(clean_line(written), jobs[i])
                 faults[i] = fault(summaries[i], f"{request.summary}\n{request.dialogue}")
         return [self._update(*job_result) for job_result in zip(jobs, summaries, faults, strict=True)]
 
