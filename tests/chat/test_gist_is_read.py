@@ -207,7 +207,9 @@ def test_a_saved_group_goes_on_in_a_chat_with_its_names(run_folder, tmp_path):
     assert "nobody answered: 2 turns" in session.notice
     session.say("Hello from me")
     assert session.context.last.text == "user: Hello from me"
-    assert any(turn.text.startswith(("Priya: ", "Tom: ", "Wei: ")) for turn in session.context.turns if turn.role == "user")
+    others = [turn.text for turn in session.context.turns if turn.role == "user"]
+    assert others
+    assert all(text.startswith(("Priya: ", "Tom: ", "Wei: ")) for text in others)
     session_file.export_text(session, tmp_path / "group.txt")
     assert "2. Model: " in (tmp_path / "group.txt").read_text()
     assert "3. Tom: " in (tmp_path / "group.txt").read_text()
