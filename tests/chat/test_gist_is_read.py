@@ -144,9 +144,10 @@ def test_a_conversation_loaded_under_a_smaller_budget_holds_what_fits_there(run_
 def test_what_has_to_give_way_is_said(run_folder):
     session = ChatSession.open(run_folder, ["context.budget=256", "chat.strategy=rolling", "chat.max_reply_tokens=2"])
     session.hear(real_turns(60))
-    assert len(session.next_gist_lines()) > 1
+    held = session.next_gist_lines()
     session.say("word " * 940)  # of 1,024 that the model reads at once
-    unread = len(session.next_gist_lines()) - len(session.context.lines)
+    unread = len(held) - len(session.context.lines)
+    assert unread > 0
     assert f"lines of the gist that were not read: {unread}, as the last turn leaves them no room" in session.notice
     tiny = ChatSession.open(run_folder, ["context.budget=12", "chat.strategy=rolling", "chat.max_reply_tokens=2"])
     tiny.hear(real_turns(20))
@@ -202,7 +203,8 @@ def test_a_group_gives_the_same_prompt_in_training_and_in_chat(run_folder, tmp_p
 
 def test_a_saved_group_goes_on_in_a_chat_with_its_names(run_folder, tmp_path):
     write_jsonl(tmp_path / "group.jsonl", [Dialogue("g", (*group_of(GROUPS[1], 29), Turn("Ben", "I am last.")))])
-    session = session_file.load(ChatSession.open(run_folder).model, tmp_path / "group.jsonl")
+    model = ChatSession.open(run_folder, ["context.budget=160"]).model
+    session = session_file.load(model, tmp_path / "group.jsonl")
     assert {turn.speaker for turn in session.turns} == {"Priya", "Tom", "Wei", "model"}
     assert "nobody answered: 2 turns" in session.notice
     session.say("Hello from me")
