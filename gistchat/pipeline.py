@@ -276,7 +276,7 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
 def untuned(workspace: Workspace) -> PreTrainedModel:
     """The base model, with rows for the format's own tokens as training started from."""
     model = load_model(workspace.base)
-    fit_embeddings(model, len(workspace.tokenizer))
+    fit_embeddings(model, workspace.format)
     return model
 
 

@@ -23,6 +23,8 @@ class PromptFormat(ABC):
     name: str
     stop_ids: list[int]  # any of these ends a reply; the first is the one that is learned
     has_types = False  # whether prompts have GPT-2's token types
+    control_ids: Sequence[int] = ()  # the format's own tokens; LoRA trains their rows
+    added_ids: Sequence[int] = ()  # those of them that the tokenizer lacked, whose rows have no values yet
     stored: TokenStore | None = None  # ids of texts that were encoded before
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
