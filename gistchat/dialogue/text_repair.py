@@ -6,6 +6,8 @@ import unicodedata
 import ftfy
 from sacremoses import MosesDetokenizer
 
+from gistchat.dialogue.visible import has_text
+
 # Signs of text that was cut into tokens, once white space is collapsed: a mark that stands alone, a contraction that
 # fell apart, LaTeX quotes. It begins with a class of rare characters, so that `re` skips to them: it searches all text
 # there is, and most has none of these signs.
@@ -29,14 +31,14 @@ def clean_text(text: str) -> str:
 
     Control characters are dropped, white space collapsed, broken encodings and typographic quotes made plain (`ftfy`),
     and text that shows signs of tokenisation is put together again (`sacremoses`). Letters keep their case.
-    Idempotent: the repairs are repeated until nothing changes.
+    Idempotent: the repairs are repeated until nothing changes. Nothing is left of text that shows nothing.
     """
     for _ in range(_MOST_PASSES):
         repaired = _repair(text)
         if repaired == text:
             break
         text = repaired
-    return text
+    return text if has_text(text) else ""
 
 
 def clean_texts(texts: list[str]) -> list[str]:

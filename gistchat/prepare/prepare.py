@@ -29,7 +29,7 @@ from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 4  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 5  # raise it when the same input would give other output, so that prepared folders are made again
 BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
@@ -112,9 +112,11 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
         before = (report.read, report.kept)
         _read(part, config, report, plans[-1], seen, working / f"{part.name}.kept", len(parts) > 1)
         report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
+    if not report.read:
+        raise UserError(f"no dialogue in {', '.join(report.read_from)}")
     if not report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
-        raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
+        raise UserError(f"no dialogue is left of {report.read} read ({reasons})")
     report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):
