@@ -67,10 +67,10 @@ class Terminal:
     def _obey(self, line: str) -> None:
         try:
             with self._stoppable("(stopped)"):
-                if line.startswith("/"):
+                if line.startswith("/") and not line.startswith("//"):
                     run_command(self, line)
-                else:
-                    self.stream(self.session.reply(line))
+                else:  # a second slash stands for one that is said
+                    self.stream(self.session.reply(line.removeprefix("/")))
                 self._show_notice()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             print(f"error: {printable(str(error))}", file=sys.stderr)
