@@ -157,7 +157,7 @@ def test_what_is_no_such_checkpoint_is_one_clear_error(ckpt, old_model, tmp_path
     for name, message in {
         "torn.ckpt": "cannot be read",
         "other.ckpt": "no weights of a GPT-2",
-        "part.ckpt": "(missing: transformer.h.1.mlp.c_fc.bias, transformer.h.1.mlp.c_fc.weight, transformer.h.1.mlp.c_p",
+        "part.ckpt": "(missing: transformer.h.1.mlp.c_fc.bias, transformer.h.1.mlp.c_fc.weight, ",
         "plain.ckpt": "its embeddings have 50,257 rows, not the 50,260 of the paper's code",
         "./nowhere": "no such file or folder",
         "nowhere.ckpt": "no such file or folder",
