@@ -40,7 +40,7 @@ class Setting:
         self.plain = AutoModelForCausalLM.from_pretrained(base.source, dtype=torch.float32).eval()
         self.model = load_model(base)
         for model in (self.plain, self.model):
-            fit_embeddings(model, len(self.format.tokenizer))
+            fit_embeddings(model, self.format)
         with tempfile.TemporaryDirectory() as folder:
             prepare(DataConfig(), Path(folder))
             dialogues = load_dialogues(Path(folder) / "test.jsonl")

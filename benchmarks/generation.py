@@ -54,7 +54,7 @@ def checkpoint() -> Checkpoint:
 def plain_model() -> PreTrainedModel:
     """The same weights as the library loads them: what baselines run."""
     model = load_model(resolve_base(ModelConfig("gpt2", "scratch", "small"), 0))
-    fit_embeddings(model, len(checkpoint().tokenizer))
+    fit_embeddings(model, checkpoint().format)
     return model
 
 

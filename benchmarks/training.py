@@ -41,7 +41,7 @@ class Setting:
         self.model = load_model(base)
         self.plain = AutoModelForCausalLM.from_pretrained(base.source)  # as the library loads it
         for model in (self.model, self.plain):
-            fit_embeddings(model, len(self.format.tokenizer))
+            fit_embeddings(model, self.format)
         context = ContextConfig(budget=64)
         with tempfile.TemporaryDirectory() as folder:
             prepare(DataConfig(), Path(folder))

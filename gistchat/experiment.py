@@ -89,6 +89,7 @@ def compare(
     """
     rows: list[Row] = []
     answers: list[Row] = []
+    mauve: list[Row] = []
     facts: dict[str, Any] = {}
     trained: dict[str, list[str]] = {}
     logs: dict[str, list[list[Row]]] = {}
@@ -99,6 +100,7 @@ def compare(
         mark = {"variant": member.variant, "seed": member.seed}
         rows += [row | mark for row in read_json_lines(member.folder / "predictions.jsonl")]
         answers += [row | mark for row in read_json_lines(member.folder / "probe.jsonl")]
+        mauve += [entry | mark for entry in metrics.get("mauve", [])]
         sums = facts.setdefault(member.variant, {name: metrics.get(name) for name in FACTS} | dict.fromkeys(COUNTS, 0))
         for name in COUNTS:
             sums[name] += metrics.get(name) or 0
@@ -106,11 +108,11 @@ def compare(
         trained[member.variant] = list(dict.fromkeys([*trained.get(member.variant, []), *strategies]))
         logs.setdefault(member.variant, []).append(training_log(member.folder))
         resamples = resamples or metrics["resamples"]
-    rows, answers = _once(rows), _once(answers)
+    rows, answers, mauve = _once(rows), _once(answers), _once(mauve)
     _check_golds(rows)
     values = analyse(rows, baseline, resamples, seed, trained)
     values["probe"] = analyse_probe(answers, resamples, seed)
-    values |= {"facts": facts, "runs": [str(member.folder) for member in runs]}
+    values |= {"mauve": mauve, "facts": facts, "runs": [str(member.folder) for member in runs]}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", values)
     write_report(folder, title, f"{len(runs)} runs side by side.", values, rows, logs)

@@ -14,6 +14,7 @@ from gistchat.chat.session import ChatSession
 from gistchat.chat.session_file import require_free
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Dialogue
+from gistchat.dialogue.visible import has_text
 from gistchat.engines.engine import generate_replies
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
@@ -68,6 +69,9 @@ def _read(source: Path) -> list[Dialogue]:
     name, count = Counter(dialogue.id for dialogue in dialogues).most_common(1)[0]
     if count > 1:
         raise UserError(f"{source}: the id {name!r} is there twice; replies could not be told apart")
+    for dialogue in dialogues:
+        if silent := [number for number, turn in enumerate(dialogue.turns, 1) if not has_text(turn.text)]:
+            raise UserError(f"{source}: turn {silent[0]} of dialogue {dialogue.id!r} has no text")
     return dialogues
 
 

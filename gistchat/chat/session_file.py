@@ -13,6 +13,7 @@ from gistchat.context.types import Gist
 from gistchat.dialogue.jsonl import read_jsonl, write_jsonl
 from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Dialogue, Malformed, Turn, is_group
+from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
 
@@ -76,6 +77,8 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
 
 def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
     """The turns by PERSON and BOT, or by BOT and a group, up to the last that was answered."""
+    if silent := [number for number, turn in enumerate(dialogue.turns, 1) if not has_text(turn.text)]:
+        raise UserError(f"{path}: turn {silent[0]} has no text")
     speakers = {turn.speaker for turn in dialogue.turns}
     roles: dict[str, str] = {}
     if BOT not in speakers and len(speakers) > 1:

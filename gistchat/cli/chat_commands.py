@@ -41,7 +41,8 @@ def run_command(terminal: "Terminal", line: str) -> None:
         if line == command.name or line.startswith(command.name + " "):
             command.run(terminal, line[len(command.name) :].strip())
             return
-    print(f"unknown command {printable(line.split()[0])}; /help lists them")
+    word = printable(line.split()[0])
+    print(f"unknown command {word}; /help lists them; to say a line that begins with a slash, type /{word}")
 
 
 def _show_gist(terminal: "Terminal", rest: str) -> None:
@@ -143,6 +144,7 @@ def _reset(terminal: "Terminal", rest: str) -> None:
 def _help(terminal: "Terminal", rest: str) -> None:
     end = terminal.session.recipe.chat.end_command
     lines = [(f"{command.name} {command.arguments}".strip(), command.help) for command in COMMANDS]
+    lines.append(("//TEXT", "say a line that begins with a slash: //home says /home"))
     lines.append(("/quit", f"leave (also Ctrl-D, or {end!r}); Ctrl-C stops a reply"))
     width = max(len(usage) for usage, _ in lines) + 2
     for usage, text in lines:

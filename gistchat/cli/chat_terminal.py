@@ -68,10 +68,10 @@ class Terminal:
         line = typed.strip()
         try:
             with self._stoppable("(stopped)"):
-                if line.startswith("/"):
+                if line.startswith("/") and not line.startswith("//"):
                     run_command(self, line)
-                else:
-                    self.stream(self.session.reply(typed))
+                else:  # a second slash stands for one that is said
+                    self.stream(self.session.reply(typed.replace("//", "/", 1) if line.startswith("//") else typed))
                 self._show_notice()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             print(f"error: {printable(str(error))}", file=sys.stderr)

@@ -38,9 +38,13 @@ def import_ckpt(
             "Default: paper for a .ckpt, paper-turns for a folder or hub id.",
         ),
     ] = "",
+    heads: Annotated[
+        int | None,
+        Option(min=1, help="Attention heads of a .ckpt that does not state them and is not of one of GPT-2's sizes."),
+    ] = None,
 ) -> None:
     """Turn a checkpoint of the paper's code into one that gistchat chats with and evaluates."""
     from gistchat.models.import_paper import import_checkpoint
 
     out = out or Path("runs") / Path(source).name.removesuffix(".ckpt")
-    print(f"checkpoint: {import_checkpoint(source, out, format_)}\ntalk to it: gistchat chat {out}")
+    print(f"checkpoint: {import_checkpoint(source, out, format_, heads or 0)}\ntalk to it: gistchat chat {out}")

@@ -10,6 +10,7 @@ from typing import Any
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
+from gistchat.dialogue.visible import has_text
 
 # names of the fields: (list of messages, speaker, text)
 LAYOUTS = (("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content"))
@@ -30,6 +31,10 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         if any(text in message for message in messages):  # a call of a tool may have none
             break
     else:
+        present = [value[field] for field, _, _ in LAYOUTS if field in value]
+        if present and all(messages in ([], None) for messages in present):  # nothing was said in it
+            yield Dialogue(str(value.get("id") or name), (), corpus=file)
+            return
         fields = ", ".join(sorted(map(str, value))) or "nothing"
         wanted = "no 'messages' with role and content, nor 'conversations' with from and value"
         raise Unreadable(f"{wanted} (found: {fields})")
@@ -38,7 +43,7 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     spoken = [message for message in messages if message[speaker] not in NOT_SPEAKERS]
     texts = [Turn(message[speaker], _plain_text(message.get(text), text)) for message in spoken]
     system = [words for role, words in texts if role in SYSTEM]
-    said = [turn for turn in texts if turn.speaker not in SYSTEM and turn.text.strip()]
+    said = [turn for turn in texts if turn.speaker not in SYSTEM and has_text(turn.text)]
     turns = tuple(Turn(SPEAKERS.get(role, role), words) for role, words in said)
     meta = {"system": "\n".join(system)} if system else {}
     if wordless := len(messages) - len(system) - len(turns):

@@ -9,7 +9,10 @@ from gistchat.dialogue.turns import Dialogue, parse_dialogue
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[Dialogue]:
-    yield parse_dialogue(value, name, file)
+    if isinstance(value, dict) and value.get("turns", "") in ([], None):  # nothing was said in it
+        yield Dialogue(str(value.get("id") or name), (), corpus=file)
+    else:
+        yield parse_dialogue(value, name, file)
 
 
 CORPUS = Corpus(

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import ftfy
 from sacremoses import MosesDetokenizer
 
+from gistchat.dialogue.visible import has_text
+
 # What is good text to somebody stays: full-width punctuation and curly quotes, ligatures (the Dutch ij is one), HTML
 # entities. Escape sequences are dealt with below, in ASCII text, too.
 _REPAIRS = ftfy.TextFixerConfig(
@@ -47,7 +49,7 @@ def clean_text(text: str) -> str:
     Broken encodings are mended, such as UTF-8 that was read as Latin-1 in Facebook's exports (`ftfy`); letters and
     marks that can be written in two ways get their composed form (NFC); line ends become "\\n"; control characters
     are dropped but for tabs. White space goes at the ends only, and a first line of several keeps its indentation.
-    Idempotent: the repairs are repeated until nothing changes.
+    Idempotent: the repairs are repeated until nothing changes. Nothing is left of text that shows nothing.
     """
     return _until_stable(_repair, text)
 
@@ -81,7 +83,7 @@ def _until_stable(repair: Callable[[str], str], text: str) -> str:
         if repaired == text:
             break
         text = repaired
-    return text
+    return text if has_text(text) else ""
 
 
 def _joined(text: str) -> str:

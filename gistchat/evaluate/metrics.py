@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gistchat.dialogue.visible import has_text
 from gistchat.errors import require
 from gistchat.evaluate.bootstrap import DRAWN_AT_ONCE, Metric, Values, mean, ratio_of_sums
 
@@ -197,7 +198,7 @@ _ENTRIES = (
     MetricEntry("self_repetition", "repeated %", "%", "lower", "reply", _of(self_repetition, "reply")),
     MetricEntry("words", "words", "words", "", "reply", _mean(lambda row: len(row["reply"].split()))),
     MetricEntry(
-        "empty", "empty %", "%", "lower", "reply", _mean(lambda row: 100.0 * (not row["reply"].strip())), share=True
+        "empty", "empty %", "%", "lower", "reply", _mean(lambda row: 100.0 * (not has_text(row["reply"]))), share=True
     ),
     _cost("reply_tokens", "reply tokens", "tokens", "", "reply_tokens", terminal="reply\ntokens"),
     _cost("prompt_tokens", "prompt tokens", "tokens", "lower", "prompt_tokens", "nats", terminal="prompt\ntokens"),

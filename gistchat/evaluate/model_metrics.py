@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
+from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError, require
 from gistchat.evaluate.analysis import Row, by_system
 from gistchat.models.base import device, load_tokenizer, model_limit
@@ -68,7 +69,7 @@ def bertscores(replies: Sequence[str], golds: Sequence[str], model: str) -> list
     encoder.register_forward_pre_hook(lambda _, x, more: (x, more | {"output_hidden_states": True}), with_kwargs=True)
     encoder.register_forward_hook(lambda _, x, output: (output.hidden_states[layer],))
     weights = defaultdict(lambda: 1.0, {tokenizer.cls_token_id: 0.0, tokenizer.sep_token_id: 0.0})
-    said = [i for i, pair in enumerate(zip(replies, golds, strict=True)) if all(text.strip() for text in pair)]
+    said = [i for i, pair in enumerate(zip(replies, golds, strict=True)) if all(map(has_text, pair))]
     scores = [0.0] * len(replies)
     if said:
         texts = [golds[i] for i in said], [replies[i] for i in said]
@@ -196,7 +197,11 @@ def _closed_stderr() -> Iterator[None]:
 
 
 def score_by_models(config: EvaluateConfig, rows: Sequence[Row], seed: int) -> list[Row]:
-    """BERTScore into each row with a reply; MAUVE of each system with enough replies. Both where models are named."""
+    """BERTScore into each row with a reply; MAUVE of each system with enough replies. Both where models are named.
+
+    Returns:
+        MAUVE: the fields of a `System`, `value` in percent and `replies`, their number.
+    """
     answered = [row for row in rows if row.get("reply") is not None]
     if config.bertscore_model:
         say(f"evaluate: BERTScore of {len(answered):,} replies by {config.bertscore_model}")
@@ -209,7 +214,12 @@ def score_by_models(config: EvaluateConfig, rows: Sequence[Row], seed: int) -> l
     systems = {
         system: ([row["reply"] for row in system_rows], [row["gold"] for row in system_rows])
         for system, system_rows in by_system(answered).items()
-        if len(system_rows) >= FEWEST  # the base model may have fewer: evaluate.base_items
     }
+    for system in [system for system, (replies, _) in systems.items() if len(replies) < FEWEST]:
+        # The base model may have fewer: evaluate.base_items.
+        replies, _ = systems.pop(system)
+        say(f"MAUVE: left out {system.model} {system.strategy}, as {len(replies)} replies are fewer than {FEWEST}")
     values = mauves(systems, config.mauve_model, seed)
-    return [{**system._asdict(), "value": value} for system, value in values.items()]
+    return [
+        {**system._asdict(), "value": value, "replies": len(systems[system][0])} for system, value in values.items()
+    ]

@@ -57,10 +57,8 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
         raise load_error(base.source, error) from None
     if not tokenizer("hello", add_special_tokens=False)["input_ids"]:
         raise UserError(f"{base.source}: no tokenizer in this folder (tokenizer.json, or vocab.json and merges.txt)")
-    if len(tokenizer) > rows:
-        raise UserError(
-            f"{base.source}: the tokenizer has {len(tokenizer):,} tokens, the model knows {rows:,}: not a pair"
-        )
+    if (ids := id_count(tokenizer)) > rows:
+        raise UserError(f"{base.source}: the tokenizer has {ids:,} tokens, the model knows {rows:,}: not a pair")
     return tokenizer
 
 
@@ -78,22 +76,47 @@ def load_model(base: Base) -> PreTrainedModel:
     return model
 
 
-def fit_embeddings(model: PreTrainedModel, vocabulary: int) -> list[int]:
-    """Give the model a row for every token, also those that a prompt format adds; returns the ids of the new rows.
+def id_count(tokenizer: PreTrainedTokenizerBase) -> int:
+    """One more than the highest token id: the rows that embeddings must have. Vocabularies may have gaps."""
+    return max(tokenizer.get_vocab().values()) + 1
 
-    New rows start at the mean of the old ones plus noise of their spread: left at the mean alone they would start
-    (and, with few steps, stay) almost identical. The noise has a seed of its own, so a LoRA checkpoint finds the
-    same base rows again.
+
+def embedding_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """The input embeddings and, where it has weights of its own, the output layer, by their names in the model."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = head is None or head.weight is embedding.weight
+    layers = (embedding,) if tied else (embedding, head)
+    return {name: module for name, module in model.named_modules() if any(module is layer for layer in layers)}
+
+
+def fit_embeddings(model: PreTrainedModel, prompt_format: PromptFormat) -> None:
+    """Give every token a row, also those that a prompt format adds, and the new tokens' rows their first values.
+
+    Some models have more rows than their tokenizer has tokens. New tokens then land on rows that are there already
+    but were never trained, so these are filled, too.
     """
-    old = model.get_input_embeddings().weight.shape[0]
-    if vocabulary <= old:
-        return []
+    rows, needed = model.get_input_embeddings().weight.shape[0], id_count(prompt_format.tokenizer)
+    new = sorted({*prompt_format.added_ids, *range(rows, needed)})
+    if not new:
+        return
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        model.resize_token_embeddings(vocabulary, mean_resizing=False)
-        weight = model.get_input_embeddings().weight
-        noise = torch.randn((vocabulary - old, weight.shape[1]), generator=torch.Generator().manual_seed(0))
-        weight[old:] = weight[:old].mean(0) + weight[:old].std(0) * noise.to(weight)
-    return list(range(old, vocabulary))
+        if needed > rows:
+            model.resize_token_embeddings(needed, mean_resizing=False)
+        for layer in embedding_layers(model).values():
+            _fill_rows(layer.weight, new)
+            if getattr(layer, "bias", None) is not None:
+                layer.bias[new] = layer.bias[: new[0]].mean()
+
+
+def _fill_rows(weight: torch.Tensor, new: list[int]) -> None:
+    """Start new rows at the mean of those before them plus noise of their spread; `weight`: (rows, width).
+
+    Left at the mean alone they would start (and, with few steps, stay) almost identical. The noise has a seed of its
+    own, so that everyone who loads the base finds the same rows.
+    """
+    known = weight[: new[0]]
+    noise = torch.randn((len(new), weight.shape[1]), generator=torch.Generator().manual_seed(0))
+    weight[new] = known.mean(0) + known.std(0) * noise.to(weight)
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

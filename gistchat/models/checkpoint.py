@@ -95,7 +95,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         tokenizer = _load_tokenizer(folder, recipe)
         prompt_format = make_format(metadata["format"], tokenizer)
-        model = _load_weights(folder, recipe, len(tokenizer))
+        model = _load_weights(folder, recipe, prompt_format)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"{folder}: cannot load the checkpoint ({first_line(error)})") from None
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
@@ -119,10 +119,10 @@ def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
     return load_tokenizer(resolve_base(recipe.model, recipe.seed))
 
 
-def _load_weights(folder: Path, recipe: Recipe, vocabulary: int) -> PreTrainedModel:
+def _load_weights(folder: Path, recipe: Recipe, prompt_format: PromptFormat) -> PreTrainedModel:
     if not (folder / "adapter_config.json").is_file():
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device())
     # The recipe says which base; the path in adapter_config.json is that of the machine that trained.
     base = load_model(resolve_base(recipe.model, recipe.seed))
-    fit_embeddings(base, vocabulary)
+    fit_embeddings(base, prompt_format)
     return peft.PeftModel.from_pretrained(base, folder).merge_and_unload()

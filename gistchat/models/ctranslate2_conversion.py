@@ -1,13 +1,15 @@
 """Conversion of a checkpoint to CTranslate2, in 32-bit floats or 8-bit integers."""
 
+import copy
 import tempfile
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import atomic_folder, fingerprint, read_json, write_json
-from gistchat.models.base import cache_dir, only_one
+from gistchat.models.base import cache_dir, id_count, only_one
 from gistchat.models.checkpoint import Checkpoint, versions
 from gistchat.progress import say
 
@@ -41,13 +43,29 @@ def make_contiguous(model: torch.nn.Module) -> None:
         parameter.data = parameter.data.contiguous()
 
 
+def _with_all_rows_named(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    """The tokenizer with a name for every row of the embeddings; the library names tokens by their place in a list.
+
+    Raises:
+        UserError: ids that no token has, with tokens after them.
+    """
+    ids = id_count(checkpoint.tokenizer)
+    if ids != len(checkpoint.tokenizer):
+        raise UserError("CTranslate2 cannot convert a model whose token ids have gaps; use torch")
+    tokenizer = copy.deepcopy(checkpoint.tokenizer)
+    tokenizer.add_tokens(
+        [f"<unused row {row}>" for row in range(ids, len(checkpoint.model.get_input_embeddings().weight))]
+    )
+    return tokenizer
+
+
 def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
     say(f"converting the model to {name}, once")
     converters = require("ctranslate2.converters", "fast")
     with tempfile.TemporaryDirectory() as plain, atomic_folder(folder) as temporary:
         make_contiguous(checkpoint.model)  # the torch engine may have laid its weights out otherwise
         checkpoint.model.save_pretrained(plain)
-        checkpoint.tokenizer.save_pretrained(plain)
+        _with_all_rows_named(checkpoint).save_pretrained(plain)
         try:
             converter = converters.TransformersConverter(plain)
             converter.convert(str(temporary), quantization="int8" if name == INT8 else None, force=True)

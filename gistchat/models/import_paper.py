@@ -1,5 +1,6 @@
 """Checkpoints of the paper's code and of its parent -> gistchat checkpoints."""
 
+import argparse
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,24 +12,32 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTraine
 from gistchat.errors import UserError, first_line
 from gistchat.models.base import Base, load_model, load_tokenizer, require_types
 from gistchat.models.checkpoint import save_checkpoint
-from gistchat.models.scratch import gpt2_tokenizer
+from gistchat.models.scratch import SCRATCH_SIZES, gpt2_tokenizer
 from gistchat.prompts.format import add_tokens
 from gistchat.prompts.formats import make_format
 from gistchat.prompts.paper import PAPER_TOKENS
 from gistchat.recipe.schema import Recipe
 
-HEAD_WIDTH = 64  # of every GPT-2 and DialoGPT
+# Attention heads by layers and width, for the models that the paper's code trained (GPT-2, DialoGPT) and DistilGPT2;
+# weights do not tell them.
+KNOWN_HEADS = {SCRATCH_SIZES[name][:2]: SCRATCH_SIZES[name][2] for name in ("small", "medium", "large", "xl")}
+KNOWN_HEADS[6, 768] = 12
+NAMES_OF_HEADS = ("n_head", "num_attention_heads", "num_heads", "n_heads", "heads")
+NAMES_OF_WEIGHTS = ("model_state_dict", "state_dict")  # the paper's code, Lightning
+EMBEDDING, POSITIONS, HEAD = "transformer.wte.weight", "transformer.wpe.weight", "lm_head.weight"
 
 
-def import_checkpoint(source: str, out: Path, format_name: str = "") -> Path:
+def import_checkpoint(source: str, out: Path, format_name: str = "", heads: int = 0) -> Path:
     """Write `out/checkpoint` from a `.ckpt` file of the paper's code, or from a model folder or hub id of its parent.
 
     Args:
         format_name: paper | paper-turns; empty: paper for a file, paper-turns for a model.
+        heads: attention heads of a file's model; 0: as the file states, or those of the GPT-2 of its shape.
     Returns:
         The checkpoint's folder.
     Raises:
-        UserError: no such file, a file that holds more than weights, a model that is no GPT-2, or `out` is taken.
+        UserError: no such file, a file that holds more than weights, a model that is no GPT-2 or whose heads are not
+            known, another vocabulary, or `out` is taken.
     """
     folder = out / "checkpoint"
     if folder.exists():
@@ -37,14 +46,18 @@ def import_checkpoint(source: str, out: Path, format_name: str = "") -> Path:
     if name not in ("paper", "paper-turns"):
         raise UserError(f"--format: {name!r} is not one of paper, paper-turns")
     if Path(source).is_file():
-        model, tokenizer, details = _from_ckpt(Path(source))
+        model, tokenizer, details = _from_ckpt(Path(source), heads)
+    elif heads:
+        raise UserError("--heads is for a .ckpt file; a model's config.json says how many it has")
     else:
         model, tokenizer = _from_model(source)
         details = {"source": source}
+    known = tokenizer.get_vocab()
     prompt_format = make_format(name, tokenizer)
     require_types(model, prompt_format)
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-        raise UserError(f"{source}: has no embeddings for {', '.join(PAPER_TOKENS)}, so it is not of the paper's code")
+    if prompt_format.added_ids:
+        missing = ", ".join(token for token in PAPER_TOKENS if token not in known)
+        raise UserError(f"{source}: its tokenizer has no {missing}, so it is not of the paper's code")
     recipe = _recipe(folder, name)
     save_checkpoint(folder, model, prompt_format, recipe, {"data": {}, "seed": 0, "imported": details})
     return folder
@@ -63,40 +76,124 @@ def _recipe(folder: Path, format_name: str) -> Recipe:
     )
 
 
-def _from_ckpt(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+def _from_ckpt(path: Path, heads: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
     saved = _load_weights_only(path)
-    try:
-        # Older versions of transformers stored their causal masks among the weights.
-        masks = (".attn.bias", ".attn.masked_bias")
-        weights = {name: tensor for name, tensor in saved["model_state_dict"].items() if not name.endswith(masks)}
-        rows, width = weights["transformer.wte.weight"].shape
-        positions = weights["transformer.wpe.weight"].shape[0]
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise UserError(
-            f"{path}: no model_state_dict of a GPT-2, so it is not a checkpoint of the paper's code"
-        ) from None
-    layers = len({name.split(".")[2] for name in weights if name.startswith("transformer.h.")})
-    heads = max(1, width // HEAD_WIDTH)
+    weights = _gpt2_weights(path, saved)
+    rows, width = weights[EMBEDDING].shape
     tokenizer = gpt2_tokenizer()
+    genuine = len(tokenizer)
     add_tokens(tokenizer, PAPER_TOKENS)  # ids 50257, 50258, 50259, as there
-    config = GPT2Config(vocab_size=rows, n_embd=width, n_layer=layers, n_head=heads, n_positions=positions)
+    if rows != len(tokenizer):
+        raise UserError(
+            f"{path}: its embeddings have {rows:,} rows, not the {len(tokenizer):,} of the paper's code (GPT-2's "
+            f"{genuine:,} tokens and {', '.join(PAPER_TOKENS)}), so its tokenizer is another"
+        )
+    layers = 1 + max((int(name.split(".")[2]) for name in weights if name.startswith("transformer.h.")), default=-1)
+    config = GPT2Config(
+        vocab_size=rows,
+        n_embd=width,
+        n_layer=layers,
+        n_head=_head_count(path, saved, (layers, width), heads),
+        n_positions=len(weights[POSITIONS]),
+        tie_word_embeddings=torch.equal(weights[EMBEDDING], weights[HEAD]),
+    )
     model = GPT2LMHeadModel(config)
-    weights.setdefault("lm_head.weight", weights["transformer.wte.weight"])
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        _, _, details = str(error).partition("\n")  # the first line names the class only
-        raise UserError(f"{path}: not the weights of a GPT-2 ({first_line(details)})") from None
+    _require_same_tensors(path, weights, model.state_dict())
+    model.load_state_dict(weights)
     numbers = {name: float(saved[name]) for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
     return model.eval(), tokenizer, {"source": path.name, **numbers}
 
 
+def _gpt2_weights(path: Path, saved: Any) -> dict[str, torch.Tensor]:
+    """A file's tensors under the names that transformers gives them.
+
+    Wrappers put their names before these: `module.` (DataParallel), `_orig_mod.` (torch.compile), `model.`, and so on.
+    A GPT-2 without an output layer lacks `transformer.`, too.
+    """
+    saved = saved if isinstance(saved, dict) else {}
+    stored = next((saved[name] for name in NAMES_OF_WEIGHTS if isinstance(saved.get(name), dict)), saved)
+    tensors = {name: value for name, value in stored.items() if isinstance(value, torch.Tensor)}
+    prefixes = [name.removesuffix("wte.weight") for name in tensors if name.split(".")[-2:] == ["wte", "weight"]]
+    if not prefixes:
+        raise UserError(f"{path}: no weights of a GPT-2, so it is not a checkpoint of the paper's code")
+    if len(prefixes) > 1:
+        raise UserError(f"{path}: the weights of {len(prefixes)} models ({', '.join(map(repr, prefixes))})")
+    body = prefixes[0]
+    wrapper = body.removesuffix("transformer.")
+    weights = {}
+    for name, tensor in tensors.items():
+        plain = f"transformer.{name.removeprefix(body)}" if name.startswith(body) else name.removeprefix(wrapper)
+        # Older versions of transformers stored their causal masks among the weights.
+        if not plain.endswith((".attn.bias", ".attn.masked_bias")):
+            weights[plain] = tensor
+    weights.setdefault(HEAD, weights[EMBEDDING])
+    blocks = [name for name in weights if name.startswith("transformer.h.") and not name.split(".")[2].isdecimal()]
+    if blocks or any(weights.get(name, torch.empty(0)).dim() != 2 for name in (EMBEDDING, POSITIONS)):
+        raise UserError(f"{path}: not the weights of a GPT-2 (see {blocks[0] if blocks else 'wte, wpe'})")
+    return weights
+
+
+def _head_count(path: Path, saved: dict[str, Any], shape: tuple[int, int], heads: int) -> int:
+    """As --heads says, else as the file states beside its weights, else as the GPT-2 of this shape has."""
+    layers, width = shape
+    stated = _stated_heads(saved)
+    if heads and stated and heads != stated:
+        raise UserError(f"--heads {heads}: {path} itself states {stated}")
+    count = heads or stated or KNOWN_HEADS.get(shape, 0)
+    if not count:
+        raise UserError(
+            f"{path}: nothing in it says how many attention heads it has (layers: {layers}, width: {width}); "
+            "give --heads N, as its training had it"
+        )
+    if count < 1 or width % count:
+        raise UserError(f"{path}: {count} attention heads cannot share a width of {width}; give --heads N")
+    return count
+
+
+def _stated_heads(settings: Any) -> int:
+    """The number of heads among a file's settings (such as `config` or Lightning's `hyper_parameters`); 0: none."""
+    if isinstance(settings, argparse.Namespace):
+        settings = vars(settings)
+    if not isinstance(settings, dict):
+        return 0
+    for name in NAMES_OF_HEADS:
+        if type(settings.get(name)) is int:
+            return settings[name]
+    return next((count for value in settings.values() if (count := _stated_heads(value))), 0)
+
+
+def _require_same_tensors(path: Path, weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Raises UserError, naming tensors, where some are missing, unknown or of another shape."""
+    faults = {
+        "missing": expected.keys() - weights.keys(),
+        "unknown": weights.keys() - expected.keys(),
+        "of another shape": {
+            name for name in expected.keys() & weights.keys() if weights[name].shape != expected[name].shape
+        },
+    }
+    named = [f"{fault}: {_shortened(sorted(names))}" for fault, names in faults.items() if names]
+    if named:
+        raise UserError(f"{path}: not the weights of a GPT-2 ({'; '.join(named)})")
+
+
+def _shortened(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
 def _load_weights_only(path: Path) -> Any:
-    """Tensors and plain values of a pickled file; whatever else it would run is refused."""
+    """Tensors, plain values and parsed arguments of a pickled file; whatever else it would run is refused."""
     number = numpy.float64(0)  # the stored loss is a numpy float
     scalar = number.__reduce__()[0]
     # numpy 1, which wrote the old files, calls it by another name.
-    harmless = [scalar, (scalar, "numpy.core.multiarray.scalar"), numpy.dtype, type(number.dtype), float]
+    harmless = [
+        scalar,
+        (scalar, "numpy.core.multiarray.scalar"),
+        numpy.dtype,
+        type(number.dtype),
+        float,
+        argparse.Namespace,
+    ]
     try:
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -162,6 +162,8 @@ def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], 
 
 def _reason_to_drop(speakers: Sequence[str], texts: Sequence[str], joined: int, rules: CleaningRules) -> str:
     names = set(speakers)
+    if not texts:
+        return "no turns with text"
     if joined and len(texts) == 1:
         return "only one speaker"
     if len(texts) < rules.min_turns:

@@ -113,9 +113,11 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
         before = (report.read, report.kept)
         _read(part, config, report, plans[-1], seen, working / f"{part.name}.kept", len(parts) > 1)
         report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
+    if not report.read:
+        raise UserError(f"no dialogue in {', '.join(report.read_from)}")
     if not report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
-        raise UserError(f"no dialogue is left of {report.read} read ({reasons or 'the input is empty'})")
+        raise UserError(f"no dialogue is left of {report.read} read ({reasons})")
     report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):

@@ -7,6 +7,7 @@ from functools import lru_cache
 from transformers import PreTrainedTokenizerBase
 
 from gistchat.context.types import ASSISTANT, USER, Context, GistLine, RoleTurn
+from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.token_store import TokenStore
@@ -23,6 +24,8 @@ class PromptFormat(ABC):
     name: str
     stop_ids: list[int]  # any of these ends a reply; the first is the one that is learned
     has_types = False  # whether prompts have GPT-2's token types
+    control_ids: Sequence[int] = ()  # the format's own tokens; LoRA trains their rows
+    added_ids: Sequence[int] = ()  # those of them that the tokenizer lacked, whose rows have no values yet
     stored: TokenStore | None = None  # ids of texts that were encoded before
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -40,8 +43,9 @@ class PromptFormat(ABC):
         return [*self.encode_text(text), self.stop_ids[0]]
 
     def decode_reply(self, ids: Sequence[int]) -> str:
-        """The text of generated ids, without control tokens."""
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        """The text of generated ids, without control tokens; a reply that shows nothing is empty."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return text if has_text(text) else ""
 
     def line_cost(self, line: GistLine) -> int:
         return self._count(render_line(line)) + 1  # and a line break

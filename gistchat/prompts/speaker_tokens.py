@@ -19,7 +19,10 @@ class SpeakerTokens(PromptFormat):
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str] = SPECIAL_TOKENS) -> None:
         """`tokens`: begin, gist (in some formats), own turn, other's turn."""
         super().__init__(tokenizer)
-        self.bos, *self.gist, self.own, self.other = add_tokens(tokenizer, tokens)
+        known = tokenizer.get_vocab()
+        self.control_ids = add_tokens(tokenizer, tokens)
+        self.added_ids = [id for token, id in zip(tokens, self.control_ids, strict=True) if token not in known]
+        self.bos, *self.gist, self.own, self.other = self.control_ids
         self.stop_ids = [tokenizer.eos_token_id, self.own, self.other, *self.gist, self.bos]
 
     def encode(self, context: Context) -> Prompt:

@@ -223,6 +223,22 @@ def probe_table(metrics: Entry, variant: str) -> Table | None:
     return Table.of(names(metrics), figures, grouped(metrics, entries))
 
 
+def mauve_table(metrics: Entry, variant: str) -> Table | None:
+    """MAUVE of every system, by seed where there are several; None where it was not asked for."""
+    entries = [entry for entry in metrics.get("mauve", []) if entry["variant"] == variant]
+    if not entries:
+        return None
+    seeds = sorted({entry.get("seed", 0) for entry in entries})
+    values = {(system_key(entry), entry.get("seed", 0)): f"{entry['value']:.1f}" for entry in entries}
+
+    def figures(entry: Entry) -> dict[str, Cell]:
+        titles = {seed: f"MAUVE %, seed {seed}" if len(seeds) > 1 else "MAUVE %" for seed in seeds}
+        scores = {title: Cell(values.get((system_key(entry), seed), "-")) for seed, title in titles.items()}
+        return {"replies": Cell(str(entry.get("replies", "-")))} | scores
+
+    return Table.of(names(metrics), figures, grouped(metrics, entries))
+
+
 def depth_table(metrics: Entry, variant: str) -> Table | None:
     """Perplexity by how many turns lie before the reply."""
     return _spread(metrics, variant, "depth", depth_name, figure)

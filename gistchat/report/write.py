@@ -26,6 +26,8 @@ FAMILIES = {
 NOTES = {
     "Controls": "Replies that no model made, scored like the others: the gold reply, the turn that is answered, and "
     "another dialogue's gold reply.",
+    "MAUVE": "How alike a system's replies and the gold ones are as sets, by a language model (Pillutla et al. 2021). "
+    "One figure for all replies, which has no interval; more replies lower it, so compare only systems with as many.",
     "Costs": "Per reply, means. In the cache: what the prompt shares with that of the reply before, which a "
     "chat need not read again. Cache MB: keys and values of prompt and reply in 32-bit floats. Summary: making it anew "
     "from the whole history.",
@@ -125,6 +127,7 @@ def report_tables(metrics: dict[str, Any]) -> dict[str, dict[str, tables.Table]]
     sections = {
         "Results": for_variants(tables.result_table),
         "Controls": {"": controls} if controls else {},
+        "MAUVE": for_variants(tables.mauve_table),
         "Costs": for_variants(tables.cost_table),
         "Planted facts": for_variants(tables.probe_table),
         "By depth": for_variants(tables.depth_table),

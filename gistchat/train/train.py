@@ -14,7 +14,7 @@ from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
 from gistchat.files import damaged_file, read_json, recover_folder, write_json
 from gistchat.memory.summary_store import SummaryStore
-from gistchat.models.base import Base, fit_embeddings, load_model, model_limit, require_types
+from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, model_limit, require_types
 from gistchat.models.checkpoint import METADATA, save_checkpoint
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
@@ -82,7 +82,7 @@ def train(
         raise UserError(f"no reply fits into {limit} tokens; raise train.max_tokens")
     rows = order_rows(rows, config.batch_size, recipe.seed)
     states, checkpoint = folder / "train", folder / "checkpoint"
-    model = prepare_model(model, recipe, len(prompt_format.tokenizer))
+    model = prepare_model(model, recipe, prompt_format)
 
     def save_best(loss: float, step: int, weights: dict[str, torch.Tensor] | None) -> None:
         described = {**details, "validation_loss": loss, "step": step}
@@ -123,21 +123,36 @@ def build_validation(
     return examples, left_out
 
 
-def prepare_model(model: PreTrainedModel, recipe: Recipe, vocabulary: int) -> Any:
-    """Add rows for new tokens, and LoRA matrices where the method asks for them."""
-    new_tokens = fit_embeddings(model, vocabulary)
+def prepare_model(model: PreTrainedModel, recipe: Recipe, prompt_format: PromptFormat) -> Any:
+    """Add rows for new tokens, and LoRA matrices where the method asks for them.
+
+    LoRA trains the rows of the format's own tokens as well, in all embeddings, and no other rows.
+    """
+    fit_embeddings(model, prompt_format)
     if method_of(recipe) == "full":
         return model
+    control_ids = list(prompt_format.control_ids)
+    head = model.get_output_embeddings()
     config = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=recipe.train.lora_rank,
         lora_alpha=recipe.train.lora_alpha,
         lora_dropout=recipe.train.lora_dropout,
         target_modules="all-linear",
-        trainable_token_indices=new_tokens or None,
+        trainable_token_indices=dict.fromkeys(embedding_layers(model), control_ids) if control_ids else None,
         fan_in_fan_out=model.config.model_type == "gpt2",  # GPT-2 stores its weights transposed (Conv1D)
     )
-    return peft.get_peft_model(model, config)
+    adapted = peft.get_peft_model(model, config)
+    if (bias := getattr(head, "bias", None)) is not None:
+        _restore_bias(adapted.get_output_embeddings(), bias)
+    return adapted
+
+
+def _restore_bias(head: torch.nn.Module, bias: torch.Tensor) -> None:
+    """Add the output layer's bias, which peft 0.21 leaves out where rows of that layer are trained."""
+    nothing = torch.zeros(1, head.weight.shape[1], dtype=bias.dtype, device=bias.device)
+    if not torch.equal(head(nothing)[0], bias):
+        head.register_forward_hook(lambda layer, inputs, logits: logits + bias)
 
 
 def _state_to_resume(states: Path, checkpoint: Path, loop: TrainingLoop, force: bool) -> SavedState | None:

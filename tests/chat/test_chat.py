@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from functools import partial
 from math import nan
 
 import pytest
@@ -13,6 +15,7 @@ from gistchat.chat.session import ChatSession
 from gistchat.cli.chat_terminal import Terminal
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Turn
+from gistchat.engines.stopping import PartialReply
 from gistchat.errors import UserError
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import Target
@@ -172,7 +175,8 @@ def test_terminal_answers_line_by_line_and_obeys_commands(run_folder, tmp_path):
     assert out[0] == "nothing said yet"
     assert "  User: hello <sp1> you" in out
     assert "gist set: She [2J sings." in out
-    assert "unknown command /nonsense [2J; /help lists them" in out
+    unknown = "unknown command /nonsense [2J; /help lists them; to say a line that begins with a slash, type "
+    assert unknown + "//nonsense [2J" in out
     assert "\x1b" not in done.stdout + done.stderr
     assert "error: no file has such a name" in done.stderr
     assert "'99999999999999999999' is not a number of a turn or a line" in done.stderr
@@ -184,6 +188,49 @@ def test_terminal_answers_line_by_line_and_obeys_commands(run_folder, tmp_path):
     assert saved[0]["text"] == "hello <sp1> you"
     assert len(saved) == 2  # the empty line was no turn
     assert "nothing in that turn" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("//home/me/x is full", "/home/me/x is full"), ("//help", "/help"), ("///", "//")]
+)
+def test_a_line_that_begins_with_a_slash_can_be_said(run_folder, tmp_path, line, said):
+    lines = "\n".join(["/home", line, "/turns", "/help", "/edit 1 //x", "/turns"])
+    done = gistchat("chat", str(run_folder), "--seed", "1", "--max-reply-tokens", "4", cwd=tmp_path, stdin=lines)
+    out = done.stdout.splitlines()
+    assert out[0] == "unknown command /home; /help lists them; to say a line that begins with a slash, type //home"
+    assert f"1. you> {said}" in out
+    assert "1. you> //x" in out  # in a text, slashes are slashes
+    assert any(re.fullmatch(r"//TEXT +say a line that begins with a slash: .*", shown) for shown in out)
+
+
+UNSEEN = ["\u200b", "\ufeff", "\u3164\u115f", "\u2800", "\u00ad\u200e\u2069", "\x07", "\ufe0f"]
+
+
+@pytest.mark.parametrize("text", [*UNSEEN, "", "  "])
+def test_text_that_shows_nothing_is_empty_wherever_it_is_said(session, text):
+    talk(session, 1)
+    before = session.to_dict()
+    for use, message in {
+        session.say: "nothing in that turn that can be read",
+        session.pin: "nothing to pin",
+        session.edit_gist: "an empty gist says nothing",
+        partial(session.edit_turn, 1): "an empty turn says nothing",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            use(text)
+    assert session.to_dict() == before
+
+
+@pytest.mark.parametrize("reply", ["\u200b", "\u2060\u00ad", "\u3164"])
+def test_a_reply_that_shows_nothing_is_no_answer(session, monkeypatch, reply):
+    ids = session.model.format.encode_text(reply)
+    assert session.model.format.decode_reply(ids) == ""
+    grown = PartialReply(session.model.format, session.sampling())
+    assert "".join(map(grown.add, ids)) == grown.text == ""
+    monkeypatch.setattr(chat_module, "stream_reply", lambda *values: iter([reply]))
+    assert "".join(session.reply("Hello")) == reply
+    assert session.turns == []
+    assert session.notice.startswith("no answer came")
 
 
 # ---- a memory that can be seen and corrected

@@ -1,5 +1,6 @@
 """`gistchat reply`: a file of dialogues in, a file of replies out."""
 
+import dataclasses
 import json
 
 import orjson
@@ -7,6 +8,7 @@ import pytest
 from conftest import gistchat, make_dialogue, torchrun
 
 from gistchat.chat import batch_replies as reply_module
+from gistchat.chat import session_file
 from gistchat.chat.batch_replies import reply_to_file
 from gistchat.chat.session import ChatSession
 from gistchat.errors import UserError
@@ -41,6 +43,17 @@ def test_each_line_answers_its_dialogue_as_the_chat_would(run_folder, source, tm
         assert rows[i]["reply"] == chat.say(turns[-1].text)
         assert rows[i]["prompt_tokens"] > 0
     assert not list(tmp_path.glob("*part*"))
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u3164", "\ufeff\u00ad"])
+def test_a_turn_that_shows_nothing_is_named(run_folder, tmp_path, unseen):
+    dialogue = make_dialogue(0, turns=4)
+    turns = [*dialogue.turns[:3], dialogue.turns[3]._replace(text=unseen)]
+    (tmp_path / "in.jsonl").write_bytes(dataclasses.replace(dialogue, turns=tuple(turns)).to_line())
+    with pytest.raises(UserError, match=r"in\.jsonl: turn 4 of dialogue 'd0' has no text"):
+        reply_to_file(open_session(run_folder), tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    with pytest.raises(UserError, match=r"in\.jsonl: turn 4 has no text"):
+        session_file.load(open_session(run_folder).model, tmp_path / "in.jsonl")
 
 
 def test_a_stopped_run_goes_on_to_the_same_replies(run_folder, source, tmp_path, monkeypatch):

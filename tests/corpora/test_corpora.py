@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from gistchat.corpora.readers import CORPORA
+from gistchat.corpora.sources import kind_of_file
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import SPLITS, LeftOut, Malformed
 from gistchat.errors import UserError
@@ -231,7 +232,7 @@ def test_chat_exports(tmp_path):
     messages = [("system", "be kind"), ("user", "hi"), ("assistant", "hello")]
     openai = {"messages": [{"role": role, "content": text} for role, text in messages]}
     sharegpt = {"id": "s", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}
-    lines = [openai, sharegpt, {"messages": []}, openai["messages"]]
+    lines = [openai, sharegpt, {"messages": "hi"}, openai["messages"]]
     one, two, bad, three = read("chat", tmp_path / "c.jsonl", "\n".join(map(json.dumps, lines)))
     assert one.turns == two.turns == three.turns
     assert [turn.speaker for turn in one.turns] == ["user", "assistant"]
@@ -261,6 +262,69 @@ def test_tools_and_developers_are_no_speakers(tmp_path):
     assert (left_out.count, call_left_out.count) == (2, 1)
     assert texts(one) == texts(two) == ["weather?", "Warm."]
     assert two.meta == {"system": "be kind"}
+
+
+EMPTY = [{"conversations": []}, {"conversations": None}, {"messages": []}, {"messages": None, "id": "x"}, []]
+EMPTY += [{"messages": [{"role": "system", "content": "be kind"}]}]
+SAID = [
+    {"conversations": [{"from": "human", "value": f"hi {i}"}, {"from": "gpt", "value": f"hello {i}"}]} for i in range(3)
+]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_a_conversation_without_turns_is_counted(tmp_path, suffix):
+    path = tmp_path / f"c{suffix}"
+    values = [EMPTY[0], *SAID, *EMPTY[1:]]
+    path.write_text("\n".join(map(json.dumps, values)) if suffix == ".jsonl" else json.dumps(values))
+    report, _ = prepare(DataConfig(corpus="chat", source=str(path)), tmp_path / "out")
+    assert (report["read"], report["kept"]) == (9, 3)
+    assert report["dropped"] == {"no turns with text": 6}
+    own = [
+        {"turns": []},
+        {"turns": None},
+        *({"turns": [{"speaker": s, "text": f"{s} {i}"} for s in "ab"]} for i in "123"),
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, own)))
+    report, _ = prepare(DataConfig(corpus="jsonl", source=str(tmp_path / "own.jsonl")), tmp_path / "own")
+    assert (report["kept"], report["dropped"]) == (3, {"no turns with text": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", "[]", "no dialogue in .*a.json$"),
+        ("a.jsonl", "", "no dialogue in .*a.jsonl$"),
+        ("a.json", '{"conversations": []}', r"no dialogue is left of 1 read \(1 no turns with text\)"),
+        ("a.jsonl", "[]\n[]", r"no dialogue is left of 2 read \(2 no turns with text\)"),
+        ("a.json", '[{"messages": null}, []]', r"no dialogue is left of 2 read \(2 no turns with text\)"),
+        ("a.jsonl", '{"messages": null, "conversations": [{"of": 1}]}', "a.jsonl:1: no 'messages' with role"),
+        ("a.jsonl", '{"conversations": {}}', "a.jsonl:1: no 'messages' with role"),
+        ("a.jsonl", "{}", r"a.jsonl:1: no 'messages' .*\(found: nothing\)"),
+    ],
+)
+def test_a_file_without_dialogues_is_one_message(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    if content != "{}":
+        assert kind_of_file(tmp_path / name) == "chat"
+    with pytest.raises(UserError, match=message) as error:
+        prepare(DataConfig(corpus="chat", source=str(tmp_path / name)), tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u2060\ufeff", "\u3164", "\u00ad \u200f"])
+def test_turns_that_show_nothing_are_counted(tmp_path, unseen):
+    turns = [[("Ann", f"hi {i}"), ("Ben", unseen), ("Ben", f"hello {i}"), ("Ann", unseen)] for i in range(3)]
+    turns.append([("Ann", unseen), ("Ben", unseen)])
+    lines = [json.dumps({"turns": [{"speaker": s, "text": t} for s, t in dialogue]}) for dialogue in turns]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    (tmp_path / "a.txt").write_text("\n\n".join("\n".join(f"{s}: {t}" for s, t in dialogue) for dialogue in turns))
+    for corpus, path in (("jsonl", "a.jsonl"), ("transcript", "a.txt")):
+        report, _ = prepare(DataConfig(corpus=corpus, source=str(tmp_path / path)), tmp_path / corpus)
+        assert report["left_out"] == {"turns without text": 8}
+        assert (report["kept"], report["dropped"]) == (3, {"no turns with text": 1})
+    said = [[{"role": speaker, "content": text} for speaker, text in dialogue] for dialogue in turns]
+    left_out, one, *_ = read("chat", tmp_path / "c.json", json.dumps(said))
+    assert (left_out.count, texts(one)) == (2, ["hi 0", "hello 0"])
 
 
 ODD_EXPORT = """[31.12.23, 21:15:01] Ann: \u200eMessages and calls are end-to-end encrypted.

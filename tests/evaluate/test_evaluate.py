@@ -36,7 +36,7 @@ def parts(request, tiny_base, tmp_path_factory):
     """(model, format, builders by budget), with and without token types."""
     prompt_format = make_format(request.param, load_tokenizer(tiny_base))
     model = load_model(tiny_base)
-    fit_embeddings(model, len(prompt_format.tokenizer))
+    fit_embeddings(model, prompt_format)
     context = ContextConfig(budget=96)
     store = SummaryStore(tmp_path_factory.mktemp("s"), SummaryConfig(), context, prompt_format, "t")
     store.add([*DIALOGUES, *(target.dialogue for target in probe_targets(6))])

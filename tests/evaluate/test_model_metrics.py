@@ -1,6 +1,7 @@
 """BERTScore and MAUVE by tiny random models in local folders."""
 
 import random
+import shutil
 import sys
 
 import pytest
@@ -112,6 +113,7 @@ def test_bertscore_is_the_f1_of_the_nearest_tokens_of_each_pair(bert):
 
 def test_bertscore_of_nothing_is_0(bert):
     assert bertscores(["", GOLD[0], " \n"], [GOLD[0], GOLD[0], GOLD[1]], bert) == [0, pytest.approx(100), 0]
+    assert bertscores(["\u200b", "\ufeff\u2060", "\u3164"], GOLD[:3], bert) == [0, 0, 0]
     assert bertscores(["", GOLD[0]], [GOLD[0], ""], bert) == [0, 0]
     assert bertscores([], [], bert) == []
 
@@ -209,3 +211,26 @@ def test_an_evaluation_with_models_named_has_their_scores(bert, tiny_base, tiny_
     few = gistchat("evaluate", "runs/tiny", "--set", f"evaluate.mauve_model={tiny_base.source}", cwd=tiny_folder)
     assert (few.returncode, few.stdout) == (1, "")
     assert "MAUVE" in few.stderr
+
+
+def test_mauve_reaches_the_report_of_a_run_and_of_a_comparison(tiny_base, tiny_folder):
+    (tiny_folder / "talks.jsonl").write_bytes(b"".join(make_dialogue(i).to_line() for i in range(40)))
+    settings = [f"mauve_model={tiny_base.source}", "strategies=recent", f"items={FEWEST}", f"reply_items={FEWEST}"]
+    settings += ["turns=all", "min_history=1"]
+    words = [word for setting in [*settings, "base_items=20"] for word in ("--set", f"evaluate.{setting}")]
+    done = gistchat("run", "tiny.toml", *words, cwd=tiny_folder)
+    assert done.returncode == 0, done.stderr
+    assert f"MAUVE: left out base recent, as 20 replies are fewer than {FEWEST}" in done.stderr
+    run = tiny_folder / "runs" / "tiny"
+    [score] = read_json(run / "metrics.json")["mauve"]
+    assert 0 < score["value"] <= 100
+    shown = f"| tuned | recent | {FEWEST} | {score['value']:.1f} |"
+    text = (run / "report.md").read_text()
+    assert "## MAUVE" in text
+    assert "| model | context | replies | MAUVE % |" in text
+    assert shown in text
+    assert ">MAUVE</h2>" in (run / "report.html").read_text()
+    shutil.copytree(run, run.with_name("again"))
+    done = gistchat("compare", "runs/tiny", "runs/again", "--out", "side", cwd=tiny_folder)
+    assert done.returncode == 0, done.stderr
+    assert (tiny_folder / "side" / "report.md").read_text().count(shown) == 2

@@ -1,5 +1,6 @@
 """Checkpoints of the paper's code and of its parent: imported, they answer as they did; what is none is refused."""
 
+import argparse
 import json
 import os
 import pickle
@@ -13,7 +14,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from gistchat.chat.session import ChatSession
 from gistchat.context.types import Context, GistLine, RoleTurn
+from gistchat.errors import UserError
 from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.import_paper import KNOWN_HEADS, import_checkpoint
 from gistchat.models.scratch import gpt2_tokenizer
 
 BOS, SP1, SP2, END = 50257, 50258, 50259, 50256
@@ -79,7 +82,7 @@ def old_reply(model, ids, types, length):
 
 def test_a_ckpt_answers_in_the_papers_layout_as_it_did(ckpt, old_model, tmp_path):
     as_numpy_1_wrote_it(ckpt)
-    done = gistchat("import-ckpt", str(ckpt), cwd=tmp_path)
+    done = gistchat("import-ckpt", str(ckpt), "--heads", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "runs" / "best_ckpt_epoch=3_valid_loss=2.6631"
     loaded = load_checkpoint(run)
@@ -153,13 +156,142 @@ def test_what_is_no_such_checkpoint_is_one_clear_error(ckpt, old_model, tmp_path
     torch.save({"model_state_dict": plain.state_dict()}, tmp_path / "plain.ckpt")
     for name, message in {
         "torn.ckpt": "cannot be read",
-        "other.ckpt": "no model_state_dict of a GPT-2",
-        "part.ckpt": "not the weights of a GPT-2",
-        "plain.ckpt": "has no embeddings for <bos>",
+        "other.ckpt": "no weights of a GPT-2",
+        "part.ckpt": "(missing: transformer.h.1.mlp.c_fc.bias, transformer.h.1.mlp.c_fc.weight, ",
+        "plain.ckpt": "its embeddings have 50,257 rows, not the 50,260 of the paper's code",
         "./nowhere": "no such file or folder",
         "nowhere.ckpt": "no such file or folder",
     }.items():
-        done = gistchat("import-ckpt", name, "--out", "run", cwd=tmp_path)
+        heads = ["--heads", "1"] if name == "part.ckpt" else []
+        done = gistchat("import-ckpt", name, "--out", "run", *heads, cwd=tmp_path)
         assert done.returncode == 1
         assert message in done.stderr, (name, done.stderr)
         assert done.stderr.count("\n") == 1
+
+
+def shaped(width=12, layers=1, heads=3, rows=50260) -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=rows, n_embd=width, n_layer=layers, n_head=heads, n_positions=16))
+
+
+def saved_as(path, weights, name="model_state_dict", **others):
+    torch.save({name: weights, **others} if name else weights, path)
+    return str(path)
+
+
+def logits(model):
+    with torch.no_grad():
+        return model.eval()(torch.tensor([[5, 6, SP1, 7, 8, 9]])).logits
+
+
+@pytest.mark.parametrize(
+    ("stated", "option"),
+    [
+        ({"config": {"n_head": 3}}, 0),
+        ({"hyper_parameters": {"lr": 1e-4, "num_attention_heads": 3}}, 0),
+        ({"hyper_parameters": {"config": {"n_layer": 1, "n_head": 3}}}, 3),
+        ({"args": argparse.Namespace(num_heads=3, gpu="0")}, 0),
+        ({}, 3),
+    ],
+)
+def test_heads_are_those_of_the_training(tmp_path, stated, option):
+    model = shaped()
+    path = saved_as(tmp_path / "a.ckpt", model.state_dict(), **stated)
+    loaded = load_checkpoint(import_checkpoint(path, tmp_path / "run", heads=option)).model
+    assert loaded.config.n_head == 3
+    torch.testing.assert_close(logits(loaded), logits(model))
+
+
+@pytest.mark.parametrize(("layers", "width", "heads"), [(12, 768, 12), (24, 1024, 16), (36, 1280, 20), (48, 1600, 25)])
+def test_heads_of_gpt2s_own_sizes_are_known(layers, width, heads):
+    assert KNOWN_HEADS[layers, width] == heads
+
+
+def test_heads_that_nothing_tells_are_asked_for(tmp_path):
+    path = saved_as(tmp_path / "a.ckpt", shaped(width=96).state_dict())
+    done = gistchat("import-ckpt", path, "--out", "run", cwd=tmp_path)
+    assert "how many attention heads it has (layers: 1, width: 96); give --heads N" in done.stderr
+    assert done.stderr.count("\n") == 1
+    done = gistchat("import-ckpt", path, "--out", "run", "--heads", "7", cwd=tmp_path)
+    assert "7 attention heads cannot share a width of 96" in done.stderr
+    assert not (tmp_path / "run").exists()
+    path = saved_as(tmp_path / "b.ckpt", shaped().state_dict(), config={"n_head": 3})
+    with pytest.raises(UserError, match=r"--heads 4: .*b\.ckpt itself states 3"):
+        import_checkpoint(path, tmp_path / "run", heads=4)
+    path = saved_as(tmp_path / "c.ckpt", shaped().state_dict(), config={"n_head": -3})
+    with pytest.raises(UserError, match="-3 attention heads cannot share"):
+        import_checkpoint(path, tmp_path / "run")
+    with pytest.raises(UserError, match=r"--heads is for a \.ckpt file"):
+        import_checkpoint(str(tmp_path), tmp_path / "run", heads=4)
+
+
+@pytest.mark.parametrize("rows", [51203, 50257, 50261, 50304])
+def test_another_vocabulary_is_refused(tmp_path, rows):
+    path = saved_as(tmp_path / "a.ckpt", shaped(rows=rows).state_dict())
+    with pytest.raises(UserError, match=f"{rows:,} rows, not the 50,260 of the paper's code"):
+        import_checkpoint(path, tmp_path / "run", heads=3)
+
+
+@pytest.mark.parametrize("rows", [50257, 50304])
+def test_a_folder_whose_tokenizer_lacks_the_papers_tokens_is_refused(tmp_path, rows):
+    shaped(rows=rows).save_pretrained(tmp_path / "gpt2")
+    gpt2_tokenizer().save_pretrained(tmp_path / "gpt2")
+    with pytest.raises(UserError, match="its tokenizer has no <bos>, <sp1>, <sp2>"):
+        import_checkpoint(str(tmp_path / "gpt2"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        ("", ""),
+        ("module.", "model_state_dict"),
+        ("model.", "state_dict"),
+        ("_orig_mod.", "model_state_dict"),
+        ("module._orig_mod.", ""),
+        ("model.module.", "state_dict"),
+        ("lightning.net.model.", "state_dict"),
+    ],
+)
+def test_prefixes_of_wrappers_are_removed(tmp_path, prefix, name):
+    model = shaped()
+    weights = {prefix + key: tensor for key, tensor in model.state_dict().items()}
+    path = saved_as(tmp_path / "a.ckpt", weights, name)
+    loaded = load_checkpoint(import_checkpoint(path, tmp_path / "run", heads=3)).model
+    torch.testing.assert_close(logits(loaded), logits(model))
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "gpt2."])
+def test_a_gpt2_without_output_layer_is_read_too(tmp_path, prefix):
+    model = shaped()
+    weights = {prefix + key: tensor for key, tensor in model.transformer.state_dict().items()}
+    loaded = load_checkpoint(import_checkpoint(saved_as(tmp_path / "a.ckpt", weights), tmp_path / "run", heads=3)).model
+    torch.testing.assert_close(logits(loaded), logits(model))
+
+
+def test_an_output_layer_of_its_own_is_kept(tmp_path):
+    model = shaped()
+    weights = {**model.state_dict(), "lm_head.weight": torch.randn(50260, 12)}
+    loaded = load_checkpoint(import_checkpoint(saved_as(tmp_path / "a.ckpt", weights), tmp_path / "run", heads=3)).model
+    assert torch.equal(loaded.lm_head.weight, weights["lm_head.weight"])
+    assert torch.equal(loaded.transformer.wte.weight, weights["transformer.wte.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"module.transformer.h.0.ln_1.bias": None}, r"missing: transformer\.h\.0\.ln_1\.bias\)"),
+        ({"module.transformer.h.2.ln_1.bias": torch.zeros(12)}, r"missing: transformer\.h\.1\.attn.* and \d+ more"),
+        ({"module.classifier.weight": torch.zeros(2, 12)}, r"unknown: classifier\.weight\)"),
+        ({"loss.weight": torch.zeros(2)}, r"unknown: loss\.weight\)"),
+        ({"module.transformer.ln_f.weight": torch.zeros(3)}, r"of another shape: transformer\.ln_f\.weight\)"),
+        ({"module.transformer.wpe.weight": None}, "not the weights of a GPT-2"),
+        ({"module.transformer.h.first.bias": torch.zeros(3)}, r"transformer\.h\.first\.bias"),
+        ({"second.transformer.wte.weight": torch.zeros(3, 3)}, "the weights of 2 models"),
+    ],
+)
+def test_missing_and_odd_tensors_are_named(tmp_path, changes, message):
+    weights = {"module." + key: tensor for key, tensor in shaped().state_dict().items()} | changes
+    path = saved_as(tmp_path / "a.ckpt", {key: tensor for key, tensor in weights.items() if tensor is not None})
+    with pytest.raises(UserError, match=message) as error:
+        import_checkpoint(path, tmp_path / "run", heads=3)
+    assert "\n" not in str(error.value)

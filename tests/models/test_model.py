@@ -34,7 +34,7 @@ def parts(tiny_base, tmp_path_factory):
     tokenizer = load_tokenizer(tiny_base)
     prompt_format = make_format("auto", tokenizer)
     model = load_model(tiny_base)
-    fit_embeddings(model, len(tokenizer))
+    fit_embeddings(model, prompt_format)
     dialogues = [make_dialogue(i) for i in range(8)]
     store = SummaryStore(
         tmp_path_factory.mktemp("s"), SummaryConfig("textrank"), ContextConfig(budget=48), prompt_format, "t"
@@ -156,7 +156,7 @@ def test_a_checkpoint_loads_with_plain_library_calls(tiny_recipe, tmp_path, meth
     if method == "lora":
         assert not (folder / "model.safetensors").exists()
         base = AutoModelForCausalLM.from_pretrained(resolve_base(tiny_recipe.model, 0).source)
-        fit_embeddings(base, len(tokenizer))
+        base.resize_token_embeddings(len(tokenizer))
         plain = peft.PeftModel.from_pretrained(base, folder)
     else:
         plain = AutoModelForCausalLM.from_pretrained(folder)

@@ -1,7 +1,6 @@
 """Contexts and prompts: budgets hold in real tokens, and no text becomes a control token."""
 
 import pytest
-import torch
 from conftest import make_dialogue
 from transformers import AutoTokenizer
 
@@ -169,19 +168,6 @@ def test_auto_keeps_a_template_that_marks_roles():
     strict = "{% if messages[0].role != 'user' %}{{ raise_exception('the user goes first') }}{% endif %}" + marks
     with pytest.raises(UserError, match="the user goes first"):
         make_format("auto", with_template(strict))
-
-
-def test_new_embedding_rows_differ_from_each_other(tiny_base):
-    from gistchat.models.base import fit_embeddings, load_model
-
-    first, second = load_model(tiny_base), load_model(tiny_base)
-    rows = fit_embeddings(first, 50261)
-    assert rows == [50257, 50258, 50259, 50260]
-    new = first.get_input_embeddings().weight[50257:]
-    assert torch.pdist(new).min() > 0.3 * torch.pdist(first.get_input_embeddings().weight[:50]).mean()
-    fit_embeddings(second, 50261)
-    assert torch.equal(new, second.get_input_embeddings().weight[50257:])
-    assert first.get_output_embeddings().weight is first.get_input_embeddings().weight
 
 
 def test_every_format_can_be_named_in_a_recipe():

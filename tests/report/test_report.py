@@ -120,6 +120,21 @@ def test_tables_of_depth_seeds_and_planted_facts(single, experiment):
     assert "By seed" not in report.report_tables(single[0])
 
 
+def test_mauve_of_one_run_and_of_several_seeds(single, experiment):
+    assert "MAUVE" not in report.report_tables(single[0])
+    assert "MAUVE" not in report.report_tables(single[0] | {"mauve": []})
+    own = {"variant": "", "model": "tuned", "strategy": "recent", "budget": 64, "value": 71.26, "replies": 120}
+    one = single[0] | {"mauve": [own, own | {"strategy": "summary", "value": 3.0}]}
+    [table] = report.report_tables(one)["MAUVE"].values()
+    assert table.columns == ["model", "context", "replies", "MAUVE %"]
+    assert {row[1]: row[2:] for row in texts(table)} == {"recent": ["120", "71.3"], "summary": ["120", "3.0"]}
+    seeds = [own | {"variant": "large", "seed": seed, "value": 50.0 + seed} for seed in (1, 2)]
+    several = report.report_tables(experiment[0] | {"mauve": [*seeds, own | {"variant": "small", "seed": 2}]})["MAUVE"]
+    assert several["large"].columns == ["model", "context", "replies", "MAUVE %, seed 1", "MAUVE %, seed 2"]
+    assert texts(several["large"]) == [["tuned", "recent", "120", "51.0", "52.0"]]
+    assert texts(several["small"]) == [["tuned", "recent", "120", "71.3"]]
+
+
 def test_controls_stand_apart(single):
     assert [row[0] for row in texts(control_table(single[0]))] == ["gold", "echo", "random-reply"]
     assert "control" not in {row[0] for row in texts(result_table(single[0], ""))}

@@ -37,7 +37,7 @@ def parts(request, tiny_base, tmp_path_factory):
     tokenizer = load_tokenizer(tiny_base)
     prompt_format = make_format(request.param, tokenizer)
     model = load_model(tiny_base)
-    fit_embeddings(model, len(tokenizer))
+    fit_embeddings(model, prompt_format)
     dialogues = [make_dialogue(i) for i in range(8)]
     context = ContextConfig(budget=48)
     store = SummaryStore(tmp_path_factory.mktemp("s"), SummaryConfig("textrank"), context, prompt_format, "t")
@@ -71,7 +71,7 @@ def test_losses_and_gradients_are_those_of_the_plain_loop(parts, tiny_base):
     model, prompt_format, _, _ = parts
     rows = make_rows(parts)
     library = AutoModelForCausalLM.from_pretrained(tiny_base.source, attn_implementation="eager")
-    fit_embeddings(library, len(prompt_format.tokenizer))
+    fit_embeddings(library, prompt_format)
     plain = plain_loop(library.eval(), prompt_format, rows)
     plain.sum().backward()
     expected = {name: tensor.grad.clone() for name, tensor in library.named_parameters()}
@@ -380,7 +380,7 @@ def test_a_batch_that_the_processes_cannot_share_is_refused():
 def test_weights_decay_that_decay_in_the_librarys_trainer(tiny_base, tiny_recipe, method):
     tiny_recipe = changed(tiny_recipe, method=method)
     model = load_model(tiny_base)
-    model = prepare_model(model, tiny_recipe, model.config.vocab_size + 2)
+    model = prepare_model(model, tiny_recipe, make_format("speaker-tokens", load_tokenizer(tiny_base)))
     decaying, constant = make_optimizer(model, tiny_recipe.train, 1e-3).param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     decaying, constant = ({names[id(parameter)] for parameter in group["params"]} for group in (decaying, constant))
