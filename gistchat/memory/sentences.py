@@ -186,7 +186,5 @@ def _stop_words_for(found: Sequence[str]) -> frozenset[str]:
         return sum(map(listed.__contains__, found))
 
     to_beat = max(count(_ENGLISH), 1)
-    if count(_NOT_ENGLISH) <= to_beat:  # nearly always: spares counting for each language
-        return _ENGLISH
     best = max(_LATIN.values(), key=count)
     return best if count(best) > to_beat else _ENGLISH
