@@ -68,8 +68,8 @@ class _StemmedWords:
         self._stem = lru_cache(maxsize=50_000)(require("nltk.stem.porter", "evaluate").PorterStemmer().stem)
 
     def tokenize(self, text: str) -> list[str]:
-        # Words of up to three letters stay, as in rouge-score; the Porter stemmer is for English.
-        return [self._stem(word) if len(word) > 3 and word.isascii() else word for word in word_parts(text)]
+        # As rouge-score does. The stemmer is for English; it changes nothing in scripts other than Latin.
+        return [self._stem(word) if len(word) > 3 else word for word in word_parts(text)]
 
 
 def bleu(replies: Sequence[str], golds: Golds) -> Values:

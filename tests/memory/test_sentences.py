@@ -155,7 +155,7 @@ def test_nothing_is_lost_but_white_space(text):
 @pytest.mark.parametrize(
     "text", ["!" * 50_000 + "e", "。" * 50_000, "好”" * 20_000, "我" * 20_000, "a" + "\u0301" * 50_000]
 )
-def test_odd_text_of_any_length_is_cut_in_no_time(text):
+def test_odd_text_of_any_length_keeps_what_it_holds(text):
     assert without_space("".join(cut(text))) == text
 
 

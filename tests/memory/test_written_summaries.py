@@ -121,6 +121,7 @@ CHINESE_SOURCE = (
     [
         ("Olga住在里斯本，房租是900欧元。", ""),
         ("安娜的妹妹喜欢里斯本，觉得那里房租贵。", ""),
+        ("Olga去年搬到里斯本了，那里天气很好，但是房租要900欧元。", ""),  # phrases, as any summary shares
         ("她妹妹在海边生活，房租是950欧元。", "names 950, which the source does not"),
         ("我妹妹Olga去年搬到里斯本了。很喜欢，那里天气很好，海也很近", "copies its source"),
         ("她妹妹很喜欢那里的天气。" * 3, "repeats itself"),
