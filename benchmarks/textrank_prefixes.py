@@ -7,7 +7,7 @@ from figures import Measurement, Pair
 
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import Dialogue
-from gistchat.memory.sentences import _WORD, STOP_WORDS, split_sentences
+from gistchat.memory.sentences import content_words, split_sentences
 from gistchat.memory.summarizers.extractive import summarize_prefixes
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prepare.prepare import prepare
@@ -28,11 +28,11 @@ def setup():
 
 
 class Words:
-    """The tokenizer that sumy is given: our words."""
+    """The tokenizer that sumy is given: our words, without those that carry no content."""
 
     @staticmethod
     def to_words(text):
-        return tuple(_WORD.findall(text))
+        return tuple(content_words(text))
 
 
 def sumy_picks(dialogue: Dialogue, turns: int) -> set[int]:
@@ -41,7 +41,6 @@ def sumy_picks(dialogue: Dialogue, turns: int) -> set[int]:
     from sumy.summarizers.text_rank import TextRankSummarizer
 
     summarizer = TextRankSummarizer()
-    summarizer.stop_words = STOP_WORDS
     sentences = [Sentence(sentence.text, Words) for sentence in split_sentences(dialogue.turns[:turns])]
     picked = summarizer(ObjectDocumentModel([Paragraph(sentences)]), SENTENCES)
     numbers = {id(sentence): number for number, sentence in enumerate(sentences)}

@@ -25,8 +25,8 @@ def evaluate(
     """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html.
 
     --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With
-    --predictions and --references it scores a file of replies beside controls instead: JSONL with id and reply, or the
-    paper's {"context": [...], "ans": [...]}.
+    --predictions and --references it scores a file of replies beside controls instead: JSONL with id and reply, or
+    gold (a text, or a list of texts), or the paper's {"context": [...], "ans": [...]}.
     """
     if predictions or references:
         if run_folder or not (predictions and references):

@@ -8,32 +8,46 @@ from typing import Any
 import orjson
 
 from gistchat.dialogue.lines import json_lines, require_text
-from gistchat.dialogue.turns import Malformed
+from gistchat.dialogue.turns import Malformed, is_texts
 from gistchat.errors import UserError
 from gistchat.evaluate import bootstrap
 from gistchat.evaluate.bootstrap import Metric, Sampled
-from gistchat.evaluate.metrics import METRICS, OLD_ROUGE, against_gold
+from gistchat.evaluate.metrics import METRICS, OLD_ROUGE, Golds, against_gold
 from gistchat.progress import say
 
 MetricSamples = list[tuple[Metric, Sampled]]
-MADE, GOLD = ("reply", "prediction"), ("gold", "reference")  # fields, the first that is there counts
+# Fields, the first that is there counts; but all gold replies do, and each of these fields may hold a list of them.
+MADE, GOLD = ("reply", "prediction"), ("gold", "reference", "golds", "references")
 EITHER = ("response", "text")
 CONTROLS = "shuffled gold", "echo"
 
 
 @dataclass(frozen=True)
 class Text:
-    """A reply of a file."""
+    """A reply of a file.
 
-    id: str  # what it answers; empty where the file has none
+    Attributes:
+        id: what it answers; empty where the file has none.
+        text: the reply; the first of several gold ones.
+        last: the turn that it answers, where the file tells.
+        others: further gold replies.
+    """
+
+    id: str
     text: str
-    last: str = ""  # the turn that it answers, where the file tells
+    last: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        return (self.text, *self.others)
 
 
 def read_texts(path: Path, fields: Sequence[str] = (*MADE, *GOLD, *EITHER)) -> list[Text]:
     """The replies of a file: JSONL with `reply`, `prediction`, `gold` or `reference` (and `id`), or the paper's JSON.
 
-    The paper's is one object `{"context": [...], "ans": [...]}` or `{"ans": [...]}`.
+    A gold reply may be a list of texts. The paper's file is one object `{"context": [...], "ans": [...]}` or
+    `{"ans": [...]}`.
 
     Args:
         fields: where the text of a line is looked for, in this order.
@@ -79,13 +93,25 @@ def _text(where: str, value: Any, fields: Sequence[str]) -> Text:
         raise UserError(str(value))
     if not isinstance(value, dict):
         raise UserError(f"{where}: not an object")
-    name = next((name for name in fields if isinstance(value.get(name), str)), None)
-    if name is None:
+    names = [name for name in fields if value.get(name) is not None]
+    if not names:
         raise UserError(f"{where}: none of the fields {', '.join(fields)} with a text")
+    names = [name for name in names if name in GOLD] if names[0] in GOLD else names[:1]
+    first, *others = dict.fromkeys(text for name in names for text in _texts_of(where, name, value[name]))
     last = value.get("last", "")
     if not last and (context := value.get("context")) and isinstance(context, list) and isinstance(context[-1], dict):
         last = context[-1].get("text", "")
-    return Text("" if value.get("id") is None else str(value["id"]), value[name], str(last))
+    return Text("" if value.get("id") is None else str(value["id"]), first, str(last), tuple(others))
+
+
+def _texts_of(where: str, name: str, value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if name not in GOLD:
+        raise UserError(f"{where}: {name!r} must be a text")
+    if not value or not is_texts(value):
+        raise UserError(f"{where}: {name!r} must be a text, or a list of texts")
+    return value
 
 
 def align(predictions: Sequence[Text], references: Sequence[Text], names: tuple[Path, Path]) -> list[tuple[Text, Text]]:
@@ -112,8 +138,8 @@ def align(predictions: Sequence[Text], references: Sequence[Text], names: tuple[
     return list(zip(predictions, references, strict=False))
 
 
-def measures(replies: Sequence[str], golds: Sequence[str], old: bool = False) -> list[Metric]:
-    """Every metric of replies against gold ones; `old`: the paper's, too."""
+def measures(replies: Sequence[str], golds: Golds, old: bool = False) -> list[Metric]:
+    """Every metric of replies against the gold ones of each; `old`: the paper's, too."""
     rows = [{"reply": reply, "gold": gold} for reply, gold in zip(replies, golds, strict=True)]
     entries = [entry for entry in METRICS.values() if entry.needs == "reply"]
     return [entry.of(rows) for entry in (*entries, *([OLD_ROUGE] if old else []))]
@@ -129,11 +155,14 @@ def score_predictions(
     no better than chance.
     """
     predicted = read_texts(predictions, (*MADE, *EITHER, *GOLD))
+    if several := next((text for text in predicted if text.others), None):
+        raise UserError(f"{predictions}: a prediction is one text, and {several.id or several.text!r} has several")
     pairs = align(predicted, read_texts(references, (*GOLD, *EITHER, *MADE)), (predictions, references))
-    golds = [reference.text for _, reference in pairs]
+    golds = [reference.golds for _, reference in pairs]
     systems = {"predictions": [prediction.text for prediction, _ in pairs]}
     if len(golds) > 1:
-        systems["shuffled gold"] = [*golds[1:], golds[0]]
+        firsts = [reference.text for _, reference in pairs]
+        systems["shuffled gold"] = [*firsts[1:], firsts[0]]
     last = [prediction.last or reference.last for prediction, reference in pairs]
     if all(last):
         systems["echo"] = last

@@ -1,24 +1,31 @@
 """The table of metrics, and each metric as a pure function of replies or likelihoods.
 
 A metric is made of per-item statistics and returns `Values`: its value for every row of item weights (`bootstrap`).
+Metrics against gold take one gold reply of an item, or a list of several: BLEU takes the n-grams of all, the others the
+best one. Replies and gold replies are compared in NFC, in words of any script (`dialogue.words`).
 """
 
-import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+import regex
 
 from gistchat.dialogue.visible import has_text
+from gistchat.dialogue.words import count_words, nfc, spaced, word_parts
 from gistchat.errors import require
 from gistchat.evaluate.bootstrap import DRAWN_AT_ONCE, Metric, Values, mean, ratio_of_sums
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
 
+# What BLEU's tokenizer, which knows the marks of ASCII only, would leave attached to words.
+_MARK = regex.compile(r"[\p{P}--[\x00-\x7f‘’]]", regex.V1)
+
 Row = dict[str, Any]  # of predictions.jsonl
+Golds = Sequence[str | Sequence[str]]  # the gold reply of each item, or several
 
 
 def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> Values:
@@ -33,23 +40,48 @@ def bits_per_byte(nats: Sequence[float], lengths: Sequence[int]) -> Values:
     return lambda weights: per_byte(weights) / np.log(2)
 
 
-def rouge(name: str, replies: Sequence[str], golds: Sequence[str]) -> Values:
-    """ROUGE F-measure in percent (Lin 2004), by `rouge-score` with stemming; `name`: rouge1 | rouge2 | rougeL."""
+def _in_nfc(replies: Sequence[str], golds: Golds) -> Iterator[tuple[str, list[str]]]:
+    """Each reply with its gold replies."""
+    for reply, gold in zip(replies, golds, strict=True):
+        yield nfc(reply), [nfc(text) for text in ([gold] if isinstance(gold, str) else gold)]
+
+
+def rouge(name: str, replies: Sequence[str], golds: Golds) -> Values:
+    """ROUGE F-measure in percent (Lin 2004), by `rouge-score` with stemming; `name`: rouge1 | rouge2 | rougeL.
+
+    Its own tokenizer deletes all letters but a to z, so words are ours; they are the same in ASCII.
+    """
     scores = _rouge_scores()
-    return mean([100 * scores(gold, reply)[name].fmeasure for reply, gold in zip(replies, golds, strict=True)])
+    pairs = _in_nfc(replies, golds)
+    return mean([100 * max(scores(gold, reply)[name].fmeasure for gold in texts) for reply, texts in pairs])
 
 
 @lru_cache
 def _rouge_scores() -> Callable[[str, str], dict[str, Any]]:
-    scorer = require("rouge_score.rouge_scorer", "evaluate").RougeScorer(list(ROUGES), use_stemmer=True)
+    scorer = require("rouge_score.rouge_scorer", "evaluate").RougeScorer(list(ROUGES), tokenizer=_StemmedWords())
     return lru_cache(maxsize=50_000)(scorer.score)  # controls and paired comparisons come back to the same replies
 
 
-def bleu(replies: Sequence[str], golds: Sequence[str]) -> Values:
-    """Corpus BLEU in percent (Papineni et al. 2002), by `sacrebleu` with its default tokenisation and smoothing."""
+class _StemmedWords:
+    """The tokenizer that `rouge-score` is given."""
+
+    def __init__(self) -> None:
+        self._stem = lru_cache(maxsize=50_000)(require("nltk.stem.porter", "evaluate").PorterStemmer().stem)
+
+    def tokenize(self, text: str) -> list[str]:
+        # As rouge-score does. The stemmer is for English; it changes nothing in scripts other than Latin.
+        return [self._stem(word) if len(word) > 3 else word for word in word_parts(text)]
+
+
+def bleu(replies: Sequence[str], golds: Golds) -> Values:
+    """Corpus BLEU in percent (Papineni et al. 2002), by `sacrebleu` with its default tokenisation and smoothing.
+
+    Its tokenizer is for scripts with spaces and marks of ASCII; what it needs for others is done before.
+    """
     BLEU = require("sacrebleu.metrics", "evaluate").BLEU
     scorer = BLEU()
-    scores = [scorer.corpus_score([reply], [[gold]]) for reply, gold in zip(replies, golds, strict=True)]
+    pairs = ((_for_bleu(reply), map(_for_bleu, texts)) for reply, texts in _in_nfc(replies, golds))
+    scores = [scorer.corpus_score([reply], [[text] for text in texts]) for reply, texts in pairs]
     statistics = np.asarray([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores], float)
 
     def value(row: Sequence[int]) -> float:
@@ -62,32 +94,41 @@ def bleu(replies: Sequence[str], golds: Sequence[str]) -> Values:
     return values
 
 
-def chrf(replies: Sequence[str], golds: Sequence[str]) -> Values:
+def _for_bleu(text: str) -> str:
+    return text if text.isascii() else _MARK.sub(r" \g<0> ", spaced(text))
+
+
+def chrf(replies: Sequence[str], golds: Golds) -> Values:
     """Mean sentence chrF in percent (Popović 2015): shared character n-grams up to six, by `sacrebleu`."""
     scorer = require("sacrebleu.metrics", "evaluate").CHRF()
-    return mean([scorer.sentence_score(reply, [gold]).score for reply, gold in zip(replies, golds, strict=True)])
+    return mean([scorer.sentence_score(reply, texts).score for reply, texts in _in_nfc(replies, golds)])
 
 
-def unigram_f1(replies: Sequence[str], golds: Sequence[str]) -> Values:
+def unigram_f1(replies: Sequence[str], golds: Golds) -> Values:
     """F1 of shared words in percent, as ParlAI counts it: lower case, without punctuation and articles."""
-    pairs = zip(map(_plain_words, replies), map(_plain_words, golds), strict=True)
-    return mean([100 * (2 * (a & b).total() / max(a.total() + b.total(), 1)) for a, b in pairs])
+    pairs = _in_nfc(replies, golds)
+    return mean([100 * max(_f1(_plain_words(reply), _plain_words(text)) for text in texts) for reply, texts in pairs])
 
 
 def _plain_words(text: str) -> Counter[str]:
-    words = re.sub(r"[^\w\s]|_", " ", text.lower()).split()
-    return Counter([word for word in words if word not in ("a", "an", "the")])
+    return Counter([word for word in word_parts(text) if word not in ("a", "an", "the")])
 
 
-def old_rouge(replies: Sequence[str], golds: Sequence[str]) -> Values:
+def _f1(words: Counter[str], others: Counter[str]) -> float:
+    return 2 * (words & others).total() / max(words.total() + others.total(), 1)
+
+
+def old_rouge(replies: Sequence[str], golds: Golds) -> Values:
     """ROUGE-1 as the paper took it: package `rouge`, case-sensitive, words by white space. Not to be used.
 
     It prefers other dialogues' gold replies to any model's, as these are spaced like the references (docs/LOG.md).
     """
     rouge = require("rouge", "paper").Rouge(metrics=["rouge-1"])
-    pairs = zip(replies, golds, strict=True)
-    scores = [rouge.get_scores(*pair)[0]["rouge-1"]["f"] if all(x.strip(" .") for x in pair) else 0.0 for pair in pairs]
-    return mean([100 * score for score in scores])
+
+    def score(*pair: str) -> float:
+        return rouge.get_scores(*pair)[0]["rouge-1"]["f"] if all(text.strip(" .") for text in pair) else 0.0
+
+    return mean([100 * max(score(reply, text) for text in texts) for reply, texts in _in_nfc(replies, golds)])
 
 
 def self_repetition(replies: Sequence[str], n: int = 3) -> Values:
@@ -98,7 +139,8 @@ def self_repetition(replies: Sequence[str], n: int = 3) -> Values:
 
 
 def distinct(replies: Sequence[str], n: int) -> Values:
-    """Different n-grams over all n-grams of all replies, in percent (Li et al. 2016); words by white space, lower case.
+    """Different n-grams over all n-grams of all replies, in percent (Li et al. 2016); words by white space, lower case;
+    letters of scripts without spaces count as words.
 
     A bootstrap resample repeats items, which lowers the value; intervals of single values are therefore shifted
     down, intervals of differences are not.
@@ -119,7 +161,7 @@ def distinct(replies: Sequence[str], n: int) -> Values:
 
 
 def _ngrams(text: str, n: int) -> list[tuple[str, ...]]:
-    words = text.lower().split()
+    words = spaced(text).lower().split()
     return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
 
 
@@ -196,7 +238,7 @@ _ENTRIES = (
         "distinct2", "distinct-2", "%", "higher", "reply", _of(partial(distinct, n=2), "reply"), terminal="distinct-2"
     ),
     MetricEntry("self_repetition", "repeated %", "%", "lower", "reply", _of(self_repetition, "reply")),
-    MetricEntry("words", "words", "words", "", "reply", _mean(lambda row: len(row["reply"].split()))),
+    MetricEntry("words", "words", "words", "", "reply", _mean(lambda row: count_words(row["reply"]))),
     MetricEntry(
         "empty", "empty %", "%", "lower", "reply", _mean(lambda row: 100.0 * (not has_text(row["reply"]))), share=True
     ),

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from gistchat.dialogue.visible import has_text
+from gistchat.dialogue.words import nfc
 from gistchat.errors import UserError, require
 from gistchat.evaluate.analysis import Row, by_system
 from gistchat.models.base import device, load_tokenizer, model_limit
@@ -205,14 +206,14 @@ def score_by_models(config: EvaluateConfig, rows: Sequence[Row], seed: int) -> l
     answered = [row for row in rows if row.get("reply") is not None]
     if config.bertscore_model:
         say(f"evaluate: BERTScore of {len(answered):,} replies by {config.bertscore_model}")
-        replies, golds = ([row[name] for row in answered] for name in ("reply", "gold"))
+        replies, golds = ([nfc(row[name]) for row in answered] for name in ("reply", "gold"))
         for row, score in zip(answered, bertscores(replies, golds, config.bertscore_model), strict=True):
             row["bertscore"] = score
     if not config.mauve_model:
         return []
     say(f"evaluate: MAUVE by {config.mauve_model}")
     systems = {
-        system: ([row["reply"] for row in system_rows], [row["gold"] for row in system_rows])
+        system: tuple([nfc(row[name]) for row in system_rows] for name in ("reply", "gold"))
         for system, system_rows in by_system(answered).items()
     }
     for system in [system for system, (replies, _) in systems.items() if len(replies) < FEWEST]:

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 
 from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.words import word_parts
 
 DISTANCES = (10, 50, 200)  # turns after the last planted fact at which a memory is asked
 FACTS = 5
@@ -75,5 +76,5 @@ def _remark(rng: random.Random) -> str:
 
 def remembered(answers: tuple[str, ...], text: str) -> int:
     """How many of the answers stand in a text, as words of their own."""
-    words = "".join(char if char.isalnum() else " " for char in text.lower()).split()
+    words = word_parts(text)
     return sum(answer.lower() in words for answer in answers)

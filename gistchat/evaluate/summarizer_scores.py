@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.dialogue.turns import Dialogue
+from gistchat.dialogue.words import count_words
 from gistchat.evaluate.bootstrap import Metric, interval, mean, ratio_of_sums, resample_weights
 from gistchat.evaluate.metrics import ROUGES, rouge
 from gistchat.evaluate.planted_dialogues import DISTANCES
@@ -109,10 +110,10 @@ def _measured(
 ) -> dict[str, dict[str, float]]:
     metrics = [Metric(name, "%", "higher", rouge(name, texts, references)) for name in ROUGES if references]
     supported, named = zip(*faithfulness(zip(texts, sources, strict=True)), strict=True)
-    words = [len(text.split()) for text in texts]
+    words, source_words = [count_words(text) for text in texts], [count_words(source) for source in sources]
     metrics += [
         Metric("faithful", "%", "higher", ratio_of_sums([100 * n for n in supported], named)),
-        Metric("length", "% of source", "", ratio_of_sums([100 * n for n in words], [len(s.split()) for s in sources])),
+        Metric("length", "% of source", "", ratio_of_sums([100 * n for n in words], source_words)),
         Metric("empty", "%", "lower", mean([100.0 * (not text) for text in texts])),
     ]
     exact = {"seconds": seconds, "refused": 100 * refused / len(sources)}

@@ -3,7 +3,6 @@
 Reports and options call them twins: `report.json` has `twins`, `gistchat prepare` has --drop-twins.
 """
 
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -13,13 +12,12 @@ from typing import NamedTuple
 import orjson
 
 from gistchat.dialogue.turns import Dialogue, parse_dialogue
+from gistchat.dialogue.words import word_parts
 from gistchat.errors import require
 from gistchat.progress import progress
 
 SIMILAR = 0.8  # Jaccard similarity of word pairs from which two dialogues count as near duplicates
 PERMUTATIONS = 128
-
-_WORD = re.compile(r"\w+")
 
 
 class NearDuplicate(NamedTuple):
@@ -93,8 +91,7 @@ def _places(files: Sequence[Path]) -> Iterator[_Place]:
 
 def word_pairs(dialogue: Dialogue) -> frozenset[tuple[str, str]]:
     """All neighbouring words of a dialogue, lower case, across turns."""
-    words = _WORD.findall(" ".join(turn.text for turn in dialogue.turns).lower())
-    return frozenset(pairwise(words))
+    return frozenset(pairwise(word_parts(" ".join(turn.text for turn in dialogue.turns))))
 
 
 def jaccard(first: frozenset, second: frozenset) -> float:

@@ -1,10 +1,12 @@
 import math
 import random
+import unicodedata
 from functools import partial
 
 import numpy as np
 import pytest
 import sacrebleu
+from rouge_score.rouge_scorer import RougeScorer
 
 from gistchat.evaluate import bootstrap, metrics
 
@@ -72,3 +74,82 @@ def test_paired_difference_is_sharper_than_two_intervals():
     difference = bootstrap.compared(first, second)
     assert 0.1 < difference["low"] < difference["value"] < difference["high"] < 0.3
     assert first.interval().low < second.interval().high
+
+
+SCRIPTS = {
+    "Chinese": ["我昨天去了超市买苹果。", "你好吗？我很好，谢谢你！", "我的妹妹住在里斯本。"],
+    "Japanese": ["昨日スーパーでりんごを買いました。", "お元気ですか？元気です！", "コーヒーを飲みに行きませんか。"],
+    "Korean": ["어제 시장에 가서 사과를 샀어요.", "잘 지내세요? 저는 잘 지내요!", "제 여동생은 지금 리스본에 살아요."],
+    "Arabic": ["ذهبت إلى السوق أمس.", "كيف حالك؟ أنا بخير، شكرا لك!", "أختي تعيش في لشبونة الآن."],
+    "Russian": ["Вчера я ходил в магазин.", "Как дела? У меня всё хорошо!", "Моя сестра живёт в Лиссабоне."],
+    "Hindi": ["मैं कल बाज़ार गया था।", "आप कैसे हैं? मैं ठीक हूँ!", "मेरी बहन लिस्बन में रहती है।"],
+    "Thai": ["เมื่อวานฉันไปตลาดซื้อแอปเปิ้ล", "สบายดีไหม ฉันสบายดี", "น้องสาวของฉันอยู่ที่ลิสบอน"],
+    "French": ["Hier j’ai été au marché.", "Ça va ? Oui, très bien, merci !", "Ma sœur habite à Évora, là-bas."],
+}
+AGAINST_GOLD = {
+    **{name: partial(metrics.rouge, name) for name in metrics.ROUGES},
+    "bleu": metrics.bleu,
+    "chrf": metrics.chrf,
+    "f1": metrics.unigram_f1,
+}
+
+
+def of_three(metric):
+    return float(metric(np.ones((1, 3)))[0])
+
+
+@pytest.mark.parametrize("texts", SCRIPTS.values(), ids=SCRIPTS)
+@pytest.mark.parametrize("metric", AGAINST_GOLD.values(), ids=AGAINST_GOLD)
+def test_overlap_in_any_script_and_any_unicode_form(metric, texts):
+    composed, apart = ([unicodedata.normalize(form, text) for text in texts] for form in ("NFC", "NFD"))
+    others = texts[1:] + texts[:1]
+    half = [text[: len(text) * 2 // 3] for text in texts]
+    assert of_three(metric(composed, apart)) == of_three(metric(apart, composed)) == pytest.approx(100)
+    assert 100 > of_three(metric(half, texts)) > of_three(metric(others, texts)) >= 0
+
+
+def test_english_scores_are_those_of_the_libraries():
+    reply, gold = "Don't the dogs' owners walk 3.5 miles?", "The dog's owner isn't walking 3.5 miles, don't you see?"
+    expected = RougeScorer(list(metrics.ROUGES), use_stemmer=True).score(gold, reply)
+    for name in metrics.ROUGES:
+        assert float(metrics.rouge(name, [reply], [gold])(np.ones((1, 1)))[0]) == 100 * expected[name].fmeasure
+    assert value(metrics.bleu(REPLIES, GOLD)) == pytest.approx(sacrebleu.corpus_bleu(REPLIES, [GOLD]).score)
+
+
+@pytest.mark.parametrize(
+    ("reply", "golds"),
+    [
+        ("I'd rather stay at home today.", ["Let's go!", "I'd rather stay at home today.", "No."]),
+        ("我的妹妹住在里斯本。", ["我不知道。", "我的妹妹住在里斯本。"]),
+        ("Моя сестра живёт в Лиссабоне.", ("Моя сестра живёт в Лиссабоне.", "Не знаю.")),
+    ],
+)
+@pytest.mark.parametrize("metric", AGAINST_GOLD.values(), ids=AGAINST_GOLD)
+def test_any_of_several_gold_replies_is_right(metric, reply, golds):
+    replies, other = [reply, "x y z u v w"], "x y z u v w"
+    several, worst = (
+        float(metric(replies, [gold, other])(np.ones((1, 2)))[0]) for gold in (golds, min(golds, key=len))
+    )
+    assert several == pytest.approx(100)
+    assert several > worst
+
+
+def test_bleu_of_several_gold_replies_is_sacrebleus():
+    seconds = [*GOLD[1:], GOLD[0]]
+    expected = sacrebleu.corpus_bleu(REPLIES, [GOLD, seconds]).score
+    assert value(metrics.bleu(REPLIES, list(zip(GOLD, seconds, strict=True)))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("I don't  know, really.", 4), ("我不知道", 4), ("コーヒー飲む", 6), ("Я не знаю", 3), ("", 0)],
+)
+def test_words_are_counted_in_any_script(text, number):
+    row = {"reply": text, "gold": "x"}
+    assert metrics.METRICS["words"].of([row]).values(np.ones((1, 1)))[0] == number
+
+
+@pytest.mark.parametrize("text", ["哈哈哈哈", "ははははは", "ha ha ha ha"])
+def test_repetition_shows_in_any_script(text):
+    assert of_three(metrics.self_repetition([text, "", ""], 2)) > 50
+    assert of_three(metrics.distinct([text, "", ""], 1)) < 30

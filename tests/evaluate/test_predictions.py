@@ -56,6 +56,44 @@ def test_lines_are_aligned_by_id_whatever_their_order(tmp_path, gold):
         assert turned["results"]["predictions"][name]["value"] == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        lambda i, text: {"gold": [f"I saw number {i}.", text]},
+        lambda i, text: {"references": [text, "I have no idea.", text]},
+        lambda i, text: {"gold": f"I saw number {i}.", "golds": [text] if i % 2 else [text, "Who knows?"]},
+        lambda i, text: {"gold": text, "reference": "I have no idea."},
+    ],
+)
+def test_any_of_several_gold_replies_counts(tmp_path, fields):
+    replies = write_lines(tmp_path / "p.jsonl", [{"id": str(i), "reply": text} for i, text in enumerate(GOLD)])
+    rows = [{"id": str(i), **fields(i, text)} for i, text in enumerate(GOLD)]
+    results = score_predictions(replies, write_lines(tmp_path / "gold.jsonl", rows))["results"]
+    for name in (name for name in metrics.against_gold() if name in metrics.METRICS):
+        assert results["predictions"][name]["value"] == pytest.approx(100, abs=0.1)
+        assert results["shuffled gold"][name]["value"] < 95
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"gold": []}, "g.jsonl:1: 'gold' must be a text, or a list of texts"),
+        ({"gold": ["x", 3]}, "g.jsonl:1: 'gold' must be a text, or a list of texts"),
+        ({"references": {"a": "x"}}, "g.jsonl:1: 'references' must be a text, or a list of texts"),
+        ({"text": ["x", "y"]}, "g.jsonl:1: 'text' must be a text$"),
+    ],
+)
+def test_gold_replies_of_another_kind_are_named(tmp_path, row, message):
+    replies = write_lines(tmp_path / "p.jsonl", [{"reply": "x"}])
+    with pytest.raises(UserError, match=message):
+        score_predictions(replies, write_lines(tmp_path / "g.jsonl", [row]))
+
+
+def test_a_prediction_is_one_text(tmp_path, gold):
+    with pytest.raises(UserError, match=r"p.jsonl: a prediction is one text, and '0' has several"):
+        score_predictions(write_lines(tmp_path / "p.jsonl", [{"id": "0", "gold": ["x", "y"]}]), gold)
+
+
 def test_a_metric_that_prefers_a_control_is_warned_of(tmp_path, gold):
     rows = [{"id": str(i), "reply": "Yes.", "last": last} for i, last in enumerate(ASKED)]
     found = score_predictions(write_lines(tmp_path / "a.jsonl", rows), gold)

@@ -114,6 +114,55 @@ def test_names_and_numbers():
     assert fault("Olga moved.", "Olga: I moved to Rome.") == ""
 
 
+CHINESE_SOURCE = (
+    "Anna: 我妹妹Olga去年搬到里斯本了。\nBen: 她喜欢吗？\nAnna: 很喜欢，那里天气很好，海也很近，但是房租要900欧元。"
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("Olga住在里斯本，房租是900欧元。", ""),
+        ("安娜的妹妹喜欢里斯本，觉得那里房租贵。", ""),
+        ("Olga去年搬到里斯本了，那里天气很好，但是房租要900欧元。", ""),  # phrases, as any summary shares
+        ("她妹妹在海边生活，房租是950欧元。", "names 950, which the source does not"),
+        ("我妹妹Olga去年搬到里斯本了。很喜欢，那里天气很好，海也很近", "copies its source"),
+        ("她妹妹很喜欢那里的天气。" * 3, "repeats itself"),
+        ("妹妹" + "在里斯本住了很多年，" * 2 + "天" * 60, "longer than its source"),
+    ],
+)
+def test_the_guards_read_scripts_without_spaces(written, reason):
+    assert fault(written, CHINESE_SOURCE) == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('He left. "Yes, Zoe" said Ann (Tom knew).', ["zoe", "ann", "tom"]),
+        ("Мы с Ольгой видели Ивана. Было тепло!", ["ольгой", "ивана"]),
+        ("¿Y Marta? ¡Claro! ¿Cuándo? Con Zoe\u0308.", ["marta", "zoë"]),
+        ("我妹妹Olga在2019年搬走了", ["olga", "2019"]),
+    ],
+)
+def test_names_and_numbers_of_other_languages(text, names):
+    assert names_and_numbers(text) == names
+    assert unsupported(text, " ".join(names)) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("安娜的妹妹住在里斯本。房租是900欧元。本觉得", ["安娜的妹妹住在里斯本。", "房租是900欧元。"]),
+        ("अन्ना की बहन लिस्बन में है। किराया 900 है। बेन", ["अन्ना की बहन लिस्बन में है।", "किराया 900 है।"]),
+        ("Сестра живёт далеко. Аренда стоит 900 евро. Бен", ["Сестра живёт далеко.", "Аренда стоит 900 евро."]),
+    ],
+)
+def test_written_sentences_of_any_script_stand_by_themselves(written, kept):
+    [update] = summarizer(Scripted(written), budget=200).update([job(TURNS, budget=200)])
+    assert update.fell_back == ""
+    assert [line.text for line in update.sentences] == kept
+
+
 def test_what_a_writer_cannot_read_at_once_goes_to_it_in_pieces_and_nothing_is_lost():
     long = Turn("Anna", " ".join(f"word{i}" for i in range(500)))
     writer = Scripted(*["They talked."] * 40)

@@ -6,9 +6,10 @@ import pytest
 from conftest import make_dialogue
 
 from gistchat.dialogue.jsonl import load_dialogues, write_jsonl
-from gistchat.dialogue.turns import SPLITS
+from gistchat.dialogue.turns import SPLITS, Dialogue, Turn
 from gistchat.errors import UserError
 from gistchat.examples.targets import sample_targets
+from gistchat.prepare.near_duplicates import jaccard, word_pairs
 from gistchat.prepare.prepare import prepare
 from gistchat.prepare.report import report_lines
 from gistchat.recipe.schema import DataConfig, MixConfig
@@ -217,6 +218,16 @@ def test_a_train_dialogue_that_an_official_test_holds_is_dropped_whatever_comes_
     splits = read_splits(tmp_path / "out")
     assert sum(map(len, splits.values())) == report["kept"]
     assert not {d.id for d in splits["train"]} & {"b/d5"}
+
+
+@pytest.mark.parametrize(
+    "text", ["我昨天去了超市", "昨日りんごを買いました", "เมื่อวานฉันไปตลาด", "मैं कल बाज़ार गया और सेब लाया"]
+)
+def test_near_duplicates_are_compared_in_words_of_any_script(text):
+    turns = (Turn("a", text), Turn("b", text[::-1]), Turn("a", text * 2))
+    changed = (*turns[:2], turns[2]._replace(text=turns[2].text + "好"))
+    pairs = [word_pairs(Dialogue("x", each)) for each in (turns, changed)]
+    assert 0.8 <= jaccard(*pairs) < 1
 
 
 def test_twins_are_found_across_corpora(tmp_path, dialogues):

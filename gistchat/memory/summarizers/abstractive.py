@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from nupunkt import sent_tokenize
-
 from gistchat.context.types import Sentence
 from gistchat.dialogue.text_repair import clean_line
 from gistchat.dialogue.turns import Turn
-from gistchat.memory.sentences import content_words
+from gistchat.memory.sentences import content_words, is_finished, whole_sentences
 from gistchat.memory.summarizer import Job, Update
 from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summarizers.faithfulness import fault
@@ -18,7 +16,6 @@ from gistchat.memory.summarizers.faithfulness import fault
 LEAST_ROOM = 32  # tokens of dialogue that a writer must be able to read at once
 ENOUGH_OVERLAP = 0.5  # of the best turn's overlap, for another turn to count as a source too
 MOST_SOURCES = 3
-_LAST_MARKS = (".", "!", "?", "…", '"', "”", "'", ")", "。", "！", "？")
 
 
 class Request(NamedTuple):
@@ -68,7 +65,7 @@ class Abstractive:
         if problem or not job.turns:  # what is there becomes shorter without being written again
             [extracted] = self.fallback.update([job])
             return Update(extracted.sentences, problem)
-        return Update(attributed(sent_tokenize(summary), job))
+        return Update(attributed(whole_sentences(summary), job))
 
     def _pieces(self, job: Job, summary: str) -> list[str]:
         """The job's lines in pieces that the writer can read beside the longest summary that there may be."""
@@ -103,8 +100,8 @@ class Abstractive:
 
 def _trimmed(summary: str, job: Job) -> str:
     """Without a last sentence that broke off, and without those over the budget."""
-    sentences = [sentence.strip() for sentence in sent_tokenize(summary)] if summary else []
-    if len(sentences) > 1 and not sentences[-1].endswith(_LAST_MARKS):
+    sentences = whole_sentences(summary)
+    if len(sentences) > 1 and not is_finished(sentences[-1]):
         sentences.pop()
     while sentences and sum(job.cost(Sentence(-1, "", sentence)) for sentence in sentences) > job.budget:
         sentences.pop()

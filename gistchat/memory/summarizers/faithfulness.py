@@ -4,16 +4,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+import regex
+
+from gistchat.dialogue.words import UNSPACED, count_unspaced, nfc
 from gistchat.memory.sentences import STOP_WORDS
 
-_TOKEN = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)*")
-_SENTENCE_END = re.compile(r"[.!?:]['\"”’)]*\s*$|\n")
+_LETTERS = rf"[\p{{L}}--{UNSPACED}][\p{{L}}\p{{M}}--{UNSPACED}]*"
+_TOKEN = regex.compile(rf"\d+(?:[.,:]\d+)*|{_LETTERS}(?:['’]{_LETTERS})*|{UNSPACED}\p{{M}}*", regex.V1)
+_SENTENCE_END = regex.compile(r"[\p{STerm}:…][^\w\n]*$|\n")
 # Capitalised anywhere in English, and names of nobody.
 NOT_NAMES = frozenset(
     ["i", "i'm", "i'll", "i've", "i'd", "ok", "mr", "mrs", "ms", "dr", "user", "you", "assistant", "person", "speaker"]
 )
 
-LONG_COPY = 5  # words in a row
+LONG_COPY = 5  # words in a row; of scripts without spaces, twice as many letters, as two make about a word
 MOST_COPIED = 0.8  # of a summary's words, in such rows
 REPEATED_WORDS = 4  # a run of so many words
 MOST_REPEATS = 3  # that stands so often
@@ -28,7 +32,7 @@ def names_and_numbers(text: str) -> list[str]:
     """
     inside: dict[int, str] = {}  # by place in the text
     first: dict[int, str] = {}
-    words = list(_TOKEN.finditer(text))
+    words = list(_TOKEN.finditer(text := nfc(text)))
     for place, match in enumerate(words):
         word = _bare(match[0])
         if word[0].isdigit():
@@ -49,7 +53,7 @@ def _bare(word: str) -> str:
 
 def unsupported(summary: str, source: str) -> list[str]:
     """Names and numbers of a summary that its source does not hold, in whatever case."""
-    there = {_bare(word) for word in _TOKEN.findall(source)}
+    there = {_bare(word) for word in _TOKEN.findall(nfc(source))}
     return [item for item in names_and_numbers(summary) if item not in there]
 
 
@@ -69,13 +73,14 @@ def fault(summary: str, source: str) -> str:
         empty | longer than its source | copies its source | repeats itself | names X, which the source does not
     """
     words, given = _words(summary), _words(source)
+    scale = 2 if 2 * count_unspaced(summary) > len(words) else 1
     if not words:
         return "empty"
     if len(words) > len(given):
         return "longer than its source"
-    if _copied(words, given) > MOST_COPIED:
+    if _copied(words, given, scale * LONG_COPY) > MOST_COPIED:
         return "copies its source"
-    runs = Counter(zip(*(words[i:] for i in range(REPEATED_WORDS)), strict=False))
+    runs = Counter(zip(*(words[i:] for i in range(scale * REPEATED_WORDS)), strict=False))
     if max(runs.values(), default=0) >= MOST_REPEATS:
         return "repeats itself"
     if strangers := unsupported(summary, source):
@@ -84,14 +89,14 @@ def fault(summary: str, source: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return [word.lower() for word in _TOKEN.findall(text)]
+    return [word.lower() for word in _TOKEN.findall(nfc(text))]
 
 
-def _copied(words: list[str], given: list[str]) -> float:
-    """The share of `words` that stand in runs of `LONG_COPY` words which `given` has, too."""
-    runs = set(zip(*(given[i:] for i in range(LONG_COPY)), strict=False))
+def _copied(words: list[str], given: list[str], length: int) -> float:
+    """The share of `words` that stand in runs of that length which `given` has, too."""
+    runs = set(zip(*(given[i:] for i in range(length)), strict=False))
     copied = set()
-    for start in range(len(words) - LONG_COPY + 1):
-        if tuple(words[start : start + LONG_COPY]) in runs:
-            copied.update(range(start, start + LONG_COPY))
+    for start in range(len(words) - length + 1):
+        if tuple(words[start : start + length]) in runs:
+            copied.update(range(start, start + length))
     return len(copied) / len(words)
