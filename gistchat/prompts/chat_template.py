@@ -74,7 +74,7 @@ class ChatTemplate(PromptFormat):
     def _measure_wrapping(self) -> dict[str, int]:
         """What a turn costs beyond its text.
 
-        A window that begins with the model's turn may need an opening message of its own. Its tokens are part of that
+        A window that begins with the model's turn may need a user message before it. Its tokens are part of that
         turn's cost; the user's turn before it, with which the window needs none, costs as much less.
         """
         one, two, three, four, five = (

@@ -8,7 +8,7 @@ cut, trim or drop any part of a text.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -34,17 +34,21 @@ class Layout:
         system: the opening is the system message; else it stands on top of the user's first turn, or is a user message
             of its own where the window begins with the model's turn.
         parts: contents are lists of typed parts, as templates of vision models want them, else plain texts.
+        user_first: between a system message and the model's turn stands an empty user message, as many templates insist
+            that the user begins.
     """
 
     system: bool
-    parts: bool
+    parts: bool = False
+    user_first: bool = False
 
     def messages(self, roles: Sequence[str], texts: Sequence[str]) -> list[Message]:
         """Messages of the opening, `texts[0]`, and of turns in these roles, `texts[1:]`."""
         opening, *turns = texts
         pairs = list(zip(roles, turns, strict=True))
         if self.system:
-            pairs.insert(0, ("system", opening))
+            empty = [(USER, "")] if self.user_first and roles[0] != USER else []
+            pairs = [("system", opening), *empty, *pairs]
         elif roles[0] == USER:
             pairs[0] = (USER, f"{opening}\n\n{turns[0]}")
         else:
@@ -55,10 +59,13 @@ class Layout:
         return [{"type": "text", "text": text}] if self.parts else text
 
 
+PLAINEST = Layout(system=False)
+# The first one that works is taken.
 LAYOUTS = [
-    Layout(system, parts) for system in (True, False) for parts in (False, True)
-]  # the first that works is taken
-PLAINEST = Layout(system=False, parts=False)
+    replace(layout, parts=parts)
+    for layout in (Layout(system=True), Layout(system=True, user_first=True), PLAINEST)
+    for parts in (False, True)
+]
 
 
 class UnusableTemplate(UserError):
@@ -150,9 +157,7 @@ def fix_date(source: str) -> str:
     if "strftime_now" not in source:
         return source
     values = {code: DATE.strftime("%" + code) for code in DATE_CODES}
-    values |= {
-        f"-{code}": value.lstrip("0") or "0" for code, value in values.items()
-    }  # as in %-d: without a zero before
+    values |= {f"-{code}": value.lstrip("0") or "0" for code, value in values.items()}  # %-d is %d without a zero
     replaced = "".join(f".replace('%{code}', {value!r})" for code, value in values.items())
     # The template's own text begins on a new line, as before: Jinja drops the line break after a block.
     return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n{source}"

@@ -62,7 +62,7 @@ NO_SYSTEM = "{% if messages[0].role == 'system' %}{{ raise_exception('System rol
 PARTS = "{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}"
 TEXT_OR_PARTS = "{% if m.content is string %}{{ m.content }}{% else %}" + PARTS + "{% endif %}"
 
-SYSTEM, ON_TOP = Layout(system=True, parts=False), Layout(system=False, parts=False)
+SYSTEM, USER_FIRST, ON_TOP = Layout(system=True), Layout(system=True, user_first=True), Layout(system=False)
 SYSTEM_PARTS, ON_TOP_PARTS = Layout(system=True, parts=True), Layout(system=False, parts=True)
 
 # By kind: the layouts of windows that begin with the user's and with the model's turn, and templates by name.
@@ -108,7 +108,7 @@ USABLE = {
         },
     ),
     "puts the system message into the first user message": (
-        (SYSTEM, ON_TOP),
+        (SYSTEM, USER_FIRST),
         {
             "by turns": BY_TURNS + instructions("first"),
             "in any order": instructions("first"),
@@ -116,9 +116,12 @@ USABLE = {
         },
     ),
     "wants the user first": (
-        (SYSTEM, ON_TOP),
+        (SYSTEM, USER_FIRST),
         {
             "by turns": BY_TURNS + each(),
+            "default system message": BY_TURNS
+            + "{% if messages[0].role != 'system' %}You are Q.\n{% endif %}"
+            + each(),
             "looks at the first only": SPLIT
             + "{% if turns[0].role != 'user' %}{{ raise_exception('the user goes first') }}{% endif %}"
             + each(),
@@ -343,6 +346,29 @@ def test_a_template_that_loses_or_mixes_up_what_was_said_is_refused(template, pr
         assert make_format("auto", tokenizer_with(template)).name == "speaker-tokens"
     [said] = capsys.readouterr().err.splitlines()
     assert re.search(f"^this chat template .*{problem}.*, so model.format is speaker-tokens$", said)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("strict", ["", BY_TURNS], ids=["any order", "by turns"])
+def test_a_default_system_message_is_replaced(strict, count):
+    prompt_format = format_with(strict + "{% if messages[0].role != 'system' %}You are Q.\n{% endif %}" + each())
+    text = decoded(prompt_format, context_of(window(count), LINES))
+    assert text.startswith(f"<|im_start|>system\n{PREAMBLE}\nEarlier in this chat:\nUser: I have two dogs.\n")
+    assert "You are Q." not in text
+    assert text.count("<|im_start|>") == count + 2 + (bool(strict) and count % 2 == 0)  # with an empty user message
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("strict", ["", BY_TURNS], ids=["any order", "by turns"])
+def test_without_a_system_message_the_gist_is_at_the_top(strict, count):
+    text = decoded(format_with(NO_SYSTEM + strict + each()), context_of(window(count), LINES))
+    rest = (
+        "\n\nturn number 0 of this chat"
+        if count % 2
+        else "<|im_end|>\n<|im_start|>assistant\nturn number 0 of this chat"
+    )
+    gist = "User: I have two dogs.\nYou: Dogs are nice!\nThey like tea."
+    assert text.startswith(f"<|im_start|>user\n{PREAMBLE}\nEarlier in this chat:\n{gist}{rest}<|im_end|>\n")
 
 
 def test_a_longer_window_than_was_tried_is_refused_when_it_comes():
