@@ -14,8 +14,8 @@ from gistchat.prompts.template_probe import (
     UnusableTemplate,
     alternating,
     choose_layouts,
-    fill_in,
     fix_date,
+    joining_template,
     marks_roles,
     skeleton,
 )
@@ -42,7 +42,8 @@ class ChatTemplate(PromptFormat):
         self._layouts = choose_layouts(self._render)
         if not marks_roles(self._render, self._layouts):
             raise UnusableTemplate("does not mark who speaks")
-        self._filled = lru_cache(maxsize=1000)(self._fill_in)
+        self._pieces: list[str] = []  # of the template's own text, those that conversations had so far
+        self._pieces_around = lru_cache(maxsize=1000)(self._find_pieces)
         self.stop_ids = self._find_stop_ids()
         self._wrapping = self._measure_wrapping()
         self._gist_extra = self._count(GIST_HEADER)
@@ -52,9 +53,13 @@ class ChatTemplate(PromptFormat):
             messages, chat_template=self._source, add_generation_prompt=ask, tokenize=False
         )
 
-    def _fill_in(self, roles: tuple[str, ...]) -> str:
-        """The template for turns in these roles, with nothing left to decide."""
-        return fill_in(skeleton(self._render, self._layouts[roles[0]], roles), self._source)
+    def _find_pieces(self, roles: tuple[str, ...]) -> list[int]:
+        """Which of the pieces stand before, between and after the opening and the turns in these roles."""
+        pieces = skeleton(self._render, self._layouts[roles[0]], roles)
+        if new := [piece for piece in dict.fromkeys(pieces) if piece not in self._pieces]:
+            self._pieces = [*self._pieces, *new]
+            self._joining = joining_template(self._pieces, self._source)
+        return [self._pieces.index(piece) for piece in pieces]
 
     def _find_stop_ids(self) -> list[int]:
         """The token that ends a reply in this template, and whatever else a reply ends at.
@@ -88,10 +93,11 @@ class ChatTemplate(PromptFormat):
 
     def _encode(self, gist: str, turns: Sequence[tuple[str, str]]) -> list[int]:
         """Ids of the preamble with a gist, and of the turns' roles and texts."""
-        texts = [PREAMBLE + gist, *(text for _, text in turns)]
+        texts = ["", PREAMBLE + gist, *(text for _, text in turns)]
+        pieces = self._pieces_around(tuple(role for role, _ in turns))
         return self.tokenizer.apply_chat_template(
-            [{"role": USER, "content": text} for text in texts],
-            chat_template=self._filled(tuple(role for role, _ in turns)),
+            [{"content": text, "piece": piece} for text, piece in zip(texts, pieces, strict=True)],
+            chat_template=self._joining,
             sanitize_control_tokens=True,
             return_dict=False,
         )

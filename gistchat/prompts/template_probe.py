@@ -140,16 +140,15 @@ def _difference(shown: Sequence[int], roles: Sequence[str]) -> str:
     return "changes the order of the turns"
 
 
-def fill_in(pieces: Sequence[str], source: str) -> str:
-    """A template that shows the contents of messages between the pieces of a skeleton.
+def joining_template(pieces: Sequence[str], source: str) -> str:
+    """A template that shows of each message its `content`, and after that the piece with the number `piece`.
 
     Args:
-        source: the template that the skeleton is of. All its control tokens have to be known, so that none of them can
-            be typed; those in other branches than this conversation's come along in one that shows nothing.
+        source: the template that the pieces are of. All its control tokens have to be known, so that none of them can
+            be typed; those of other branches than were taken come along in one that shows nothing.
     """
-    first, *others = pieces
-    filled = "".join(f"{{{{ messages[{i}].content }}}}{{{{ {piece!r} }}}}" for i, piece in enumerate(others))
-    return f"{{{{ {first!r} }}}}{filled}{{% if false %}}{{{{ {source!r} }}}}{{% endif %}}"
+    shown = "{% for message in messages %}{{ message.content }}{{ pieces[message.piece] }}{% endfor %}"
+    return f"{{% set pieces = {list(pieces)!r} %}}{shown}{{% if false %}}{{{{ {source!r} }}}}{{% endif %}}"
 
 
 def fix_date(source: str) -> str:

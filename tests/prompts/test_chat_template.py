@@ -199,6 +199,14 @@ UNUSABLE = {
         each(content="{% if m.role != 'human' %}{{ raise_exception('no role ' + m.role) }}{% endif %}{{ m.content }}"),
         "refuses a conversation of 1 turn .no role user",
     ),
+    "lists of parts, shown as they are": (
+        each(content="{% if m.content is string %}{{ raise_exception('no text') }}{% endif %}{{ m.content }}"),
+        "refuses a conversation of 1 turn .no text",
+    ),
+    "lists of parts, shown as JSON": (
+        each(content="{% if m.content is string %}{{ raise_exception('no text') }}{% endif %}{{ m.content | tojson }}"),
+        "refuses a conversation of 1 turn .no text",
+    ),
     "not a template": ("{% for m in messages %}{{ m.content }}", "refuses a conversation"),
     "a mistake": ("{{ 1 // 0 }}" + each(), "refuses a conversation of 1 turn .integer division"),
     "no marks": ("{% for m in messages %}{{ m.content }}</s>{% endfor %}", "does not mark who speaks"),
