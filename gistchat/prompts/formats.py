@@ -1,24 +1,36 @@
 """From a format's name to the format."""
 
+from functools import lru_cache
+
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.prompts.chat_template import ChatTemplate, marks_roles
+from gistchat.progress import say
+from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.paper import Paper, PaperTurns
 from gistchat.prompts.speaker_tokens import SpeakerTokens
+from gistchat.prompts.template_probe import UnusableTemplate
 
 FORMATS = {prompt_format.name: prompt_format for prompt_format in (SpeakerTokens, ChatTemplate, Paper, PaperTurns)}
 
+say_once = lru_cache(maxsize=None)(say)
+
 
 def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> PromptFormat:
-    """The format of that name for this tokenizer; `auto` takes the model's chat template where it marks roles.
+    """The format of that name for this tokenizer; `auto` takes the model's chat template where it can be used.
 
     Formats with tokens of their own add these to the tokenizer where they are missing; the model's embeddings must
     then be resized.
 
     Raises:
-        UserError: `chat-template` for a tokenizer without one, or with one that marks no roles.
+        UserError: `chat-template` for a tokenizer without one, or with one that cannot be used.
     """
-    if name == "auto":
-        name = "chat-template" if tokenizer.chat_template and marks_roles(tokenizer) else "speaker-tokens"
-    return FORMATS[name](tokenizer)
+    if name != "auto":
+        return FORMATS[name](tokenizer)
+    if not tokenizer.chat_template:
+        return SpeakerTokens(tokenizer)
+    try:
+        return ChatTemplate(tokenizer)
+    except UnusableTemplate as error:
+        say_once(f"{error.problem}, so model.format is speaker-tokens")
+        return SpeakerTokens(tokenizer)

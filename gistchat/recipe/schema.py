@@ -136,7 +136,7 @@ class ModelConfig:
     format: _choice("auto", "speaker-tokens", "chat-template", "paper", "paper-turns") = setting(
         "auto",
         "prompt format: auto | speaker-tokens | chat-template | paper | paper-turns (GPT-2 only); auto: "
-        "the model's template where it marks roles, else speaker-tokens",
+        "the model's template where it shows all turns and who speaks, else speaker-tokens",
     )
 
 

@@ -1,0 +1,162 @@
+"""What a chat template does with a conversation, seen by rendering markers in place of the texts.
+
+A template is a program, and many treat messages in ways of their own: they leave the system role out or refuse it, move
+it to the last user message, insist that the user goes first, show the latest turns only, cut thoughts out of replies.
+A marker that is missing or in the wrong place shows that. And as a template is given nothing but markers, it cannot
+cut, trim or drop any part of a text.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from gistchat.context.types import ASSISTANT, USER
+from gistchat.errors import UserError, first_line
+
+Message = dict[str, Any]
+Render = Callable[[list[Message], bool], str]  # messages, and whether to ask for a reply -> text
+
+MARKER = re.compile(r"Marker(\d{5})")
+# Windows of 1 to 8 turns, and one that is longer than a template may want to show.
+PROBED_TURNS = (1, 2, 3, 4, 5, 6, 7, 8, 99, 100)
+# The day that the templates of Llama 3 take where they know no other.
+DATE = datetime(2024, 7, 26)
+DATE_CODES = "aAbBdeHIjmMpSUwWyY"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a template is handed the opening text (preamble and gist) and the turns.
+
+    Attributes:
+        system: the opening is the system message; else it stands on top of the user's first turn, or is a user message
+            of its own where the window begins with the model's turn.
+        parts: contents are lists of typed parts, as templates of vision models want them, else plain texts.
+        user_first: between a system message and the model's turn stands an empty user message, as many templates insist
+            that the user begins.
+    """
+
+    system: bool
+    parts: bool = False
+    user_first: bool = False
+
+    def messages(self, roles: Sequence[str], texts: Sequence[str]) -> list[Message]:
+        """Messages of the opening, `texts[0]`, and of turns in these roles, `texts[1:]`."""
+        opening, *turns = texts
+        pairs = list(zip(roles, turns, strict=True))
+        if self.system:
+            empty = [(USER, "")] if self.user_first and roles[0] != USER else []
+            pairs = [("system", opening), *empty, *pairs]
+        elif roles[0] == USER:
+            pairs[0] = (USER, f"{opening}\n\n{turns[0]}")
+        else:
+            pairs.insert(0, (USER, opening))
+        return [{"role": role, "content": self._content(text)} for role, text in pairs]
+
+    def _content(self, text: str) -> str | list[dict[str, str]]:
+        return [{"type": "text", "text": text}] if self.parts else text
+
+
+PLAINEST = Layout(system=False)
+# The first one that works is taken.
+LAYOUTS = [
+    replace(layout, parts=parts)
+    for layout in (Layout(system=True), Layout(system=True, user_first=True), PLAINEST)
+    for parts in (False, True)
+]
+
+
+class UnusableTemplate(UserError):
+    """A chat template that does not show every text once and in order, or not who speaks."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = f"this chat template {problem}"
+        super().__init__(f"{self.problem}; use model.format = 'speaker-tokens'")
+
+
+def choose_layouts(render: Render) -> dict[str, Layout]:
+    """The layout for windows that begin with a turn of each role.
+
+    Raises:
+        UnusableTemplate: no layout shows the opening and all turns once and in order.
+    """
+    return {first: _choose_layout(render, first) for first in (USER, ASSISTANT)}
+
+
+def _choose_layout(render: Render, first: str) -> Layout:
+    windows = [roles for count in PROBED_TURNS if (roles := alternating(count))[0] == first]
+    problems: dict[Layout, UnusableTemplate] = {}
+    for layout in LAYOUTS:
+        try:
+            for roles in windows:
+                skeleton(render, layout, roles)
+        except UnusableTemplate as error:
+            problems[layout] = error
+        else:
+            return layout
+    raise problems[PLAINEST]  # what the other layouts met with may be of their own making
+
+
+def alternating(count: int) -> list[str]:
+    """The roles of so many turns; the user's is the last."""
+    return [USER if (count - i) % 2 else ASSISTANT for i in range(count)]
+
+
+def marks_roles(render: Render, layouts: dict[str, Layout]) -> bool:
+    """Whether the template shows who speaks. DialoGPT's does not: it puts the end token after each text."""
+    _, _, before_answer, after_answer, _ = skeleton(render, layouts[USER], [USER, ASSISTANT, USER])
+    return before_answer != after_answer
+
+
+def skeleton(render: Render, layout: Layout, roles: Sequence[str], ask: bool = True) -> list[str]:
+    """The template's own text before, between and after the opening and the turns: `len(roles) + 2` pieces.
+
+    Raises:
+        UnusableTemplate: the template refuses such a conversation, or does not show each text once and in order.
+    """
+    markers = [f"Marker{i:05d}" for i in range(len(roles) + 1)]
+    conversation = f"a conversation of {len(roles)} turn{'s' * (len(roles) > 1)}"
+    try:
+        rendered = render(layout.messages(roles, markers), ask)
+    except Exception as error:  # a template is a program of its own, so it may fail in any way
+        raise UnusableTemplate(f"refuses {conversation} ({first_line(error)})") from None
+    pieces = MARKER.split(rendered)
+    shown = [int(number) for number in pieces[1::2]]
+    if shown != list(range(len(markers))):
+        raise UnusableTemplate(f"{_difference(shown, roles)} in {conversation}")
+    if layout.parts and re.search(r"""["']type["']: ["']text["']""", rendered):
+        raise UnusableTemplate("shows lists of parts as they are")
+    return pieces[::2]
+
+
+def _difference(shown: Sequence[int], roles: Sequence[str]) -> str:
+    """What of a conversation is not shown once and in order, in words."""
+    names = ["the gist", *(f"turn {i} (the {role}'s)" for i, role in enumerate(roles, 1))]
+    for place, name in enumerate(names):
+        if (times := shown.count(place)) != 1:
+            return f"shows {name} {times} times" if times else f"leaves out {name}"
+    return "changes the order of the turns"
+
+
+def joining_template(pieces: Sequence[str], source: str) -> str:
+    """A template that shows of each message its `content`, and after that the piece with the number `piece`.
+
+    Args:
+        source: the template that the pieces are of. All its control tokens have to be known, so that none of them can
+            be typed; those of other branches than were taken come along in one that shows nothing.
+    """
+    shown = "{% for message in messages %}{{ message.content }}{{ pieces[message.piece] }}{% endfor %}"
+    return f"{{% set pieces = {list(pieces)!r} %}}{shown}{{% if false %}}{{{{ {source!r} }}}}{{% endif %}}"
+
+
+def fix_date(source: str) -> str:
+    """A template that takes every day for the same one: what a model was trained with is what it reads in a chat."""
+    if "strftime_now" not in source:
+        return source
+    values = {code: DATE.strftime("%" + code) for code in DATE_CODES}
+    values |= {f"-{code}": value.lstrip("0") or "0" for code, value in values.items()}  # %-d is %d without a zero
+    replaced = "".join(f".replace('%{code}', {value!r})" for code, value in values.items())
+    # The template's own text begins on a new line, as before: Jinja drops the line break after a block.
+    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n{source}"
