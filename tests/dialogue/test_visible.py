@@ -5,7 +5,7 @@ from gistchat.dialogue.visible import has_text
 
 UNSEEN = [
     "", " \t\n", "\u00a0\u2003\u3000", "\u200b", "\u2060", "\ufeff", "\u200c\u200d", "\u00ad", "\u200e\u200f\u202a",
-    "\u2066\u2069", "\u061c", "\ufe0f", "\ufe0e\U000e0100", "\u3164", "\u115f\u1160\uffa0", "\u2800\u2800", "\x85",
+    "\u2066\u2069", "\u061c", "\ufe0f", "\ufe0e\U000e0100", "\u3164", "\u115f\u1160\uffa0", "\u2800\u2800", "\x81",
     "\x00\x07\x1b", "\u2028\u2029", "\u180e", "\u034f", "\U000e0041", "\ud800", " \u200b \u3164 ",
 ]  # fmt: skip
 SEEN = [

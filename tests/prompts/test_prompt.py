@@ -113,7 +113,7 @@ def test_recent_takes_whole_latest_turns_and_hybrid_summarises_what_fell_out(pro
     assert asked == []
     assert [turn.text for turn in recent.turns] == [turn.text for turn in turns[20 - len(recent.turns) : 20]]
     hybrid = build_context("hybrid", request)
-    assert asked == [hybrid.boundary] == [hybrid.turns[0].first]
+    assert asked == [0, hybrid.boundary] == [0, hybrid.turns[0].first]  # at 0: what was written by hand
     assert 0 < len(hybrid.turns) <= len(recent.turns)
     assert all(line.turn < hybrid.boundary for line in hybrid.lines)
     assert hybrid.lines
