@@ -127,7 +127,7 @@ def _cut(text: str, places: Sequence[int]) -> list[str]:
 
 def _length(text: str) -> int:
     """In words; two letters of a script without spaces make about one."""
-    return count_words(text) - count_unspaced(text) // 2
+    return len(text.split()) if text.isascii() else count_words(text) - count_unspaced(text) // 2
 
 
 def _parts(text: str) -> list[str]:
