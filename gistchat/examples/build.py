@@ -72,18 +72,20 @@ class ExampleBuilder:
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
         self._histories: dict[str, GistHistory] = {}
 
-    def build(self, target: Target, strategy: str, budget: int | None = None) -> Example:
+    def build(self, target: Target, strategy: str, budget: int | None = None, group: bool | None = None) -> Example:
         """The example of one target.
 
         The context gives way where prompt and reply would exceed the limit; the last turn and the reply never do.
 
         Args:
             budget: tokens before the last turn; None: the recipe's for this strategy.
+            group: whether names tell speakers apart; None: where more than two speak in the target's dialogue.
         Raises:
             TooLong: last turn and reply alone exceed the limit.
             UserError: the strategy reads what is not stored for this dialogue.
         """
-        reply, group = self.format.encode_reply(target.gold), is_group(target.dialogue.turns)
+        reply = self.format.encode_reply(target.gold)
+        group = is_group(target.dialogue.turns) if group is None else group
         sources, config = self._sources(target, strategy), self.config
 
         def build(budget: int) -> Context:

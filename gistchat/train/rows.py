@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gistchat.dialogue.turns import Dialogue
+from gistchat.dialogue.turns import Dialogue, is_group
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong
 from gistchat.examples.targets import Target, require_dialogues, sample_targets
@@ -184,7 +184,7 @@ def dialogue_rows(target: Target, builder: ExampleBuilder) -> tuple[list[Trainin
 def _build(dialogue: Dialogue, start: int, turn: int, builder: ExampleBuilder, budget: int | None = None) -> Example:
     """The example of a reply whose history starts at the turn `start`."""
     rest = dataclasses.replace(dialogue, turns=dialogue.turns[start:])
-    return builder.build(Target(rest, turn - start), "full", budget)
+    return builder.build(Target(rest, turn - start), "full", budget, is_group(dialogue.turns))
 
 
 def order_rows(rows: Sequence[TrainingRow], batch_size: int, seed: int) -> list[TrainingRow]:

@@ -11,7 +11,7 @@ import torch
 from conftest import make_dialogue, train_tiny
 from transformers import AutoModelForCausalLM, Trainer, get_scheduler
 
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Dialogue, Turn
 from gistchat.errors import UserError
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import Target, sample_targets
@@ -102,6 +102,17 @@ def test_dropout_drops_its_share_scales_the_rest_and_repeats_with_the_seed():
     dropped.sum().backward()
     assert torch.equal(ones.grad, dropped.detach())
     assert torch.equal(dropout.eval()(ones), ones)
+
+
+def test_rows_that_begin_late_in_a_group_still_name_who_speaks(parts):
+    """The last turns are of two speakers, but a third is in the room."""
+    names = ["Anna", "Ben", "Cleo", *["Anna", "Cleo"] * 20]
+    turns = tuple(Turn(name, turn.text) for name, turn in zip(names, make_dialogue(0, turns=43).turns, strict=True))
+    _, prompt_format, builder, _ = parts
+    tight = ExampleBuilder(prompt_format, builder.config, builder.store, 200)
+    rows, _ = dialogue_rows(Target(Dialogue("g", turns), 42), tight)
+    assert len(rows) > 2
+    assert all(prompt_format.tokenizer.decode(row.ids).count("Anna: ") > 1 for row in rows)
 
 
 def test_every_reply_of_a_dialogue_in_one_pass_costs_what_it_costs_alone(parts):
