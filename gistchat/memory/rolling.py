@@ -40,7 +40,7 @@ class Room:
 
     def of_turns(self, lines: int) -> int:
         """Tokens of turns beside so many tokens of lines; more than that, and the oldest leave."""
-        return self.budget - max(self.gist, self.heading + lines) if lines else self.budget
+        return max(0, self.budget - max(self.gist, self.heading + lines)) if lines else self.budget
 
 
 class Costs(NamedTuple):

@@ -141,6 +141,22 @@ def test_a_conversation_loaded_under_a_smaller_budget_holds_what_fits_there(run_
     assert loaded.next_gist_lines() == list(loaded.memory.current().sentences)
 
 
+def test_lines_by_hand_that_a_smaller_budget_cannot_hold_are_kept_and_said(run_folder, tmp_path):
+    settings = ["chat.strategy=rolling", "chat.max_reply_tokens=2"]
+    session = ChatSession.open(run_folder, [*settings, "context.budget=512"])
+    session.pin("word " * 60)
+    session.pin("My dog is called Biscuit.")
+    session.hear(real_turns(20))
+    session_file.save(session, tmp_path / "long.jsonl")
+    small = ChatSession.open(run_folder, [*settings, "context.budget=40"])
+    loaded = session_file.load(small.model, tmp_path / "long.jsonl")
+    assert [line.text for line in loaded.memory.pinned] == [line.text for line in session.memory.pinned]
+    assert "pinned, but not read: word word" in describe_gist(loaded)
+    loaded.say("And you?")
+    assert "My dog is called Biscuit." in [line.text for line in loaded.context.lines]
+    assert "lines by hand that were not read: 1" in loaded.notice
+
+
 def test_what_has_to_give_way_is_said(run_folder):
     session = ChatSession.open(run_folder, ["context.budget=256", "chat.strategy=rolling", "chat.max_reply_tokens=2"])
     session.hear(real_turns(60))
