@@ -152,7 +152,7 @@ def _help(terminal: "Terminal", rest: str) -> None:
 
 
 COMMANDS = (
-    Command("/gist", "", "what the model saw before its last reply (gist, verbatim turns, tokens), and the gist since", _show_gist),
+    Command("/gist", "", "what the model saw before its last reply, the tokens used, and the gist since", _show_gist),
     Command("/gist edit", "TEXT", "replace the gist (without TEXT: type it on the next line)", _edit_gist),
     Command("/gist versions", "", "the earlier gists that are kept", _gist_versions),
     Command("/gist back", "[N]", "go back to the Nth of them (1, the latest)", _gist_back),
