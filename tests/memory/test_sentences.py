@@ -41,6 +41,11 @@ def without_space(text):
         ["Τι κάνεις;", "Είμαι καλά.", "Εσύ;"],
         ["¿Cómo estás?", "¡Muy bien!", "Ayer fui al cine."],
         ["Բարեւ։", "Ինչպե՞ս ես։"],
+        # a mark of ASCII in place of the script's own
+        ["Բարև:", "Ես Անին եմ, ժամը 10:30-ին:", "Դու ո՞վ ես:"],
+        ["मैं ठीक हूँ |", "आप कैसे हैं|", "कल मिलते हैं |"],
+        ["আমি ভালো আছি|", "তুমি কেমন আছো?"],
+        ["ཁམས་བཟང་།", "ང་བོད་ནས་ཡིན།", "ཁྱེད་རང་ག་ནས་ཡིན༎"],
     ],
 )
 def test_sentences_with_a_space_between(sentences):
