@@ -177,7 +177,8 @@ def content_words(text: str) -> list[str]:
     """`words` without function words and chat filler; sentences of nothing else carry no gist.
 
     Function words are those of the one language that has most of them in the text, English where none has two and
-    more than English. Text in a language without a list keeps all its words.
+    more than English; a text of nothing but one language's ("Merci !") is filler. Text in a language without a list
+    keeps all its words.
     """
     found = words(text) if text.isascii() else words(_PHRASES.sub(" ", normalized(text)))
     stop_words = _ENGLISH if _NOT_ENGLISH.isdisjoint(found) else _stop_words_for(found)
@@ -190,4 +191,4 @@ def _stop_words_for(found: Sequence[str]) -> frozenset[str]:
 
     to_beat = max(count(_ENGLISH), 1)
     best = max(_LATIN.values(), key=count)
-    return best if count(best) > to_beat else _ENGLISH
+    return best if count(best) > to_beat or count(best) == len(found) else _ENGLISH
