@@ -13,8 +13,8 @@ import torch.distributed as dist
 from gistchat.chat.session import ChatSession
 from gistchat.chat.session_file import require_free
 from gistchat.dialogue.jsonl import load_dialogues
+from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Dialogue
-from gistchat.dialogue.visible import has_text
 from gistchat.engines.engine import generate_replies
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
@@ -70,7 +70,7 @@ def _read(source: Path) -> list[Dialogue]:
     if count > 1:
         raise UserError(f"{source}: the id {name!r} is there twice; replies could not be told apart")
     for dialogue in dialogues:
-        if silent := [number for number, turn in enumerate(dialogue.turns, 1) if not has_text(turn.text)]:
+        if silent := [number for number, turn in enumerate(dialogue.turns, 1) if not clean_text(turn.text)]:
             raise UserError(f"{source}: turn {silent[0]} of dialogue {dialogue.id!r} has no text")
     return dialogues
 

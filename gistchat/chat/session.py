@@ -26,12 +26,12 @@ SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
 
 
 def as_chat(turns: Sequence[Turn]) -> list[Turn]:
-    """Turns of anybody, by PERSON and BOT, with their text cleaned. In a group, all but the one who answers keep their
-    names.
+    """Turns of anybody, `cleaned`, by PERSON and BOT. In a group, all but the one who answers keep their names.
 
     The model answers as the speaker "model" where there is one; else as the last who spoke before the one who is
     answered.
     """
+    turns = cleaned(turns)
     asking = turns[-1].speaker
     others = [turn.speaker for turn in turns if turn.speaker != asking]
     roles = {asking: PERSON}
@@ -39,7 +39,12 @@ def as_chat(turns: Sequence[Turn]) -> list[Turn]:
         roles[BOT if BOT in others else others[-1]] = BOT
     if is_group(turns):
         del roles[asking]
-    return [Turn(roles.get(turn.speaker, turn.speaker), clean_text(turn.text)) for turn in turns]
+    return [Turn(roles.get(turn.speaker, turn.speaker), turn.text) for turn in turns]
+
+
+def cleaned(turns: Sequence[Turn]) -> list[Turn]:
+    """Turns of a file with names and texts repaired, as `gistchat prepare` does it."""
+    return [Turn(clean_line(turn.speaker), clean_text(turn.text)) for turn in turns]
 
 
 def _sentences(context: Context) -> list[Sentence]:

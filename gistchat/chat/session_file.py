@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.chat.model import ChatModel
-from gistchat.chat.session import BOT, PERSON, ChatSession
+from gistchat.chat.session import BOT, PERSON, ChatSession, cleaned
 from gistchat.context.types import Gist
 from gistchat.dialogue.jsonl import read_jsonl, write_jsonl
-from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Dialogue, Malformed, Turn, is_group
-from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
 
@@ -77,15 +75,16 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
 
 def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
     """The turns by PERSON and BOT, or by BOT and a group, up to the last that was answered."""
-    if silent := [number for number, turn in enumerate(dialogue.turns, 1) if not has_text(turn.text)]:
+    said = cleaned(dialogue.turns)
+    if silent := [number for number, turn in enumerate(said, 1) if not turn.text]:
         raise UserError(f"{path}: turn {silent[0]} has no text")
-    speakers = {turn.speaker for turn in dialogue.turns}
+    speakers = {turn.speaker for turn in said}
     roles: dict[str, str] = {}
     if BOT not in speakers and len(speakers) > 1:
         # The last to speak is taken for the model, so that the person goes on. In a group, the others keep their names.
-        others = speakers - {dialogue.turns[-1].speaker}
-        roles = {dialogue.turns[-1].speaker: BOT} | (dict.fromkeys(others, PERSON) if len(others) == 1 else {})
-    turns = [Turn(roles.get(speaker, speaker), clean_text(text)) for speaker, text in dialogue.turns]
+        others = speakers - {said[-1].speaker}
+        roles = {said[-1].speaker: BOT} | (dict.fromkeys(others, PERSON) if len(others) == 1 else {})
+    turns = [Turn(roles.get(speaker, speaker), text) for speaker, text in said]
     while turns and turns[-1].speaker != BOT:
         turns.pop()
     if not turns:

@@ -23,9 +23,9 @@ _STAMP = re.compile(
 _TIME = re.compile(r"^\[\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?\]\s*", re.I)
 _NAMED = re.compile(r"([^:\n]{1,60}):(?:\s+(.*)|$)", re.S)
 # Marks of a line in Markdown that continues a turn, even with a colon in it: indented code, lists, quotes, tables.
-_MARKDOWN = re.compile(r" {4}|\t|[-*+>|] |#{1,6} |\d+[.)] ")
-_FENCE = "```"  # opens and closes a block of code
-_OPENING_FENCE = re.compile(r"(?:.*:)?\s*```[^`]*$")
+_MARKDOWN = re.compile(r" {4}|\t| {0,3}(?:[-–*+•>|] |#{1,6} |\d+[.)] )")
+_FENCE = "```"  # opens and closes a block of code; a longer one may hold others
+_OPENING_FENCE = re.compile(r"(?:.*:)?\s*(```+)[^`]*$")
 _DAY = re.compile(r"[\d./-]+")
 _RULE = re.compile(r"[-=_*]{3,}")
 _MARKS = str.maketrans("", "", "\u200e\u200f\u202a\u202c\ufeff")  # messengers put marks of direction around names
@@ -55,22 +55,23 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[Turn], dict[str, int]]:
     turns: list[Turn] = []
     left_out = {NOTICES: 0, NO_WORDS: 0}
     export = False  # in a messenger's export, only stamped lines begin a message
-    in_code = False
+    fence = ""  # of the block of code that a line stands in
     listed = False  # whether names stand in a list, as in "- Ann: Hi"
     for typed in lines:
         line = typed.translate(_MARKS).lstrip()
-        stamp = None if in_code else _STAMP.match(line) or _TIME.match(line)
+        stamp = None if fence else _STAMP.match(line) or _TIME.match(line)
         export = export or bool(stamp)
-        continues = in_code or (turns and not stamp and not listed and _MARKDOWN.match(typed))
+        continues = fence or (turns and not stamp and not listed and _MARKDOWN.match(typed))
         named = None if continues else _NAMED.fullmatch(line[stamp.end() if stamp else 0 :].lstrip())
-        in_code = not export and _is_in_code(in_code, line)
+        fence = "" if export else _fence_after(fence, line)
         if stamp and named and _NOTICE.search(named[1]):
             left_out[NOTICES] += 1
         elif stamp and named and f": {_SYSTEM}" in typed:
             left_out[NO_WORDS] += 1
         elif named and (stamp or not export):
             listed = listed if turns else bool(_MARKDOWN.match(typed))
-            turns.append(Turn(strip(named[1]), named[2] or ""))
+            mark = _MARKDOWN.match(named[1]) if listed else None
+            turns.append(Turn(strip(named[1][mark.end() if mark else 0 :]), named[2] or ""))
         elif stamp:
             left_out[NOTICES] += 1
         elif turns:
@@ -83,11 +84,12 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[Turn], dict[str, int]]:
     return kept, left_out
 
 
-def _is_in_code(before: bool, line: str) -> bool:
-    """Whether the lines after this one are in a block of code."""
+def _fence_after(before: str, line: str) -> str:
+    """The fence of the block of code that the lines after this one are in; empty outside of code."""
     if before:
-        return not line.rstrip().endswith(_FENCE)
-    return _FENCE in line and bool(_OPENING_FENCE.match(line))
+        return "" if line.rstrip().endswith(before) else before
+    opening = _OPENING_FENCE.match(line) if _FENCE in line else None
+    return opening[1] if opening else ""
 
 
 def read(path: Path) -> Iterator[ReadResult]:
@@ -99,7 +101,7 @@ def _blocks(path: Path) -> Iterator[tuple[str, list[str] | Malformed]]:
     """Lines of one dialogue each, with the location of the first."""
     start, block = "", []
     day = ""
-    code = ""  # the location at which a block of code was opened
+    code = fence = ""  # the location at which a block of code was opened, and what closes it
     for location, typed in text_lines(path, as_typed=True):
         bad = isinstance(typed, Malformed)
         line = "" if bad else strip(typed.translate(_MARKS))
@@ -110,7 +112,8 @@ def _blocks(path: Path) -> Iterator[tuple[str, list[str] | Malformed]]:
             yield start, block
             block = []
         day = today
-        code = (code or location) if not bad and not day and _is_in_code(bool(code), line) else ""
+        fence = "" if bad or day else _fence_after(fence, line)
+        code = (code or location) if fence else ""
         if bad:
             yield location, typed
         elif not ends and (line or block):

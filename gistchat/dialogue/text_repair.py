@@ -98,12 +98,22 @@ def _repair(text: str) -> str:
         text = _CONTROL.sub("", _LINE_END.sub("\n", text))
     if not text.isascii():
         # C1 controls go last: where UTF-8 was read as Latin-1, they are bytes of letters and emoji.
-        text = _C1_CONTROL.sub("", ftfy.fix_text(text, _REPAIRS))
+        text = _C1_CONTROL.sub("", ftfy.fix_text(_read_as_utf8(text), _REPAIRS))
     stripped = text.strip()
     if "\n" not in stripped:
         return stripped
     blank = _BLANK_LINES.match(text)
     return text[blank.end() if blank else 0 :].rstrip()
+
+
+def _read_as_utf8(text: str) -> str:
+    """UTF-8 that was read as Latin-1 from end to end. ftfy leaves some of it alone: Armenian, and å within a word."""
+    try:
+        read = text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
+    # A single pair of a capital and a sign may be meant, as in CAFÉ».
+    return read if "Ã¥" in text or len(text) - len(read) > 1 else text
 
 
 def separate_sentences(text: str) -> str:

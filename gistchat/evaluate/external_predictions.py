@@ -96,6 +96,9 @@ def _text(where: str, value: Any, fields: Sequence[str]) -> Text:
     names = [name for name in fields if value.get(name) is not None]
     if not names:
         raise UserError(f"{where}: none of the fields {', '.join(fields)} with a text")
+    there = next(name for name in fields if name in value)
+    if (there in GOLD) != (names[0] in GOLD):  # else a gold reply would be scored as one that was made
+        raise UserError(f"{where}: {there!r} is null")
     names = [name for name in names if name in GOLD] if names[0] in GOLD else names[:1]
     first, *others = dict.fromkeys(text for name in names for text in _texts_of(where, name, value[name]))
     last = value.get("last", "")

@@ -19,17 +19,20 @@ _MAY_END = re.compile(r"[.!?…][^\w\s]{0,9}\s")  # bounded: otherwise a row of 
 
 _CLOSING = r"[\p{Pe}\p{Pf}\"']"  # quotes and brackets
 _AFTER_UNSPACED = rf"(?<={UNSPACED}\p{{M}}*)"
+# Marks that stand for a script's own, which some keyboards lack: Greek's question mark, the full stop of Armenian and
+# that of Indian scripts.
+_STAND_INS = r"(?:(?<=\p{Greek}\p{M}*);|(?<=\p{Armenian}\p{M}*):|(?<=[\p{Devanagari}\p{Bengali}]\p{M}*\s?)\|)(?=\s|$)"
 # Marks that end a sentence whether or not a space follows: those of all scripts but ours, and ours beside a letter of a
 # script without spaces, as text repair and many keyboards write them there. No full stop within a number. After a
 # closing quote the sentence may go on (「行く？」と聞いた。), unless there is a space or another quote.
 _END = regex.compile(
-    rf"""(?: [\p{{STerm}}--[!?.．]] | (?<!\d)．(?!\d)
+    rf"""(?: [[\p{{STerm}}།༎]--[!?.．]] | (?<!\d)．(?!\d)
            | {_AFTER_UNSPACED}(?:[!?]|\.(?![.\w])) | [!?](?={UNSPACED}) | (?<![\d.])\.(?={UNSPACED})
-           | (?<=\p{{Greek}}\p{{M}}*);(?=\s|$)
+           | {_STAND_INS}
          )[\p{{STerm}}\p{{M}}]*+(?:{_CLOSING}++(?=\s|$|[\p{{Ps}}\p{{Pi}}])|(?!{_CLOSING}))""",
     regex.V1 | regex.X,
 )
-_FINISHED = regex.compile(rf"(?:[\p{{STerm}}…]|(?<=\p{{Greek}}\p{{M}}*);|{_CLOSING}|\p{{Line_Break=SA}})\s*$", regex.V1)
+_FINISHED = regex.compile(rf"(?:[\p{{STerm}}།༎…]|{_STAND_INS}|{_CLOSING}|\p{{Line_Break=SA}})\s*$", regex.V1)
 # Where items of a list begin that has lost its lines.
 _BULLET = regex.compile(r"(?<=\s)[•‣◦▪●·]\s")
 _NUMBER = re.compile(r"(?:^|(?<=\s))(\d{1,2})[.)]\s")
@@ -174,7 +177,8 @@ def content_words(text: str) -> list[str]:
     """`words` without function words and chat filler; sentences of nothing else carry no gist.
 
     Function words are those of the one language that has most of them in the text, English where none has two and
-    more than English. Text in a language without a list keeps all its words.
+    more than English; a text of nothing but one language's ("Merci !") is filler. Text in a language without a list
+    keeps all its words.
     """
     found = words(text) if text.isascii() else words(_PHRASES.sub(" ", normalized(text)))
     stop_words = _ENGLISH if _NOT_ENGLISH.isdisjoint(found) else _stop_words_for(found)
@@ -187,4 +191,4 @@ def _stop_words_for(found: Sequence[str]) -> frozenset[str]:
 
     to_beat = max(count(_ENGLISH), 1)
     best = max(_LATIN.values(), key=count)
-    return best if count(best) > to_beat else _ENGLISH
+    return best if count(best) > to_beat or count(best) == len(found) else _ENGLISH

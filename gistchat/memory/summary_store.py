@@ -21,7 +21,7 @@ from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 from gistchat.resumable import ResumableJsonl
 
-VERSION = 5  # raise it when a summarizer's output changes
+VERSION = 6  # raise it when a summarizer's output changes
 CHUNK = 50  # dialogues written, and so at most lost, at a time
 
 

@@ -137,9 +137,12 @@ def _head_count(path: Path, saved: dict[str, Any], shape: tuple[int, int], heads
     """As --heads says, else as the file states beside its weights, else as the GPT-2 of this shape has."""
     layers, width = shape
     stated = _stated_heads(saved)
-    if heads and stated and heads != stated:
-        raise UserError(f"--heads {heads}: {path} itself states {stated}")
-    count = heads or stated or KNOWN_HEADS.get(shape, 0)
+    if heads and stated and heads not in stated:
+        raise UserError(f"--heads {heads}: {path} itself states {' and '.join(map(str, sorted(stated)))}")
+    if len(stated) > 1 and not heads:
+        numbers = " and ".join(map(str, sorted(stated)))
+        raise UserError(f"{path}: it states {numbers} attention heads; give --heads N, as its training had it")
+    count = heads or max(stated, default=0) or KNOWN_HEADS.get(shape, 0)
     if not count:
         raise UserError(
             f"{path}: nothing in it says how many attention heads it has (layers: {layers}, width: {width}); "
@@ -150,25 +153,26 @@ def _head_count(path: Path, saved: dict[str, Any], shape: tuple[int, int], heads
     return count
 
 
-def _stated_heads(settings: Any) -> int:
-    """The number of heads among a file's settings (such as `config` or Lightning's `hyper_parameters`); 0: none."""
+def _stated_heads(settings: Any) -> set[int]:
+    """The numbers of heads among a file's settings (such as `config` or Lightning's `hyper_parameters`)."""
     if isinstance(settings, argparse.Namespace):
         settings = vars(settings)
     if not isinstance(settings, dict):
-        return 0
-    for name in NAMES_OF_HEADS:
-        if type(settings.get(name)) is int:
-            return settings[name]
-    return next((count for value in settings.values() if (count := _stated_heads(value))), 0)
+        return set()
+    stated = {settings[name] for name in NAMES_OF_HEADS if type(settings.get(name)) is int}
+    return stated.union(*map(_stated_heads, settings.values()))
 
 
 def _require_same_tensors(path: Path, weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """Raises UserError, naming tensors, where some are missing, unknown or of another shape."""
+    """Raises UserError, naming tensors, where some are missing, unknown, of another shape or damaged."""
     faults = {
         "missing": expected.keys() - weights.keys(),
         "unknown": weights.keys() - expected.keys(),
         "of another shape": {
             name for name in expected.keys() & weights.keys() if weights[name].shape != expected[name].shape
+        },
+        "of whole numbers, or with some that are not finite": {
+            name for name, tensor in weights.items() if not (tensor.is_floating_point() and tensor.isfinite().all())
         },
     }
     named = [f"{fault}: {_shortened(sorted(names))}" for fault, names in faults.items() if names]

@@ -110,7 +110,7 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         scored_speakers = scored_speakers and tuple(map(_scrub_name, scored_speakers))
     meta = dialogue.meta
     if gold := meta.get("gold"):
-        meta = meta | {"gold": [line | {"text": _clean_line(line["text"], rules)} for line in gold]}
+        meta = meta | {"gold": [_clean_gold(line, rules) for line in gold]}
     turns = tuple(map(Turn, speakers, texts))
     try:
         line = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta).to_line()
@@ -135,6 +135,15 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
 def _scrub_name(name: str) -> str:
     """A messenger calls people who are not in its address book by their number."""
     return name if scrub(name)[1] == 0 else f"person {fingerprint(name)[:6]}"
+
+
+def _clean_gold(line: dict[str, Any], rules: CleaningRules) -> dict[str, Any]:
+    """A gold line in the words, and under the name, that the turns have after cleaning."""
+    speaker = _clean_name(line["speaker"])
+    return line | {
+        "speaker": _scrub_name(speaker) if rules.scrub else speaker,
+        "text": _clean_line(line["text"], rules),
+    }
 
 
 def _clean_line(text: str, rules: CleaningRules) -> str:

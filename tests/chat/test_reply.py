@@ -11,6 +11,7 @@ from gistchat.chat import batch_replies as reply_module
 from gistchat.chat import session_file
 from gistchat.chat.batch_replies import reply_to_file
 from gistchat.chat.session import ChatSession
+from gistchat.dialogue.turns import Dialogue, Turn
 from gistchat.errors import UserError
 
 
@@ -45,7 +46,7 @@ def test_each_line_answers_its_dialogue_as_the_chat_would(run_folder, source, tm
     assert not list(tmp_path.glob("*part*"))
 
 
-@pytest.mark.parametrize("unseen", ["\u200b", "\u3164", "\ufeff\u00ad"])
+@pytest.mark.parametrize("unseen", ["\u200b", "\u3164", "\ufeff\u00ad", "\u00e2\u0080\u008b", "\u00ef\u00b8\u008f"])
 def test_a_turn_that_shows_nothing_is_named(run_folder, tmp_path, unseen):
     dialogue = make_dialogue(0, turns=4)
     turns = [*dialogue.turns[:3], dialogue.turns[3]._replace(text=unseen)]
@@ -54,6 +55,23 @@ def test_a_turn_that_shows_nothing_is_named(run_folder, tmp_path, unseen):
         reply_to_file(open_session(run_folder), tmp_path / "in.jsonl", tmp_path / "out.jsonl")
     with pytest.raises(UserError, match=r"in\.jsonl: turn 4 has no text"):
         session_file.load(open_session(run_folder).model, tmp_path / "in.jsonl")
+
+
+@pytest.mark.parametrize("typed", ["Ren\u00c3\u00a9e", " Rene\u0301e\x1b", "Ren\u00e9e\u2028"])
+def test_names_are_repaired_as_in_training(run_folder, tmp_path, typed):
+    session = open_session(run_folder)
+    said = [
+        Turn(typed, "hi"),
+        Turn("Ben", "hello"),
+        Turn("Ann\nLee", "hey"),
+        Turn("Ren\u00e9e", "yes?"),
+        Turn("Ben", "no"),
+    ]
+    session.context_of([*said, Turn("Ann\nLee", "git add .")])
+    names = [turn.speaker for turn in session.turns]
+    assert names == ["Ren\u00e9e", "model", "Ann Lee", "Ren\u00e9e", "model", "Ann Lee"]
+    (tmp_path / "in.jsonl").write_bytes(Dialogue("d", tuple(said)).to_line())
+    assert [turn.speaker for turn in session_file.load(session.model, tmp_path / "in.jsonl").turns] == names[:-1]
 
 
 def test_a_stopped_run_goes_on_to_the_same_replies(run_folder, source, tmp_path, monkeypatch):

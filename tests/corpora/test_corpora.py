@@ -179,6 +179,8 @@ def test_transcripts(tmp_path):
         "Ann: buy\n- milk: 2\n* tea: 1\n3. ham: 4",
         "Ann: so\n> Ben: hi\n# Title: x\n| a: | b |",
         "Ann: f\n    x: int\n\ty: str",
+        "Ann: buy\n- fruit:\n  - apples: 2\n   1. red: 1\n• milk: 2\n– tea: 1",
+        "Ann: ````md\n```yaml\na: 1\n```\n\nb: 2\n````\nand so on",
         "Ann: ```inline: code``` ok",
         "Ann: how do I type ``` here?",
     ],
@@ -189,13 +191,16 @@ def test_lines_of_a_transcript_that_continue_a_turn(tmp_path, said):
     assert dialogue.turns[0].text == said.removeprefix("Ann: ")
 
 
-@pytest.mark.parametrize("lead", ["- ", "1. ", "\t", "    ", "> "])
+@pytest.mark.parametrize("lead", ["- ", "1. ", "\t", "    ", "> ", "• ", "– ", "  - "])
 def test_a_transcript_may_stand_in_a_list(tmp_path, lead):
     [dialogue] = read("transcript", tmp_path / "c.txt", f"{lead}Ann: hi\n{lead}Ben: ho\n")
     assert texts(dialogue) == ["hi", "ho"]
-    assert [turn.speaker.endswith(name) for turn, name in zip(dialogue.turns, ("Ann", "Ben"), strict=True)] == [
-        True
-    ] * 2
+    assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben"]
+
+
+def test_numbers_of_a_list_make_no_new_speakers(tmp_path):
+    [dialogue] = read("transcript", tmp_path / "c.txt", "1. Ann: hi\n2. Ben: ho\n3. Ann: so\n4. Ben - Lee: yes\n")
+    assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben", "Ann", "Ben - Lee"]
 
 
 @pytest.mark.parametrize("opened", ["B: see: ```", "B: ```python\nx = 1", "```"])

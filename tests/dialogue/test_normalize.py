@@ -38,6 +38,7 @@ GOOD = [
     "नमस्ते, क्या हाल है? ภาษาไทย",
     "x\u0302 and q\u0323",  # marks without a composed letter
     # quotes, ligatures, emoji
+    "CAFÉ», 5 °",
     "“Quoted” and ‘so’, „deutsch“, it’s l’été",
     "ﬁne, ĳs, ½ ™ Ⅳ",
     "family 👨‍👩‍👧 ❤️ 🏳️‍🌈 stays",
@@ -60,6 +61,9 @@ def test_good_text_is_left_alone(text):
         "it’s “fine” … 20 €",
         "Größe: ❤️\n\tzażółć gęślą jaźń",
         "ありがとう、またね",
+        "Sådan! å nei",
+        "Ինչպես ես",
+        "پاگل",
     ],
 )
 def test_utf8_that_was_read_as_latin1_is_mended(text):

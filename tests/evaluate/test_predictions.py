@@ -148,3 +148,18 @@ def test_files_that_do_not_fit_are_one_clear_line(tmp_path, gold, content, messa
     assert not (tmp_path / "p.scores.json").exists()
     with pytest.raises(UserError, match="no such file"):
         score_predictions(tmp_path / "none.jsonl", gold)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "message"),
+    [
+        ({"reply": None, "gold": "a"}, {"gold": "a"}, r"p\.jsonl:1: 'reply' is null"),
+        ({"prediction": None, "references": ["a"]}, {"gold": "a"}, r"p\.jsonl:1: 'prediction' is null"),
+        ({"reply": "a"}, {"gold": None, "reply": "a"}, r"g\.jsonl:1: 'gold' is null"),
+    ],
+)
+def test_no_gold_reply_stands_in_for_a_missing_one(tmp_path, prediction, reference, message):
+    for name, value in (("p", prediction), ("g", reference)):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(value))
+    with pytest.raises(UserError, match=message):
+        score_predictions(tmp_path / "p.jsonl", tmp_path / "g.jsonl")

@@ -41,6 +41,11 @@ def without_space(text):
         ["Τι κάνεις;", "Είμαι καλά.", "Εσύ;"],
         ["¿Cómo estás?", "¡Muy bien!", "Ayer fui al cine."],
         ["Բարեւ։", "Ինչպե՞ս ես։"],
+        # a mark of ASCII in place of the script's own
+        ["Բարև:", "Ես Անին եմ, ժամը 10:30-ին:", "Դու ո՞վ ես:"],
+        ["मैं ठीक हूँ |", "आप कैसे हैं|", "कल मिलते हैं |"],
+        ["আমি ভালো আছি|", "তুমি কেমন আছো?"],
+        ["ཁམས་བཟང་།", "ང་བོད་ནས་ཡིན།", "ཁྱེད་རང་ག་ནས་ཡིན༎"],
     ],
 )
 def test_sentences_with_a_space_between(sentences):
@@ -182,6 +187,7 @@ def test_finished_sentences(text):
             "Oh ok haha.",
             "Ja genau",
             "Oui, bien sûr !",
+            *("Merci !", "Danke!", "Genau.", "Gracias", "Obrigada!", "Ciao", "Evet", "Dziękuję", "Tack"),
             "Jajaja sí claro",
             "Ну да, конечно",
             "Ahaha va bene",
@@ -213,7 +219,7 @@ def test_filler_has_no_content_words(filler):
         ("りんごが好きです", ["り", "ん", "ご", "好", "き"]),
         # one language's function words are another's content
         ("They die in the war, man", ["die", "war", "man"]),
-        ("Die!", ["die"]),
+        ("Dogs die young", ["dogs", "die", "young"]),
         ("Son of a gun", ["son", "gun"]),
         # nobody's list
         ("Mimi ninapenda mbwa wangu", ["mimi", "ninapenda", "mbwa", "wangu"]),
@@ -232,6 +238,27 @@ CHINESE = [
     "河边有一家鱼餐厅。妹妹每个周末都去那家餐厅吃鱼。",
     "太好了，我最喜欢吃鱼。房租真的那么贵吗？",
 ]
+
+
+@pytest.mark.parametrize(
+    ("filler", "facts"),
+    [
+        ("Merci !", ["Je suis né à Lyon.", "Ma sœur travaille à l'hôpital.", "Mon frère vit à Nantes."]),
+        (
+            "Genau!",
+            ["Ich bin in Köln geboren.", "Meine Schwester arbeitet im Krankenhaus.", "Mein Bruder ist in Kiel."],
+        ),
+        ("Evet", ["İstanbul'da doğdum.", "Kız kardeşim hastanede çalışıyor.", "Abim İzmir'de yaşıyor."]),
+    ],
+)
+@pytest.mark.parametrize("method", ["textrank", "lexrank", "lsa", "mmr"])
+def test_filler_of_one_word_stays_out_of_the_gist(method, filler, facts):
+    turns = [Turn(speaker, text) for fact in facts * 4 for speaker, text in (("a", fact), ("b", filler))]
+    factory = MemoryFactory.of(SummaryConfig(method), ContextConfig(budget=96), SpeakerTokens(gpt2_tokenizer()))
+    [history], _ = factory.roll([turns])
+    lines = [sentence.text for _, gist in history.gists for sentence in gist.sentences]
+    assert set(facts) & set(lines)
+    assert filler not in lines
 
 
 @pytest.mark.parametrize("method", METHODS)

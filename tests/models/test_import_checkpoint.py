@@ -225,6 +225,25 @@ def test_heads_that_nothing_tells_are_asked_for(tmp_path):
         import_checkpoint(str(tmp_path), tmp_path / "run", heads=4)
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"config": {"n_head": 3}, "encoder": {"num_heads": 6}},
+        {"teacher": argparse.Namespace(n_head=6), "args": argparse.Namespace(n_head=3)},
+        {"hyper_parameters": {"num_attention_heads": 6, "decoder": {"n_head": 3}}},
+    ],
+)
+def test_heads_that_are_stated_in_two_ways_are_asked_for(tmp_path, stated):
+    model = shaped()
+    path = saved_as(tmp_path / "a.ckpt", model.state_dict(), **stated)
+    with pytest.raises(UserError, match="it states 3 and 6 attention heads; give --heads N"):
+        import_checkpoint(path, tmp_path / "run")
+    with pytest.raises(UserError, match=r"--heads 4: .* itself states 3 and 6"):
+        import_checkpoint(path, tmp_path / "run", heads=4)
+    loaded = load_checkpoint(import_checkpoint(path, tmp_path / "run", heads=3)).model
+    torch.testing.assert_close(logits(loaded), logits(model))
+
+
 @pytest.mark.parametrize("rows", [51203, 50257, 50261, 50304])
 def test_another_vocabulary_is_refused(tmp_path, rows):
     path = saved_as(tmp_path / "a.ckpt", shaped(rows=rows).state_dict())
@@ -284,6 +303,9 @@ def test_an_output_layer_of_its_own_is_kept(tmp_path):
         ({"module.classifier.weight": torch.zeros(2, 12)}, r"unknown: classifier\.weight\)"),
         ({"loss.weight": torch.zeros(2)}, r"unknown: loss\.weight\)"),
         ({"module.transformer.ln_f.weight": torch.zeros(3)}, r"of another shape: transformer\.ln_f\.weight\)"),
+        ({"module.transformer.ln_f.weight": torch.full((12,), torch.nan)}, r"not finite: transformer\.ln_f\.weight\)"),
+        ({"module.transformer.ln_f.bias": torch.tensor([0.0] * 11 + [torch.inf])}, "not finite"),
+        ({"module.transformer.ln_f.bias": torch.zeros(12, dtype=torch.int8)}, "of whole numbers"),
         ({"module.transformer.wpe.weight": None}, "not the weights of a GPT-2"),
         ({"module.transformer.h.first.bias": torch.zeros(3)}, r"transformer\.h\.first\.bias"),
         ({"second.transformer.wte.weight": torch.zeros(3, 3)}, "the weights of 2 models"),

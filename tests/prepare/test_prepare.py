@@ -372,6 +372,16 @@ def test_peoples_own_text_is_not_taken_for_tokenised(tmp_path, text):
     assert [turn.text for turn in dialogue.turns] == [text, text]
 
 
+@pytest.mark.parametrize("name", ["Ren\u00c3\u00a9e", "Rene\u0301e ", "+49 170 1234567"])
+def test_gold_lines_keep_the_name_that_their_speaker_has(tmp_path, name):
+    turns = [{"speaker": name, "text": "hi"}, {"speaker": "b", "text": "ho"}]
+    gold = [{"speaker": name, "text": "I ski."}, {"speaker": "", "text": "They talk."}]
+    (tmp_path / "d.jsonl").write_text(json.dumps({"turns": turns, "meta": {"gold": gold}}))
+    prepare(DataConfig(corpus="jsonl", source=str(tmp_path / "d.jsonl"), scrub="yes"), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    assert [line["speaker"] for line in dialogue.meta["gold"]] == [dialogue.turns[0].speaker, ""]
+
+
 def test_dialogues_that_differ_in_white_space_only_are_duplicates(tmp_path):
     said = ["Hi there,\n  Ann", "Hi  there, Ann", "Hi there, Ann", "Hi the re, Ann"]
     (tmp_path / "d.jsonl").write_text("\n".join(as_jsonl([("a", text), ("b", "yes")]) for text in said))
