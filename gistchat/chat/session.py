@@ -162,8 +162,9 @@ class ChatSession:
         return self._next_context()
 
     def _tell(self, notice: str) -> None:
-        """Add to what the user should know."""
-        self.notice = "; ".join(filter(None, [self.notice, notice]))
+        """Add to what the user should know, once."""
+        if notice not in self.notice:
+            self.notice = "; ".join(filter(None, [self.notice, notice]))
 
     def sampling(self) -> Sampling:
         """How the recipe wants replies to be drawn, with the session's seed."""
@@ -213,7 +214,7 @@ class ChatSession:
         if self.memory.rewind(self.turns, self.model.memories.summarizer if self._uses_memory else None):
             by_hand = ", without lines by hand, which stay as they are" if self.memory.pinned else ""
             self._tell(f"the gist covered what changed; it was made anew from an earlier one{by_hand}")
-            self.remember()  # beside lines that were pinned since, an earlier gist may be too large
+        self.remember()  # a changed turn may be longer; beside lines that were pinned since, an earlier gist too large
         self.edited_up_to = min(self.edited_up_to, len(self.turns))
 
     def reset(self) -> None:
@@ -307,7 +308,8 @@ class ChatSession:
         Raises UserError where there is none; the session then is as it was.
         """
         strategy = f"chat.strategy={self.recipe.chat.strategy}"
-        other = ChatSession.open(folder, [*self.model.overrides, strategy], self.seed)
+        model = ChatModel.open(folder, [*self.model.overrides, strategy])
+        other = ChatSession(model, self.seed, is_group(self.turns))
         other.memory.pinned = self.memory.pinned
         other.hear(self.turns)
         self.model, self.recipe, self.memory, self.cache = other.model, other.recipe, other.memory, other.cache
@@ -415,11 +417,18 @@ class ChatSession:
         if self._uses_memory and context.boundary:
             if unread := sum(line.text not in shown for line in self.memory.gist.sentences):
                 self._tell(f"lines of the gist that were not read: {unread}, as the last turn leaves them no room")
-            elif self._rolls and not self.memory.room.gist:
-                self._tell(f"turns not read: {context.boundary}, as a budget of {self.budget} tokens holds no gist")
+            elif self._rolls and not (self.memory.room.gist and context.lines):
+                self._tell(f"turns not read: {context.boundary}, as {self._why_no_gist()}")
         if self._rolls and context.boundary > self.memory.gist.end:
             unread = context.boundary - self.memory.gist.end
             self._tell(f"turns not read, as they fit no more and have no summary yet: {unread}")
+
+    def _why_no_gist(self) -> str:
+        if self.memory.room.gist:
+            return "the gist is empty"
+        if not self.recipe.context.summary_share:
+            return "context.summary_share is 0"
+        return f"a budget of {self.budget} tokens holds no gist"
 
     def _limit(self) -> int:
         limit = self.engine.limit - self.recipe.chat.max_reply_tokens

@@ -80,10 +80,11 @@ def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
         raise UserError(f"{path}: turn {silent[0]} has no text")
     speakers = {turn.speaker for turn in said}
     roles: dict[str, str] = {}
-    if BOT not in speakers and len(speakers) > 1:
+    if len(speakers) > 1:
         # The last to speak is taken for the model, so that the person goes on. In a group, the others keep their names.
-        others = speakers - {said[-1].speaker}
-        roles = {said[-1].speaker: BOT} | (dict.fromkeys(others, PERSON) if len(others) == 1 else {})
+        bot = BOT if BOT in speakers else said[-1].speaker
+        others = speakers - {bot}
+        roles = {bot: BOT} | (dict.fromkeys(others, PERSON) if len(others) == 1 else {})
     turns = [Turn(roles.get(speaker, speaker), text) for speaker, text in said]
     while turns and turns[-1].speaker != BOT:
         turns.pop()

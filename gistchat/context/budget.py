@@ -2,7 +2,7 @@
 
 import bisect
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -78,12 +78,15 @@ def gist_line(sentence: Sentence, answerer: str, group: bool) -> GistLine:
 
 
 def best_lines(ranked: Sequence[Sentence], cost: Callable[[Sentence], int], budget: int) -> list[Sentence]:
-    """The best sentences that fit, best first; where none does, the beginning of the best."""
+    """The best sentences that fit, best first; where none does, the beginning of the best that has one that fits."""
     chosen, _ = pack_ranked(ranked, cost, budget)
-    if chosen or not ranked:
-        return chosen
-    beginning = _beginning(ranked[0].text, lambda text: cost(replace(ranked[0], text=text)) <= budget)
-    return [replace(ranked[0], text=beginning)] if beginning else []
+    return chosen or list(itertools.islice(_beginnings(ranked, cost, budget), 1))
+
+
+def _beginnings(ranked: Sequence[Sentence], cost: Callable[[Sentence], int], budget: int) -> Iterator[Sentence]:
+    for sentence in ranked:
+        if text := _beginning(sentence.text, lambda text, whole=sentence: cost(replace(whole, text=text)) <= budget):
+            yield replace(sentence, text=text)
 
 
 def _beginning(text: str, fits: Callable[[str], bool]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
-from gistchat.context.budget import LEAST_GIST, as_roles, best_lines, gist_line, pack_latest
+from gistchat.context.budget import LEAST_GIST, as_roles, best_lines, gist_line, pack_latest, pack_ranked
 from gistchat.context.types import Gist, Sentence, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
@@ -32,11 +32,15 @@ class Room:
         """Tokens of the gist's lines beside lines by hand of so many tokens, which take half of its room before turns
         give way."""
         lines = max(0, self.gist - self.heading)
-        return max(lines - by_hand, min(LEAST_GIST, lines // 2))
+        return min(max(lines - by_hand, min(LEAST_GIST, lines // 2)), self.of_all_lines() - by_hand)
+
+    def of_all_lines(self) -> int:
+        """Tokens of lines where no turn is left beside them."""
+        return max(0, self.budget - self.heading)
 
     def by_hand(self) -> int:
         """Tokens of the lines by hand, at most."""
-        return max(0, self.budget - self.heading - LEAST_GIST)
+        return max(0, self.of_all_lines() - LEAST_GIST)
 
     def of_turns(self, lines: int) -> int:
         """Tokens of turns beside so many tokens of lines; more than that, and the oldest leave."""
@@ -116,7 +120,9 @@ class RollingMemory:
 
     def overflow(self) -> Job | None:
         """What is to be summarised now; None while the window holds all, and the gist has its room."""
-        by_hand, lines = self.cost(self.pinned), self.cost(self.gist.sentences)
+        # Under another budget than they were pinned at, lines by hand may not fit; these are passed over.
+        _, by_hand = pack_ranked(self.pinned, self.costs.line, self.room.of_all_lines())
+        lines = self.cost(self.gist.sentences)
         budget, leaving = self.room.of_lines(by_hand), 0
         if self._total > self.room.of_turns(by_hand + lines):
             costs = tuple(self._costs)

@@ -231,3 +231,80 @@ def test_a_saved_group_goes_on_in_a_chat_with_its_names(run_folder, tmp_path):
     session_file.export_text(session, tmp_path / "group.txt")
     assert "2. Model: " in (tmp_path / "group.txt").read_text()
     assert "3. Tom: " in (tmp_path / "group.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["Anna", "王伟", "+49 170 1234567"])
+def test_two_who_talk_are_no_group_once_the_person_goes_on(run_folder, tmp_path, name):
+    turns = [turn._replace(speaker=name) if turn.speaker == "user" else turn for turn in real_turns(30)]
+    write_jsonl(tmp_path / "two.jsonl", [Dialogue("d", tuple(turns))])
+    session = session_file.load(ChatSession.open(run_folder, ["context.budget=96"]).model, tmp_path / "two.jsonl")
+    assert {turn.speaker for turn in session.turns} == {"user", "model"}
+    session.say("And you?")
+    assert session.notice == ""
+
+
+@pytest.mark.parametrize("names", GROUPS)
+def test_a_group_keeps_its_names_under_another_model(run_folder, names):
+    settings = ["context.budget=160", "chat.strategy=rolling", "chat.max_reply_tokens=2"]
+    model = ChatSession.open(run_folder, settings).model
+    session = ChatSession(model, group=True)
+    session.hear(group_of([name for name in names if name != "model"] + ["model"], 48))
+    before = session.memory.current()
+    session.switch_model(run_folder)
+    assert session.memory.current() == before
+    session.say("Who of us said that?")
+    assert [line.text for line in session.context.lines] == [line.text for line in before.sentences]
+    assert session.notice == ""
+
+
+LONG_PINS = [
+    ["My sister Olga teaches physics in a small town near Porto and visits us at Easter with both of her children."],
+    ["我上周刚搬到杭州，房子就在西湖边上，每天早上都可以去跑步。", "明天下午三点要去医院看我奶奶，她上个月摔了一跤。"],
+    ["I live in Lisbon.", "My dog is called Biscuit.", "मेरा भाई अमेरिका में सॉफ्टवेयर इंजीनियर है", "I work at the harbour."],
+]
+
+
+@pytest.mark.parametrize("pins", LONG_PINS)
+@pytest.mark.parametrize("budget", [12, 24, 32, 64])
+def test_lines_by_hand_that_do_not_fit_a_smaller_budget_leave_the_gist_what_is_left(run_folder, tmp_path, pins, budget):
+    settings = ["chat.strategy=rolling", "chat.max_reply_tokens=2"]
+    session = ChatSession.open(run_folder, [*settings, "context.budget=512"])
+    session.hear(real_turns(80))
+    for text in pins:
+        session.pin(text)
+    session_file.save(session, tmp_path / "pins.jsonl")
+    small = ChatSession.open(run_folder, [*settings, f"context.budget={budget}"])
+    loaded = session_file.load(small.model, tmp_path / "pins.jsonl")
+    for text in ("And you?", "Really?", "I see."):
+        loaded.say(text)
+        shown = {line.text for line in loaded.context.lines}
+        unread = [text for text in pins if text not in shown]
+        assert (f"lines by hand that were not read: {len(unread)}, too long" in loaded.notice) == bool(unread)
+        assert "lines of the gist that were not read" not in loaded.notice
+        loaded.remember()
+        shown_next = [line.text for line in loaded.next_gist_lines()]
+        assert all(line.text in shown_next for line in loaded.memory.gist.sentences)
+
+
+def test_after_a_turn_was_made_longer_all_is_read_or_summarised(run_folder):
+    session = ChatSession.open(run_folder, ["context.budget=96", "chat.strategy=rolling", "chat.max_reply_tokens=2"])
+    session.hear(
+        [Turn("user", "Hi, I am Tom."), Turn("model", "Hello."), Turn("user", "How are you?"), Turn("model", "Fine.")]
+    )
+    assert session.memory.gist.end == 0
+    session.edit_turn(3, "I moved to Hangzhou last week and live by the lake, where I run every morning. " * 6)
+    session.say("And you?")
+    assert session.context.lines
+    assert session.notice == ""
+
+
+@pytest.mark.parametrize("said", ["ok", "😂😂😂", "yes"])
+def test_turns_that_leave_no_gist_are_said_not_to_be_read(run_folder, said):
+    session = ChatSession.open(run_folder, ["context.budget=32", "chat.strategy=rolling", "chat.max_reply_tokens=2"])
+    session.hear([Turn(("user", "model")[i % 2], said) for i in range(40)])
+    session.say("And you?")
+    assert f"turns not read: {session.context.boundary}, as the gist is empty" in session.notice
+    none = ChatSession.open(run_folder, ["context.budget=96", "context.summary_share=0", "chat.strategy=rolling"])
+    none.hear(real_turns(20))
+    none.say("And you?")
+    assert "as context.summary_share is 0" in none.notice

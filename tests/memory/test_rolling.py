@@ -7,13 +7,14 @@ import pickle
 import pytest
 from conftest import make_dialogue
 
+from gistchat.context.budget import best_lines
 from gistchat.context.strategies import Request, build_context
 from gistchat.context.types import Sentence, Sources
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.rolling import Costs, RollingMemory, Room, chained, prompt_costs, roll_dialogues
-from gistchat.memory.summarizer import Update
+from gistchat.memory.summarizer import Job, Update
 from gistchat.memory.summarizers.extractive import METHODS, Extractor
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
@@ -199,3 +200,27 @@ def test_odd_turns_leave_a_valid_gist(memory, text, method):
     tell(memory, turns, extractor)
     assert memory.turns == 16
     assert memory.cost(memory.gist.sentences) <= 30
+
+
+@pytest.mark.parametrize(
+    "said", [["да", "ага", "ок"], ["نعم", "حسنا", "شكرا"], ["ok", "lol", "and you?"], ["うん", "草"]]
+)
+def test_a_gist_stays_where_neither_it_nor_the_turns_say_anything(said):
+    """Such as a sentence whose beginning, all that fits, holds function words only."""
+    turns = tuple(Turn("ab"[i % 2], text) for i, text in enumerate(said))
+    job = Job((Sentence(0, "a", "I am…"),), turns, 1, 12, lambda line: len(line.text))
+    [update] = Extractor("textrank").update([job])
+    assert update.sentences
+
+
+FAMILY = "👨‍👩‍👧‍👦" * 4  # one character to people, some 50 tokens
+
+
+@pytest.mark.parametrize("best", [f"{FAMILY} trip to Porto", f"{FAMILY}旅行", f"{FAMILY}, Порту"])
+def test_where_the_best_has_no_beginning_that_fits_the_next_best_has(best):
+    ranked = [Sentence(0, "a", best), Sentence(1, "b", "We moved to the harbour in spring.")]
+
+    def cost(line):
+        return len(line.text.encode()) if line.speaker == "a" else len(line.text.split())
+
+    assert [line.text for line in best_lines([ranked[0], ranked[1]], cost, 5)] == ["We moved to the harbour…"]

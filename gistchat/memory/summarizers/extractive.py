@@ -56,13 +56,13 @@ class Extractor:
         return [Update(self._extract(job)) for job in jobs]
 
     def _extract(self, job: Job) -> tuple[Sentence, ...]:
-        """The best sentences that fit the budget, in their order."""
+        """The best sentences that fit the budget, in their order; of the gist before where none says anything."""
         sentences = [*job.gist, *split_sentences(job.turns, job.first)]
         [order] = _orders(self.method, sentences, [len(sentences)], self.recency)
         ranked: dict[str, Sentence] = {}  # the best of equal ones
         for i in order.tolist():
             ranked.setdefault(sentences[i].text.lower(), sentences[i])
-        chosen = best_lines(list(ranked.values()), job.cost, job.budget)
+        chosen = best_lines(list(ranked.values()) or job.gist, job.cost, job.budget)
         in_order = tuple(sentence for sentence in dict.fromkeys(sentences) if sentence in chosen)
         return in_order or tuple(chosen)  # the beginning of one is none of them
 
