@@ -25,8 +25,8 @@ VERSION = 1  # of what `to_dict` gives
 SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
 
 
-def as_chat(turns: Sequence[Turn]) -> list[Turn]:
-    """Turns of anybody, `cleaned`, by PERSON and BOT. In a group, all but the one who answers keep their names.
+def as_chat(turns: Sequence[Turn]) -> tuple[list[Turn], str]:
+    """Turns of anybody, `cleaned`, by PERSON and BOT or, in a group, by name; and as whom the model answers.
 
     The model answers as the speaker "model" where there is one; else as the last who spoke before the one who is
     answered.
@@ -34,12 +34,9 @@ def as_chat(turns: Sequence[Turn]) -> list[Turn]:
     turns = cleaned(turns)
     asking = turns[-1].speaker
     others = [turn.speaker for turn in turns if turn.speaker != asking]
-    roles = {asking: PERSON}
-    if others:
-        roles[BOT if BOT in others else others[-1]] = BOT
     if is_group(turns):
-        del roles[asking]
-    return [Turn(roles.get(turn.speaker, turn.speaker), turn.text) for turn in turns]
+        return turns, BOT if BOT in others else others[-1]
+    return [turn._replace(speaker=PERSON if turn.speaker == asking else BOT) for turn in turns], BOT
 
 
 def cleaned(turns: Sequence[Turn]) -> list[Turn]:
@@ -58,7 +55,8 @@ class ChatSession:
     Attributes:
         model: weights, engine and summarizer, which sessions may share.
         recipe: the model's, with what was switched in this conversation.
-        turns: all turns so far, by PERSON and BOT.
+        turns: all turns so far, by PERSON and BOT; in a group, the others by their names.
+        answerer: as whom the model speaks, BOT but in a group that `context_of` was given.
         memory: what is kept of them word for word, and the gist of those before.
         cache: what the engine keeps of the conversation between replies.
         edited_up_to: for how many turns a gist written by hand stands.
@@ -144,7 +142,7 @@ class ChatSession:
                 yield piece
         finally:
             if answer := clean_text("".join(pieces)):
-                self.turns.append(Turn(BOT, answer))
+                self.turns.append(Turn(self.answerer, answer))
             else:
                 self.turns.pop()  # without an answer the turn is taken back, so that speakers keep alternating
                 self._tell("no answer came; try again or say it differently")
@@ -155,8 +153,8 @@ class ChatSession:
         Who is who: see `as_chat`.
         """
         self.reset()
-        *before, last = as_chat(turns)
-        self._start(is_group([*before, last]))
+        (*before, last), answerer = as_chat(turns)
+        self._start(is_group(turns), answerer)
         self.hear(before)
         self.turns.append(last._replace(text=self._shorten(last.text)))
         return self._next_context()
@@ -187,7 +185,7 @@ class ChatSession:
         """Add turns as if they had been said here, refreshing the memory on the way."""
         for turn in turns:
             self.turns.append(turn)
-            if turn.speaker == BOT:
+            if turn.speaker == self.answerer:
                 self.remember()
 
     def take_back(self) -> Turn:
@@ -221,8 +219,9 @@ class ChatSession:
         """Forget everything that was said."""
         self._start(group=False)
 
-    def _start(self, group: bool) -> None:
+    def _start(self, group: bool, answerer: str = BOT) -> None:
         """A new conversation, of a person and the model or of a group."""
+        self.answerer = answerer
         self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory(group)
         self.context: Context | None = None
@@ -404,7 +403,8 @@ class ChatSession:
         # The memory has not heard the last turn yet, so its gist is of the turns before.
         sources = Sources(summary=partial(self._summary, turns), rolling_gist=lambda _: self.memory.current())
         group = is_group(self.turns)
-        request = Request(turns, BOT, budget, self.model.format, sources, config.summary_share, config.max_turns, group)
+        share, most = config.summary_share, config.max_turns
+        request = Request(turns, self.answerer, budget, self.model.format, sources, share, most, group)
         return build_context(strategy, request)
 
     def _tell_what_was_not_read(self, context: Context) -> None:

@@ -202,19 +202,22 @@ def test_a_group_is_told_apart_by_name(run_folder, names, strategy):
     assert context.tokens <= 160
 
 
-@pytest.mark.parametrize("names", GROUPS)
+@pytest.mark.parametrize("names", [*GROUPS, ["Anna", "Ben O'Neil", "person 0dbd21", "Zoë"]])
 @pytest.mark.parametrize("strategy", ["last", "recent", *WITH_GIST])
 def test_a_group_gives_the_same_prompt_in_training_and_in_chat(run_folder, tmp_path, names, strategy):
     session = ChatSession.open(run_folder, [f"chat.strategy={strategy}"])
     made = session.model.checkpoint
     store = SummaryStore(tmp_path, made.recipe.summary, made.recipe.context, made.format, "t")
-    dialogue = Dialogue("group", tuple(group_of(names, 40)))
-    store.add([dialogue])
     builder = ExampleBuilder(made.format, made.recipe.context, store, model_limit(made.model.config))
-    for turn in [i for i, said in enumerate(dialogue.turns) if said.speaker == "model" and i > 20]:
+    said = group_of(names, 40)
+    for turn in range(20, 40, 3):
+        # Without a speaker "model", the last one but who is answered answers.
+        answerer = "model" if "model" in names and said[turn - 1].speaker != "model" else said[turn - 2].speaker
+        dialogue = Dialogue(f"group{turn}", (*said[:turn], Turn(answerer, "Sure.")))
+        store.add([dialogue])
         example = builder.build(Target(dialogue, turn), strategy)
-        assert f"{names[(turn - 1) % len(names)]}: " in made.format.tokenizer.decode(example.prompt.ids)
-        assert made.format.encode(session.context_of(dialogue.turns[:turn])) == example.prompt
+        assert f"{said[turn - 1].speaker}: " in made.format.tokenizer.decode(example.prompt.ids)
+        assert made.format.encode(session.context_of(said[:turn])) == example.prompt
 
 
 def test_a_saved_group_goes_on_in_a_chat_with_its_names(run_folder, tmp_path):

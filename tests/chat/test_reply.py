@@ -69,7 +69,8 @@ def test_names_are_repaired_as_in_training(run_folder, tmp_path, typed):
     ]
     session.context_of([*said, Turn("Ann\nLee", "git add .")])
     names = [turn.speaker for turn in session.turns]
-    assert names == ["Ren\u00e9e", "model", "Ann Lee", "Ren\u00e9e", "model", "Ann Lee"]
+    assert names == ["Ren\u00e9e", "Ben", "Ann Lee", "Ren\u00e9e", "Ben", "Ann Lee"]
+    assert session.answerer == "Ben"
     (tmp_path / "in.jsonl").write_bytes(Dialogue("d", tuple(said)).to_line())
     assert [turn.speaker for turn in session_file.load(session.model, tmp_path / "in.jsonl").turns] == names[:-1]
 
