@@ -15,6 +15,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
 
+from gistchat.chat import session as chat_module
 from gistchat.chat.session import ChatSession
 from gistchat.cli import main
 from gistchat.dialogue.turns import Dialogue, Turn
@@ -135,6 +136,20 @@ LONG = "The lighthouse was painted yellow again by the neighbours of the old har
 @pytest.fixture
 def session(run_folder: Path) -> ChatSession:
     return ChatSession.open(run_folder, ["chat.max_reply_tokens=8"], seed=3)
+
+
+@pytest.fixture
+def prompts(monkeypatch):
+    """The texts of the prompts that the model reads."""
+    read = []
+    stream = chat_module.stream_reply
+
+    def recorded(engine, context, sampling, cache):
+        read.append(engine.format.tokenizer.decode(engine.format.encode(context).ids))
+        return stream(engine, context, sampling, cache)
+
+    monkeypatch.setattr(chat_module, "stream_reply", recorded)
+    return read
 
 
 def say(session: ChatSession, text: str) -> str:

@@ -1,6 +1,7 @@
 """What a session tells a person about its memory."""
 
-from gistchat.chat.session import BOT, PERSON, ChatSession
+from gistchat.chat.session import ChatSession
+from gistchat.chat.speakers import BOT, PERSON
 from gistchat.context.types import Sentence
 from gistchat.printable import printable
 

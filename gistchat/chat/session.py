@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.chat.model import ChatModel
+from gistchat.chat.speakers import BOT, PERSON, as_chat
 from gistchat.context.budget import fit_limit
 from gistchat.context.strategies import STRATEGIES, Request, Strategy, build_context
 from gistchat.context.types import ASSISTANT, USER, Context, Gist, Sentence, Sources
@@ -20,28 +21,8 @@ from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.load import override
 
-PERSON, BOT = "user", "model"  # the speakers of a session, also in saved files
 VERSION = 1  # of what `to_dict` gives
 SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
-
-
-def as_chat(turns: Sequence[Turn]) -> tuple[list[Turn], str]:
-    """Turns of anybody, `cleaned`, by PERSON and BOT or, in a group, by name; and as whom the model answers.
-
-    The model answers as the speaker "model" where there is one; else as the last who spoke before the one who is
-    answered.
-    """
-    turns = cleaned(turns)
-    asking = turns[-1].speaker
-    others = [turn.speaker for turn in turns if turn.speaker != asking]
-    if is_group(turns):
-        return turns, BOT if BOT in others else others[-1]
-    return [turn._replace(speaker=PERSON if turn.speaker == asking else BOT) for turn in turns], BOT
-
-
-def cleaned(turns: Sequence[Turn]) -> list[Turn]:
-    """Turns of a file with names and texts repaired, as `gistchat prepare` does it."""
-    return [Turn(clean_line(turn.speaker), clean_text(turn.text)) for turn in turns]
 
 
 def _sentences(context: Context) -> list[Sentence]:

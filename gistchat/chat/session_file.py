@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.chat.model import ChatModel
-from gistchat.chat.session import BOT, PERSON, ChatSession, cleaned
+from gistchat.chat.session import ChatSession
+from gistchat.chat.speakers import BOT, PERSON, cleaned
 from gistchat.context.types import Gist
 from gistchat.dialogue.jsonl import read_jsonl, write_jsonl
 from gistchat.dialogue.turns import Dialogue, Malformed, Turn, is_group

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gistchat.chat import session_file
 from gistchat.chat.describe import describe_gist
-from gistchat.chat.session import BOT, PERSON
+from gistchat.chat.speakers import BOT, PERSON
 from gistchat.cli.options import CHAT_STRATEGIES
 from gistchat.errors import UserError
 from gistchat.printable import printable

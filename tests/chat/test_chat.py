@@ -65,19 +65,11 @@ def test_gist_covers_exactly_what_left_the_verbatim_window(session):
     assert "What now?" in shown
 
 
-def test_an_edited_gist_reaches_the_prompt_and_stays_while_turns_leave(session, monkeypatch):
+def test_an_edited_gist_reaches_the_prompt_and_stays_while_turns_leave(session, prompts):
     for i in range(6):
         session.turns += [Turn("user", f"I saw {i} ships near the harbour."), Turn("model", f"Not {i + 1} boats?")]
     say(session, "Hm?")
     session.edit_gist("They\x1b keep a parrot named Olga.")
-    prompts = []
-    stream = chat_module.stream_reply
-
-    def recorded(engine, context, sampling, cache):
-        prompts.append(engine.format.tokenizer.decode(engine.format.encode(context).ids))
-        return stream(engine, context, sampling, cache)
-
-    monkeypatch.setattr(chat_module, "stream_reply", recorded)
     for _ in range(4):
         say(session, "The lighthouse was painted yellow again by the neighbours.")
         assert "<sum>They keep a parrot named Olga." in prompts[-1]

@@ -5,7 +5,6 @@ import itertools
 import pytest
 from chitchat_dataset import ConversationDataset
 
-from gistchat.chat import session as chat_module
 from gistchat.chat import session_file
 from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import ChatSession
@@ -41,20 +40,6 @@ def real_turns(number):
 @pytest.fixture(scope="module")
 def chat_template():
     return ChatTemplate(load_tokenizer(resolve_base(ModelConfig(), seed=0)))
-
-
-@pytest.fixture
-def prompts(monkeypatch):
-    """The texts of the prompts that the model reads."""
-    read = []
-    stream = chat_module.stream_reply
-
-    def recorded(engine, context, sampling, cache):
-        read.append(engine.format.tokenizer.decode(engine.format.encode(context).ids))
-        return stream(engine, context, sampling, cache)
-
-    monkeypatch.setattr(chat_module, "stream_reply", recorded)
-    return read
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
