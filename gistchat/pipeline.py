@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.context.strategies import STRATEGIES, shows_summary
@@ -25,6 +24,7 @@ from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_ro
 from gistchat.examples.build import ExampleBuilder, builders_by_budget
 from gistchat.examples.targets import Target
 from gistchat.files import file_hash, fingerprint, read_json, write_json
+from gistchat.locks import locked
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
 from gistchat.models.checkpoint import METADATA, find_checkpoint, load_checkpoint
@@ -92,19 +92,15 @@ def only_run(folder: Path) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise UserError(f"another process is writing to {folder}; wait for it, or give another --out") from None
+    with locked(folder, seconds=0):
+        folder.mkdir(exist_ok=True)
+        yield
 
 
 def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     """Stage 1, and the model's tokenizer and prompt format."""
     data = default_folder(recipe.data)
-    data.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(data.with_name(data.name + ".lock")):  # one of several processes prepares, the others find it done
+    with locked(data):  # one of several processes prepares, the others find it done
         report, new = prepare(recipe.data, data)
         say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
         if new:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
+from gistchat.printable import printable
+
 SECONDS_BETWEEN_LINES = 15
 
 # Of several processes of one run (torchrun numbers them), the first one speaks.
@@ -15,8 +17,14 @@ console = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
 
 
 def say(message: str) -> None:
-    """One plain line for the user, on standard error."""
-    console.print(message, highlight=False, markup=False, soft_wrap=True)
+    """A plain message for the user, on standard error. Nothing in it drives the terminal."""
+    console.print(printable(message, "\n"), highlight=False, markup=False, soft_wrap=True)
+
+
+def show(*lines: str) -> None:
+    """Lines of what was asked for, on standard output. Nothing in them drives the terminal."""
+    for line in lines:
+        print(printable(line, "\n\t"))
 
 
 def progress(title: str, total: int, done: int = 0) -> AbstractContextManager[Callable[..., None]]:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from gistchat.context.types import Gist, Sentence
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
+from gistchat.locks import locked
 from gistchat.memory.rolling import GistHistory, gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, Summaries
 from gistchat.memory.workers import ENGINES, Settings
@@ -74,7 +73,8 @@ class SummaryStore:
         if all(dialogue in self for dialogue in dialogues):
             return 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):  # another run may be adding to the same file
+        # Another run may be adding to the same file. Single appends lock the file itself.
+        with locked(self.path.with_suffix("")):
             self._stored.refresh()
             missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
             fell_back: Counter[str] = Counter()

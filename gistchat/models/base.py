@@ -1,13 +1,10 @@
 """A base model: its tokenizer, its weights, rows for new tokens, where it is kept and runs, how much it reads."""
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 import torch
-from filelock import FileLock
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
@@ -31,14 +28,6 @@ class Base:
 def cache_dir() -> Path:
     """Where converted and downloaded models are kept."""
     return Path(platformdirs.user_cache_dir("gistchat"))
-
-
-@contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Lock a folder that is about to be made: of several processes one makes it, the others wait and find it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):
-        yield
 
 
 def device() -> str:

@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import atomic_folder, fingerprint, read_json, write_json
-from gistchat.models.base import cache_dir, id_count, only_one
+from gistchat.locks import locked
+from gistchat.models.base import cache_dir, id_count
 from gistchat.models.checkpoint import Checkpoint, versions
 from gistchat.progress import say
 
@@ -31,7 +32,7 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
         )
     key = fingerprint([checkpoint.metadata["weights"], versions(), name])
     folder = folder or cache_dir() / "models" / f"{name}-{key}"
-    with only_one(folder):
+    with locked(folder):
         if not (folder / RECORD).is_file() or read_json(folder / RECORD)["key"] != key:
             _convert(checkpoint, name, folder, key)
     return folder

@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import atomic_folder, file_hash, read_json, write_json
-from gistchat.models.base import Base, cache_dir, only_one
+from gistchat.locks import locked
+from gistchat.models.base import Base, cache_dir
 from gistchat.progress import say
 
 SMOLLM2 = "smollm2"
@@ -35,7 +36,7 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
     """
     checksum = file_hash(gguf)
     folder = models / f"{gguf.stem}-{checksum[:12]}"
-    with only_one(folder):
+    with locked(folder):
         if not _is_intact(folder):
             say(f"converting {gguf.name} to safetensors, once (about half a minute)")
             require("gguf", "demo")

@@ -8,7 +8,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedT
 
 from gistchat.errors import UserError
 from gistchat.files import atomic_folder, read_json
-from gistchat.models.base import Base, cache_dir, only_one
+from gistchat.locks import locked
+from gistchat.models.base import Base, cache_dir
 from gistchat.progress import say
 from gistchat.recipe.schema import ModelConfig
 
@@ -28,7 +29,7 @@ def scratch_base(config: ModelConfig, seed: int) -> Base:
     size = _scratch_size(config)
     identity = f"gpt2-scratch-{size}-seed{seed}"
     folder = cache_dir() / "models" / identity
-    with only_one(folder):
+    with locked(folder):
         if not (folder / "model.safetensors").is_file():
             tokenizer = gpt2_tokenizer()
             torch.manual_seed(seed)

@@ -1,0 +1,54 @@
+"""One writer at a time for an output, be it a file or a folder."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from gistchat.errors import UserError
+from gistchat.progress import say
+
+MOST_SECONDS = 3600  # as long as preparing a large corpus may take another process
+
+
+def lock_path(path: Path) -> Path:
+    """The lock file of an output: hidden, beside it."""
+    path = path.absolute()
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextlib.contextmanager
+def locked(path: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
+    """Hold an output until the block ends. Where another process holds it, that is said, and it is waited for.
+
+    The system frees the lock of a process that was killed. A process must not ask for a lock that it holds.
+
+    Args:
+        seconds: the longest wait; 0 refuses at once.
+
+    Raises:
+        UserError: another process holds it still, or the lock file cannot be written.
+    """
+    lock = FileLock(lock_path(path))
+    with contextlib.ExitStack() as held:
+        try:
+            path.absolute().parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_acquired(lock, path, seconds))
+        except Timeout:
+            raise UserError(
+                f"another process is writing to {path}; wait for it, or give another place to write to"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+        yield
+
+
+def _acquired(lock: FileLock, path: Path, seconds: float) -> contextlib.AbstractContextManager[object]:
+    try:
+        return lock.acquire(timeout=min(seconds, 1))
+    except Timeout:
+        if seconds <= 1:
+            raise
+        say(f"waiting, for {seconds / 60:.0f} minutes at most, for another process that is writing to {path}")
+        return lock.acquire(timeout=seconds - 1)
