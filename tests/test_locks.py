@@ -1,6 +1,7 @@
 """Two processes at one output: one works, the other is told."""
 
 import multiprocessing
+import time
 
 import pytest
 
@@ -8,22 +9,22 @@ from gistchat.errors import UserError
 from gistchat.locks import lock_path, locked
 
 
-def _hold(path, held, finish) -> None:
+def _hold(path, held) -> None:
     with locked(path):
         held.set()
-        finish.wait(30)
+        time.sleep(60)
 
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds `tmp_path/out`; it lets go when the event is set."""
+    """Another process that holds `tmp_path/out` until it is killed."""
     context = multiprocessing.get_context("spawn")
-    held, finish = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path / "out", held, finish))
+    held = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path / "out", held))
     process.start()
     assert held.wait(30)
-    yield process, finish
-    finish.set()
+    yield process
+    process.kill()
     process.join()
 
 
@@ -33,12 +34,11 @@ def test_who_does_not_wait_is_refused(holder, tmp_path):
 
 
 def test_who_waits_is_told_and_goes_on_when_the_other_is_killed(holder, tmp_path, monkeypatch):
-    process, _ = holder
     said = []
 
     def say(message: str) -> None:
         said.append(message)
-        process.kill()
+        holder.kill()
 
     monkeypatch.setattr("gistchat.locks.say", say)
     with locked(tmp_path / "out", seconds=60):
