@@ -113,7 +113,7 @@ def _orders(method: str, sentences: list[Sentence], ends: Sequence[int], recency
         yield from (order.tolist() for order in orders[: len(sizes)])
         if more:
             best = list(_by_text(orders[-1].tolist(), sentences).values())[:BEST]
-            kept = np.union1d(best, window[-LATEST:])
+            kept = np.union1d(np.array(best, int), window[-LATEST:])
         start, done = stop, until
 
 
