@@ -66,6 +66,7 @@ def all_pairs() -> list[Pair | Measurement]:
     import evaluate_items
     import generation
     import long_chat
+    import long_dialogues
     import prepare_corpus
     import rolling_turn_cost
     import textrank_prefixes
@@ -77,10 +78,12 @@ def all_pairs() -> list[Pair | Measurement]:
         textrank_prefixes.PAIR,
         textrank_prefixes.PICKS,
         rolling_turn_cost.FIGURE,
+        *long_dialogues.SUMMARIES,
         evaluate_items.PAIR,
         evaluate_items.SMALL,
         evaluate_items.RANKS,
         evaluate_items.BOOTSTRAP,
+        long_dialogues.ANALYSIS,
         training.TOKENS,
         training.SHARE,
         training.MEMORY,

@@ -7,6 +7,7 @@ compared on the replies that both have, with the same draws for both.
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,9 +82,7 @@ def control_rows(rows: Sequence[Row]) -> list[Row]:
     """Replies that no model made: the gold one, the turn that is answered, and another dialogue's gold reply."""
     answered = list({place_of(row): row for row in rows if row.get("reply") is not None}.values())
     controls: list[Row] = []
-    for i, row in enumerate(answered):
-        rest = (*answered[i + 1 :], *answered[:i])
-        other = next((later["gold"] for later in rest if later["dialogue"] != row["dialogue"]), None)
+    for row, other in zip(answered, _other_golds(answered), strict=True):
         replies = {"gold": row["gold"], "echo": row["context"][-1]["text"], "random-reply": other}
         common = {name: row[name] for name in ("id", "dialogue", "gold")} | {"seed": row.get("seed", 0)}
         common["model"] = "control"
@@ -91,6 +90,16 @@ def control_rows(rows: Sequence[Row]) -> list[Row]:
             common | {"strategy": name, "reply": reply} for name, reply in replies.items() if reply is not None
         ]
     return controls
+
+
+def _other_golds(rows: Sequence[Row]) -> list[str | None]:
+    """For each row the gold reply of the next one of another dialogue, the first following the last; None without."""
+    others: list[str | None] = []
+    other = None
+    for row, following in reversed(list(pairwise([*rows, *rows]))):
+        other = following["gold"] if following["dialogue"] != row["dialogue"] else other
+        others.append(other)
+    return others[::-1][: len(rows)]
 
 
 class Comparer:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -146,16 +147,31 @@ def distinct(replies: Sequence[str], n: int) -> Values:
     down, intervals of differences are not.
     """
     grams = [_ngrams(reply, n) for reply in replies]
-    vocabulary = {gram: i for i, gram in enumerate({gram: None for item in grams for gram in item})}
-    present = np.zeros((len(grams), max(len(vocabulary), 1)), dtype=np.float32)
-    for row, item in enumerate(grams):
-        present[row, [vocabulary[gram] for gram in item]] = 1
+    said_by: dict[tuple[str, ...], list[int]] = {}  # n-gram -> the replies that it stands in
+    for number, item in enumerate(grams):
+        for gram in set(item):
+            said_by.setdefault(gram, []).append(number)
+    # Most n-grams stand in one reply only, so that counting them is enough.
+    shared = [numbers for numbers in said_by.values() if len(numbers) > 1]
+    single = [numbers[0] for numbers in said_by.values() if len(numbers) == 1]
+    own = np.bincount(np.asarray(single, int), minlength=len(grams)).astype(float)
+    sayers = np.fromiter(chain.from_iterable(shared), int)
+    starts = np.cumsum([0, *map(len, shared)])[:-1]  # of each n-gram's replies among all
     totals = np.asarray([len(item) for item in grams], float)
+
+    def different(weights: np.ndarray) -> np.ndarray:
+        """How many different n-grams the drawn replies have; a bit says whether a resample has drawn a reply."""
+        alone = (weights > 0).astype(float) @ own
+        if not shared:
+            return alone
+        drawn = np.packbits(weights.T > 0, axis=1)
+        said = np.bitwise_or.reduceat(drawn[sayers], starts)
+        return alone + np.unpackbits(said, axis=1, count=len(weights)).sum(0)
 
     def values(weights: np.ndarray) -> np.ndarray:
         chunks = (weights[first : first + DRAWN_AT_ONCE] for first in range(0, len(weights), DRAWN_AT_ONCE))
-        different = np.concatenate([((chunk > 0).astype(np.float32) @ present > 0).sum(1) for chunk in chunks])
-        return 100 * different / np.maximum(weights @ totals.astype(weights.dtype), 1)
+        counts = np.concatenate([different(chunk) for chunk in chunks])
+        return 100 * counts / np.maximum(weights @ totals.astype(weights.dtype), 1)
 
     return values
 

@@ -1,9 +1,11 @@
 """Memory that rolls: the latest turns word for word, and a gist of those before, made from the gist before that."""
 
+import bisect
 import contextlib
 import functools
 import hashlib
 import itertools
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -254,7 +256,8 @@ class GistHistory:
 
     def at(self, turns: int) -> Gist:
         """The gist as it was when so many turns had been said."""
-        return next((gist for said, gist in reversed(self.gists) if said <= turns), Gist())
+        made = bisect.bisect_right(self.gists, turns, key=operator.itemgetter(0))
+        return self.gists[made - 1][1] if made else Gist()
 
 
 def gist_and_since(gist: Gist, turns: Sequence[Turn]) -> list[Sentence]:

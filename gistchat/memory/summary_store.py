@@ -12,7 +12,7 @@ from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.locks import locked
 from gistchat.memory.rolling import GistHistory, gist_and_since
-from gistchat.memory.summarizers.extractive import METHODS, Summaries
+from gistchat.memory.summarizers.extractive import ALL_RANKED, BEST, LATEST, METHODS, Summaries
 from gistchat.memory.workers import ENGINES, Settings
 from gistchat.processes import batched
 from gistchat.progress import progress, say
@@ -78,17 +78,24 @@ class SummaryStore:
             self._stored.refresh()
             missing = list({d.content_hash: d for d in dialogues if d not in self}.values())
             fell_back: Counter[str] = Counter()
+            long = 0
             parts = list(batched(missing, CHUNK))
             settings = Settings(self.config, self.context, self.format.name, self.format.tokenizer)
             title = f"summarize ({self.config.method})"
             with progress(title, len(dialogues), len(dialogues) - len(missing)) as advance:
-                for part, (lines, reasons) in zip(parts, ENGINES[engine](settings, parts), strict=True):
-                    self._stored.append_lines(lines)
-                    fell_back.update(reasons)
+                for part, chunk in zip(parts, ENGINES[engine](settings, parts), strict=True):
+                    self._stored.append_lines(chunk.lines)
+                    fell_back.update(chunk.refused)
+                    long += chunk.long
                     advance(len(part))
         if fell_back:
             reasons = ", ".join(f"{count} {reason}" for reason, count in fell_back.most_common())
             say(f"summarize: {fell_back.total()} summaries refused, extractive ones in their place ({reasons})")
+        if long:
+            say(
+                f"summarize: {long} dialogues have more than {ALL_RANKED:,} sentences: later summaries of these are "
+                f"picked from about {LATEST} latest sentences and the {BEST} best before"
+            )
         return len(missing)
 
 

@@ -6,19 +6,25 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError, require
 from gistchat.memory.factory import MemoryFactory
-from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
+from gistchat.memory.summarizers.extractive import ALL_RANKED, METHODS, summarize_prefixes
 from gistchat.processes import ordered_map
 from gistchat.prompts.formats import make_format
 from gistchat.prompts.token_count import Count, token_counter
 from gistchat.prompts.token_store import Encoder
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
-Chunk = tuple[bytes, list[str]]  # the stored lines of some dialogues, and why summaries among them were refused
+
+class Chunk(NamedTuple):
+    """What was made of some dialogues."""
+
+    lines: bytes  # as they are stored
+    refused: list[str]  # why summaries among them were
+    long: int = 0  # dialogues of more sentences than are all ranked
 
 
 @dataclass(frozen=True)
@@ -101,12 +107,13 @@ def _extracted_apart(config: SummaryConfig, budget: int, tokenizer: str, dialogu
 
 
 def _extracted(config: SummaryConfig, budget: int, count: Count, dialogues: list[Dialogue]) -> Chunk:
-    lines = []
+    lines, long = [], 0
     for dialogue in dialogues:
         summaries = summarize_prefixes(dialogue.turns, config.method, budget, count, config.recency)
         sentences = [[sentence.turn, sentence.text] for sentence in summaries.sentences]
         lines.append(_line(dialogue, sentences=sentences, picks=summaries.picks))
-    return b"".join(lines), []
+        long += len(sentences) > ALL_RANKED
+    return Chunk(b"".join(lines), [], long)
 
 
 _factory = lru_cache(maxsize=1)(Settings.factory)
@@ -126,7 +133,7 @@ def _written(factory: MemoryFactory, dialogues: list[Dialogue]) -> Chunk:
             for said, gist in history.gists
         ]
         lines.append(_line(dialogue, gists=gists))
-    return b"".join(lines), fell_back
+    return Chunk(b"".join(lines), fell_back)
 
 
 def _line(dialogue: Dialogue, **values: Any) -> bytes:

@@ -226,3 +226,31 @@ def test_families_keep_their_level_where_nothing_differs():
         p_values = [bootstrap.compared(one, first)["p"] for one in rest]
         wrong += min(bootstrap.holm(p_values)) < 0.05
     assert wrong / 200 < 0.1
+
+
+class CountedRow(dict):
+    """A row that counts how often it is looked at."""
+
+    looks = 0
+
+    def __getitem__(self, name):
+        CountedRow.looks += 1
+        return super().__getitem__(name)
+
+
+@pytest.mark.parametrize("dialogues", [1, 2, 7, 200])
+def test_every_control_is_the_next_of_another_dialogue_and_found_in_few_steps(dialogues):
+    for by_turns in (True, False):
+        names = [f"d{i % dialogues if by_turns else i * dialogues // 200}" for i in range(200)]
+        rows = [
+            CountedRow(id=f"{i}", dialogue=name, gold=f"gold {i}", reply="hm", context=[{"text": "what"}])
+            for i, name in enumerate(names)
+        ]
+        CountedRow.looks = 0
+        made = [row for row in control_rows(rows) if row["strategy"] == "random-reply"]
+        assert CountedRow.looks < 20 * len(rows)
+        expected = []
+        for i, name in enumerate(names):
+            after = [*range(i + 1, 200), *range(i)]
+            expected += [f"gold {j}" for j in after if names[j] != name][:1]
+        assert [row["reply"] for row in made] == expected

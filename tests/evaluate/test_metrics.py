@@ -1,5 +1,6 @@
 import math
 import random
+import tracemalloc
 import unicodedata
 from functools import partial
 
@@ -153,3 +154,37 @@ def test_words_are_counted_in_any_script(text, number):
 def test_repetition_shows_in_any_script(text):
     assert of_three(metrics.self_repetition([text, "", ""], 2)) > 50
     assert of_three(metrics.distinct([text, "", ""], 1)) < 30
+
+
+@pytest.mark.parametrize("kind", ["words of their own", "the same words", "few words", "some empty", "one reply"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_distinct_of_every_resample_is_what_counting_gives(kind, n):
+    rng = random.Random(kind)
+    makers = {
+        "words of their own": lambda i: f"a{i} b{i} c{i} b{i}",
+        "the same words": lambda i: "we go to the river",
+        "few words": lambda i: " ".join(rng.choices("abcdef", k=6)),
+        "some empty": lambda i: " ".join(rng.choices("abc", k=i % 3)),
+    }
+    replies = list(map(makers[kind], range(30))) if kind in makers else ["one two one"]
+    weights = bootstrap.resample_weights(len(replies), 250, 0)
+    grams = [[tuple(text.split()[i : i + n]) for i in range(len(text.split()) - n + 1)] for text in replies]
+    for drawn, found in zip(weights, metrics.distinct(replies, n)(weights), strict=True):
+        different = set().union(*(grams[i] for i in np.flatnonzero(drawn)))
+        total = sum(int(times) * len(item) for times, item in zip(drawn, grams, strict=True))
+        assert found == 100 * len(different) / max(total, 1)
+
+
+def test_distinct_of_many_replies_needs_no_table_of_replies_by_words():
+    """Replies bring new words, so that a table of both grows with the square of their number: 480 MB here."""
+    rng = random.Random(0)
+    replies = [
+        " ".join(f"{i if rng.random() < 0.5 else 0}word{rng.randrange(900)}" for _ in range(20)) for i in range(4000)
+    ]
+    weights = bootstrap.resample_weights(len(replies), 10, 0)
+    tracemalloc.start()
+    try:
+        metrics.distinct(replies, 1)(weights)
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()

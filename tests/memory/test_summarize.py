@@ -14,7 +14,7 @@ from gistchat.errors import UserError
 from gistchat.memory.sentences import content_words
 from gistchat.memory.summarizers import extractive, textrank
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
-from gistchat.memory.summarizers.rankers import lexrank_prefixes, lsa_prefixes, mmr, word_counts
+from gistchat.memory.summarizers.rankers import cosines, lexrank_prefixes, lsa_prefixes, mmr, word_counts
 from gistchat.memory.summarizers.textrank import overlaps, rank_prefixes, textrank_prefixes
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.scratch import gpt2_tokenizer
@@ -112,7 +112,7 @@ def test_rankings_agree_with_sumy_on_every_prefix(ranker, reference):
 
 def test_mmr_does_not_say_a_thing_twice():
     words = [["river", "flood"], ["river", "flood", "spring"], ["violin", "lesson"], ["river", "flood"]]
-    order = np.argsort(-mmr(np.array([1.0, 0.9, 0.5, 0.95]), word_counts(words)), kind="stable").tolist()
+    order = np.argsort(-mmr(np.array([1.0, 0.9, 0.5, 0.95]), cosines(word_counts(words))), kind="stable").tolist()
     assert order[0] == 0
     assert order.index(2) < order.index(3)
     assert mmr(np.zeros(0), np.zeros((0, 0))).tolist() == []

@@ -5,7 +5,7 @@ a context takes the best that fit (`context.budget.fit_gist`), so one ranking se
 long sentence at its top leaves something for a smaller one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.memory.sentences import content_words, split_sentences
 from gistchat.memory.summarizer import Job, Update
-from gistchat.memory.summarizers.rankers import lexrank_prefixes, lsa_prefixes, mmr, word_counts
+from gistchat.memory.summarizers.rankers import cosines, lexrank_prefixes, lsa_prefixes, mmr, word_counts
 from gistchat.memory.summarizers.textrank import textrank_prefixes
 from gistchat.prompts.token_count import Count
 
@@ -28,6 +28,10 @@ METHODS = {
     "lead": None,
     "recent": None,
 }
+# Up to so many sentences all of a prefix are ranked; the longest of chitchat's 7,168 dialogues has 1,145. Longer ones
+# are ranked by the latest and those that ranked best before, so that memory and the work of a prefix stay bounded.
+ALL_RANKED = 1200
+LATEST, BEST, STEP = 512, 256, 256  # of longer ones: what is kept, and how many come until some are dropped again
 RESERVE = 3  # how many times the budget a ranking holds
 LABEL_TOKENS = 3  # "User: " before and a line break after a sentence, about: what it takes of the reserve
 
@@ -59,10 +63,8 @@ class Extractor:
         """The best sentences that fit the budget, in their order; of the gist before where none says anything."""
         sentences = [*job.gist, *split_sentences(job.turns, job.first)]
         [order] = _orders(self.method, sentences, [len(sentences)], self.recency)
-        ranked: dict[str, Sentence] = {}  # the best of equal ones
-        for i in order.tolist():
-            ranked.setdefault(sentences[i].text.lower(), sentences[i])
-        chosen = best_lines(list(ranked.values()) or job.gist, job.cost, job.budget)
+        ranked = [sentences[i] for i in _by_text(order, sentences).values()]  # the best of equal ones
+        chosen = best_lines(ranked or job.gist, job.cost, job.budget)
         in_order = tuple(sentence for sentence in dict.fromkeys(sentences) if sentence in chosen)
         return in_order or tuple(chosen)  # the beginning of one is none of them
 
@@ -95,32 +97,57 @@ def summarize(
     return [sentences[i] for i in _take(order, count([line.text for line in sentences]), sentences, budget)]
 
 
-def _orders(method: str, sentences: list[Sentence], ends: list[int], recency: float) -> Iterator[np.ndarray]:
+def _orders(method: str, sentences: list[Sentence], ends: Sequence[int], recency: float) -> Iterator[Sequence[int]]:
     """The sentences of each prefix, given by how many it holds, best first; equal scores in order of position."""
     if method in ("lead", "recent"):
-        yield from (np.arange(end)[:: 1 if method == "lead" else -1] for end in ends)
+        yield from (range(end)[:: 1 if method == "lead" else -1][:ALL_RANKED] for end in ends)
         return
+    kept = np.arange(0)
+    start = done = 0
+    for stop in (*range(ALL_RANKED, len(sentences), STEP), len(sentences)):
+        window = np.concatenate([kept, np.arange(start, stop)])
+        until = int(np.searchsorted(ends, stop, side="right"))
+        sizes = [end - start + len(kept) for end in ends[done:until]]
+        more = [len(window)] * (stop < len(sentences))  # what is best now is kept
+        orders = [window[order] for order in _ranked(method, [sentences[i] for i in window], [*sizes, *more], recency)]
+        yield from (order.tolist() for order in orders[: len(sizes)])
+        if more:
+            best = list(_by_text(orders[-1].tolist(), sentences).values())[:BEST]
+            kept = np.union1d(np.array(best, int), window[-LATEST:])
+        start, done = stop, until
+
+
+def _ranked(method: str, sentences: list[Sentence], ends: Sequence[int], recency: float) -> Iterator[np.ndarray]:
+    """`_orders` where all sentences of a prefix are ranked."""
     turns = np.array([sentence.turn for sentence in sentences], dtype=int)
     words = [content_words(sentence.text) for sentence in sentences]
     says_something = np.array(list(map(bool, words)), dtype=bool)
-    counts = word_counts(words) if method == "mmr" else None
+    similarity = cosines(word_counts(words)) if method == "mmr" else None
     for end, scores in zip(ends, METHODS[method](words, ends), strict=True):
         if recency != 1.0 and end:
             scores = scores * recency ** (turns[end - 1] - turns[:end])
-        if counts is not None:
-            scores = mmr(scores, counts[:end])
+        if similarity is not None:
+            scores = mmr(scores, similarity[:end, :end])
         order = np.argsort(-scores.round(9), kind="stable")
         yield order[says_something[order]]
 
 
-def _take(order: np.ndarray, costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
+def _by_text(order: Iterable[int], sentences: Sequence[Sentence]) -> dict[str, int]:
+    """The first sentence of each text, in order; texts by small letters."""
+    first: dict[str, int] = {}
+    for i in order:
+        first.setdefault(sentences[i].text.lower(), i)
+    return first
+
+
+def _take(order: Sequence[int], costs: list[int], sentences: list[Sentence], budget: int) -> tuple[int, ...]:
     """The best sentences, each within the budget; one that says the same words as a better one is left out.
 
     The best of all stays even if it is longer: where nothing fits, the context takes its beginning.
     """
     left = RESERVE * budget
     chosen: dict[str, int] = {}  # by text
-    for i in order.tolist():
+    for i in order:
         if left <= 0:
             break
         text = sentences[i].text.lower()

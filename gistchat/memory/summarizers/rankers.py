@@ -1,6 +1,8 @@
 """LexRank and LSA of every prefix of a dialogue, as `sumy` computes them, and a pick that avoids repetition (MMR)."""
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,35 +23,81 @@ def word_counts(words: Sequence[Sequence[str]]) -> np.ndarray:
     return counts
 
 
+class _SharedWords(NamedTuple):
+    """Which words any two sentences share; a sentence makes a pair with itself, too.
+
+    Pairs are in the order of their later sentence, so those of a prefix come first.
+    """
+
+    earlier: np.ndarray  # of each pair
+    later: np.ndarray
+    pair: np.ndarray  # of each word that a pair shares
+    word: np.ndarray
+    product: np.ndarray  # of the word's frequencies in the two sentences
+
+
 def lexrank_prefixes(words: Sequence[Sequence[str]], ends: Sequence[int]) -> list[np.ndarray]:
     """LexRank (Erkan and Radev 2004): centrality in the graph of sentences whose tf-idf vectors are similar.
 
-    The weights of words depend on the prefix, so each prefix is computed by itself.
+    The weights of words depend on the prefix, so each prefix is computed by itself, from what pairs of sentences share:
+    most pairs share nothing.
     """
-    frequencies = _relative(word_counts(words))
-    return [_lexrank(frequencies[:end]) for end in ends]
+    shared = _shared_words(words)
+    return [_lexrank(shared, end) for end in ends]
 
 
-def _relative(counts: np.ndarray) -> np.ndarray:
-    """Counts by the count of the sentence's commonest word."""
-    return counts / np.maximum(counts.max(axis=1, initial=0.0, keepdims=True), 1)
+def _shared_words(words: Sequence[Sequence[str]]) -> _SharedWords:
+    counted = list(map(Counter, words))
+    uses = _uses(counted)
+    numbers = {word: number for number, word in enumerate(uses)}
+    used: Counter[str] = Counter()  # how many sentences have used a word so far
+    parts = [(np.zeros(0, np.int32),) * 4 + (np.zeros(0),)]
+    pairs = 0
+    for later, counts in enumerate(counted):
+        used.update(counts.keys())
+        shared = []
+        for word in counts:
+            sentences, frequencies = (part[: used[word]] for part in uses[word])
+            word_number = np.full(len(sentences), numbers[word], np.int32)
+            shared.append((sentences, word_number, frequencies * frequencies[-1]))
+        if shared:
+            sentences, word_number, product = map(np.concatenate, zip(*shared, strict=True))
+            earlier, pair = np.unique(sentences, return_inverse=True)
+            pair = (pair + pairs).astype(np.int32)
+            parts.append((earlier, np.full_like(earlier, later), pair, word_number, product))
+            pairs += len(earlier)
+    return _SharedWords(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _lexrank(frequencies: np.ndarray) -> np.ndarray:
-    n = len(frequencies)
-    if n == 0:
-        return np.zeros(0)
-    occurring = np.count_nonzero(frequencies, axis=0)
-    weights = np.where(occurring > 0, np.log(n / (1 + occurring)), 0.0)
-    vectors = frequencies * weights
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors /= np.where(norms > 0, norms, 1.0)
-    near = (vectors @ vectors.T > LEXRANK_THRESHOLD).astype(float)
-    walk = near / np.maximum(near.sum(axis=1, keepdims=True), 1)
-    scores = np.full(n, 1 / n)
+def _uses(counted: Sequence[Counter[str]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """For each word the sentences that use it, and its count in each by that of the sentence's commonest word."""
+    uses: dict[str, list[tuple[int, float]]] = {}
+    for number, counts in enumerate(counted):
+        commonest = max(counts.values(), default=1)
+        for word, count in counts.items():
+            uses.setdefault(word, []).append((number, count / commonest))
+    columns = {word: list(zip(*of_word, strict=True)) for word, of_word in uses.items()}
+    return {word: (np.array(sentences, np.int32), np.array(shares)) for word, (sentences, shares) in columns.items()}
+
+
+def _lexrank(shared: _SharedWords, n: int) -> np.ndarray:
+    """The scores of the first n sentences."""
+    pairs = np.searchsorted(shared.later, n)
+    earlier, later = shared.earlier[:pairs], shared.later[:pairs]
+    pair, word, product = (part[: np.searchsorted(shared.pair, pairs)] for part in shared[2:])
+    itself = earlier == later
+    occurring = np.bincount(word[itself[pair]])
+    similarity = np.bincount(pair, product * np.log(n / (1 + occurring))[word] ** 2, minlength=pairs)
+    norms = np.zeros(n)
+    norms[later[itself]] = np.sqrt(similarity[itself])
+    near = similarity > LEXRANK_THRESHOLD * norms[earlier] * norms[later]
+    others = near & ~itself
+    of, to = (np.concatenate(ends) for ends in ((earlier[near], later[others]), (later[near], earlier[others])))
+    neighbours = np.maximum(np.bincount(of, minlength=n), 1)
+    scores = np.full(n, 1 / max(n, 1))
     change = 1.0
     while change > LEXRANK_TOLERANCE:
-        updated = walk.T @ scores
+        updated = np.bincount(to, (scores / neighbours)[of], minlength=n)
         norm = np.linalg.norm(updated)
         if norm == 0:  # no sentence says anything
             return scores
@@ -60,33 +108,42 @@ def _lexrank(frequencies: np.ndarray) -> np.ndarray:
 
 
 def lsa_prefixes(words: Sequence[Sequence[str]], ends: Sequence[int]) -> list[np.ndarray]:
-    """Latent semantic analysis (Steinberger and Jezek 2004): how long each sentence is in the space of topics."""
-    counts = word_counts(words)
-    return [_lsa(counts[:end]) for end in ends]
+    """Latent semantic analysis (Steinberger and Jezek 2004): how long each sentence is in the space of topics.
+
+    `sumy` keeps all topics, and then that is the length of the sentence's own vector: a decomposition changes nothing.
+    Smoothing gives words of the prefix that a sentence does not use a weight, too, the same in all sentences.
+    """
+    vocabulary: set[str] = set()
+    sizes, own = [0], []  # words in use after each sentence; what its own words add to its vector's square
+    for sentence in words:
+        counts = Counter(sentence)
+        vocabulary.update(counts)
+        sizes.append(len(vocabulary))
+        commonest = max(counts.values(), default=1)
+        weights = (LSA_SMOOTHING + (1 - LSA_SMOOTHING) * count / commonest for count in counts.values())
+        own.append(sum(weight**2 - LSA_SMOOTHING**2 for weight in weights))
+    squares = np.array(own)
+    says_something = squares > 0
+    return [np.where(says_something[:end], np.sqrt(LSA_SMOOTHING**2 * sizes[end] + squares[:end]), 0.0) for end in ends]
 
 
-def _lsa(counts: np.ndarray) -> np.ndarray:
-    used = counts[:, counts.any(axis=0)]
-    if used.size == 0:
-        return np.zeros(len(counts))
-    says_something = used.any(axis=1, keepdims=True)
-    smoothed = np.where(says_something, LSA_SMOOTHING + (1 - LSA_SMOOTHING) * _relative(used), 0.0)
-    _, strengths, topics = np.linalg.svd(smoothed.T, full_matrices=False)
-    return np.sqrt(strengths**2 @ topics**2)
+def cosines(counts: np.ndarray) -> np.ndarray:
+    """How alike sentences are, given the counts of their words: shape (sentences, sentences)."""
+    norms = np.linalg.norm(counts, axis=1, keepdims=True)
+    vectors = counts / np.where(norms > 0, norms, 1.0)
+    return vectors @ vectors.T
 
 
-def mmr(relevance: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def mmr(relevance: np.ndarray, similarity: np.ndarray) -> np.ndarray:
     """Maximal marginal relevance (Carbonell and Goldstein 1998): what is relevant and was not said by a better pick.
 
     Args:
         relevance: of each sentence, not negative.
-        counts: its words, shape (sentences, vocabulary).
+        similarity: of each two; see `cosines`.
     Returns:
         Scores that fall in the order of picking; those of sentences that were not picked are 0.
     """
     n = len(relevance)
-    norms = np.linalg.norm(counts, axis=1, keepdims=True)
-    vectors = counts / np.where(norms > 0, norms, 1.0)
     relevance = relevance / max(relevance.max(initial=0.0), 1e-12)
     said = np.zeros(n)  # the greatest likeness to a pick
     left = np.ones(n, dtype=bool)
@@ -96,5 +153,5 @@ def mmr(relevance: np.ndarray, counts: np.ndarray) -> np.ndarray:
         pick = int(np.argmax(gain.round(9)))
         scores[pick] = 1 - rank / MMR_PICKS
         left[pick] = False
-        said = np.maximum(said, vectors @ vectors[pick])
+        said = np.maximum(said, similarity[pick])
     return scores
