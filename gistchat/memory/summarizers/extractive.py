@@ -28,7 +28,7 @@ METHODS = {
     "lead": None,
     "recent": None,
 }
-# Up to so many sentences all of a prefix are ranked; the longest of chitchat's 7,168 dialogues has 1,145. Longer ones
+# Up to so many sentences all of a prefix are ranked; chitchat's longest dialogue has 1,145. Longer ones
 # are ranked by the latest and those that ranked best before, so that memory and the work of a prefix stay bounded.
 ALL_RANKED = 1200
 LATEST, BEST, STEP = 512, 256, 256  # of longer ones: what is kept, and how many come until some are dropped again
