@@ -12,6 +12,7 @@ import torch
 from conftest import make_dialogue
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
+from gistchat import trusted_hosts
 from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import ChatSession
 from gistchat.context.types import Sentence
@@ -306,7 +307,9 @@ def endpoint(monkeypatch):
     ChatClient.asked, ChatClient.at_once, ChatClient.most_at_once = [], 0, 0
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     monkeypatch.setattr(endpoint_module, "RETRIES", 2)
-    yield f"http://127.0.0.1:{server.server_port}/v1"
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    trusted_hosts.trust(url)  # as the user who names it
+    yield url
     server.shutdown()
     server.server_close()
 
