@@ -94,18 +94,23 @@ def _what_else(body: bytes, error: ValidationError) -> str:
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if problem["type"] == "json_invalid":
         return f"no JSON: {_shown(body.decode(errors='replace'))}; does the address end in /v1?"
-    if message := error_message(body):
+    if message := _error(body):
         return f"an error: {message}"
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place or 'the whole'}: {problem['msg'].lower()}"
 
 
 def error_message(body: bytes) -> str:
-    """What a server says is wrong, in an object `error` with a `message`, or as text; empty where it says nothing."""
+    """What a server sent with a status that is no success, in a few words; empty where it sent none."""
+    return _error(body) or (_shown(body.decode(errors="replace")) if body.strip() else "")
+
+
+def _error(body: bytes) -> str:
+    """The text of an object `error` with a `message`, as servers send it, or of an `error` that is a text."""
     try:
         error = _Error.model_validate_json(body).error
     except ValidationError:
-        return _shown(body.decode(errors="replace")) if body.strip() else ""
+        return ""
     message = error.get("message") if isinstance(error, dict) else error
     return _shown(message) if isinstance(message, str) else ""
 
