@@ -281,7 +281,7 @@ class ChatClient(BaseHTTPRequestHandler):
             kind = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         time.sleep(0.05 if kind != "slow" else 1.5)
         status, content = {"busy": (429, "{}"), "html": (200, "<html>Welcome</html>"), "key": (401, "{}")}.get(
-            kind, (200, json.dumps(self.completion("Olga moved to Lisbon." if kind == "slow" else kind)))
+            str(kind), (200, json.dumps(self.completion("Olga moved to Lisbon." if kind == "slow" else kind)))
         )
         with self.lock:
             ChatClient.at_once -= 1
