@@ -1,4 +1,4 @@
-"""A stranger's recipe or run names an endpoint: whatever the command, nothing is sent until the user trusts its host."""
+"""A stranger's recipe or run names an endpoint: whatever the command, nothing is sent until its host is trusted."""
 
 import json
 import shutil
@@ -143,8 +143,8 @@ def test_the_addresses_of_summarize_are_the_users_own(tmp_path, stranger):
 
 def test_a_worker_elsewhere_trusts_whom_the_user_trusts(stranger):
     config = SummaryConfig(method="endpoint", model="m", url=stranger.url)
-    format = SpeakerTokens(gpt2_tokenizer())
-    settings = workers.Settings(config, ContextConfig(budget=60), format.name, format.tokenizer)
+    prompts = SpeakerTokens(gpt2_tokenizer())
+    settings = workers.Settings(config, ContextConfig(budget=60), prompts.name, prompts.tokenizer)
     with pytest.raises(UserError, match="comes from a recipe or a run"):
         workers._written_apart(settings, frozenset(), [make_dialogue(1)])
     with pytest.raises(UserError, match="comes from a recipe or a run"):
