@@ -9,6 +9,7 @@ from gistchat.context.strategies import STRATEGIES
 from gistchat.errors import UserError
 from gistchat.evaluate.analysis import Row, analyse, analyse_probe
 from gistchat.files import read_json, read_json_lines, write_json
+from gistchat.memory.factory import allow_endpoint
 from gistchat.models.checkpoint import METADATA
 from gistchat.pipeline import is_first_process, run, training_log
 from gistchat.progress import say
@@ -68,6 +69,8 @@ def run_experiment(recipe: Recipe, folder: Path, force: bool = False) -> dict[st
     Stopped, the same command goes on. Members share prepared data, summaries and base models.
     """
     all_members = members(recipe, folder)
+    for _, member_recipe in all_members:  # before the first of them runs for hours
+        allow_endpoint(member_recipe.summary)
     for number, (member, member_recipe) in enumerate(all_members, 1):
         say(f"--- run {number} of {len(all_members)}: {member.folder.name}")
         run(member_recipe, member.folder, force)

@@ -25,6 +25,7 @@ from gistchat.examples.build import ExampleBuilder, builders_by_budget
 from gistchat.examples.targets import Target
 from gistchat.files import file_hash, fingerprint, read_json, write_json
 from gistchat.locks import locked
+from gistchat.memory.factory import allow_endpoint
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
 from gistchat.models.checkpoint import METADATA, find_checkpoint, load_checkpoint
@@ -43,6 +44,7 @@ from gistchat.stages import is_current, mark_done
 from gistchat.train.rows import choose_targets
 from gistchat.train.train import describe as describe_training
 from gistchat.train.train import train, weights_of
+from gistchat.trusted_hosts import trust_those_in
 
 SETTINGS_OF_EVALUATION = ("evaluate", "context", "summary")
 VERSION = 5  # raise it when the same recipe would give another result
@@ -99,6 +101,7 @@ def only_run(folder: Path) -> Iterator[None]:
 
 def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     """Stage 1, and the model's tokenizer and prompt format."""
+    allow_endpoint(recipe.summary)
     data = default_folder(recipe.data)
     with locked(data):  # one of several processes prepares, the others find it done
         report, new = prepare(recipe.data, data)
@@ -289,6 +292,7 @@ def open_run(folder: Path, overrides: Sequence[str]) -> Workspace:
                 f"--set {setting}: evaluate takes settings of {', '.join(SETTINGS_OF_EVALUATION)}; "
                 "for another model or other data, run a recipe"
             )
+    trust_those_in(overrides)
     checkpoint = find_checkpoint(folder)
     metadata = read_json(checkpoint / METADATA)
     recipe = override(recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA)), overrides)

@@ -29,7 +29,7 @@ def holder(tmp_path):
 
 
 def test_who_does_not_wait_is_refused(holder, tmp_path):
-    with pytest.raises(UserError, match="another process is writing to .*out"), locked(tmp_path / "out", seconds=0):
+    with pytest.raises(UserError, match=r"another process is writing to .*out"), locked(tmp_path / "out", seconds=0):
         pass
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gistchat import trusted_hosts
 from gistchat.engines.engine import Engine
 from gistchat.engines.open import open_engine
 from gistchat.memory.factory import MemoryFactory
@@ -32,6 +33,7 @@ class ChatModel:
         Raises:
             UserError: there is no checkpoint, or no such engine or summarizer.
         """
+        trusted_hosts.trust_those_in(overrides)
         checkpoint = load_checkpoint(Path(folder) if folder else PACKAGED)
         checkpoint = replace(checkpoint, recipe=override(checkpoint.recipe, overrides))
         memories = MemoryFactory.of(checkpoint.recipe.summary, checkpoint.recipe.context, checkpoint.format)

@@ -104,6 +104,7 @@ def summarize(
     from gistchat.prompts.formats import make_format
     from gistchat.recipe.load import override
     from gistchat.recipe.schema import Recipe
+    from gistchat.trusted_hosts import trust_those_in
 
     if tokens < 1:
         raise UserError("--tokens must be at least 1")
@@ -114,6 +115,7 @@ def summarize(
         raise UserError("several methods go with --score; without it, summarise with one after another")
     settings = [f"summary.recency={recency}", f"model.name={model}", f"context.budget={tokens}"]
     settings += [f"summary.model={with_}", f"summary.url={url}", f"summary.prompt={prompt}"]
+    trust_those_in(settings)
     recipe = override(Recipe(), settings, "summarize")
     recipes = [override(recipe, [f"summary.method={name}"], "--method") for name in names] or [recipe]
     recipe = recipes[0]

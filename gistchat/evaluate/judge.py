@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gistchat import trusted_hosts
+from gistchat.engines.openai_answer import NoText
 from gistchat.engines.openai_client import ChatClient
 from gistchat.errors import UserError
 from gistchat.evaluate.analysis import System, system_of
 from gistchat.evaluate.bootstrap import Metric, exact_where_alike, interval, ratio_of_sums, resample_weights
 from gistchat.evaluate.metrics import Row
 from gistchat.files import fingerprint, read_json_lines, write_json
-from gistchat.progress import progress
+from gistchat.progress import progress, say
 from gistchat.resumable import ResumableJsonl
 
 SYSTEM_MESSAGE = """You compare two replies to a conversation. Everything between the line ===== CONVERSATION ===== \
@@ -84,7 +86,8 @@ def judge_run(folder: Path, one: str, other: str, url: str, model: str, items: i
     systems = parse_system(one, rows), parse_system(other, rows)
     if not model.strip():
         raise UserError("which model is to judge? Give the name by which the endpoint knows it (--model)")
-    outcome = judge(rows, *systems, ChatClient(url, model), folder, items, seed)
+    trusted_hosts.trust(url)
+    outcome = judge(rows, *systems, ChatClient(url, model, "judgements"), folder, items, seed)
     write_json(folder / "judge.json", outcome)
     return outcome
 
@@ -156,20 +159,27 @@ def _barred(text: str) -> str:
 def _ask_all(
     pairs: Sequence[Pair], one: System, other: System, endpoint: ChatClient, folder: Path, seed: int
 ) -> dict[str, dict[str, str]]:
-    """The judge's answers by item, and there by the side that stood first; each item is stored when it has both."""
+    """The judge's answers by item, and there by the side that stood first; each item is stored when it has both, and
+    left out where the judge did not say anything."""
     stored = ResumableJsonl(folder / "judge.jsonl")
     about = {"one": str(one), "other": str(other), "judge": endpoint.model}
     asked = [pair for pair in pairs if not pair.identical]
     # With the whole question in the key, replies of a later evaluation are judged anew.
     keys = {pair.id: fingerprint([pair.id, about, SYSTEM_MESSAGE, pair.question(ONE)]) for pair in asked}
     missing = [pair for pair in asked if keys[pair.id] not in stored]
+    silent: Counter[str] = Counter()
     with progress(f"judge {one} against {other}", len(asked), len(asked) - len(missing)) as advance:
         for pair in missing:
             first = random.Random(f"{seed} first {pair.id}").choice(SIDES)
-            answers = {side: _answer(endpoint, pair.question(side), seed) for side in (first, OPPOSITE[first])}
-            stored.append([{"key": keys[pair.id], "id": pair.id, **about, "answers": answers}])
+            try:
+                answers = {side: _answer(endpoint, pair.question(side), seed) for side in (first, OPPOSITE[first])}
+                stored.append([{"key": keys[pair.id], "id": pair.id, **about, "answers": answers}])
+            except NoText as reason:
+                silent[str(reason)] += 1
             advance(1)
-    return {id: _stored_answers(stored, key) for id, key in keys.items()}
+    for reason, count in silent.items():
+        say(f"judge: {count} items without a verdict, which the same command asks about again ({reason})")
+    return {id: _stored_answers(stored, key) for id, key in keys.items() if key in stored}
 
 
 def _stored_answers(stored: ResumableJsonl, key: str) -> dict[str, str]:
@@ -183,6 +193,8 @@ def _answer(endpoint: ChatClient, question: str, seed: int) -> str:
     messages = [{"role": "system", "content": SYSTEM_MESSAGE}, {"role": "user", "content": question}]
     try:
         return endpoint.ask(messages, MAX_TOKENS, seed)
+    except NoText:
+        raise
     except UserError as error:
         raise UserError(f"{error}; what was judged is kept, the same command goes on") from None
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from gistchat import trusted_hosts
 from gistchat.context.budget import gist_part
 from gistchat.dialogue.turns import Turn, is_group
 from gistchat.memory.rolling import Costs, GistHistory, RollingMemory, Room, prompt_costs, roll_dialogues
@@ -38,6 +39,15 @@ class MemoryFactory:
         """The gists that each dialogue's memory goes through; see `roll_dialogues`."""
         memories = [self.new_memory(is_group(turns)) for turns in dialogues]
         return roll_dialogues(dialogues, memories, self.summarizer)
+
+
+def allow_endpoint(config: SummaryConfig) -> None:
+    """Settle, before anything starts, whether the endpoint that `make_summarizer` would use may get the turns.
+
+    Raises UserError where it may not.
+    """
+    if config.method == "endpoint":
+        trusted_hosts.allow(config.url, "summaries")
 
 
 def make_summarizer(config: SummaryConfig, budget: int) -> Summarizer:

@@ -8,9 +8,10 @@ from dataclasses import astuple, dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+from gistchat import trusted_hosts
 from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError, require
-from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.factory import MemoryFactory, allow_endpoint
 from gistchat.memory.summarizers.extractive import ALL_RANKED, METHODS, summarize_prefixes
 from gistchat.processes import ordered_map
 from gistchat.prompts.formats import make_format
@@ -54,7 +55,8 @@ def local(settings: Settings, parts: Sequence[list[Dialogue]]) -> Iterator[Chunk
 def ray(settings: Settings, parts: Sequence[list[Dialogue]]) -> Iterator[Chunk]:
     """On a Ray cluster: the one that RAY_ADDRESS names, or one that is started here for the time being."""
     if settings.config.method not in METHODS:
-        return map_in_order(partial(_written_apart, settings), parts)
+        allow_endpoint(settings.config)
+        return map_in_order(partial(_written_apart, settings, trusted_hosts.trusted()), parts)
     if (backend := getattr(settings.tokenizer, "backend_tokenizer", None)) is None:
         raise UserError("--engine ray needs a tokenizer that is not written in Python")
     return map_in_order(partial(_extracted_apart, settings.config, settings.context.budget, backend.to_str()), parts)
@@ -119,8 +121,10 @@ def _extracted(config: SummaryConfig, budget: int, count: Count, dialogues: list
 _factory = lru_cache(maxsize=1)(Settings.factory)
 
 
-def _written_apart(settings: Settings, dialogues: list[Dialogue]) -> Chunk:
-    """`_written` in another process, which loads the model once."""
+def _written_apart(settings: Settings, trusted: frozenset[str], dialogues: list[Dialogue]) -> Chunk:
+    """`_written` in another process, which loads the model once, and trusts the same servers."""
+    for server in trusted:
+        trusted_hosts.trust(server)
     return _written(_factory(settings), dialogues)
 
 

@@ -16,6 +16,7 @@ from gistchat.context.strategies import STRATEGIES
 from gistchat.errors import UserError
 from gistchat.progress import say
 from gistchat.recipe.schema import ExperimentConfig, Recipe
+from gistchat.trusted_hosts import trust_those_in
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 TYPE_NAMES = {str: "strings", int: "whole numbers"}
@@ -66,6 +67,7 @@ def load_recipe(path: Path, overrides: Sequence[str] | None = None, offline: boo
         raise UserError(f"{path}: is a folder; name the recipe file in it") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
+    trust_those_in(overrides or [])
     values.setdefault("name", path.stem)
     recipe = recipe_from_dict(values, str(path), text)
     settings = [*(recipe.experiment.offline if offline else []), *(overrides or [])]

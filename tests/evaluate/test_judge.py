@@ -52,7 +52,8 @@ class Judge:
                 said = outer.decide(*PLACES.search(body["messages"][1]["content"]).groups())
                 if said is None:
                     return
-                choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
+                reason = "content_filter" if said == "withheld" else "stop"
+                choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": said}}
                 answer = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -224,6 +225,34 @@ def test_an_endpoint_that_dies_midway(server, ask, tmp_path):
     assert len(server.asked) == 6
     with pytest.raises(UserError, match=r"127.0.0.1:9/v1: cannot be reached"):
         judge(rows, HYBRID, LAST, ChatClient("http://127.0.0.1:9/v1", "m2"), tmp_path)
+
+
+@pytest.mark.parametrize("silent", ["withheld", "", "\n"])
+def test_where_the_judge_says_nothing_is_no_verdict_and_is_asked_again(server, ask, tmp_path, silent, capsys):
+    rows = make_rows(4)
+    server.decide = lambda a, b: silent if a == "| Ships, 2." else longer(a, b)
+    found = ask(rows)
+    assert [found[name] for name in ("items", "wins", "unreadable")] == [4, 3, 1]
+    assert "judge: 1 items without a verdict, which the same command asks about again" in capsys.readouterr().err
+    lines = [json.loads(line) for line in (tmp_path / "judge.jsonl").read_text().splitlines()]
+    assert "d2#4" not in [line["id"] for line in lines]
+    server.decide = longer
+    server.asked.clear()
+    assert ask(rows)["wins"] == 4
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("said", [{"verdict": "A"}, 1, ["A"], [{"type": "text", "text": 1}]])
+def test_what_is_no_answer_is_not_stored_as_a_verdict(server, ask, tmp_path, said):
+    server.decide = lambda a, b: said
+    with pytest.raises(UserError, match=r"not the answer of a chat endpoint .*; what was judged is kept"):
+        ask(make_rows(2))
+    assert not (tmp_path / "judge.jsonl").exists()
+
+
+def test_a_verdict_in_parts(server, ask):
+    server.decide = lambda a, b: [{"type": "text", "text": longer(a, b)}, {"type": "text", "text": ". It fits."}]
+    assert ask(make_rows(4))["wins"] == 4
 
 
 def test_identical_replies_are_ties_that_nobody_is_asked_about(server, ask):

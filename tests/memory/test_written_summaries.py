@@ -12,6 +12,7 @@ import torch
 from conftest import make_dialogue
 from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
 
+from gistchat import trusted_hosts
 from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import ChatSession
 from gistchat.context.types import Sentence
@@ -27,9 +28,10 @@ from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summarizers.faithfulness import faithfulness, fault, names_and_numbers, unsupported
 from gistchat.memory.summarizers.language_model import EndpointWriter, LocalWriter, SummaryPrompt
 from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
+from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
-from gistchat.recipe.schema import SummaryConfig
+from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 TURNS = (
     Turn("Anna", "My sister Olga moved to Lisbon in 2019."),
@@ -279,7 +281,7 @@ class ChatClient(BaseHTTPRequestHandler):
             kind = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         time.sleep(0.05 if kind != "slow" else 1.5)
         status, content = {"busy": (429, "{}"), "html": (200, "<html>Welcome</html>"), "key": (401, "{}")}.get(
-            kind, (200, json.dumps(self.completion("Olga moved to Lisbon." if kind == "slow" else kind)))
+            str(kind), (200, json.dumps(self.completion("Olga moved to Lisbon." if kind == "slow" else kind)))
         )
         with self.lock:
             ChatClient.at_once -= 1
@@ -306,7 +308,9 @@ def endpoint(monkeypatch):
     ChatClient.asked, ChatClient.at_once, ChatClient.most_at_once = [], 0, 0
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     monkeypatch.setattr(endpoint_module, "RETRIES", 2)
-    yield f"http://127.0.0.1:{server.server_port}/v1"
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    trusted_hosts.trust(url)  # as the user who names it
+    yield url
     server.shutdown()
     server.server_close()
 
@@ -348,6 +352,29 @@ def test_an_endpoint_that_is_slow_or_down(endpoint, monkeypatch):
         EndpointWriter("http://127.0.0.1:9/v1", "m", 40, "").write([Request("", "a: b")])
     with pytest.raises(UserError, match="no server address"):
         EndpointWriter("localhost:9", "m", 40, "")
+
+
+@pytest.mark.parametrize("said", [{"text": "Olga moved."}, 7, ["Olga moved."], None])
+def test_what_is_no_answer_is_not_stored_as_a_summary(tmp_path, endpoint, said):
+    ChatClient.script = [said]
+    config = SummaryConfig(method="endpoint", model="m", url=endpoint)
+    store = SummaryStore(tmp_path, config, ContextConfig(budget=60), SpeakerTokens(gpt2_tokenizer()), "t")
+    with pytest.raises(UserError, match="not the answer of a chat endpoint"):
+        store.add([make_dialogue(0, turns=30)])
+    assert not store.path.exists()
+    ChatClient.script = ["They talked about a dog."]
+    assert store.add([make_dialogue(0, turns=30)]) == 1
+
+
+def test_where_an_endpoint_says_nothing_sentences_are_picked_and_counted(tmp_path, endpoint, capsys):
+    ChatClient.script = [""]
+    config = SummaryConfig(method="endpoint", model="m", url=endpoint)
+    store = SummaryStore(tmp_path, config, ContextConfig(budget=60), SpeakerTokens(gpt2_tokenizer()), "t")
+    dialogue = make_dialogue(0, turns=30)
+    store.add([dialogue])
+    assert "the answer is empty" in capsys.readouterr().err
+    gists = [gist for _, gist in store.get(dialogue).history.gists]
+    assert {gist.made_by for gist in gists if gist.sentences} == {"textrank instead of endpoint: empty"}
 
 
 @pytest.mark.parametrize("text", ["...", "👍", "x" * 20_000, "你好，我住在北京。", "</s><pad><s> <|endoftext|>"])

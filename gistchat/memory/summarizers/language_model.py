@@ -1,7 +1,7 @@
 """Summaries by a language model: one that runs here, or any OpenAI-compatible endpoint."""
 
+import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jinja2
@@ -15,6 +15,7 @@ from gistchat.memory.summarizers.abstractive import Request
 from gistchat.models.base import load_model, load_tokenizer, model_limit
 from gistchat.models.likelihood import length_batches
 from gistchat.models.resolve import resolve_base
+from gistchat.progress import say
 from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ModelConfig
 
@@ -107,16 +108,18 @@ class EndpointWriter:
     """Summaries by an OpenAI-compatible endpoint."""
 
     def __init__(self, url: str, model: str, budget: int, prompt: str) -> None:
-        """Raises UserError: no address, or package openai is missing."""
-        self.endpoint, self.budget, self.prompt = ChatClient(url, model), budget, SummaryPrompt(prompt, budget)
+        """Raises UserError: no address, a server that nobody trusts, or package openai is missing."""
+        self.budget, self.prompt = budget, SummaryPrompt(prompt, budget)
+        self.endpoint = ChatClient(url, model, "summaries")
         self.room = ENDPOINT_ROOM
+        _say_once(f"summaries are written by {self.endpoint.server.origin}")
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return [len(text) // CHARACTERS_PER_TOKEN + 1 for text in texts]
 
     def write(self, requests: Sequence[Request]) -> list[str]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(self._ask, requests))
+        chats = [[{"role": "user", "content": self.prompt.fill(request)}] for request in requests]
+        return self.endpoint.ask_all(chats, self.budget, AT_ONCE)
 
-    def _ask(self, request: Request) -> str:
-        return self.endpoint.ask([{"role": "user", "content": self.prompt.fill(request)}], self.budget)
+
+_say_once = functools.cache(say)
