@@ -81,8 +81,6 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
 def _parts(config: DataConfig) -> list[Part]:
     parts = []
     for part in mix_of(config):
-        if part.corpus not in CORPORA:
-            raise UserError(f"unknown corpus {part.corpus!r}; there are: {', '.join(CORPORA)}")
         corpus = CORPORA[part.corpus]
         rules = CleaningRules(
             config.min_turns or corpus.min_turns,

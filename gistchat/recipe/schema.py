@@ -377,8 +377,11 @@ def mix_of(config: DataConfig) -> list[MixConfig]:
     """The corpora of a recipe: its mix, or the one that it names.
 
     Raises:
-        UserError: both are given, or two corpora of the mix have the same name.
+        UserError: both are given, one is not known, or two corpora of the mix have the same name.
     """
+    for corpus in (config.corpus, *(part.corpus for part in config.mix)):
+        if corpus not in CORPORA:
+            raise UserError(f"unknown corpus {corpus!r}; there are: {', '.join(CORPORA)}")
     if not config.mix:
         return [MixConfig(config.corpus, config.source, config.corpus)]
     if config.source or config.corpus != DEFAULT_CORPUS:
