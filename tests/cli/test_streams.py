@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from conftest import gistchat, make_dialogue
+from conftest import gistchat
 from rich.console import Console
 
 import gistchat as package
@@ -176,7 +176,7 @@ def test_file_names_drive_nothing(name, tiny_folder):
         ["chat", hostile],
         ["compare", hostile, "b"],
         ["evaluate", "--predictions", hostile, "--references", hostile],
-        ["chat", "--set", hostile],
+        ["run", "none.toml", "--set", hostile],
     ):
         done = gistchat(*words, cwd=tiny_folder)
         assert harmless(done), done
@@ -252,7 +252,7 @@ def test_a_defect_shows_without_driving_anything(error, monkeypatch, tmp_path):
     assert ("Traceback" in done.stderr) != isinstance(error, OSError)
 
 
-CLOSED = [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"]
+CLOSED = [">&-", "2>&-", "<&- >&- 2>&-"]
 
 
 def shell(command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -295,10 +295,12 @@ def test_a_chat_without_standard_input_ends(run_folder, tmp_path):
     ],
 )
 def test_consoles_of_ascii_show_what_they_can(environment, tmp_path):
-    dialogue = make_dialogue(1)
-    (tmp_path / "talks.jsonl").write_bytes(dialogue.to_line())
+    (tmp_path / "talks").mkdir()
+    (tmp_path / "talks" / "für 対話.jsonl").write_text("[]\n")
     (tmp_path / "r.toml").write_text('[data]\ncorpus = "jsonl"\nsource = "für 対話"\n', encoding="utf-8")
-    done = shell("gistchat run r.toml; gistchat recipes --show ./r.toml", tmp_path, **environment)
+    done = shell(
+        "gistchat prepare jsonl --from talks --out o; gistchat recipes --show ./r.toml", tmp_path, **environment
+    )
     assert "error: " in done.stderr
     assert "f?r ??" in done.stderr
     assert 'source = "f?r ??"' in done.stdout
@@ -350,7 +352,7 @@ def test_a_chat_whose_reader_is_gone_answers_no_more(session, monkeypatch):
     assert len(asked) <= 2
 
 
-@pytest.mark.parametrize("command", ["corpora --offline", "fields", "env"])
+@pytest.mark.parametrize("command", ["corpora --offline", "fields"])
 def test_head_ends_a_listing_quietly(command, tmp_path):
     done = shell(f"set -o pipefail; gistchat {command} | (read line; echo $line); echo code $?", tmp_path)
     assert done.stderr == ""
