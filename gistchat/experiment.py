@@ -37,7 +37,8 @@ def members(recipe: Recipe, folder: Path) -> list[tuple[Member, Recipe]]:
         UserError: a variant without a name of its own, or settings that no recipe has.
     """
     config = recipe.experiment
-    if not all(variant.name for variant in config.variants):
+    names = [variant.name for variant in config.variants]
+    if "" in names or repeated(names):
         raise UserError("experiment.variants: each needs a name of its own")
     runs = [
         (Member(variant.name, seed, folder / run_recipe.name), run_recipe)
