@@ -67,6 +67,10 @@ def main() -> None:
             _fail(f"disk full ({error}); make room, and the same command goes on from what is finished")
         if isinstance(error, OSError) and error.filename:
             _fail(f"{error.filename}: {error.strerror}")
+        if isinstance(error, UnicodeEncodeError) and (
+            name := re.search(r'[^"\n]*[\udc80-\udcff][^"\n]*', error.object)
+        ):
+            _fail(f"{name[0][:200]!r}: a name of a file that is not text in {sys.getfilesystemencoding()}; rename it")
         say_error(*traceback.format_exc().splitlines())
         sys.exit(1)
 
