@@ -290,7 +290,7 @@ def test_a_chat_without_standard_input_ends(run_folder, tmp_path):
     "environment",
     [
         {"PYTHONIOENCODING": "ascii"},
-        {"PYTHONIOENCODING": "latin-1:strict", "LC_ALL": "C"},
+        {"PYTHONIOENCODING": "iso8859-5:strict"},
         {"LC_ALL": "C", "PYTHONIOENCODING": "ascii:strict"},
     ],
 )
