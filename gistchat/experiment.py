@@ -11,6 +11,7 @@ from gistchat.evaluate.analysis import Row, analyse, analyse_probe
 from gistchat.files import read_json, read_json_lines, write_json
 from gistchat.memory.factory import allow_endpoint
 from gistchat.models.checkpoint import METADATA
+from gistchat.names import repeated
 from gistchat.pipeline import is_first_process, run, training_log
 from gistchat.progress import say
 from gistchat.recipe.load import override
@@ -38,14 +39,17 @@ def members(recipe: Recipe, folder: Path) -> list[tuple[Member, Recipe]]:
     """
     config = recipe.experiment
     names = [variant.name for variant in config.variants]
-    if "" in names or len(set(names)) < len(names):
+    if "" in names or repeated(names):
         raise UserError("experiment.variants: each needs a name of its own")
-    return [
+    runs = [
         (Member(variant.name, seed, folder / run_recipe.name), run_recipe)
         for seed in config.seeds or [recipe.seed]
         for variant in config.variants or [VariantConfig(recipe.name)]
         for run_recipe in _recipes_of(recipe, variant, seed)
     ]
+    if name := repeated([member.folder.name for member, _ in runs]):
+        raise UserError(f"experiment.variants: each needs a name of its own; two runs would be called {name}")
+    return runs
 
 
 def _recipes_of(recipe: Recipe, variant: VariantConfig, seed: int) -> list[Recipe]:
@@ -71,6 +75,7 @@ def run_experiment(recipe: Recipe, folder: Path, force: bool = False) -> dict[st
     all_members = members(recipe, folder)
     for _, member_recipe in all_members:  # before the first of them runs for hours
         allow_endpoint(member_recipe.summary)
+    _require_no_run(folder)
     for number, (member, member_recipe) in enumerate(all_members, 1):
         say(f"--- run {number} of {len(all_members)}: {member.folder.name}")
         run(member_recipe, member.folder, force)
@@ -88,8 +93,10 @@ def compare(
     was tested.
 
     Raises:
-        UserError: a run that is not evaluated, or two runs of one variant and seed with the same system.
+        UserError: a run that is not evaluated, or whose folder is given for the comparison, or two runs of one variant
+            and seed with the same system.
     """
+    _require_no_run(folder)
     rows: list[Row] = []
     answers: list[Row] = []
     mauve: list[Row] = []
@@ -122,6 +129,12 @@ def compare(
     return values
 
 
+def _require_no_run(folder: Path) -> None:
+    """Raises UserError where a comparison's report would replace that of a run."""
+    if any((folder / name).exists() for name in ("trained.json", "evaluated.json", "checkpoint")):
+        raise UserError(f"{folder}: holds a run, whose report would be replaced; give another folder with --out")
+
+
 def _check_golds(rows: Sequence[Row]) -> None:
     """Raises UserError where two runs have other gold replies under the same name: they are of other data."""
     golds: dict[tuple[int, str], str] = {}
@@ -142,7 +155,6 @@ def _once(rows: Sequence[Row]) -> list[Row]:
 def named_runs(folders: Sequence[Path]) -> list[Member]:
     """Runs to be compared, each a variant under its folder's name."""
     names = [folder.resolve().name for folder in folders]
-    for name, folder in zip(names, folders, strict=True):
-        if names.count(name) > 1:
-            raise UserError(f"{folder}: two runs are called {name}; rename one of the folders")
+    if name := repeated(names):
+        raise UserError(f"{folders[names.index(name)]}: two runs are called {name}; rename one of the folders")
     return [Member(name, 0, folder) for name, folder in zip(names, folders, strict=True)]

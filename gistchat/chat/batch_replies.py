@@ -36,6 +36,8 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
     Raises:
         UserError: a malformed line (nothing is written), no dialogue, an id twice, or an `out` that exists.
     """
+    if out.is_dir():
+        raise UserError(f"{out}: is a folder; name a file")
     require_free(out, out if force else None, ", or --force to write it anew")
     dialogues = _read(source)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import re
 import sys
+import traceback
 import warnings
 from typing import Annotated
 
@@ -15,7 +17,9 @@ from gistchat.cli.data import corpora, prepare, summarize
 from gistchat.cli.evaluate import compare, evaluate, judge
 from gistchat.cli.info import env, fields, recipes
 from gistchat.cli.run import run, train
+from gistchat.cli.streams import check_arguments, prepare_streams
 from gistchat.errors import UserError
+from gistchat.progress import say_error, show
 
 INTERRUPTED = 130  # exit code after Ctrl-C, by the shell's convention
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,7 +42,7 @@ for command in (*STAGES, *OTHERS):  # the order of --help
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        print(f"gistchat {__version__}")
+        show(f"gistchat {__version__}")
         raise typer.Exit
 
 
@@ -48,7 +52,9 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|peft\.|torch\.")
+    prepare_streams()
     try:
+        check_arguments(sys.argv[1:])
         app()
     except UserError as error:
         _fail(str(error))
@@ -61,7 +67,12 @@ def main() -> None:
             _fail(f"disk full ({error}); make room, and the same command goes on from what is finished")
         if isinstance(error, OSError) and error.filename:
             _fail(f"{error.filename}: {error.strerror}")
-        raise
+        if isinstance(error, UnicodeEncodeError) and (
+            name := re.search(r'[^"\n]*[\udc80-\udcff][^"\n]*', error.object)
+        ):
+            _fail(f"{name[0][:200]!r}: a name of a file that is not text in {sys.getfilesystemencoding()}; rename it")
+        say_error(*traceback.format_exc().splitlines())
+        sys.exit(1)
 
 
 def _is_full_disk(error: BaseException) -> bool:
@@ -74,5 +85,6 @@ def _is_full_disk(error: BaseException) -> bool:
 
 
 def _fail(message: str, code: int = 1) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    """End with a message. Only an indented line begins a new one, as in lists; other line breaks are those of names."""
+    say_error(*re.split(r"\n(?=  )", f"error: {message}"))
     sys.exit(code)

@@ -6,11 +6,15 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gistchat.cli.options import CHAT_STRATEGIES, ChatFolder, Engine, ReplyTokens, Set, Temperature, TopP, settings
+from gistchat.names import checked_path
+from gistchat.progress import show
 
 
 def chat(
     run_folder: ChatFolder = None,
-    load: Annotated[Path | None, Option(metavar="FILE", help="Go on with a conversation from /save.")] = None,
+    load: Annotated[
+        Path | None, Option(parser=checked_path, metavar="FILE", help="Go on with a conversation from /save.")
+    ] = None,
     strategy: Annotated[str | None, Option(help=f"{CHAT_STRATEGIES}. Default: the recipe's (rolling).")] = None,
     method: Annotated[
         str | None,
@@ -48,8 +52,12 @@ def chat(
 
 
 def reply(
-    source: Annotated[Path, Argument(metavar="IN.jsonl", help="Dialogues, one a line, as prepare writes them.")],
-    out: Annotated[Path, Argument(metavar="OUT.jsonl", help="One reply a line: what answers the last turn.")],
+    source: Annotated[
+        Path, Argument(parser=checked_path, metavar="IN.jsonl", help="Dialogues, one a line, as prepare writes them.")
+    ],
+    out: Annotated[
+        Path, Argument(parser=checked_path, metavar="OUT.jsonl", help="One reply a line: what answers the last turn.")
+    ],
     run_folder: ChatFolder = None,
     strategy: Annotated[str | None, Option(help="Context strategy. Default: the recipe's (rolling).")] = None,
     temperature: Temperature = None,
@@ -72,4 +80,4 @@ def reply(
     chosen |= {"chat.max_reply_tokens": max_reply_tokens}
     count = reply_to_file(ChatSession.open(run_folder, settings(chosen, set_), seed), source, out, force)
     if is_first_process():
-        print(f"{count:,} replies -> {out}")
+        show(f"{count:,} replies -> {out}")

@@ -14,7 +14,7 @@ from gistchat.chat.describe import describe_gist
 from gistchat.chat.speakers import BOT, PERSON
 from gistchat.cli.options import CHAT_STRATEGIES
 from gistchat.errors import UserError
-from gistchat.printable import printable
+from gistchat.progress import show
 
 if TYPE_CHECKING:
     from gistchat.cli.chat_terminal import Terminal
@@ -41,48 +41,48 @@ def run_command(terminal: "Terminal", line: str) -> None:
         if line == command.name or line.startswith(command.name + " "):
             command.run(terminal, line[len(command.name) :].strip())
             return
-    word = printable(line.split()[0])
-    print(f"unknown command {word}; /help lists them; to say a line that begins with a slash, type /{word}")
+    word = line.split()[0]
+    show(f"unknown command {word}; /help lists them; to say a line that begins with a slash, type /{word}")
 
 
 def _show_gist(terminal: "Terminal", rest: str) -> None:
     if rest:
         names = [command.name for command in COMMANDS if command.name.split()[0] == "/gist"]
         raise UserError(f"/gist {rest.split()[0]}: there are {', '.join(names)}")
-    print(describe_gist(terminal.session))
+    show(*describe_gist(terminal.session).split("\n"))
 
 
 def _edit_gist(terminal: "Terminal", text: str) -> None:
     text = text or (terminal.ask("new gist> ") or "").strip()
     terminal.session.edit_gist(text)
-    print(f"gist set: {printable(text)}")
+    show(f"gist set: {text}")
 
 
 def _gist_versions(terminal: "Terminal", rest: str) -> None:
     versions = terminal.session.versions()
     for number, gist in enumerate(versions, 1):
         lines = " / ".join(line.text for line in gist.sentences) or "nothing"
-        print(f"{number}. turns 1 to {gist.end}, by {printable(gist.made_by)}: {printable(lines)}")
+        show(f"{number}. turns 1 to {gist.end}, by {gist.made_by}: {lines}")
     if not versions:
-        print("no earlier gist is kept")
+        show("no earlier gist is kept")
 
 
 def _gist_back(terminal: "Terminal", rest: str) -> None:
     terminal.session.back_to(_number(rest, 1))
     lines = " / ".join(line.text for line in terminal.session.memory.current().sentences)
-    print(f"gist: {printable(lines) or 'nothing'}")
+    show(f"gist: {lines or 'nothing'}")
 
 
 def _pin(terminal: "Terminal", rest: str) -> None:
     if rest.isdecimal():
-        print(f"pinned: {printable(terminal.session.pin_line(_number(rest, 0)))}")
+        show(f"pinned: {terminal.session.pin_line(_number(rest, 0))}")
     else:
         terminal.session.pin(rest)
-        print(f"pinned: {printable(rest)}")
+        show(f"pinned: {rest}")
 
 
 def _unpin(terminal: "Terminal", rest: str) -> None:
-    print(f"no longer pinned: {printable(terminal.session.unpin(_number(rest, 1)))}")
+    show(f"no longer pinned: {terminal.session.unpin(_number(rest, 1))}")
 
 
 def _turns(terminal: "Terminal", rest: str) -> None:
@@ -90,17 +90,17 @@ def _turns(terminal: "Terminal", rest: str) -> None:
     first = max(0, len(turns) - _number(rest, 10))
     for number, turn in enumerate(turns[first:], first + 1):
         name = {PERSON: "you", BOT: "bot"}.get(turn.speaker, turn.speaker)
-        print(f"{number}. {printable(name)}> {printable(turn.text)}")
+        show(f"{number}. {name}> {turn.text}")
 
 
 def _edit_turn(terminal: "Terminal", rest: str) -> None:
     number, _, text = rest.partition(" ")
     terminal.session.edit_turn(_number(number, 0), text)
-    print(f"turn {number} changed; /regenerate answers the last one again")
+    show(f"turn {number} changed; /regenerate answers the last one again")
 
 
 def _undo(terminal: "Terminal", rest: str) -> None:
-    print(f"taken back: {printable(terminal.session.take_back().text)}")
+    show(f"taken back: {terminal.session.take_back().text}")
 
 
 def _regenerate(terminal: "Terminal", rest: str) -> None:
@@ -109,36 +109,36 @@ def _regenerate(terminal: "Terminal", rest: str) -> None:
 
 def _switch_strategy(terminal: "Terminal", rest: str) -> None:
     terminal.session.switch_strategy(rest)
-    print(f"context strategy {rest}")
+    show(f"context strategy {rest}")
     terminal.remember()
 
 
 def _switch_model(terminal: "Terminal", rest: str) -> None:
     terminal.session.switch_model(_path(rest, "/model RUN: name a run's folder"))
-    print(f"talking to {rest}")
+    show(f"talking to {rest}")
 
 
 def _save(terminal: "Terminal", rest: str) -> None:
     path = _path(rest or f"chat-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
     session_file.save(terminal.session, path)
-    print(f"saved {path}")
+    show(f"saved {path}")
 
 
 def load_session(terminal: "Terminal", rest: str) -> None:
     """Go on with a saved conversation; where it cannot be loaded, the one that is open stays."""
     path = _path(rest, "/load FILE: name a saved conversation")
     terminal.session = session_file.load(terminal.session.model, path, terminal.session.seed)
-    print(f"loaded {rest}: {len(terminal.session.turns)} turns")
+    show(f"loaded {rest}: {len(terminal.session.turns)} turns")
 
 
 def _export(terminal: "Terminal", rest: str) -> None:
     session_file.export_text(terminal.session, _path(rest, "/export FILE: name the text file"))
-    print(f"exported {rest}")
+    show(f"exported {rest}")
 
 
 def _reset(terminal: "Terminal", rest: str) -> None:
     terminal.session.reset()
-    print("started over")
+    show("started over")
 
 
 def _help(terminal: "Terminal", rest: str) -> None:
@@ -148,7 +148,7 @@ def _help(terminal: "Terminal", rest: str) -> None:
     lines.append(("/quit", f"leave (also Ctrl-D, or {end!r}); Ctrl-C stops a reply"))
     width = max(len(usage) for usage, _ in lines) + 2
     for usage, text in lines:
-        print(f"{usage:{width}}{text}")
+        show(f"{usage:{width}}{text}")
 
 
 COMMANDS = (

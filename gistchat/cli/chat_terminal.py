@@ -12,7 +12,7 @@ from gistchat.chat import session_file
 from gistchat.chat.session import ChatSession
 from gistchat.cli.chat_commands import COMMANDS, load_session, run_command
 from gistchat.errors import UserError
-from gistchat.printable import printable
+from gistchat.progress import say_error, show, show_part
 
 
 def chat_in_terminal(folder: Path | None, overrides: list[str], seed: int | None, load: Path | None = None) -> None:
@@ -54,7 +54,7 @@ class Terminal:
             load_session(self, str(load))  # what cannot be loaded ends the program: nothing was said here yet
             self._show_notice()
         if self.interactive:
-            print(f"Talking to {name}, context {self.session.recipe.chat.strategy}. /help lists commands.")
+            show(f"Talking to {name}, context {self.session.recipe.chat.strategy}. /help lists commands.")
         while True:
             line = self.ask("you> ")
             if line is None or line.strip() in ("/quit", end):
@@ -62,7 +62,7 @@ class Terminal:
             if line.strip():
                 self._obey(line)
         if self.interactive:
-            print("bye")
+            show("bye")
 
     def _obey(self, typed: str) -> None:
         line = typed.strip()
@@ -74,13 +74,13 @@ class Terminal:
                     self.stream(self.session.reply(typed.replace("//", "/", 1) if line.startswith("//") else typed))
                 self._show_notice()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
-            print(f"error: {printable(str(error))}", file=sys.stderr)
+            say_error(f"error: {error}")
             self._show_notice()
         except (Exception, KeyboardInterrupt):  # a defect, or Ctrl-C where nobody sits at it, ends the chat
             path = Path(f"chat-rescued-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
             with contextlib.suppress(UserError, OSError):
                 session_file.save(self.session, path)
-                print(f"the conversation is kept: {path}", file=sys.stderr)
+                say_error(f"the conversation is kept: {path}")
             raise
 
     @contextlib.contextmanager
@@ -91,7 +91,7 @@ class Terminal:
         except KeyboardInterrupt:
             if not self.interactive:
                 raise
-            print(message, end=end)
+            show_part(message + end, "\n")
 
     def ask(self, prompt: str) -> str | None:
         """What was typed; None at the end of input. Ctrl-C clears the line."""
@@ -109,13 +109,13 @@ class Terminal:
         """
         keep = "\n\t" if self.interactive else ""
         if self.interactive:
-            print("bot> ", end="", flush=True)
+            show_part("bot> ")
         try:
             with self._stoppable(" ...", end=""), contextlib.closing(pieces):
                 for piece in pieces:
-                    print(printable(piece, keep), end="", flush=True)
+                    show_part(piece, keep)
         finally:
-            print(flush=True)
+            show("")
         self._show_notice()
         self.remember()
 
@@ -127,5 +127,5 @@ class Terminal:
     def _show_notice(self) -> None:
         """Show what the user should know, once."""
         if self.session.notice:
-            print(f"({printable(self.session.notice)})", file=sys.stderr)
+            say_error(f"({self.session.notice})")
             self.session.notice = ""

@@ -9,6 +9,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gistchat.errors import UserError
+from gistchat.names import checked_path, folder_to_write
+from gistchat.progress import show
 
 
 def prepare(
@@ -16,7 +18,9 @@ def prepare(
         list[str],
         Argument(metavar="CORPUS[=PLACE]...", help="Of those that gistchat corpora lists; several are put together."),
     ],
-    out: Annotated[Path, Option(metavar="FOLDER", help="Where train, validation and test .jsonl go.")],
+    out: Annotated[
+        Path, Option(parser=folder_to_write, metavar="FOLDER", help="Where train, validation and test .jsonl go.")
+    ],
     from_: Annotated[
         str,
         Option(
@@ -56,12 +60,12 @@ def prepare(
             mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
         recipe = recipe.change(data={"mix": mix})
     report, new = prepare_corpus(recipe.data, out)
-    print(*report_lines(report), sep="\n")
-    print(f"-> {out}" + ("" if new else " (done before, skipped)"))
+    show(*report_lines(report))
+    show(f"-> {out}" + ("" if new else " (done before, skipped)"))
 
 
 def summarize(
-    data: Annotated[Path, Argument(metavar="FOLDER", help="A prepared folder.")],
+    data: Annotated[Path, Argument(parser=checked_path, metavar="FOLDER", help="A prepared folder.")],
     method: Annotated[
         str,
         Option(
@@ -135,13 +139,13 @@ def summarize(
         count = token_counter(tokenizer)
         values = score_summarizers(dialogues, configs, recipe.context, count, path.parent, planted)
         write_json(path, values)
-        print(f"{score_table(values)}\n\n-> {path}")
+        show(*score_table(values).split("\n"), "", f"-> {path}")
         return
     key = tokenizer_fingerprint(tokenizer)
     prompt_format = make_format(recipe.model.format, tokenizer)
     store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
     added = store.add(dialogues, engine)
-    print(f"{added:,} dialogues summarised, {len(dialogues) - added:,} stored before -> {store.path}")
+    show(f"{added:,} dialogues summarised, {len(dialogues) - added:,} stored before -> {store.path}")
 
 
 def corpora(
@@ -152,4 +156,4 @@ def corpora(
     from gistchat.corpora.listing import describe
 
     for line in describe(names or [], offline):
-        print(line)
+        show(line)

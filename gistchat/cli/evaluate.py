@@ -7,15 +7,18 @@ from typer import Argument, Option
 
 from gistchat.cli.options import RunFolder, Set
 from gistchat.errors import UserError
+from gistchat.names import checked_path, folder_to_write
+from gistchat.progress import show
 
 
 def evaluate(
-    run_folder: Annotated[Path | None, Argument(metavar="[RUN]", help="A run's folder.")] = None,
+    run_folder: Annotated[Path | None, Argument(parser=checked_path, metavar="[RUN]", help="A run's folder.")] = None,
     predictions: Annotated[
-        Path | None, Option(metavar="FILE", help="Instead of a run: replies that any system wrote.")
+        Path | None,
+        Option(parser=checked_path, metavar="FILE", help="Instead of a run: replies that any system wrote."),
     ] = None,
     references: Annotated[
-        Path | None, Option(metavar="FILE", help="The gold replies, aligned by id, else by place.")
+        Path | None, Option(parser=checked_path, metavar="FILE", help="The gold replies, aligned by id, else by place.")
     ] = None,
     old_rouge: Annotated[
         bool, Option("--old-rouge", help="Also the paper's metric, to compare with it (extra paper).")
@@ -36,10 +39,10 @@ def evaluate(
         from gistchat.report.write import print_scores
 
         scores = score_predictions(predictions, references, old=old_rouge)
-        print_scores(scores)
         path = predictions.with_name(f"{predictions.stem}.scores.json")
         write_json(path, scores)
-        print(f"\n-> {path}")
+        print_scores(scores)
+        show("", f"-> {path}")
         return
     if run_folder is None:
         raise UserError("name a run's folder, such as runs/demo, or give --predictions and --references")
@@ -48,12 +51,14 @@ def evaluate(
 
     workspace = open_run(run_folder, set_ or [])
     print_table(run_evaluate(workspace))
-    print(f"\nreport: {workspace.folder / 'report.html'}")
+    show("", f"report: {workspace.folder / 'report.html'}")
 
 
 def compare(
-    runs: Annotated[list[Path], Argument(metavar="RUN RUN...", help="Folders of evaluated runs.")],
-    out: Annotated[Path, Option(metavar="FOLDER", help="Where the report goes.")] = Path("runs/comparison"),
+    runs: Annotated[list[Path], Argument(parser=checked_path, metavar="RUN RUN...", help="Folders of evaluated runs.")],
+    out: Annotated[Path, Option(parser=folder_to_write, metavar="FOLDER", help="Where the report goes.")] = Path(
+        "runs/comparison"
+    ),
     baseline: Annotated[str, Option(help="The strategy that the others are compared with.")] = "recent",
 ) -> None:
     """Set evaluated runs side by side: one table, paired differences to the first of them, one report.
@@ -67,7 +72,7 @@ def compare(
     if len(runs) < 2:
         raise UserError("compare takes two runs or more; a single one has its own report.html")
     print_table(compare_runs(named_runs(runs), out, " and ".join(path.name for path in runs), baseline))
-    print(f"\nreport: {out / 'report.html'}")
+    show("", f"report: {out / 'report.html'}")
 
 
 def judge(
@@ -85,5 +90,5 @@ def judge(
     """
     from gistchat.evaluate.judge import judge_lines, judge_run
 
-    print(*judge_lines(judge_run(run_folder, of, against, url, model, items, seed)), sep="\n")
-    print(f"\n-> {run_folder / 'judge.json'}")
+    show(*judge_lines(judge_run(run_folder, of, against, url, model, items, seed)))
+    show("", f"-> {run_folder / 'judge.json'}")

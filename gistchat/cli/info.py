@@ -6,18 +6,20 @@ from typing import Annotated
 
 from typer import Option
 
+from gistchat.progress import show
+
 
 def recipes(
-    show: Annotated[str, Option(metavar="NAME", help="Print this one instead, to copy into a file.")] = "",
+    name: Annotated[str, Option("--show", metavar="NAME", help="Print this one instead, to copy into a file.")] = "",
 ) -> None:
     """List the recipes that ship with gistchat; gistchat run NAME runs one."""
     from gistchat.recipe.load import find_recipe, shipped_recipes
 
-    if show:
-        print(find_recipe(show).read_text(encoding="utf-8"), end="")
+    if name:
+        show(*find_recipe(name).read_text(encoding="utf-8").splitlines())
         return
-    for name, purpose in shipped_recipes().items():
-        print(f"{name:10} {purpose}")
+    for shipped, purpose in shipped_recipes().items():
+        show(f"{shipped:10} {purpose}")
 
 
 def fields() -> None:
@@ -25,7 +27,7 @@ def fields() -> None:
     from gistchat.recipe.load import fields as recipe_fields
 
     for name, kind, default, text in recipe_fields():
-        print(f"{name} ({kind}, default {default!r})\n    {text}")
+        show(f"{name} ({kind}, default {default!r})", f"    {text}")
 
 
 def env() -> None:
@@ -38,11 +40,11 @@ def env() -> None:
     from gistchat.models.checkpoint import versions
 
     for name, value in versions().items():
-        print(f"{name:14} {value}")
+        show(f"{name:14} {value}")
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    print(f"{'platform':14} {platform.platform()}, {os.cpu_count()} cores")
-    print(f"{'threads':14} {torch.get_num_threads()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})")
-    print(f"{'cpu features':14} {torch.backends.cpu.get_cpu_capability()}")
-    print(f"{'devices':14} {', '.join(devices) or 'cpu'}")
-    print(f"{'model cache':14} {cache_dir() / 'models'}")
-    print(f"{'hub cache':14} {os.environ.get('HF_HOME', Path.home() / '.cache' / 'huggingface')}")
+    show(f"{'platform':14} {platform.platform()}, {os.cpu_count()} cores")
+    show(f"{'threads':14} {torch.get_num_threads()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})")
+    show(f"{'cpu features':14} {torch.backends.cpu.get_cpu_capability()}")
+    show(f"{'devices':14} {', '.join(devices) or 'cpu'}")
+    show(f"{'model cache':14} {cache_dir() / 'models'}")
+    show(f"{'hub cache':14} {os.environ.get('HF_HOME', Path.home() / '.cache' / 'huggingface')}")

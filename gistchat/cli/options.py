@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from gistchat.context.strategies import STRATEGIES
+from gistchat.names import checked_path
 
 CHAT_STRATEGIES = " | ".join(name for name, strategy in STRATEGIES.items() if strategy.in_chat)
 
@@ -13,9 +14,14 @@ Set = Annotated[
     list[str] | None,
     Option("--set", metavar="FIELD=VALUE", help="Override any recipe field, e.g. train.steps=50. Repeatable."),
 ]
-RunFolder = Annotated[Path, Argument(metavar="RUN", help="A run's folder, such as runs/demo.")]
+RunFolder = Annotated[Path, Argument(parser=checked_path, metavar="RUN", help="A run's folder, such as runs/demo.")]
 ChatFolder = Annotated[
-    Path | None, Argument(metavar="[RUN]", help="A run's folder. Default: the adapter that comes with gistchat.")
+    Path | None,
+    Argument(
+        parser=checked_path,
+        metavar="[RUN]",
+        help="A run's folder. Default: the adapter that comes with gistchat.",
+    ),
 ]
 Temperature = Annotated[float | None, Option(help="0 always says the likeliest. Default: the recipe's (0.8).")]
 TopP = Annotated[float | None, Option(help="Probability mass kept when sampling. Default: the recipe's (0.9).")]

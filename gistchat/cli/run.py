@@ -11,6 +11,8 @@ from typer import Argument, Option
 
 from gistchat.cli.options import Set, settings
 from gistchat.errors import UserError
+from gistchat.names import folder_to_write, require_plain_name
+from gistchat.progress import show
 
 Force = Annotated[bool, Option("--force", help="Resume a stopped training also where its settings have changed since.")]
 
@@ -43,6 +45,7 @@ def load(
     out: Annotated[
         Path | None,
         Option(
+            parser=folder_to_write,
             metavar="FOLDER",
             help="The run's folder. Default: runs/NAME, or runs/NAME-MODEL with --model, --init or --size.",
         ),
@@ -69,8 +72,11 @@ def load(
     chosen |= {"model.name": model, "model.init": init, "model.size": size}
     loaded = load_recipe(find_recipe(recipe), settings(chosen, set_), offline)
     # Another model gets a folder of its own, so that it does not replace the recipe's run.
-    parts = [loaded.name, *(Path(value).name for value in (model, init, size) if value)]
-    return loaded, out or Path("runs") / "-".join(parts)
+    parts = [loaded.name, *(Path(os.path.abspath(value)).name for value in (model, init, size) if value)]
+    if not out:
+        name = require_plain_name("the run's folder", "-".join(parts), "; give --out FOLDER")
+        out = folder_to_write(Path("runs") / name)
+    return loaded, out
 
 
 def _with_options_of_load(command: Callable[..., None]) -> Callable[..., None]:
@@ -111,9 +117,9 @@ def run(
     if not metrics:
         return  # of several processes, the first evaluates
     print_table(metrics)
-    print(f"\nreport:    {folder / 'report.html'}")
+    show("", f"report:    {folder / 'report.html'}")
     if not several:
-        print(f"talk to it: gistchat chat {folder}")
+        show(f"talk to it: gistchat chat {folder}")
 
 
 @_with_options_of_load
@@ -127,4 +133,4 @@ def train(asked: dict[str, Any], force: Force = False) -> None:
         raise UserError(f"{name} is an experiment of several runs; gistchat run {name} trains and compares them")
     run_train(open_workspace(recipe, folder), force)
     if is_first_process():
-        print(f"checkpoint: {folder / 'checkpoint'}\nnext: gistchat evaluate {folder}")
+        show(f"checkpoint: {folder / 'checkpoint'}", f"next: gistchat evaluate {folder}")

@@ -149,7 +149,7 @@ def _word_tokenizer(model: str) -> PreTrainedTokenizerBase:
         raise UserError(f"{model}: no padding token, so not for BERTScore; name an encoder such as roberta-large")
     if isinstance(tokenizer, GPT2Tokenizer | RobertaTokenizer):
         # bert-score asks for it with each text, where transformers 5 ignores it.
-        return AutoTokenizer.from_pretrained(tokenizer.name_or_path, add_prefix_space=True)
+        return AutoTokenizer.from_pretrained(tokenizer.name_or_path, add_prefix_space=True, trust_remote_code=False)
     return tokenizer
 
 
@@ -168,7 +168,8 @@ def _encoder(model: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()  # without the list of the weights of heads that are not used
     try:
-        encoder = AutoModel.from_pretrained(tokenizer.name_or_path, dtype=torch.float32).eval().to(device())
+        encoder = AutoModel.from_pretrained(tokenizer.name_or_path, dtype=torch.float32, trust_remote_code=False)
+        encoder = encoder.eval().to(device())
     except Exception as error:
         # Damaged files and the hub's client raise types of their own.
         raise _with_own_hint(load_error(model, error)) from None

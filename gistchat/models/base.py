@@ -39,8 +39,9 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """The base model's tokenizer. Raises UserError when there is none, or one of another model."""
     source = reachable(base.source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        rows = AutoConfig.from_pretrained(source).get_text_config().vocab_size
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        rows = config.get_text_config().vocab_size
     except Exception as error:
         # Damaged files raise whatever the parser stumbled over.
         raise load_error(base.source, error) from None
@@ -55,7 +56,8 @@ def load_model(base: Base) -> PreTrainedModel:
     """The base model's weights in 32-bit floats, in evaluation mode, on the GPU where there is one."""
     source = reachable(base.source)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval().to(device())
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
+        model = model.eval().to(device())
     except Exception as error:
         # safetensors and the hub client raise their own exception types; all mean that the weights cannot be loaded.
         raise load_error(base.source, error) from None

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from gistchat.errors import UserError, first_line
 from gistchat.files import atomic_folder, damaged_file, file_hash, read_json, recover_folder, write_json
 from gistchat.models.base import device, fit_embeddings, load_model, load_tokenizer
+from gistchat.models.hub import load_error, needs_own_code
 from gistchat.models.resolve import resolve_base
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.formats import make_format
@@ -97,6 +98,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         prompt_format = make_format(metadata["format"], tokenizer)
         model = _load_weights(folder, recipe, prompt_format)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
+        if needs_own_code(error):
+            raise load_error(str(folder), error) from None
         raise UserError(f"{folder}: cannot load the checkpoint ({first_line(error)})") from None
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
 
@@ -115,14 +118,17 @@ def find_checkpoint(folder: Path) -> Path:
 def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
     """The one beside the weights; the packaged adapter has none, as it uses its base's tokenizer unchanged."""
     if (folder / "tokenizer_config.json").is_file():
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return load_tokenizer(resolve_base(recipe.model, recipe.seed))
 
 
 def _load_weights(folder: Path, recipe: Recipe, prompt_format: PromptFormat) -> PreTrainedModel:
     if not (folder / "adapter_config.json").is_file():
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device())
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+        return model.to(device())
     # The recipe says which base; the path in adapter_config.json is that of the machine that trained.
+    if (kind := peft.PeftConfig.from_pretrained(folder).peft_type) != peft.PeftType.LORA:
+        raise UserError(f"{folder / 'adapter_config.json'}: an adapter of type {kind}; gistchat writes and reads LoRA")
     base = load_model(resolve_base(recipe.model, recipe.seed))
     fit_embeddings(base, prompt_format)
     return peft.PeftModel.from_pretrained(base, folder).merge_and_unload()

@@ -68,7 +68,7 @@ def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
         checkpoint.model.save_pretrained(plain)
         _with_all_rows_named(checkpoint).save_pretrained(plain)
         try:
-            converter = converters.TransformersConverter(plain)
+            converter = converters.TransformersConverter(plain, trust_remote_code=False)
             converter.convert(str(temporary), quantization="int8" if name == INT8 else None, force=True)
         except Exception as error:
             # The converter raises whatever it stumbled over.

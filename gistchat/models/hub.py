@@ -1,4 +1,8 @@
-"""Models of the Hugging Face hub: is it reachable, and what to say when a model cannot be had."""
+"""Models of the Hugging Face hub: is it reachable, and what to say when a model cannot be had.
+
+Models may come with Python code of their own. It is never run: every `from_pretrained` of gistchat says
+`trust_remote_code=False`, as transformers would otherwise ask on standard input, which belongs to the chat.
+"""
 
 from pathlib import Path
 
@@ -11,6 +15,14 @@ OFFLINE_HINT = (
     "check the name and the network, give a local folder, use the packaged model (--model smollm2), "
     "or train from random weights (--model gpt2 --init scratch)"
 )
+
+
+OWN_CODE = "this model needs Python code of its own (auto_map), which is never run; take one that transformers knows"
+
+
+def needs_own_code(error: Exception) -> bool:
+    """Whether transformers refused a model because it does not know it and would have to run the model's own code."""
+    return "trust_remote_code" in str(error)
 
 
 def reachable(source: str) -> str:
@@ -39,6 +51,8 @@ def reachable(source: str) -> str:
 
 def load_error(source: str, error: Exception) -> UserError:
     """What to say of a model that cannot be loaded from a folder or had from the hub."""
+    if needs_own_code(error):
+        return UserError(f"{source}: {OWN_CODE}")
     reason = first_line(error)
     if Path(source).is_dir():
         return UserError(f"{source}: cannot load the model ({reason})")

@@ -13,6 +13,7 @@ from gistchat.errors import UserError, first_line
 from gistchat.models.base import Base, load_model, load_tokenizer, require_types
 from gistchat.models.checkpoint import save_checkpoint
 from gistchat.models.scratch import SCRATCH_SIZES, gpt2_tokenizer
+from gistchat.names import fault_of_name
 from gistchat.prompts.format import add_tokens
 from gistchat.prompts.formats import make_format
 from gistchat.prompts.paper import PAPER_TOKENS
@@ -66,7 +67,8 @@ def import_checkpoint(source: str, out: Path, format_name: str = "", heads: int 
 def _recipe(folder: Path, format_name: str) -> Recipe:
     """How the code talked: nucleus sampling at temperature 1, with its script's top-p; the parent saw five turns."""
     turns = format_name == "paper-turns"
-    return Recipe(name=folder.parent.name).change(
+    name = folder.parent.name
+    return Recipe(name="imported" if fault_of_name(name) else name).change(
         model={"name": str(folder.resolve()), "format": format_name},
         context={"budget": 1024, "max_turns": 4} if turns else {},
         train={"strategies": ["recent"]} if turns else {},

@@ -48,8 +48,8 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
 def _convert(gguf: Path, checksum: str, folder: Path) -> None:
     options = {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     try:
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, **options)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, trust_remote_code=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
     except Exception as error:
         # gguf raises ValueError, KeyError, IndexError or struct.error, depending on where the damage is.
         raise UserError(

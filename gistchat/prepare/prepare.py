@@ -19,6 +19,7 @@ from gistchat.corpora.sources import Source, estimate, raw_records
 from gistchat.dialogue.turns import SPLITS, Dialogue, parse_dialogue
 from gistchat.errors import UserError
 from gistchat.files import file_hash, fingerprint, read_json, write_json
+from gistchat.names import folder_to_write, require_plain_name
 from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_batch
 from gistchat.prepare.near_duplicates import find_near_duplicates, leaking
 from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
@@ -50,9 +51,10 @@ class Part:
 def default_folder(config: DataConfig) -> Path:
     """`data/CORPUS-KEY`: keyed by content and settings, so that neither corpora nor settings overwrite each other."""
     if config.folder:
-        return Path(config.folder)
+        return folder_to_write(config.folder)
     parts = _parts(config)
-    return Path("data") / f"{'+'.join(part.name for part in parts)}-{_key(config, parts)[:8]}"
+    name = f"{'+'.join(part.name for part in parts)}-{_key(config, parts)[:8]}"
+    return Path("data") / require_plain_name("data.mix", name, "; set data.folder")
 
 
 def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
@@ -63,8 +65,7 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
     Raises:
         UserError: bad input (file:line), or nothing left after the rules.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; give a folder")
+    out = folder_to_write(out)
     parts = _parts(config)
     key = _key(config, parts)
     marker = out / "prepared.json"
@@ -80,8 +81,6 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
 def _parts(config: DataConfig) -> list[Part]:
     parts = []
     for part in mix_of(config):
-        if part.corpus not in CORPORA:
-            raise UserError(f"unknown corpus {part.corpus!r}; there are: {', '.join(CORPORA)}")
         corpus = CORPORA[part.corpus]
         rules = CleaningRules(
             config.min_turns or corpus.min_turns,

@@ -182,6 +182,8 @@ def _explained(detail: Any) -> tuple[str, str]:
         problem = f" must name at least one of {', '.join(choice.__metadata__[-1].func.allowed())}"
     elif kind in ("greater_than", "greater_than_equal", "less_than_equal", "finite_number"):
         problem = f" must be {_bounds(infos[name].metadata)}, not {value}"
+    elif kind == "string_pattern_mismatch":
+        problem = f": {value!r} holds the character NUL"
     elif dataclasses.is_dataclass(item):
         problem = f" must be a list of tables, [[{name}]]"
     elif item:

@@ -5,7 +5,6 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr
@@ -15,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from gistchat.context.strategies import STRATEGIES
 from gistchat.corpora.readers import CORPORA
 from gistchat.errors import UserError
+from gistchat.names import MOST_BYTES, fault_of_name, repeated
 
 NO_OTHERS = ConfigDict(extra="forbid")
 # The keys of METHODS in memory/summarizers/extractive.py, which is built on recipes and so cannot be imported here.
@@ -22,6 +22,7 @@ EXTRACTIVE = ("textrank", "lexrank", "lsa", "mmr", "lead", "recent")
 ABSTRACTIVE = ("seq2seq", "llm", "endpoint")
 DEFAULT_CORPUS = "chitchat"
 DEFAULT_SIZE = "small"
+NO_NUL = r"\A[^\x00]*\z"  # no path may hold this character, nor may any other text
 
 
 def setting(default: Any, description: str, **bounds: Any) -> Any:
@@ -33,6 +34,8 @@ def setting(default: Any, description: str, **bounds: Any) -> Any:
     """
     if isinstance(default, float):
         bounds["allow_inf_nan"] = False
+    if isinstance(default, str):
+        bounds["pattern"] = NO_NUL
     if isinstance(default, list):
         default = default.copy
     kind = "default_factory" if callable(default) else "default"
@@ -71,9 +74,9 @@ def default_strategies() -> list[str]:
     return [name for name, strategy in STRATEGIES.items() if strategy.evaluated_by_default]
 
 
-def _check_plain_name(field: str, name: str, hint: str = "") -> None:
-    if Path(name).name != name:
-        raise _problem(f"{field}: {name!r} must be a plain name{hint}")
+def _check_plain_name(field: str, name: str, hint: str = "", most_bytes: int = MOST_BYTES) -> None:
+    if fault := fault_of_name(name, most_bytes):
+        raise _problem(f"{field}: {name[:100]!r} must be a plain name{hint} (it {fault})")
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -86,7 +89,8 @@ class MixConfig:
     weight: float = setting(1.0, "2: its replies are drawn twice as often, 0.5: half as often", gt=0)
 
     def __post_init__(self) -> None:
-        _check_plain_name("data.mix[].name", self.name)
+        if self.name:
+            _check_plain_name("data.mix[].name", self.name, most_bytes=MOST_BYTES // 2)
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -138,6 +142,10 @@ class ModelConfig:
         "prompt format: auto | speaker-tokens | chat-template | paper | paper-turns (GPT-2 only); auto: "
         "the model's template where it shows all turns and who speaks, else speaker-tokens",
     )
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise _problem("model.name is empty")
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -298,6 +306,10 @@ class VariantConfig:
     specialists: bool = setting(False, "a model for each of train.strategies, tested with that strategy only")
     needs_hub: bool = setting(False, "left out with --offline")
 
+    def __post_init__(self) -> None:
+        if self.name:  # its runs are called NAME-seed0, or NAME-seed0-STRATEGY
+            _check_plain_name("experiment.variants[].name", self.name, most_bytes=MOST_BYTES // 2)
+
 
 @dataclass(frozen=True, config=NO_OTHERS)
 class ExperimentConfig:
@@ -306,6 +318,13 @@ class ExperimentConfig:
     seeds: list[StrictInt] = setting([], "each variant is run with each; []: the recipe's")
     offline: list[StrictStr] = setting([], "settings that --offline makes, each section.field=value")
     variants: list[VariantConfig] = setting([], "the models that are compared; none: the recipe is a single run")
+
+    def __post_init__(self) -> None:
+        for seed in self.seeds:
+            if not 0 <= seed < 2**32:
+                raise _problem(f"experiment.seeds: {seed} is not between 0 and {2**32 - 1}")
+            if self.seeds.count(seed) > 1:
+                raise _problem(f"experiment.seeds: {seed} is there twice")
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -358,14 +377,16 @@ def mix_of(config: DataConfig) -> list[MixConfig]:
     """The corpora of a recipe: its mix, or the one that it names.
 
     Raises:
-        UserError: both are given, or two corpora of the mix have the same name.
+        UserError: both are given, one is not known, or two corpora of the mix have the same name.
     """
+    for corpus in (config.corpus, *(part.corpus for part in config.mix)):
+        if corpus not in CORPORA:
+            raise UserError(f"unknown corpus {corpus!r}; there are: {', '.join(CORPORA)}")
     if not config.mix:
         return [MixConfig(config.corpus, config.source, config.corpus)]
     if config.source or config.corpus != DEFAULT_CORPUS:
         raise UserError("give the corpora in data.mix or one in data.corpus and data.source, not both")
     mix = [dataclasses.replace(part, name=part.name or part.corpus) for part in config.mix]
-    names = [part.name for part in mix]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"data.mix: {', '.join(repeated)} is there twice; give each a name of its own")
+    if name := repeated([part.name for part in mix]):
+        raise UserError(f"data.mix: {name} is there twice; give each a name of its own")
     return mix

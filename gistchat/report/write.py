@@ -6,11 +6,12 @@ from typing import Any
 
 import jinja2
 from rich import box
-from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from gistchat.files import atomic_text
+from gistchat.printable import printable
+from gistchat.progress import show_sentences, show_table
 from gistchat.report import tables
 from gistchat.report.item_browser import embed
 from gistchat.report.plots import all_plots
@@ -40,41 +41,35 @@ NOTES = {
 
 def print_table(metrics: dict[str, Any]) -> None:
     """Warnings, the main columns and the main comparisons on standard output; the report has all of them."""
-    console = Console()
     warnings = [f"warning: {line}" for line in metrics["warnings"][:WARNINGS]]
     if (rest := len(metrics["warnings"]) - WARNINGS) > 0:
         warnings.append(f"warning: {rest} more; the report has them")
-    _print_lines(console, warnings)
+    show_sentences(*warnings)
     for variant in tables.variants(metrics):
         if variant:
-            _print_lines(console, [f"\n{variant}"])
-        console.print(_for_terminal(tables.main_table(metrics, variant)))
-    _print_lines(console, [explanation(metrics), "", *main_sentences(metrics)])
+            show_sentences("", variant)
+        show_table(_for_terminal(tables.main_table(metrics, variant)))
+    show_sentences(explanation(metrics), "", *main_sentences(metrics))
 
 
 def print_scores(scores: dict[str, Any]) -> None:
     """The scores of a file of predictions beside its controls, on standard output."""
-    console, results = Console(), scores["results"]
+    results = scores["results"]
     rows = [
         [tables.Cell(metric), *(tables.Cell(tables.figure(values[metric])) for values in results.values())]
         for metric in results["predictions"]
     ]
-    console.print(_for_terminal(tables.Table(["metric", *results], rows, 1)))
+    show_table(_for_terminal(tables.Table(["metric", *results], rows, 1)))
     warnings = [f"warning: {line}" for line in scores["warnings"]]
-    _print_lines(console, [f"{scores['items']} replies. [95 % bootstrap interval].", *warnings])
-
-
-def _print_lines(console: Console, lines: Sequence[str]) -> None:
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    show_sentences(f"{scores['items']} replies. [95 % bootstrap interval].", *warnings)
 
 
 def _for_terminal(table: tables.Table) -> TerminalTable:
     shown = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, title in enumerate(table.columns):
-        shown.add_column(title, justify="left" if i < table.words else "right", no_wrap=True)
+        shown.add_column(Text(printable(title)), justify="left" if i < table.words else "right", no_wrap=True)
     for i, row in enumerate(table.rows):
-        cells = [Text(cell.text, style="bold" if cell.bold else "") for cell in row]
+        cells = [Text(printable(cell.text), style="bold" if cell.bold else "") for cell in row]
         shown.add_row(*cells, end_section=i + 1 in table.starts)
     return shown
 

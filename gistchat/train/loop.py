@@ -226,7 +226,7 @@ class TrainingLoop:
         engine = TorchEngine(self.model, self.format, may_move_weights=False)
         replies = generate_replies(engine, [example.context for example in examples], Sampling(max_tokens=30))
         for example, reply in zip(examples, replies, strict=True):
-            say(f"    {example.context.last.text.splitlines()[-1][:100]}\n    -> {reply.text[:200]}")
+            say(f"    {example.context.last.text.splitlines()[-1][:100]}", f"    -> {reply.text[:200]}")
 
     @property
     def sharded(self) -> bool:

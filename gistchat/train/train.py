@@ -179,17 +179,17 @@ def _state_to_resume(states: Path, checkpoint: Path, loop: TrainingLoop, force: 
 
 
 def _check_unchanged(saved: SavedState, loop: TrainingLoop, force: bool) -> None:
-    changed = "\n  ".join(changes(saved.settings, loop.settings))
+    changed = [f"  {change}" for change in changes(saved.settings, loop.settings)]
     if not changed and saved.seen != loop.seen(saved.step):
-        changed = "the examples themselves (data, summaries or tokenizer)"
+        changed = ["  the examples themselves (data, summaries or tokenizer)"]
     if changed and not force:
-        raise UserError(
-            f"{saved.folder} was trained with other settings:\n  {changed}\n"
-            f"Set them back, or give another --out, or delete {saved.folder.parent} to begin again, or add --force to "
-            "go on from it with the new ones"
+        advice = (
+            f"  Set them back, or give another --out, or delete {saved.folder.parent} to begin again, or add --force "
+            "to go on from it with the new ones"
         )
+        raise UserError("\n".join([f"{saved.folder} was trained with other settings:", *changed, advice]))
     if changed:
-        say(f"going on from {saved.folder} with other settings, as forced:\n  {changed}")
+        say(f"going on from {saved.folder} with other settings, as forced:", *changed)
 
 
 def _is_whole(checkpoint: Path) -> bool:

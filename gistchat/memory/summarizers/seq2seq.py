@@ -38,8 +38,9 @@ class Seq2SeqWriter:
             raise UserError(f"{source}: no such folder")
         place = reachable(str(folder) if folder.is_dir() else source)
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(place)
-            self.model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=torch.float32).eval().to(device())
+            self.tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+            model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=torch.float32, trust_remote_code=False)
+            self.model = model.eval().to(device())
         except Exception as error:
             raise load_error(source, error) from None
         config, generation = self.model.config, self.model.generation_config
