@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 import warnings
 from typing import Annotated
@@ -48,6 +49,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|peft\.|torch\.")
+    sys.argv[1:] = map(_with_home, sys.argv[1:])
     try:
         app()
     except UserError as error:
@@ -62,6 +64,12 @@ def main() -> None:
         if isinstance(error, OSError) and error.filename:
             _fail(f"{error.filename}: {error.strerror}")
         raise
+
+
+def _with_home(word: str) -> str:
+    """With the home folder for a leading ~/, which shells leave alone in --load=~/talk.jsonl and in quotes."""
+    option, path = re.fullmatch(r"(--[\w-]+=)?(.*)", word, re.DOTALL).groups(default="")
+    return option + os.path.expanduser(path) if path.startswith("~/") else word
 
 
 def _is_full_disk(error: BaseException) -> bool:
