@@ -233,7 +233,7 @@ def test_two_chats_that_save_at_once_leave_one_file_and_one_refusal(session, tmp
         mock.patch.object(session_file, "SECONDS", 0),
     ):
         session_file.save(other, path)
-    start, outcomes = threading.Barrier(2), []
+    start, outcomes, refusals = threading.Barrier(2), [], []
 
     def save(one):
         start.wait()
@@ -241,14 +241,15 @@ def test_two_chats_that_save_at_once_leave_one_file_and_one_refusal(session, tmp
             session_file.save(one, path)
             outcomes.append(one)
         except UserError as error:
-            assert "exists; give another name" in str(error)
+            refusals.append(str(error))
 
     threads = [threading.Thread(target=save, args=[one]) for one in (session, other)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    [winner] = outcomes
+    [winner], [refusal] = outcomes, refusals
+    assert "exists; give another name" in refusal
     assert list(load_dialogues(path)[0].turns) == winner.turns
 
 
