@@ -23,6 +23,7 @@ from gistchat.dialogue.turns import Turn, is_texts
 from gistchat.errors import UserError
 from gistchat.files import sync_folder
 from gistchat.locks import lock_path, locked
+from gistchat.progress import say
 
 MOST_FILES, MOST_BYTES = 1000, 100 * 2**20  # of all conversations together; the oldest go first
 
@@ -138,7 +139,7 @@ class Journal:
             if journal.kept.turns or journal.kept.state.get("pinned"):
                 return journal
             if journal.kept.damage:
-                problems.append(journal.kept.damage)
+                say(f"{journal.kept.damage}; passed over")
             journal.close()
         raise UserError(f"{folder}: no conversation to go on with{''.join(f'; {text}' for text in problems[:3])}")
 

@@ -127,6 +127,7 @@ class Terminal:
         self.session = session
         if self.journal:
             self.close()
+            self.journal = None  # should there be no new one, the file of the conversation before is not written to
             self.keep_in()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import stat
 import pytest
 from conftest import gistchat, say, talk, texts
 
-from gistchat.chat import conversations
+from gistchat.chat import conversations, session_file
 from gistchat.chat.conversations import Journal, read_conversation, remove_old
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
@@ -314,6 +314,56 @@ def test_started_over_or_loaded_the_conversation_before_stays_as_it_was(run_fold
         [turn.text for turn in read_conversation(path).turns if turn.speaker == "user"] for path in kept_files(state)
     ]
     assert sorted(first) == [["Good evening"], ["Hello"]]  # the loaded one was taken back, and is empty
+
+
+def test_a_file_of_which_nothing_can_be_read_is_named_and_passed_over(session, state, capsys):
+    older = Journal.new()
+    talk(session, 1)
+    older.record(session)
+    older.close()
+    os.utime(older.path, (1, 1))
+    for name, content in (("a", "{}\n"), ("b", ""), ("c", '{"keep": 0'), ("d", "\0\0\n")):
+        older.path.with_name(f"{name}.jsonl").write_text(content)
+    journal = Journal.latest()
+    assert journal.path == older.path
+    said = capsys.readouterr().err
+    assert sorted(name for name in "abcd" if f"{name}.jsonl:1: cannot be read; passed over" in said) == ["a", "d"]
+
+
+def test_the_file_that_it_was_saved_to_is_still_its_own(session, state, tmp_path):
+    talk(session, 1)
+    session_file.save(session, tmp_path / "c.jsonl")
+    journal = Journal.new()
+    journal.record(session)
+    journal.close()
+    for change in ("", "\n"):
+        with (tmp_path / "c.jsonl").open("a") as file:
+            file.write(change)
+        other, journal = resumed(session)
+        journal.close()
+        if change:
+            with pytest.raises(UserError, match="was changed since"):
+                session_file.save(other, tmp_path / "c.jsonl")
+        else:
+            session_file.save(other, tmp_path / "c.jsonl")
+
+
+def test_where_no_new_conversation_can_be_kept_the_one_before_stays(session, state, capsys):
+    terminal = Terminal(session, input, False)
+    terminal.keep_in()
+    talk(session, 1)
+    terminal.keep()
+    [path] = kept_files(state)
+    before = path.read_bytes()
+    away = state.rename(state.with_name("away"))
+    state.write_text("a file, where the folder was")
+    session.reset()
+    terminal.go_on_with(session)
+    for _ in range(2):
+        talk(session, 1)
+        terminal.keep()
+    assert (away / "conversations" / path.name).read_bytes() == before
+    assert capsys.readouterr().err.count("this conversation is not kept") == 1
 
 
 def test_pins_reach_the_next_prompt_after_going_on(session, state):
