@@ -33,9 +33,9 @@ def save(session: ChatSession, path: Path) -> None:
     del state["turns"]  # they are the dialogue's own
     gist = " ".join(line.text for line in session.next_gist_lines())
     dialogue = _dialogue(session, {**({"gist": gist} if gist else {}), "session": state})
-    _require_parent(path)
+    _require_savable(session, path)  # also before a lock file is made
     with locked(path, SECONDS):
-        require_free(path, path if _is_own(path, session.saved) else None)
+        _require_savable(session, path)
         write_jsonl(path, [dialogue])
         session.saved = SavedFile(path.resolve(), file_hash(path))
 
@@ -45,13 +45,12 @@ def _dialogue(session: ChatSession, meta: dict[str, Any]) -> Dialogue:
     return Dialogue(f"chat-{name}", tuple(session.turns), corpus="chat", meta=meta)
 
 
-def _is_own(path: Path, saved: SavedFile | None) -> bool:
-    """Whether the file is this conversation's own. Raises UserError where it is, but with another content by now."""
-    if not saved or path.resolve() != saved.path or not path.is_file():
-        return False
-    if file_hash(path) != saved.digest:
+def _require_savable(session: ChatSession, path: Path) -> None:
+    saved = session.saved
+    is_own = saved is not None and path.resolve() == saved.path and path.is_file()
+    if is_own and file_hash(path) != saved.digest:
         raise UserError(f"{path} was changed since it was loaded or saved here, and stays so; give another name")
-    return True
+    require_free(path, path if is_own else None)
 
 
 def rescue(session: ChatSession, path: Path) -> None:
@@ -72,10 +71,6 @@ def require_free(path: Path, replaceable: Path | None = None, hint: str = "") ->
     """Raises UserError where the file exists, unless it is the replaceable one, or there is no folder for it."""
     if path.exists() and path != replaceable:
         raise UserError(f"{path} exists; give another name{hint}")
-    _require_parent(path)
-
-
-def _require_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise UserError(f"{path.parent}: no such folder")
 
@@ -169,7 +164,7 @@ def export_text(session: ChatSession, path: Path) -> None:
     """
     if not session.turns:
         raise UserError("nothing to export yet")
-    _require_parent(path)
+    require_free(path)
     with locked(path, SECONDS):
         require_free(path)
         _write_text(session, path)

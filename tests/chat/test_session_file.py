@@ -253,6 +253,17 @@ def test_two_chats_that_save_at_once_leave_one_file_and_one_refusal(session, tmp
     assert list(load_dialogues(path)[0].turns) == winner.turns
 
 
+@pytest.mark.parametrize("name", [".", "", "none/c.jsonl"])
+def test_what_cannot_be_saved_leaves_nothing_behind(session, tmp_path, monkeypatch, name):
+    talk(session, 1)
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    for write in (session_file.save, session_file.export_text):
+        with pytest.raises(UserError, match=r"exists; give another name|no such folder"):
+            write(session, Path(name))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "inside"]
+
+
 @pytest.mark.parametrize("before", ["", "--load="])
 def test_a_path_may_begin_with_the_home_folder(run_folder, tmp_path, monkeypatch, before):
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
