@@ -162,12 +162,17 @@ class Journal:
         if not turns and not session.memory.pinned:
             self.discard()
             return
+        if self.kept.end and not self._is_there():
+            self.kept = Conversation()  # the file was deleted meanwhile: it begins anew
         state = _state(session)
         keep = _same_at_start(turns, self.kept.turns)
         changed = {name: value for name, value in state.items() if self.kept.state.get(name, ...) != value}
         if changed or not keep == len(turns) == len(self.kept.turns):
             line = {"keep": keep, "turns": [turn._asdict() for turn in turns[keep:]], **changed}
             self._write(json.dumps(line).encode() + b"\n")
+
+    def _is_there(self) -> bool:
+        return self.path.is_file() and self.path.stat().st_size >= self.kept.end
 
     def _write(self, line: bytes) -> None:
         self.hold()

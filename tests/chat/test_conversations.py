@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 
 import pytest
@@ -364,6 +365,26 @@ def test_where_no_new_conversation_can_be_kept_the_one_before_stays(session, sta
         terminal.keep()
     assert (away / "conversations" / path.name).read_bytes() == before
     assert capsys.readouterr().err.count("this conversation is not kept") == 1
+
+
+@pytest.mark.parametrize("lost", ["the file", "its end", "the folder"])
+def test_a_file_that_goes_while_the_chat_goes_on_begins_anew(session, state, lost):
+    terminal = Terminal(session, input, False)
+    terminal.keep_in()
+    talk(session, 2)
+    terminal.keep()
+    [path] = kept_files(state)
+    if lost == "the file":
+        path.unlink()
+    elif lost == "its end":
+        os.truncate(path, 10)
+    else:
+        shutil.rmtree(state)
+        (state / "conversations").mkdir(parents=True)
+    talk(session, 1)
+    terminal.keep()
+    terminal.close()
+    same(session, resumed(session)[0])
 
 
 def test_pins_reach_the_next_prompt_after_going_on(session, state):
