@@ -61,6 +61,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        _give_usual_mode(temporary)
         sync_tree(temporary)
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
@@ -70,6 +71,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _give_usual_mode(folder: Path) -> None:
+    """Let everybody read the files who may read the folder: the writers of some libraries leave them to the owner."""
+    mode = folder.stat().st_mode & 0o666  # as the user's umask wants it
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def recover_folder(path: Path) -> None:

@@ -139,9 +139,8 @@ def _confirmed(server: Server, what: str) -> bool:
     key = f" and your {KEY_VARIABLE}" if os.environ.get(KEY_VARIABLE) else ""
     clear = ", unencrypted" if server.url.startswith("http:") else ""
     say(f"This recipe or run has its {what} written by {server.origin}, which gets what is said{key}{clear}.")
-    console.print("Send it there, now and in future? [y/N] ", end="", markup=False, highlight=False)
     try:
-        answer = console.input()
+        answer = console.input("Send it there, now and in future? [y/N] ", markup=False)
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes")

@@ -30,6 +30,20 @@ def pytest_configure(config):
         resolve_base(ModelConfig(), seed=0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_chat_of_a_test_is_kept_at_home(tmp_path_factory):
+    """A state folder of its own, for the processes that tests start, too."""
+    with mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}):
+        yield
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    """The state folder of gistchat, for this test alone."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "gistchat"
+
+
 THINGS = ["dog", "cat", "river", "garden", "violin", "bicycle", "teacher", "mountain", "kitchen", "library", "engine"]
 DEEDS = ["bought", "painted", "lost", "repaired", "visited", "remembered", "sold", "cleaned", "described"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from gistchat.files import file_hash, read_json, read_json_lines, write_json
 from gistchat.models.checkpoint import METADATA, PACKAGED
@@ -67,7 +67,7 @@ def pack(checkpoint: Path) -> None:
     PACKAGED.mkdir()
     weights = load_file(checkpoint / "adapter_model.safetensors")
     half = {name: tensor.to(torch.float16).contiguous() for name, tensor in weights.items()}
-    save_file(half, PACKAGED / "adapter_model.safetensors", metadata={"format": "pt"})
+    (PACKAGED / "adapter_model.safetensors").write_bytes(save(half, metadata={"format": "pt"}))
     config = read_json(checkpoint / "adapter_config.json")
     config["base_model_name_or_path"] = "smollm2"  # gistchat finds it by the recipe
     write_json(PACKAGED / "adapter_config.json", config)

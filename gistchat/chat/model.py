@@ -19,12 +19,14 @@ class ChatModel:
 
     Attributes:
         overrides: `field=value` of the checkpoint's recipe, as they were asked for.
+        folder: that the checkpoint was asked for by; None for the packaged adapter.
     """
 
     checkpoint: Checkpoint
     engine: Engine
     memories: MemoryFactory
     overrides: tuple[str, ...] = ()
+    folder: Path | None = None
 
     @classmethod
     def open(cls, folder: Path | str | None = None, overrides: Sequence[str] = ()) -> "ChatModel":
@@ -34,10 +36,11 @@ class ChatModel:
             UserError: there is no checkpoint, or no such engine or summarizer.
         """
         trusted_hosts.trust_those_in(overrides)
-        checkpoint = load_checkpoint(Path(folder) if folder else PACKAGED)
+        folder = Path(folder) if folder else None
+        checkpoint = load_checkpoint(folder or PACKAGED)
         checkpoint = replace(checkpoint, recipe=override(checkpoint.recipe, overrides))
         memories = MemoryFactory.of(checkpoint.recipe.summary, checkpoint.recipe.context, checkpoint.format)
-        return cls(checkpoint, open_engine(checkpoint), memories, tuple(overrides))
+        return cls(checkpoint, open_engine(checkpoint), memories, tuple(overrides), folder)
 
     @property
     def format(self) -> PromptFormat:

@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gistchat.chat.model import ChatModel
 from gistchat.chat.speakers import BOT, PERSON, as_chat
 from gistchat.context.budget import fit_limit
 from gistchat.context.strategies import STRATEGIES, Request, Strategy, build_context
-from gistchat.context.types import ASSISTANT, USER, Context, Gist, Sentence, Sources
+from gistchat.context.types import ASSISTANT, USER, Context, Gist, Sentence, Sources, text_value, whole_number
 from gistchat.dialogue.text_repair import clean_line, clean_text
 from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
@@ -30,6 +30,13 @@ def _sentences(context: Context) -> list[Sentence]:
     return [Sentence(line.turn, line.name or SPEAKERS[line.role], line.text, line.sources) for line in context.lines]
 
 
+class SavedFile(NamedTuple):
+    """A file that holds the conversation: its absolute path, and the SHA-256 of its bytes when that was so."""
+
+    path: Path
+    digest: str
+
+
 class ChatSession:
     """A conversation with a model.
 
@@ -45,7 +52,7 @@ class ChatSession:
         gist_by: what made the gist in it.
         gist_end: of how many turns that gist is.
         notice: what the user should know about the latest turn, such as that it was shortened.
-        saved: the file that the conversation was saved to or loaded from.
+        saved: the file that the conversation was saved to or loaded from, which may be written over.
         draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
@@ -206,7 +213,7 @@ class ChatSession:
         self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory(group)
         self.context: Context | None = None
-        self.saved: Path | None = None
+        self.saved: SavedFile | None = None
         self.notice, self.edited_up_to = "", 0
 
     # ---- the gist
@@ -320,16 +327,22 @@ class ChatSession:
         try:
             if values["version"] != VERSION:
                 raise UserError(f"its memory is of version {values['version']}, this is {VERSION}")
-            turns = [Turn(str(turn["speaker"]), str(turn["text"])) for turn in values["turns"]]
+            turns = read_turns(values["turns"])
             session = cls(model, seed, is_group(turns))
             session.turns = turns
-            session.draws, session.edited_up_to = int(values["draws"]), int(values["edited_up_to"])
+            session.draws = whole_number(values, "draws")
+            session.edited_up_to = min(whole_number(values, "edited_up_to"), len(turns))
             session.memory.restore(values)
             if not any(setting.startswith("chat.strategy=") for setting in model.overrides):
-                session.switch_strategy(values["strategy"])
-        except (KeyError, TypeError, ValueError, AttributeError):
+                session.switch_strategy(text_value(values, "strategy"))
+        except KeyError as error:
+            raise UserError(f"its memory cannot be read ({error} is missing)") from None
+        except ValueError as error:
+            raise UserError(f"its memory cannot be read ({error})") from None
+        except (TypeError, AttributeError):
             raise UserError("its memory cannot be read") from None
-        session.memory.rewind(session.turns, model.memories.summarizer)
+        if session.memory.rewind(session.turns, model.memories.summarizer):
+            session._tell("the gist covered turns that were changed since; it was made anew from an earlier one")
         session.remember()  # under another budget, gist and window may be too large
         return session
 
@@ -443,3 +456,8 @@ class ChatSession:
         summary, budget = self.recipe.summary, self.recipe.context.budget
         count = token_counter(self.model.checkpoint.tokenizer)
         return pinned + summarize(later, summary.method, budget, count, summary.recency, first)
+
+
+def read_turns(values: Sequence[dict[str, Any]]) -> list[Turn]:
+    """Turns that `to_dict` wrote down. Raises KeyError, TypeError or ValueError where they are not that."""
+    return [Turn(text_value(turn, "speaker"), text_value(turn, "text")) for turn in values]

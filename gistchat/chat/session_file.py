@@ -3,36 +3,68 @@
 What of a conversation is written is decided by `ChatSession.to_dict`.
 """
 
-import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gistchat.chat.model import ChatModel
-from gistchat.chat.session import ChatSession
+from gistchat.chat.session import ChatSession, SavedFile
 from gistchat.chat.speakers import BOT, PERSON, cleaned
-from gistchat.context.types import Gist
+from gistchat.context.types import Sentence
 from gistchat.dialogue.jsonl import read_jsonl, write_jsonl
 from gistchat.dialogue.turns import Dialogue, Malformed, Turn, is_group
 from gistchat.errors import UserError
-from gistchat.files import atomic_text, fingerprint
+from gistchat.files import atomic_text, file_hash, fingerprint
+from gistchat.locks import locked
+
+SECONDS = 10  # to wait for another chat that is writing the same file
 
 
 def save(session: ChatSession, path: Path) -> None:
     """Write the conversation as one dialogue, with gist, pinned lines and earlier gists under `meta.session`.
 
     Raises:
-        UserError: nothing was said, another file of that name exists, or there is no such folder.
+        UserError: nothing was said, another file of that name exists, the conversation's own was changed by somebody
+            else since it was loaded or saved here, or there is no such folder.
     """
     if len(session.turns) < 2:
         raise UserError("nothing to save yet")
-    require_free(path, session.saved)
-    name = fingerprint([[turn.speaker, turn.text] for turn in session.turns])
     state = session.to_dict()
     del state["turns"]  # they are the dialogue's own
     gist = " ".join(line.text for line in session.next_gist_lines())
-    meta: dict[str, Any] = {**({"gist": gist} if gist else {}), "session": state}
-    write_jsonl(path, [Dialogue(f"chat-{name}", tuple(session.turns), corpus="chat", meta=meta)])
-    session.saved = path
+    dialogue = _dialogue(session, {**({"gist": gist} if gist else {}), "session": state})
+    _require_savable(session, path)  # also before a lock file is made
+    with locked(path, SECONDS):
+        _require_savable(session, path)
+        write_jsonl(path, [dialogue])
+        session.saved = SavedFile(path.resolve(), file_hash(path))
+
+
+def _dialogue(session: ChatSession, meta: dict[str, Any]) -> Dialogue:
+    name = fingerprint([[turn.speaker, turn.text] for turn in session.turns])
+    return Dialogue(f"chat-{name}", tuple(session.turns), corpus="chat", meta=meta)
+
+
+def _require_savable(session: ChatSession, path: Path) -> None:
+    saved = session.saved
+    is_own = saved is not None and path.resolve() == saved.path and path.is_file()
+    if is_own and file_hash(path) != saved.digest:
+        raise UserError(f"{path} was changed since it was loaded or saved here, and stays so; give another name")
+    require_free(path, path if is_own else None)
+
+
+def rescue(session: ChatSession, path: Path) -> None:
+    """Save after a defect: where gist and memory cannot be written, at least the turns.
+
+    Raises UserError or OSError where not even they can.
+    """
+    try:
+        save(session, path)
+    except Exception:
+        if not session.turns:
+            raise UserError("nothing was said") from None
+        require_free(path)
+        write_jsonl(path, [_dialogue(session, {})])
 
 
 def require_free(path: Path, replaceable: Path | None = None, hint: str = "") -> None:
@@ -52,26 +84,46 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
     Raises:
         UserError: no such file, or not one conversation.
     """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    digest = file_hash(path)  # before it is read: what another chat writes meanwhile is not written over later
     dialogue = _only_dialogue(path)
     turns = _turns(path, dialogue)
     unanswered = len(dialogue.turns) - len(turns)
     notices = [f"left out at the end, as nobody answered: {unanswered} turns"] if unanswered else []
     state = dialogue.meta.get("session")
+    session, whole = restore(model, turns, state, path, seed)
+    session.saved = SavedFile(path.resolve(), digest) if whole and not notices else None
+    session.notice = "; ".join(filter(None, [*notices, session.notice]))
+    return session
+
+
+def restore(
+    model: ChatModel, turns: Sequence[Turn], state: Any, path: Path, seed: int | None = None
+) -> tuple[ChatSession, bool]:
+    """A session with these turns and the memory that `ChatSession.to_dict` wrote down, and whether it could be read.
+
+    Where there is none or it cannot be read, it is made anew; the session's notice then says so.
+
+    Args:
+        path: that they were read from, for the notice.
+    """
+    problems = []
     if state is not None:
         values = {**state, "turns": [turn._asdict() for turn in turns]} if isinstance(state, dict) else {}
         try:
-            session = ChatSession.from_dict(model, values, seed)
-            session.saved = None if notices else path
-            session.notice = "; ".join(filter(None, [*notices, session.notice]))
-            return session
+            return ChatSession.from_dict(model, values, seed), True
         except UserError as error:
-            notices.append(f"{error}: the gist was made anew")
+            problems = [f"{path}: {error}: the gist was made anew"]
     session = ChatSession(model, seed, is_group(turns))
-    with contextlib.suppress(KeyError, TypeError, ValueError):  # lines by hand stay, where they can be read
-        session.memory.pinned = Gist.from_dict({"sentences": state["pinned"]}).sentences
+    if isinstance(state, dict) and "pinned" in state:
+        try:
+            session.memory.pinned = tuple(map(Sentence.from_dict, state["pinned"]))
+        except (KeyError, TypeError, ValueError):
+            problems.append("pinned lines could not be read and are lost")
     session.hear(turns)
-    session.notice = "; ".join(filter(None, [*notices, session.notice]))
-    return session
+    session.notice = "; ".join(filter(None, [*problems, session.notice]))
+    return session, False
 
 
 def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
@@ -95,8 +147,6 @@ def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
 
 
 def _only_dialogue(path: Path) -> Dialogue:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
     dialogues = list(read_jsonl(path))
     for dialogue in dialogues:
         if isinstance(dialogue, Malformed):
@@ -115,6 +165,12 @@ def export_text(session: ChatSession, path: Path) -> None:
     if not session.turns:
         raise UserError("nothing to export yet")
     require_free(path)
+    with locked(path, SECONDS):
+        require_free(path)
+        _write_text(session, path)
+
+
+def _write_text(session: ChatSession, path: Path) -> None:
     names = {PERSON: "You", BOT: "Model"}
     with atomic_text(path) as file:
         for number, (speaker, text) in enumerate(session.turns, 1):

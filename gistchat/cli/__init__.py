@@ -53,6 +53,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|peft\.|torch\.")
     prepare_streams()
+    sys.argv[1:] = map(_with_home, sys.argv[1:])
     try:
         check_arguments(sys.argv[1:])
         app()
@@ -73,6 +74,12 @@ def main() -> None:
             _fail(f"{name[0][:200]!r}: a name of a file that is not text in {sys.getfilesystemencoding()}; rename it")
         say_error(*traceback.format_exc().splitlines())
         sys.exit(1)
+
+
+def _with_home(word: str) -> str:
+    """With the home folder for a leading ~/, which shells leave alone in --load=~/talk.jsonl and in quotes."""
+    option, path = re.fullmatch(r"(--[\w-]+=)?(.*)", word, re.DOTALL).groups(default="")
+    return option + os.path.expanduser(path) if path.startswith("~/") else word
 
 
 def _is_full_disk(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from gistchat.cli.options import CHAT_STRATEGIES, ChatFolder, Engine, ReplyTokens, Set, Temperature, TopP, settings
+from gistchat.errors import UserError
 from gistchat.names import checked_path
 from gistchat.progress import show
 
@@ -15,6 +16,17 @@ def chat(
     load: Annotated[
         Path | None, Option(parser=checked_path, metavar="FILE", help="Go on with a conversation from /save.")
     ] = None,
+    continue_: Annotated[
+        bool,
+        Option(
+            "--continue",
+            help="Go on with the latest conversation, saved or not, with its RUN and settings; those given here count "
+            "more.",
+        ),
+    ] = False,
+    no_journal: Annotated[
+        bool, Option("--no-journal", help="Keep nothing of this chat in the state folder; --continue cannot find it.")
+    ] = False,
     strategy: Annotated[str | None, Option(help=f"{CHAT_STRATEGIES}. Default: the recipe's (rolling).")] = None,
     method: Annotated[
         str | None,
@@ -45,10 +57,12 @@ def chat(
     """
     from gistchat.cli.chat_terminal import chat_in_terminal
 
+    if load and continue_:
+        raise UserError("--load and --continue: a chat goes on with one conversation; give one of them")
     chosen = {"chat.strategy": strategy, "chat.temperature": temperature, "chat.top_p": top_p, "chat.engine": engine}
     chosen |= {"chat.max_reply_tokens": max_reply_tokens, "chat.end_command": end_command, "context.budget": budget}
     chosen |= {"summary.method": method, "summary.model": with_, "summary.url": url, "summary.prompt": prompt}
-    chat_in_terminal(run_folder, settings(chosen, set_), seed, load)
+    chat_in_terminal(run_folder, settings(chosen, set_), seed, load, continue_, journal=not no_journal)
 
 
 def reply(

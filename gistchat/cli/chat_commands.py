@@ -127,7 +127,7 @@ def _save(terminal: "Terminal", rest: str) -> None:
 def load_session(terminal: "Terminal", rest: str) -> None:
     """Go on with a saved conversation; where it cannot be loaded, the one that is open stays."""
     path = _path(rest, "/load FILE: name a saved conversation")
-    terminal.session = session_file.load(terminal.session.model, path, terminal.session.seed)
+    terminal.go_on_with(session_file.load(terminal.session.model, path, terminal.session.seed))
     show(f"loaded {rest}: {len(terminal.session.turns)} turns")
 
 
@@ -138,6 +138,7 @@ def _export(terminal: "Terminal", rest: str) -> None:
 
 def _reset(terminal: "Terminal", rest: str) -> None:
     terminal.session.reset()
+    terminal.go_on_with(terminal.session)
     show("started over")
 
 
@@ -145,7 +146,7 @@ def _help(terminal: "Terminal", rest: str) -> None:
     end = terminal.session.recipe.chat.end_command
     lines = [(f"{command.name} {command.arguments}".strip(), command.help) for command in COMMANDS]
     lines.append(("//TEXT", "say a line that begins with a slash: //home says /home"))
-    lines.append(("/quit", f"leave (also Ctrl-D, or {end!r}); Ctrl-C stops a reply"))
+    lines.append(("/quit", f"leave (also Ctrl-D, or {end!r}); gistchat chat --continue goes on. Ctrl-C stops a reply"))
     width = max(len(usage) for usage, _ in lines) + 2
     for usage, text in lines:
         show(f"{usage:{width}}{text}")
@@ -185,4 +186,7 @@ def _path(text: str, usage: str = "") -> Path:
         raise UserError(usage)
     if "\0" in text:
         raise UserError("no file has such a name")
-    return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"{text.split('/')[0]}: no such home folder") from None

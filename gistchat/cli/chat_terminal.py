@@ -1,58 +1,162 @@
 """The chat in a terminal: reads lines, streams replies, runs the commands of `chat_commands`."""
 
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-
-import platformdirs
+from types import FrameType
 
 from gistchat.chat import session_file
+from gistchat.chat.conversations import Conversation, Journal, remove_old
+from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
+from gistchat.chat.speakers import PERSON
 from gistchat.cli.chat_commands import COMMANDS, load_session, run_command
+from gistchat.cli.keyboard import quiet_keyboard
+from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.progress import say_error, show, show_part
 
+ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT")  # as far as the system has them
 
-def chat_in_terminal(folder: Path | None, overrides: list[str], seed: int | None, load: Path | None = None) -> None:
-    """Talk until /quit, the end command or the end of input."""
+
+def chat_in_terminal(
+    folder: Path | None,
+    overrides: list[str],
+    seed: int | None,
+    load: Path | None = None,
+    go_on: bool = False,
+    journal: bool = True,
+) -> None:
+    """Talk until /quit, the end command or the end of input.
+
+    Args:
+        go_on: with the latest conversation that was kept, its run and its settings; those given here count more.
+        journal: whether the conversation, and what is typed, is kept in the state folder.
+    """
     interactive = sys.stdin.isatty()
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
-    session = ChatSession.open(folder, overrides, seed)
-    Terminal(session, _reader(interactive), interactive).run(str(folder or "the packaged adapter"), load)
+    latest = Journal.latest() if go_on else None
+    if latest:
+        folder, overrides = folder or latest.kept.run, [*latest.kept.settings, *overrides]
+        seed = latest.kept.state["seed"] if seed is None else seed
+    model = ChatModel.open(folder, overrides)
+    session = _resumed(model, latest, seed) if latest else ChatSession(model, seed)
+    terminal = Terminal(session, _reader(interactive, journal), interactive)
+    if journal:
+        terminal.keep_in(latest)
+    with contextlib.closing(terminal), _ending_by_signals(), quiet_keyboard():
+        terminal.run(str(folder or "the packaged adapter"), load)
 
 
-def _reader(interactive: bool) -> Callable[[str], str]:
-    """What reads a line: with editing, a history kept between chats and completion of commands where a person types."""
+def _resumed(model: ChatModel, journal: Journal, seed: int | None) -> ChatSession:
+    """A session that goes on with a kept conversation; its notice says which, and what is not as it was."""
+    kept: Conversation = journal.kept
+    last = datetime.fromtimestamp(journal.path.stat().st_mtime)
+    turns = list(kept.turns)
+    unanswered = turns.pop().text if turns and turns[-1].speaker == PERSON else ""
+    session, _ = session_file.restore(model, turns, kept.state, journal.path, seed)
+    session.saved = kept.saved
+    notices = [f"going on with the conversation of {last:%Y-%m-%d %H:%M}: {len(turns)} turns"]
+    if kept.damage:
+        notices.append(f"{kept.damage}, nor what follows; the file stays as it is")
+    if unanswered:
+        notices.append(f"your last turn had no answer yet, say it again: {unanswered}")
+    session.notice = "; ".join(filter(None, [*notices, session.notice]))
+    return session
+
+
+@contextlib.contextmanager
+def _ending_by_signals() -> Iterator[None]:
+    """Let what ends a process by default end the block in order: what was said is kept, the terminal is restored."""
+    signals = [getattr(signal, name) for name in ENDING_SIGNALS if hasattr(signal, name)]
+    replaced = [number for number in signals if signal.getsignal(number) == signal.SIG_DFL]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for other in replaced:
+            signal.signal(other, signal.SIG_DFL)  # a second one ends at once
+        raise SystemExit(128 + number)  # by the shell's convention
+
+    for number in replaced:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in replaced:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _reader(interactive: bool, history: bool) -> Callable[[str], str]:
+    """What reads a line: with editing, completion of commands and, if wanted, a history, where a person types."""
     if not interactive:
         return lambda prompt: input("")
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-    try:
-        path = platformdirs.user_state_path("gistchat", ensure_exists=True) / "chat-history"
-        path.open("a").close()
-        history = FileHistory(path)
-    except OSError:
-        history = InMemoryHistory()  # a home that cannot be written to must not end the chat
+    from gistchat.cli.history import open_history
+
     completer = WordCompleter([*(command.name for command in COMMANDS), "/quit"], sentence=True)
-    return PromptSession(history=history, completer=completer, complete_while_typing=False).prompt
+    kept = open_history() if history else None
+    return PromptSession(history=kept, completer=completer, complete_while_typing=False).prompt
 
 
 class Terminal:
-    """A session, and the person at it."""
+    """A session, and the person at it.
+
+    Attributes:
+        journal: where the conversation is kept as it goes; None where it is not.
+    """
 
     def __init__(self, session: ChatSession, read: Callable[[str], str], interactive: bool) -> None:
         self.session, self.read, self.interactive = session, read, interactive
+        self.journal: Journal | None = None
+        self._warned = False
+
+    def keep_in(self, latest: Journal | None = None) -> None:
+        """Keep the conversation as it goes, in the file of the latest one where it goes on with that."""
+        with self._said_once():
+            # What follows in a damaged file could not be read again.
+            self.journal = latest if latest and not latest.kept.damage else Journal.new()
+            remove_old()
+
+    def go_on_with(self, session: ChatSession) -> None:
+        """Go on with another conversation; the one before stays as it was kept."""
+        self.session = session
+        if self.journal:
+            self.close()
+            self.journal = None  # should there be no new one, the file of the conversation before is not written to
+            self.keep_in()
+
+    def close(self) -> None:
+        """Let other chats go on with the conversation."""
+        if self.journal:
+            self.journal.close()
+
+    def keep(self, asked: str = "") -> None:
+        """Bring what is new in the conversation to disk, and a turn that is about to be answered."""
+        if self.journal:
+            with self._stoppable("(stopped)"), self._said_once():
+                self.journal.record(self.session, Turn(PERSON, asked) if asked else None)
+
+    @contextlib.contextmanager
+    def _said_once(self) -> Iterator[None]:
+        """A conversation that cannot be kept goes on; that is said once."""
+        try:
+            yield
+        except (UserError, OSError) as error:
+            if not self._warned:
+                say_error(f"(this conversation is not kept: {error}; /save FILE saves what was said so far)")
+            self._warned = True
 
     def run(self, name: str, load: Path | None) -> None:
         end = self.session.recipe.chat.end_command
         if load:
             load_session(self, str(load))  # what cannot be loaded ends the program: nothing was said here yet
-            self._show_notice()
+        self._show_notice()
+        self.keep()
         if self.interactive:
             show(f"Talking to {name}, context {self.session.recipe.chat.strategy}. /help lists commands.")
         while True:
@@ -62,7 +166,8 @@ class Terminal:
             if line.strip():
                 self._obey(line)
         if self.interactive:
-            show("bye")
+            kept = self.journal and self.journal.kept.end
+            show("bye; gistchat chat --continue goes on with this conversation" if kept else "bye")
 
     def _obey(self, typed: str) -> None:
         line = typed.strip()
@@ -71,17 +176,28 @@ class Terminal:
                 if line.startswith("/") and not line.startswith("//"):
                     run_command(self, line)
                 else:  # a second slash stands for one that is said
-                    self.stream(self.session.reply(typed.replace("//", "/", 1) if line.startswith("//") else typed))
+                    text = typed.replace("//", "/", 1) if line.startswith("//") else typed
+                    self.keep(text)
+                    self.stream(self.session.reply(text))
                 self._show_notice()
         except (UserError, OSError) as error:  # a path that cannot be written must not end the conversation
             say_error(f"error: {error}")
             self._show_notice()
         except (Exception, KeyboardInterrupt):  # a defect, or Ctrl-C where nobody sits at it, ends the chat
-            path = Path(f"chat-rescued-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
-            with contextlib.suppress(UserError, OSError):
-                session_file.save(self.session, path)
-                say_error(f"the conversation is kept: {path}")
+            self._rescue()
             raise
+        finally:
+            self.keep()
+
+    def _rescue(self) -> None:
+        path = Path(f"chat-rescued-{datetime.now():%Y%m%d-%H%M%S}.jsonl")
+        try:
+            session_file.rescue(self.session, path)
+            say_error(f"the conversation is kept: {path}")
+        except UserError:
+            pass  # nothing was said
+        except OSError as error:
+            say_error(f"the conversation could not be saved here ({error})")
 
     @contextlib.contextmanager
     def _stoppable(self, message: str, end: str = "\n") -> Iterator[None]:
@@ -115,7 +231,9 @@ class Terminal:
                 for piece in pieces:
                     show_part(piece, keep)
         finally:
-            show("")
+            with contextlib.suppress(OSError):  # of a terminal that was closed; the next thing to be said shows it
+                show("")
+        self.keep()  # before the gist is refreshed, which may take a while
         self._show_notice()
         self.remember()
 

@@ -5,6 +5,22 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 USER, ASSISTANT = "user", "assistant"  # roles, as seen by the one who answers
+MOST = 10**9  # turns of a dialogue, and whatever else is counted in one
+
+
+def whole_number(values: dict[str, Any], name: str, least: int = 0, most: int = MOST) -> int:
+    """A value of a file that counts something. Raises KeyError or ValueError where it is not a number that can."""
+    value = values[name]
+    if type(value) is not int or not least <= value <= most:  # True is an int, too
+        raise ValueError(f"{name!r} must be a whole number from {least} to {most:,}")
+    return value
+
+
+def text_value(values: dict[str, Any], name: str) -> str:
+    """A value of a file that is a text. Raises KeyError or ValueError where it is not."""
+    if not isinstance(value := values[name], str):
+        raise ValueError(f"{name!r} must be a text")
+    return value
 
 
 @dataclass(frozen=True)
@@ -21,6 +37,14 @@ class Sentence:
     speaker: str
     text: str
     sources: tuple[int, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Sentence":
+        """What `dataclasses.asdict` made plain. Raises KeyError, TypeError or ValueError where it is not that."""
+        sources = tuple(whole_number({"sources": turn}, "sources", least=-1) for turn in values["sources"])
+        return cls(
+            whole_number(values, "turn", least=-1), text_value(values, "speaker"), text_value(values, "text"), sources
+        )
 
 
 @dataclass(frozen=True)
@@ -41,11 +65,8 @@ class Gist:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Gist":
         """What `dataclasses.asdict` made plain. Raises KeyError, TypeError or ValueError where it is not that."""
-        sentences = tuple(
-            Sentence(int(line["turn"]), str(line["speaker"]), str(line["text"]), tuple(map(int, line["sources"])))
-            for line in values["sentences"]
-        )
-        return cls(sentences, int(values.get("end", 0)), str(values.get("digest", "")), str(values.get("made_by", "")))
+        sentences = tuple(map(Sentence.from_dict, values["sentences"]))
+        return cls(sentences, whole_number(values, "end"), text_value(values, "digest"), text_value(values, "made_by"))
 
 
 @dataclass(frozen=True)

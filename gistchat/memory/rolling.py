@@ -80,7 +80,7 @@ class Version(NamedTuple):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Version":
-        return cls(Gist.from_dict(values["gist"]), Gist.from_dict({"sentences": values["pinned"]}).sentences)
+        return cls(Gist.from_dict(values["gist"]), tuple(map(Sentence.from_dict, values["pinned"])))
 
 
 class RollingMemory:
@@ -181,7 +181,7 @@ class RollingMemory:
 
         Raises KeyError, TypeError or ValueError where the values are not that.
         """
-        (self.gist, self.pinned), *versions = map(Version.from_dict, (values, *values["versions"]))
+        (self.gist, self.pinned), *versions = map(Version.from_dict, (values, *values["versions"][-VERSIONS:]))
         self.versions.extend(versions)
 
     def edit(self, text: str) -> None:
@@ -222,9 +222,11 @@ class RollingMemory:
         """
         digests = dict(enumerate(itertools.accumulate(turns, chained, initial="")))
         before = self.gist
-        while digests.get(self.gist.end) != self.gist.digest:
+        while not _covers(self.gist, digests):
             self.gist = self.versions.pop().gist if self.versions else Gist(made_by=self.name)
         changed = self.gist is not before
+        # Of a file, an earlier version may cover other turns than the latest one does.
+        self.versions = deque((version for version in self.versions if _covers(version.gist, digests)), VERSIONS)
         self._replay(turns, summarizer if changed else None)
         return changed
 
@@ -241,6 +243,11 @@ class RollingMemory:
     def _replace(self, gist: Gist, pinned: tuple[Sentence, ...]) -> None:
         self.versions.append(Version(self.gist, self.pinned))
         self.gist, self.pinned = gist, pinned
+
+
+def _covers(gist: Gist, digests: dict[int, str]) -> bool:
+    """Whether it is of the turns that have these digests, by their number."""
+    return digests.get(gist.end) == gist.digest
 
 
 def chained(digest: str, turn: Turn) -> str:

@@ -1,30 +1,49 @@
-"""The chat at a real terminal: line editing, streaming, Ctrl-C, and what must not drive the terminal."""
+"""The chat at a real terminal: line editing, streaming, typing ahead, and every way that it can end."""
 
+import multiprocessing
 import os
 import pty
 import re
 import select
 import signal
-import subprocess
 import sys
+import termios
 import time
 
 import pytest
 
-WAIT = 120  # seconds
+from gistchat.cli import main
+
+WAIT = 300  # seconds
+
+
+# Importing torch takes longer than a chat does: every process is a fork of one that has imported it.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["gistchat.cli.chat_terminal"])
+
+
+def chat_at(terminal, cwd, words):
+    """What a process does: the command line in a session of its own, with the terminal as the controlling one."""
+    os.setsid()
+    descriptor = os.open(terminal, os.O_RDWR)
+    for standard in range(3):
+        os.dup2(descriptor, standard)
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
+    os.environ.update({"OMP_NUM_THREADS": "1", "TERM": "xterm", "XDG_STATE_HOME": str(cwd / "state")})
+    os.chdir(cwd)
+    sys.argv = words
+    main()
 
 
 class Terminal:
-    """`gistchat chat` in a pseudo-terminal."""
+    """`gistchat chat` in a pseudo-terminal, which is the controlling one: keys send signals, and closing it, too."""
 
     def __init__(self, folder, cwd, *options):
-        self.master, slave = pty.openpty()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", "XDG_STATE_HOME": str(cwd / "state")}
-        command = [sys.executable, "-m", "gistchat", "chat", str(folder), *options]
-        self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=environment, start_new_session=True
-        )
-        os.close(slave)
+        self.master, self.slave = pty.openpty()
+        self.modes = termios.tcgetattr(self.slave)
+        words = ["gistchat", "chat", *([str(folder)] if folder else []), *options]
+        self.process = FORKS.Process(target=chat_at, args=(os.ttyname(self.slave), cwd, words))
+        self.process.start()
         self.seen = ""
 
     def type(self, text):
@@ -49,10 +68,22 @@ class Terminal:
     def plain(self):
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\r", "", self.seen)
 
+    def ended(self):
+        """The exit code, and the terminal's modes as they were before."""
+        self.process.join(WAIT)
+        code = self.process.exitcode
+        assert termios.tcgetattr(self.slave) == self.modes
+        return code
+
+    def hang_up(self):
+        os.close(self.master)
+        self.master = None
+
     def close(self):
         self.process.kill()
-        self.process.wait()
-        os.close(self.master)
+        self.process.join()
+        for end in filter(None, (self.master, self.slave)):
+            os.close(end)
 
 
 @pytest.fixture
@@ -60,7 +91,8 @@ def terminal(run_folder, tmp_path):
     opened = []
 
     def start(*options):
-        opened.append(Terminal(run_folder, tmp_path, *options))
+        folder = None if "--continue" in options else run_folder
+        opened.append(Terminal(folder, tmp_path, *options))
         return opened[-1]
 
     yield start
@@ -90,10 +122,104 @@ def test_a_person_at_a_terminal(terminal, tmp_path):
     shell.wait_for("you>")
     shell.type("\x04")
     shell.wait_for("bye")
-    assert shell.process.wait(WAIT) == 0
+    assert shell.ended() == 0
     assert (tmp_path / "talk.jsonl").exists()
     again = terminal("--load", "talk.jsonl")
     again.wait_for("loaded talk.jsonl: 2 turns")
     again.wait_for("you>")
     again.type("/quit\r")
     again.wait_for("bye")
+
+
+LONG_REPLIES = ("--max-reply-tokens", "900", "--set", "chat.stop=[]", "--budget", "20", "--seed", "1")
+
+
+def test_what_is_typed_ahead_waits_for_the_next_prompt(terminal):
+    shell = terminal(*LONG_REPLIES)
+    shell.wait_for("you>")
+    shell.type("first turn\r")
+    shell.wait_for(r"bot> \S+ \S+")
+    shell.type("/turms\x7f\x7f")  # a typing error, mended with backspace
+    time.sleep(0.5)
+    shell.type("ns\r/pin ahead\r/tur")
+    time.sleep(0.5)
+    os.kill(shell.process.pid, signal.SIGINT)
+    reply = shell.wait_for(r" \.\.\.\n")
+    assert "tur" not in reply
+    assert "ahead" not in reply
+    shown = shell.wait_for(r"you> /turns[^y]*1\. you> first turn")  # mended by the prompt, as if typed there
+    assert "turms" not in shown
+    shell.wait_for(r"pinned: ahead")
+    shell.wait_for(r"you> /tur")
+    shell.type("ns 1\r")
+    shell.wait_for(r"2\. bot> \S")
+    shell.type("another\r")
+    shell.wait_for(r"bot> \S+ \S+")
+    shell.type("not yet sent\x03")  # Ctrl-C by its key stops the reply, and drops nothing
+    assert "not yet" not in shell.wait_for(r" \.\.\.\n")
+    shell.wait_for("you> not yet sent")
+    shell.type("\x15/quit\r")
+    shell.wait_for("bye; gistchat chat --continue goes on with this conversation")
+    assert shell.ended() == 0
+
+
+def test_a_conversation_goes_on_however_the_chat_before_it_ended(terminal, tmp_path):
+    def turns(shell):
+        """As `/turns` lists them."""
+        shell.wait_for("you>")
+        shell.type("/turns 99\r")
+        return re.findall(r"^\d+\. (.*)$", shell.wait_for(r"2\. bot> .*\n(?:\d+\. .*\n)*you>"), re.M)
+
+    shell = terminal(*LONG_REPLIES)
+    shell.wait_for("you>")
+    shell.type("I am Ann.\r")
+    shell.wait_for(r"bot> \S+ \S+")
+    shell.type("\x03")
+    shell.wait_for("you>")
+    shell.type("/pin Ann has a boat.\r")
+    shell.wait_for("pinned")
+    before = turns(shell)
+    assert len(before) == 2
+    shell.type("Where is it?\r")
+    shell.wait_for(r"bot> \S+ \S+")
+    shell.process.kill()  # while it answers
+
+    shell = terminal("--continue")
+    shell.wait_for("your last turn had no answer yet, say it again: Where is it?")
+    assert turns(shell) == before
+    shell.type("/gist\r")
+    shell.wait_for("Ann has a boat.")
+    shell.type("Where is it now?\r")
+    shell.wait_for(r"bot> \S+ \S+")
+    shell.process.terminate()
+    assert shell.ended() == 128 + signal.SIGTERM
+
+    shell = terminal("--continue")
+    assert (before := turns(shell))[2] == "you> Where is it now?"
+    assert len(before) == 4  # with what had been said of the answer
+    shell.process.terminate()  # at the prompt
+    assert shell.ended() == 128 + signal.SIGTERM
+
+    shell = terminal("--continue")
+    assert turns(shell) == before
+    shell.type("And today?\r")
+    shell.wait_for(r"bot> \S+ \S+")
+    shell.type("\x1c")  # Ctrl-\\
+    assert shell.ended() == 128 + signal.SIGQUIT
+
+    shell = terminal("--continue")
+    assert (before := turns(shell))[4] == "you> And today?"
+    shell.type("And tomorrow?\r")
+    shell.wait_for(r"bot> \S+ \S+")
+    shell.hang_up()
+    shell.process.join(WAIT)
+    assert shell.process.exitcode
+
+    shell = terminal("--continue")
+    assert len(before := turns(shell)) == 8
+    shell.type("\x04")  # Ctrl-D
+    shell.wait_for("bye")
+    assert shell.ended() == 0
+    history = tmp_path / "state" / "gistchat" / "chat-history"
+    assert "Where is it now?" in history.read_text()
+    assert history.stat().st_mode & 0o777 == 0o600
