@@ -33,12 +33,16 @@ def evaluate(
             raise UserError("--predictions and --references go together, and without a run's folder")
         from gistchat.evaluate.external_predictions import score_predictions
         from gistchat.files import write_json
+        from gistchat.locks import locked
         from gistchat.report.write import print_scores
+        from gistchat.stages import keep_foreign
 
-        scores = score_predictions(predictions, references, old=old_rouge)
-        print_scores(scores)
         path = predictions.with_name(f"{predictions.stem}.scores.json")
-        write_json(path, scores)
+        with locked(path):
+            scores = score_predictions(predictions, references, old=old_rouge)
+            print_scores(scores)
+            keep_foreign(path, "results")
+            write_json(path, scores)
         print(f"\n-> {path}")
         return
     if run_folder is None:
