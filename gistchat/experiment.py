@@ -8,15 +8,17 @@ from typing import Any
 from gistchat.context.strategies import STRATEGIES
 from gistchat.errors import UserError
 from gistchat.evaluate.analysis import Row, analyse, analyse_probe
-from gistchat.files import read_json, read_json_lines, write_json
+from gistchat.files import fingerprint, read_json, read_json_lines, write_json
+from gistchat.locks import locked
 from gistchat.memory.factory import allow_endpoint
-from gistchat.models.checkpoint import METADATA
+from gistchat.models.checkpoint import METADATA, read_while_replaced
 from gistchat.names import repeated
 from gistchat.pipeline import is_first_process, run, training_log
 from gistchat.progress import say
 from gistchat.recipe.load import override
 from gistchat.recipe.schema import ExperimentConfig, Recipe, VariantConfig
 from gistchat.report.write import write_report
+from gistchat.stages import remade
 
 FACTS = ("summary_seconds", "cache_bytes_per_token")  # the same in each run of a variant, but for noise
 COUNTS = ("items", "left_out")
@@ -114,7 +116,8 @@ def compare(
         sums = facts.setdefault(member.variant, {name: metrics.get(name) for name in FACTS} | dict.fromkeys(COUNTS, 0))
         for name in COUNTS:
             sums[name] += metrics.get(name) or 0
-        strategies = read_json(member.folder / "checkpoint" / METADATA)["recipe"]["train"]["strategies"]
+        metadata = read_while_replaced(member.folder, lambda checkpoint: read_json(checkpoint / METADATA))
+        strategies = metadata["recipe"]["train"]["strategies"]
         trained[member.variant] = list(dict.fromkeys([*trained.get(member.variant, []), *strategies]))
         logs.setdefault(member.variant, []).append(training_log(member.folder))
         resamples = resamples or metrics["resamples"]
@@ -123,9 +126,9 @@ def compare(
     values = analyse(rows, baseline, resamples, seed, trained)
     values["probe"] = analyse_probe(answers, resamples, seed)
     values |= {"mauve": mauve, "facts": facts, "runs": [str(member.folder) for member in runs]}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "metrics.json", values)
-    write_report(folder, title, f"{len(runs)} runs side by side.", values, rows, logs)
+    with locked(folder), remade(folder / "compared.json", fingerprint(values["runs"])) as working:
+        write_json(working / "metrics.json", values)
+        write_report(working, title, f"{len(runs)} runs side by side.", values, rows, logs)
     return values
 
 

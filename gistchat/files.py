@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,29 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gistchat.errors import UserError
+from gistchat.progress import say
+
+
+def hidden(path: Path, role: str) -> Path:
+    """A name of gistchat's own beside a path, for what is there while a file or folder is written."""
+    path = path.absolute()
+    return path.with_name(f".{path.name}.gistchat-{role}")
+
+
+def put_aside(path: Path, why: str) -> Path:
+    """Rename what a person may want to keep to a free name beside it, which is returned, and say so.
+
+    Args:
+        why: the rest of a sentence about it, such as "was changed".
+    """
+    for number in itertools.count(1):
+        # After the suffix: a folder's *.jsonl are read as data, and what was put aside is not to be among them.
+        free = path.with_name(f"{path.name}-before" + (f"-{number}" if number > 1 else ""))
+        if not os.path.lexists(free):
+            break
+    path.rename(free)
+    say(f"{path} {why}; kept as {free.name}")
+    return free
 
 
 @contextlib.contextmanager
@@ -19,7 +43,7 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    temporary = hidden(path, "part")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             yield file
@@ -52,19 +76,28 @@ def sync_tree(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder that replaces `path` only when it is complete."""
+def atomic_folder(path: Path, mark: str) -> Iterator[Path]:
+    """Fill a folder that replaces `path` only when it is complete.
+
+    Between the two renames the previous version stands under its hidden name, where readers find it
+    (`previous_version`); only a writer may rename it.
+
+    Args:
+        mark: a file that such folders of gistchat's hold; what stands at `path` without it is put aside.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    old = path.with_name(path.name + ".old")
+    temporary, old = hidden(path, "part"), previous_version(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
         _give_usual_mode(temporary)
         sync_tree(temporary)
+        recover_folder(path)
         shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
+        if path.exists() and not (path / mark).is_file() and any(path.iterdir() if path.is_dir() else [path]):
+            put_aside(path, "stood there before")
+        elif path.exists():
             path.rename(old)
         temporary.rename(path)
         sync_folder(path.parent)
@@ -81,9 +114,17 @@ def _give_usual_mode(folder: Path) -> None:
             path.chmod(mode)
 
 
+def previous_version(path: Path) -> Path:
+    """Where the previous version of a folder is while `atomic_folder` replaces it."""
+    return hidden(path, "old")
+
+
 def recover_folder(path: Path) -> None:
-    """Restore the previous version of a folder if the process died between the two renames of `atomic_folder`."""
-    old = path.with_name(path.name + ".old")
+    """Restore the previous version of a folder if the process died between the two renames of `atomic_folder`.
+
+    For the one process that writes the folder: to another's eyes, it may be just between them.
+    """
+    old = previous_version(path)
     if old.exists() and not path.exists():
         old.rename(path)
 

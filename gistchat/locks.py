@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gistchat.errors import UserError
+from gistchat.processes import is_first_process
 from gistchat.progress import say
 
 MOST_SECONDS = 3600  # as long as preparing a large corpus may take another process
@@ -22,7 +23,7 @@ def lock_path(path: Path) -> Path:
 def locked(path: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
     """Hold an output until the block ends. Where another process holds it, that is said, and it is waited for.
 
-    The system frees the lock of a process that was killed. A process must not ask for a lock that it holds.
+    The system frees the lock of a process that was killed. Who holds a lock may ask for it again.
 
     Args:
         seconds: the longest wait; 0 refuses at once.
@@ -30,17 +31,32 @@ def locked(path: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
     Raises:
         UserError: another process holds it still, or the lock file cannot be written.
     """
-    lock = FileLock(lock_path(path))
+    lock = FileLock(lock_path(path), is_singleton=True)
     with contextlib.ExitStack() as held:
         try:
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(_acquired(lock, path, seconds))
+            held.callback(_remove_file, lock)
         except Timeout:
             raise UserError(
                 f"another process is writing to {path}; wait for it, or give another place to write to"
             ) from None
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+        yield
+
+
+def _remove_file(lock: FileLock) -> None:
+    """Leave nothing beside the output. To be called while the lock is held: filelock minds that files may vanish."""
+    if lock.lock_counter == 1:  # else it is held on
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
+
+
+@contextlib.contextmanager
+def locked_by_first(path: Path) -> Iterator[None]:
+    """Hold an output for all processes of a run: the first of them locks it. Another run is refused at once."""
+    with locked(path, seconds=0) if is_first_process() else contextlib.nullcontext():
         yield
 
 

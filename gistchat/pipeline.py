@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.context.strategies import STRATEGIES, shows_summary
 from gistchat.dialogue.jsonl import load_dialogues
-from gistchat.dialogue.turns import Dialogue
+from gistchat.dialogue.turns import SPLITS, Dialogue
 from gistchat.errors import UserError, require
 from gistchat.evaluate.analysis import analyse, analyse_probe
 from gistchat.evaluate.costs import cache_bytes_per_token, seconds_per_summary
@@ -23,15 +21,16 @@ from gistchat.evaluate.planted_facts import probe, probe_targets
 from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on, write_rows
 from gistchat.examples.build import ExampleBuilder, builders_by_budget
 from gistchat.examples.targets import Target
-from gistchat.files import file_hash, fingerprint, read_json, write_json
-from gistchat.locks import locked
+from gistchat.files import file_hash, fingerprint, put_aside, read_json, recover_folder, write_json
+from gistchat.locks import locked, locked_by_first
 from gistchat.memory.factory import allow_endpoint
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
-from gistchat.models.checkpoint import METADATA, find_checkpoint, load_checkpoint
+from gistchat.models.checkpoint import METADATA, find_checkpoint, load_checkpoint, read_while_replaced
 from gistchat.models.resolve import resolve_base
 from gistchat.prepare.prepare import default_folder, prepare
 from gistchat.prepare.report import report_lines
+from gistchat.processes import is_first_process
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.formats import make_format
@@ -40,10 +39,11 @@ from gistchat.prompts.token_store import report_lines as tokens_lines
 from gistchat.recipe.load import override, recipe_from_dict
 from gistchat.recipe.schema import Recipe
 from gistchat.report.write import write_report
-from gistchat.stages import is_current, mark_done
+from gistchat.stages import changed_files, is_current, keep_changed, mark_done, read_marker
 from gistchat.train.rows import choose_targets
+from gistchat.train.states import remove_states
 from gistchat.train.train import describe as describe_training
-from gistchat.train.train import train, weights_of
+from gistchat.train.train import is_finished, is_of_run, mark_finished, train, weights_of
 from gistchat.trusted_hosts import trust_those_in
 
 SETTINGS_OF_EVALUATION = ("evaluate", "context", "summary")
@@ -73,7 +73,11 @@ class Workspace:
         return fingerprint([VERSION, self.data_key, self.store.path.name, *parts])
 
     def split(self, name: str) -> list[Dialogue]:
-        return load_dialogues(self.data / f"{name}.jsonl")
+        """Raises UserError where another process has prepared the folder with other settings since."""
+        dialogues = load_dialogues(self.data / f"{name}.jsonl")
+        if read_marker(self.data / "prepared.json")["key"] != self.data_key:
+            raise UserError(f"{self.data} was prepared anew, with other settings, while this run was reading it")
+        return dialogues
 
     def summarize(self, dialogues: Sequence[Dialogue], budgets: Sequence[int] = ()) -> None:
         """Make the summaries of these dialogues that are not stored yet, for the recipe's budget or for others."""
@@ -83,19 +87,11 @@ class Workspace:
             say(f"summarize: {new:,} dialogues summarised, {stored:,} stored before")
 
 
-def is_first_process() -> bool:
-    """Whether this is the only process of the run, or the first of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextlib.contextmanager
 def only_run(folder: Path) -> Iterator[None]:
     """Hold a run's folder, for all processes of the run. Raises UserError when another run holds it."""
-    if not is_first_process():
-        yield
-        return
-    with locked(folder, seconds=0):
-        folder.mkdir(exist_ok=True)
+    with locked_by_first(folder):
+        folder.mkdir(parents=True, exist_ok=True)
         yield
 
 
@@ -169,34 +165,74 @@ def run_train(workspace: Workspace, force: bool = False) -> None:
         if is_current(marker, key):
             say(f"train: {checkpoint} (done before, skipped)")
             return
-        if marker.exists():
-            say(f"train: {folder} holds a run of another recipe or other data; training again")
-            if checkpoint.exists():
-                before = folder / "checkpoint-before"
-                shutil.rmtree(before, ignore_errors=True)
-                checkpoint.rename(before)  # kept, as it may be hours of work
-                say(f"train: the checkpoint that was there is kept as {before}")
-            marker.unlink(missing_ok=True)
+        details = _origin(workspace)
+        if _is_finished_elsewhere(workspace, key, details):
+            say(f"train: {checkpoint} is a finished checkpoint of this recipe and data; used as it is")
+            _finish_training(workspace, key)
+            return
+        _make_way(workspace, key)
         targets = choose_targets(
             recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
         )
         workspace.summarize([target.dialogue for target in targets.train + targets.validation], recipe.train.budgets)
-        details = {
-            "data": {
-                "corpus": recipe.data.corpus,
-                "key": workspace.data_key,
-                "sha256": {path.name: file_hash(path) for path in sorted(workspace.data.glob("*.jsonl"))},
-            },
-            "base": {"source": recipe.model.name, "identity": workspace.base.identity},
-            "seed": recipe.seed,
-        }
         history = train(recipe, workspace.base, workspace.format, targets, workspace.stores, folder, details, force)
-        if not is_first_process():
-            return
-        mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
-        for state in (folder / "train").glob("state-*"):
-            shutil.rmtree(state)  # of use only to a run that was stopped; optimizer states are large
-        say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
+        if is_first_process():
+            mark_finished(checkpoint)
+            say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
+        _finish_training(workspace, key)
+
+
+def _origin(workspace: Workspace) -> dict[str, Any]:
+    """What a checkpoint notes of the data, base and seed that it was made with."""
+    recipe, files = workspace.recipe, [workspace.data / f"{split}.jsonl" for split in sorted(SPLITS)]
+    return {
+        "data": {
+            "corpus": recipe.data.corpus,
+            "key": workspace.data_key,
+            "sha256": {path.name: file_hash(path) for path in files},
+        },
+        "base": {"source": recipe.model.name, "identity": workspace.base.identity},
+        "seed": recipe.seed,
+    }
+
+
+def _is_finished_elsewhere(workspace: Workspace, key: str, details: dict[str, Any]) -> bool:
+    """Whether a checkpoint without a marker, such as a copied one, is what training would come to."""
+    checkpoint, marker, recipe = workspace.folder / "checkpoint", workspace.folder / "trained.json", workspace.recipe
+    return (
+        read_marker(marker)["key"] in ("", key)
+        and is_of_run(checkpoint, recipe, details)
+        and is_finished(checkpoint) is True
+    )
+
+
+def _make_way(workspace: Workspace, key: str) -> None:
+    """Put a finished checkpoint aside that is of another recipe, or damaged; it may be hours of work.
+
+    Raises:
+        UserError: it is the very model that is to be trained.
+    """
+    checkpoint, marker = workspace.folder / "checkpoint", workspace.folder / "trained.json"
+    if checkpoint.exists() and checkpoint.resolve() in [(base := Path(workspace.base.source).resolve()), *base.parents]:
+        raise UserError(f"{checkpoint} is the model to begin with; give another --out, so that it stays")
+    if not is_first_process() or not (done := read_marker(marker))["files"]:
+        return
+    if done["key"] == key:
+        problem = f"{changed_files(marker)[0]} is missing or damaged"
+    else:
+        problem = f"{workspace.folder} holds a run of another recipe or other data"
+    say(f"train: {problem}; training again")
+    if checkpoint.exists():
+        put_aside(checkpoint, "stood there before")
+    marker.unlink()
+
+
+def _finish_training(workspace: Workspace, key: str) -> None:
+    checkpoint = workspace.folder / "checkpoint"
+    if is_first_process():
+        files = [*checkpoint.glob("*.safetensors"), checkpoint / METADATA]
+        mark_done(workspace.folder / "trained.json", key, files)
+        remove_states(workspace.folder / "train")
 
 
 def run_evaluate(workspace: Workspace) -> dict[str, Any]:
@@ -204,11 +240,13 @@ def run_evaluate(workspace: Workspace) -> dict[str, Any]:
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
     marker = folder / "evaluated.json"
     with only_run(folder):
+        recover_folder(folder / "checkpoint")
         weights = read_json(folder / "checkpoint" / METADATA)["weights"]
         key = workspace.key(what_rows_depend_on(recipe), dataclasses.asdict(config), workspace.base.identity, weights)
         if is_current(marker, key):
             say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")
             return read_json(folder / "metrics.json")
+        keep_changed(marker)
         marker.unlink(missing_ok=True)
         rows, answers, facts = _predictions(workspace, weights)
         facts["mauve"] = score_by_models(config, rows, recipe.seed)
@@ -294,7 +332,7 @@ def open_run(folder: Path, overrides: Sequence[str]) -> Workspace:
             )
     trust_those_in(overrides)
     checkpoint = find_checkpoint(folder)
-    metadata = read_json(checkpoint / METADATA)
+    metadata = read_while_replaced(folder, lambda found: read_json(found / METADATA))
     recipe = override(recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA)), overrides)
     workspace = open_workspace(recipe, checkpoint.parent)
     if workspace.data_key != metadata["data"].get("key", workspace.data_key):  # an imported checkpoint knows of none

@@ -22,6 +22,11 @@ Result = TypeVar("Result")
 AHEAD = 2  # batches per core that are read before the first of them is needed
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process of the run, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

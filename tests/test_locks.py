@@ -2,11 +2,12 @@
 
 import multiprocessing
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from gistchat.errors import UserError
-from gistchat.locks import lock_path, locked
+from gistchat.locks import lock_path, locked, locked_by_first
 
 
 def _hold(path, held) -> None:
@@ -57,3 +58,49 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"), locked(tmp_path / "file" / "out"):
         pass
+
+
+def test_who_holds_an_output_may_ask_again_and_only_the_last_to_leave_frees_it(tmp_path):
+    with locked(tmp_path / "out"):
+        with locked(tmp_path / "out", seconds=0):
+            pass
+        with pytest.raises(UserError, match="another process"):
+            _in_a_thread(tmp_path / "out")
+    _in_a_thread(tmp_path / "out")
+    assert not list(tmp_path.iterdir())  # no lock file stays
+
+
+def _in_a_thread(path) -> None:
+    """Lock it as another process would: locks are each thread's own."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_take, path).result()
+
+
+def _take(path) -> None:
+    with locked(path, seconds=0):
+        pass
+
+
+def test_nobody_is_let_in_while_lock_files_come_and_go(tmp_path):
+    inside, most = [], []
+
+    def enter(_) -> None:
+        with locked(tmp_path / "out", seconds=60):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.001)
+            inside.pop()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(enter, range(60)))
+    assert most == [1] * 60
+
+
+def test_of_the_processes_of_one_run_the_first_locks(tmp_path, monkeypatch):
+    with locked_by_first(tmp_path / "out"):
+        monkeypatch.setenv("RANK", "1")
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(lambda: locked_by_first(tmp_path / "out").__enter__()).result()
+        monkeypatch.setenv("RANK", "0")
+        with pytest.raises(UserError, match="another process"), ThreadPoolExecutor(1) as pool:
+            pool.submit(lambda: locked_by_first(tmp_path / "out").__enter__()).result()

@@ -18,6 +18,7 @@ from gistchat.dialogue.turns import Dialogue
 from gistchat.engines.engine import generate_replies
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
+from gistchat.locks import locked_by_first
 from gistchat.processes import batched
 from gistchat.progress import progress, say
 from gistchat.resumable import ResumableJsonl
@@ -34,12 +35,21 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
     process takes its share.
 
     Raises:
-        UserError: a malformed line (nothing is written), no dialogue, an id twice, or an `out` that exists.
+        UserError: a malformed line (nothing is written), no dialogue, an id twice, an `out` that exists, or another
+            command that writes to it.
     """
     if out.is_dir():
         raise UserError(f"{out}: is a folder; name a file")
     require_free(out, out if force else None, ", or --force to write it anew")
     dialogues = _read(source)
+    with locked_by_first(out):
+        require_free(out, out if force else None, ", or --force to write it anew")  # another command may have ended
+        _reply_to_all(session, dialogues, out)
+    return len(dialogues)
+
+
+def _reply_to_all(session: ChatSession, dialogues: Sequence[Dialogue], out: Path) -> None:
+    """This process's share of the replies; the first process puts them all together."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
@@ -62,7 +72,6 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
         dist.barrier()
     if rank == 0:
         _put_together(out, key, len(dialogues))
-    return len(dialogues)
 
 
 def _read(source: Path) -> list[Dialogue]:
@@ -114,6 +123,8 @@ def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict
 
 def _put_together(out: Path, key: str, count: int) -> None:
     stored, empty = _finished(out, key), 0
+    if missing := [number for number in range(count) if number not in stored]:
+        raise UserError(f"{out}: {len(missing)} of {count} replies are missing; the same command makes them")
     with atomic_text(out) as file:
         for number in range(count):
             row = stored[number].get(str(number))

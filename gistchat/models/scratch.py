@@ -7,9 +7,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError
-from gistchat.files import atomic_folder, read_json
-from gistchat.locks import locked
+from gistchat.files import read_json
 from gistchat.models.base import Base, cache_dir
+from gistchat.models.cache import made_once
 from gistchat.progress import say
 from gistchat.recipe.schema import ModelConfig
 
@@ -29,15 +29,16 @@ def scratch_base(config: ModelConfig, seed: int) -> Base:
     size = _scratch_size(config)
     identity = f"gpt2-scratch-{size}-seed{seed}"
     folder = cache_dir() / "models" / identity
-    with locked(folder):
-        if not (folder / "model.safetensors").is_file():
-            tokenizer = gpt2_tokenizer()
-            torch.manual_seed(seed)
-            model = GPT2LMHeadModel(scratch_config(size, len(tokenizer)))
-            say(f"GPT-2 of size {size}, {model.num_parameters() / 1e6:,.0f} M random weights -> {folder}")
-            with atomic_folder(folder) as temporary:
-                model.save_pretrained(temporary)
-                tokenizer.save_pretrained(temporary)
+
+    def make(temporary: Path) -> None:
+        tokenizer = gpt2_tokenizer()
+        torch.manual_seed(seed)
+        model = GPT2LMHeadModel(scratch_config(size, len(tokenizer)))
+        say(f"GPT-2 of size {size}, {model.num_parameters() / 1e6:,.0f} M random weights -> {folder}")
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+    made_once(folder, identity, make)
     return Base(str(folder), identity)
 
 

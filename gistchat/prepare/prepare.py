@@ -19,6 +19,7 @@ from gistchat.corpora.sources import Source, estimate, raw_records
 from gistchat.dialogue.turns import SPLITS, Dialogue, parse_dialogue
 from gistchat.errors import UserError
 from gistchat.files import file_hash, fingerprint, read_json, write_json
+from gistchat.locks import locked
 from gistchat.names import folder_to_write, require_plain_name
 from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_batch
 from gistchat.prepare.near_duplicates import find_near_duplicates, leaking
@@ -58,7 +59,10 @@ def default_folder(config: DataConfig) -> Path:
 
 
 def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
-    """Write the three splits and `report.json` to `out`.
+    """Write the three splits and `report.json` to `out`. Of several processes one does, the others find it done.
+
+    Splits that were edited since are put aside and made anew: a run says which data it was trained on, and could not
+    if they were taken for what the corpus gives. To train on them, name them as the source of `jsonl`.
 
     Returns:
         The report, and whether it was made now (False: the folder was current).
@@ -69,13 +73,27 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
     parts = _parts(config)
     key = _key(config, parts)
     marker = out / "prepared.json"
-    if is_current(marker, key):
-        return read_json(out / "report.json"), False
-    if out.resolve() in {source.path.resolve().parent for part in parts for source in part.sources}:
-        raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
-    with remade(marker, key) as working:
-        report = _prepare(config, parts, working)
+    with locked(out):
+        if is_current(marker, key):
+            return read_json(out / "report.json"), False
+        if out.resolve() in {source.path.resolve().parent for part in parts for source in part.sources}:
+            raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
+        with remade(marker, key) as working:
+            report = _prepare(config, parts, working)
+            _check_written(working, report["splits"])
     return report, True
+
+
+def _check_written(working: Path, splits: dict[str, dict[str, int]]) -> None:
+    """Raises UserError where a split has not as many lines as the report says."""
+    for split, counts in splits.items():
+        with (working / f"{split}.jsonl").open("rb", BUFFER) as file:
+            lines = sum(1 for _ in file)
+        if lines != counts["dialogues"]:
+            raise UserError(
+                f"{working / split}.jsonl has {lines:,} lines where {counts['dialogues']:,} were written; "
+                "nothing was replaced, run it again"
+            )
 
 
 def _parts(config: DataConfig) -> list[Part]:

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch.optim import Optimizer
 
 from gistchat.errors import UserError
-from gistchat.files import damaged_file, file_hash, read_json, sync_folder, sync_tree, write_json
+from gistchat.files import damaged_file, file_hash, put_aside, read_json, sync_folder, sync_tree, write_json
 from gistchat.progress import say
 
 MANIFEST = "manifest.json"
@@ -53,12 +53,11 @@ def finish_state(
     shutil.rmtree(final, ignore_errors=True)  # left by a run that was resumed from an earlier state
     written.rename(final)
     sync_folder(states)
-    for old in _newest_first(states)[keep:]:
-        shutil.rmtree(old)
+    remove_states(states, keep)
 
 
 def last_state(states: Path) -> SavedState | None:
-    """The newest state that is whole. Unfinished, damaged and older kinds of states are named and removed."""
+    """The newest state that is whole. Unfinished ones are named and removed, others that cannot be used put aside."""
     if (states / UNFINISHED).exists():
         say(f"{states / UNFINISHED} was cut off while being written; not used")
         shutil.rmtree(states / UNFINISHED)
@@ -66,9 +65,15 @@ def last_state(states: Path) -> SavedState | None:
         if not (problem := _problem(folder)):
             manifest = read_json(folder / MANIFEST)
             return SavedState(folder, *(manifest[name] for name in ("step", "settings", "seen", "log")))
-        say(f"{folder} {problem}; not used")
-        shutil.rmtree(folder)
+        put_aside(folder, f"{problem}; not used")
     return None
+
+
+def remove_states(states: Path, keep: int = 0) -> None:
+    """Remove all but the last `keep` states; they are large."""
+    own = [folder for folder in _newest_first(states) if (folder / MANIFEST).is_file()]
+    for folder in own[keep:]:
+        shutil.rmtree(folder)
 
 
 def write_state(folder: Path, accelerator: Accelerator, model: torch.nn.Module, optimizer: Optimizer) -> None:

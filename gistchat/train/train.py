@@ -1,7 +1,6 @@
 """Stage 3: training rows -> checkpoint."""
 
 import dataclasses
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,17 @@ from transformers import PreTrainedModel
 
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
-from gistchat.files import damaged_file, read_json, recover_folder, write_json
+from gistchat.files import damaged_file, fingerprint, put_aside, read_json, recover_folder, write_json
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, model_limit, require_types
 from gistchat.models.checkpoint import METADATA, save_checkpoint
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
+from gistchat.recipe.load import recipe_from_dict
 from gistchat.recipe.schema import Recipe, mix_of
 from gistchat.train.loop import TrainingLoop
 from gistchat.train.rows import TrainingSet, build_rows, order_rows
-from gistchat.train.states import SavedState, changes, last_state
+from gistchat.train.states import SavedState, changes, last_state, remove_states
 
 
 def method_of(recipe: Recipe) -> str:
@@ -85,14 +85,14 @@ def train(
     model = prepare_model(model, recipe, prompt_format)
 
     def save_best(loss: float, step: int, weights: dict[str, torch.Tensor] | None) -> None:
-        described = {**details, "validation_loss": loss, "step": step}
+        described = {**details, "validation_loss": loss, "step": step, "finished": False}
         save_checkpoint(checkpoint, model, prompt_format, recipe, described, weights)
 
     settings, learning_rate = {**describe(recipe), **details}, learning_rate_of(recipe)
     loop = TrainingLoop(
         model, config, prompt_format, rows, validation, recipe.seed, learning_rate, states, settings, save_best
     )
-    if saved := _state_to_resume(states, checkpoint, loop, force):
+    if saved := _state_to_resume(states, checkpoint, loop, recipe, details, force):
         loop.load_state(saved)
     loop.run()
     history = {
@@ -155,8 +155,10 @@ def _restore_bias(head: torch.nn.Module, bias: torch.Tensor) -> None:
         head.register_forward_hook(lambda layer, inputs, logits: logits + bias)
 
 
-def _state_to_resume(states: Path, checkpoint: Path, loop: TrainingLoop, force: bool) -> SavedState | None:
-    """The state to continue from; None: begin, after removing what an earlier run left in the way.
+def _state_to_resume(
+    states: Path, checkpoint: Path, loop: TrainingLoop, recipe: Recipe, details: dict[str, Any], force: bool
+) -> SavedState | None:
+    """The state to continue from; None: begin, after putting aside what stands in the way.
 
     Only the first process touches the files; the others wait, and then find the same.
     """
@@ -167,13 +169,14 @@ def _state_to_resume(states: Path, checkpoint: Path, loop: TrainingLoop, force: 
         validated = saved and any("eval_loss" in entry for entry in saved.log)  # then there is a best checkpoint
         if validated and not _is_whole(checkpoint):
             say(f"{checkpoint} is missing or damaged; training from the start")
-            for state in states.glob("state-*"):
-                shutil.rmtree(state)
-            saved = None
+            remove_states(states)
+            saved = validated = None
         if saved:
             say(f"resuming from {saved.folder}")
-        else:
-            shutil.rmtree(checkpoint, ignore_errors=True)
+        # What this very run left when it was stopped before its first state will come again, to the bit.
+        replaceable = validated or (is_of_run(checkpoint, recipe, details) and is_finished(checkpoint) is False)
+        if checkpoint.exists() and not replaceable:
+            put_aside(checkpoint, "is not known as this run's")
     loop.accelerator.wait_for_everyone()
     return saved if loop.accelerator.is_main_process else last_state(states)
 
@@ -194,9 +197,33 @@ def _check_unchanged(saved: SavedState, loop: TrainingLoop, force: bool) -> None
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        return not damaged_file(checkpoint, read_json(checkpoint / METADATA)["weights"])
-    except (UserError, KeyError, TypeError):
+        weights = read_json(checkpoint / METADATA)["weights"]
+        return bool(weights) and not damaged_file(checkpoint, weights)
+    except (UserError, OSError, KeyError, TypeError, AttributeError):
         return False
+
+
+def is_of_run(checkpoint: Path, recipe: Recipe, details: dict[str, Any]) -> bool:
+    """Whether a checkpoint is whole and says that it was made with this recipe, data and base."""
+    if not _is_whole(checkpoint):
+        return False
+    metadata = read_json(checkpoint / METADATA)
+    try:
+        before = recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA))
+    except (UserError, KeyError, TypeError, AttributeError):
+        return False
+    described = {name: metadata.get(name) for name in details}
+    return fingerprint([describe(before), described]) == fingerprint([describe(recipe), details])
+
+
+def is_finished(checkpoint: Path) -> bool | None:
+    """Whether training has come to its end since; None: older versions did not note it."""
+    return read_json(checkpoint / METADATA).get("finished")
+
+
+def mark_finished(checkpoint: Path) -> None:
+    """Note in a checkpoint that training came to its end, so that it counts also where only it was copied."""
+    write_json(checkpoint / METADATA, {**read_json(checkpoint / METADATA), "finished": True})
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""Models that gistchat makes itself, once, and keeps: conversions, and bases from random weights."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors
+
+from gistchat.files import atomic_folder
+from gistchat.locks import locked
+from gistchat.progress import say
+from gistchat.stages import changed_files, mark_done, read_marker
+
+RECORD = "gistchat-made.json"
+
+
+def made_once(folder: Path, key: str, make: Callable[[Path], None]) -> None:
+    """Have a folder filled by `make`, unless it is there; made anew, and said, where a file of it is damaged.
+
+    Args:
+        key: of what it is made from, for the record.
+    """
+    record = folder / RECORD
+    if _is_whole(record):  # several processes may check at once
+        return
+    with locked(folder):
+        if not read_marker(record)["files"] and _can_be_read(folder):
+            _keep_record(folder, key)  # made by a version of gistchat that kept none
+        if _is_whole(record):
+            return
+        if damaged := changed_files(record):
+            say(f"{damaged[0]} is missing or damaged; making it anew")
+        with atomic_folder(folder, RECORD) as temporary:
+            make(temporary)
+            _keep_record(temporary, key)
+
+
+def _is_whole(record: Path) -> bool:
+    return bool(read_marker(record)["files"]) and not changed_files(record)
+
+
+def _keep_record(folder: Path, key: str) -> None:
+    mark_done(folder / RECORD, key, sorted(path for path in folder.iterdir() if path.name != RECORD))
+
+
+def _can_be_read(folder: Path) -> bool:
+    """Whether there are weights, and neither they nor the files beside them are cut off."""
+    try:
+        for path in folder.glob("*.json"):
+            json.loads(path.read_text(encoding="utf-8"))
+        for path in folder.glob("*.safetensors"):
+            with safetensors.safe_open(path, "pt") as weights:
+                weights.keys()
+    except (OSError, ValueError, safetensors.SafetensorError):
+        return False
+    return any(folder.glob("model.*"))
