@@ -20,7 +20,8 @@ from gistchat.evaluate.costs import cache_bytes_per_token, seconds_per_summary
 from gistchat.evaluate.items import build_items, choose_items, conditions
 from gistchat.evaluate.model_metrics import check_models, score_by_models
 from gistchat.evaluate.planted_facts import probe, probe_targets
-from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on, write_rows
+from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on
+from gistchat.evaluate.rows import MARKER, write_rows
 from gistchat.examples.build import ExampleBuilder, builders_by_budget
 from gistchat.examples.targets import Target
 from gistchat.files import file_hash, fingerprint, read_json, write_json
@@ -108,7 +109,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
                 say(f"  {line}")
         base = resolve_base(recipe.model, recipe.seed)
         tokenizer = load_tokenizer(base)
-        key = tokenizer_fingerprint(tokenizer)
+        key = tokenizer_fingerprint(tokenizer, base)
         tokens, lengths = tokenize(data, tokenizer, key)
         prompt_format = make_format(recipe.model.format, tokenizer)
         prompt_format.stored = tokens and TokenStore(tokens)
@@ -190,7 +191,7 @@ def run_train(workspace: Workspace, force: bool = False) -> None:
         history = train(recipe, workspace.base, workspace.format, targets, workspace.stores, folder, details, force)
         if not is_first_process():
             return
-        mark_done(marker, key, [*checkpoint.glob("*.safetensors"), checkpoint / METADATA])
+        mark_done(marker, key, sorted(path for path in checkpoint.rglob("*") if path.is_file()))
         for state in (folder / "train").glob("state-*"):
             shutil.rmtree(state)  # of use only to a run that was stopped; optimizer states are large
         say(f"train: validation loss {history['best_validation_loss']:.3f} -> {checkpoint}")
@@ -199,7 +200,7 @@ def run_train(workspace: Workspace, force: bool = False) -> None:
 def run_evaluate(workspace: Workspace) -> dict[str, Any]:
     """Stages 4 and 5: predictions.jsonl, metrics.json and report.html."""
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
-    marker = folder / "evaluated.json"
+    marker = folder / MARKER
     with only_run(folder):
         weights = read_json(folder / "checkpoint" / METADATA)["weights"]
         key = workspace.key(what_rows_depend_on(recipe), dataclasses.asdict(config), workspace.base.identity, weights)
@@ -219,7 +220,8 @@ def run_evaluate(workspace: Workspace) -> dict[str, Any]:
             f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
         )
         report = write_report(folder, recipe.name, subtitle, values, rows, {"": [training_log(folder)]})
-        mark_done(marker, key, [folder / "predictions.jsonl", folder / "metrics.json", report])
+        files = [folder / name for name in ("predictions.jsonl", "probe.jsonl", "metrics.json")]
+        mark_done(marker, key, [*files, report])
         return values
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gistchat.errors import UserError
 from gistchat.files import file_hash, sync_folder, sync_tree, write_json
+from gistchat.progress import say
 
 
 def is_current(marker: Path, key: str) -> bool:
@@ -20,6 +21,18 @@ def is_current(marker: Path, key: str) -> bool:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def require_unchanged(marker: Path, path: Path) -> None:
+    """Raises UserError where a stage left another file than is there now; where nothing tells, that is said."""
+    try:
+        expected = json.loads(marker.read_text(encoding="utf-8"))["files"].get(os.path.relpath(path, marker.parent))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        expected = None
+    if expected is None:
+        say(f"{path}: used unchecked, as {marker.name} has no hash of it")
+    elif file_hash(path) != expected:
+        raise UserError(f"{path}: changed or damaged since it was written; run the command that wrote it again")
 
 
 def mark_done(marker: Path, key: str, files: list[Path]) -> None:

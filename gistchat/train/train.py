@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
-from gistchat.files import damaged_file, read_json, recover_folder, write_json
+from gistchat.files import read_json, recover_folder, write_json
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, model_limit, require_types
-from gistchat.models.checkpoint import METADATA, save_checkpoint
+from gistchat.models.checkpoint import METADATA, damage, save_checkpoint
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import Recipe, mix_of
@@ -194,8 +194,8 @@ def _check_unchanged(saved: SavedState, loop: TrainingLoop, force: bool) -> None
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        return not damaged_file(checkpoint, read_json(checkpoint / METADATA)["weights"])
-    except (UserError, KeyError, TypeError):
+        return not damage(checkpoint, read_json(checkpoint / METADATA))
+    except (UserError, KeyError, TypeError, AttributeError):
         return False
 
 
