@@ -69,8 +69,8 @@ def edit(path, before, after):
 
 
 TOKENIZER_CHANGES = {
-    "vocabulary": lambda folder: edit(folder / "tokenizer.json", '"Ġdog"', '"Ġdgo"'),
-    "merges": lambda folder: edit(folder / "tokenizer.json", '"add_prefix_space": false', '"add_prefix_space": true'),
+    "normalizer": lambda folder: edit(folder / "tokenizer.json", '"normalizer": null', '"normalizer": {"type": "NFC"}'),
+    "spaces": lambda folder: edit(folder / "tokenizer.json", '"add_prefix_space": false', '"add_prefix_space": true'),
     "settings": lambda folder: edit(folder / "tokenizer_config.json", "{", '{"model_max_length": 77, '),
     "configuration": lambda folder: edit(folder / "config.json", '"n_head": 2', '"n_head": 4'),
     "chat template": lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
