@@ -8,7 +8,8 @@ from typing import Any
 from gistchat.context.strategies import STRATEGIES
 from gistchat.errors import UserError
 from gistchat.evaluate.analysis import Row, analyse, analyse_probe
-from gistchat.files import fingerprint, read_json, read_json_lines, write_json
+from gistchat.evaluate.rows import read_metrics, read_rows
+from gistchat.files import fingerprint, read_json, write_json
 from gistchat.locks import locked
 from gistchat.memory.factory import allow_endpoint
 from gistchat.models.checkpoint import METADATA, read_while_replaced
@@ -108,10 +109,10 @@ def compare(
     for member in runs:
         if not all((member.folder / name).exists() for name in ("metrics.json", "predictions.jsonl")):
             raise UserError(f"{member.folder}: not evaluated yet; gistchat evaluate {member.folder}")
-        metrics = read_json(member.folder / "metrics.json")
+        metrics = read_metrics(member.folder)
         mark = {"variant": member.variant, "seed": member.seed}
-        rows += [row | mark for row in read_json_lines(member.folder / "predictions.jsonl")]
-        answers += [row | mark for row in read_json_lines(member.folder / "probe.jsonl")]
+        rows += [row | mark for row in read_rows(member.folder / "predictions.jsonl")]
+        answers += [row | mark for row in read_rows(member.folder / "probe.jsonl")]
         mauve += [entry | mark for entry in metrics.get("mauve", [])]
         sums = facts.setdefault(member.variant, {name: metrics.get(name) for name in FACTS} | dict.fromkeys(COUNTS, 0))
         for name in COUNTS:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
 from gistchat.progress import say
 
 
@@ -150,9 +150,17 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """All lines of a JSONL file that a stage here wrote; only line feeds end a line."""
-    with path.open(encoding="utf-8", newline="\n") as file:
-        return [json.loads(line) for line in file]
+    """All lines of a JSONL file; only line feeds end a line. Raises UserError, with file:line, if one is not JSON."""
+    values = []
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                values.append(json.loads(line.decode()))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}:{len(values) + 1}: not valid JSON ({first_line(error)})") from None
+    return values
 
 
 def file_hash(path: Path) -> str:

@@ -18,7 +18,8 @@ from gistchat.evaluate.costs import cache_bytes_per_token, seconds_per_summary
 from gistchat.evaluate.items import build_items, choose_items, conditions
 from gistchat.evaluate.model_metrics import check_models, score_by_models
 from gistchat.evaluate.planted_facts import probe, probe_targets
-from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on, write_rows
+from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on
+from gistchat.evaluate.rows import MARKER, write_rows
 from gistchat.examples.build import ExampleBuilder, builders_by_budget
 from gistchat.examples.targets import Target
 from gistchat.files import file_hash, fingerprint, put_aside, read_json, recover_folder, write_json
@@ -107,7 +108,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
                 say(f"  {line}")
         base = resolve_base(recipe.model, recipe.seed)
         tokenizer = load_tokenizer(base)
-        key = tokenizer_fingerprint(tokenizer)
+        key = tokenizer_fingerprint(tokenizer, base)
         tokens, lengths = tokenize(data, tokenizer, key)
         prompt_format = make_format(recipe.model.format, tokenizer)
         prompt_format.stored = tokens and TokenStore(tokens)
@@ -230,7 +231,7 @@ def _make_way(workspace: Workspace, key: str) -> None:
 def _finish_training(workspace: Workspace, key: str) -> None:
     checkpoint = workspace.folder / "checkpoint"
     if is_first_process():
-        files = [*checkpoint.glob("*.safetensors"), checkpoint / METADATA]
+        files = sorted(path for path in checkpoint.rglob("*") if path.is_file())
         mark_done(workspace.folder / "trained.json", key, files)
         remove_states(workspace.folder / "train")
 
@@ -238,7 +239,7 @@ def _finish_training(workspace: Workspace, key: str) -> None:
 def run_evaluate(workspace: Workspace) -> dict[str, Any]:
     """Stages 4 and 5: predictions.jsonl, metrics.json and report.html."""
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
-    marker = folder / "evaluated.json"
+    marker = folder / MARKER
     with only_run(folder):
         recover_folder(folder / "checkpoint")
         weights = read_json(folder / "checkpoint" / METADATA)["weights"]
@@ -260,7 +261,8 @@ def run_evaluate(workspace: Workspace) -> dict[str, Any]:
             f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
         )
         report = write_report(folder, recipe.name, subtitle, values, rows, {"": [training_log(folder)]})
-        mark_done(marker, key, [folder / "predictions.jsonl", folder / "metrics.json", report])
+        files = [folder / name for name in ("predictions.jsonl", "probe.jsonl", "metrics.json")]
+        mark_done(marker, key, [*files, report])
         return values
 
 

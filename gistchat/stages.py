@@ -14,6 +14,7 @@ from typing import Any
 
 from gistchat.errors import UserError
 from gistchat.files import file_hash, hidden, put_aside, sync_folder, sync_tree, write_json
+from gistchat.progress import say
 
 
 def is_current(marker: Path, key: str) -> bool:
@@ -56,6 +57,15 @@ def keep_foreign(path: Path, field: str) -> None:
         is_own = False
     if path.exists() and not is_own:
         put_aside(path, "stood there before")
+
+
+def require_unchanged(marker: Path, path: Path) -> None:
+    """Raises UserError where a stage left another file than is there now; where nothing tells, that is said."""
+    expected = read_marker(marker)["files"].get(os.path.relpath(path, marker.parent))
+    if expected is None:
+        say(f"{path}: used unchecked, as {marker.name} has no hash of it")
+    elif file_hash(path) != expected:
+        raise UserError(f"{path}: changed or damaged since it was written; run the command that wrote it again")
 
 
 def mark_done(marker: Path, key: str, files: list[Path]) -> None:

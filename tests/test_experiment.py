@@ -12,6 +12,7 @@ from gistchat.errors import UserError
 from gistchat.experiment import Member, compare, members, named_runs
 from gistchat.files import read_json, write_json
 from gistchat.recipe.load import load_recipe
+from gistchat.stages import mark_done
 
 RECIPES = Path(__file__).parent.parent / "gistchat" / "recipes"
 EXPERIMENT = (
@@ -206,6 +207,19 @@ def test_variants_of_one_strategy_each_are_compared_under_their_own(tmp_path):
     values = compare(runs, tmp_path / "out", "two", "recent")
     [row] = [one for one in values["comparisons"] if one["family"] == "variant"]
     assert (row["of"], row["minus"], row["significant"]) == ("gist tuned summary", "turns tuned recent", True)
+
+
+@pytest.mark.parametrize("name", ["predictions.jsonl", "probe.jsonl", "metrics.json"])
+def test_runs_whose_files_were_changed_are_not_compared(tmp_path, name):
+    runs = [made_run(tmp_path / name, strategy, 0) for name, strategy in (("a", "recent"), ("b", "summary"))]
+    for run in runs:
+        mark_done(run / "evaluated.json", "key", [run / "predictions.jsonl", run / "probe.jsonl", run / "metrics.json"])
+    members = named_runs(runs)
+    compare(members, tmp_path / "out", "two", "recent")
+    with (runs[1] / name).open("a") as file:
+        file.write("\n" if name == "metrics.json" else '{"id": 1, "dialogue": 1, "model": "m", "strategy": "last"}\n')
+    with pytest.raises(UserError, match=rf"b/{name}: changed or damaged since it was written"):
+        compare(members, tmp_path / "out", "two", "recent")
 
 
 def test_names_of_compared_runs_are_their_folders(tmp_path):

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from gistchat.files import file_hash, read_json, read_json_lines, write_json
-from gistchat.models.checkpoint import METADATA, PACKAGED
+from gistchat.files import read_json, read_json_lines, write_json
+from gistchat.models.checkpoint import METADATA, PACKAGED, hashes_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "model-card.md"
 SAMPLES = 4  # good ones, bad ones, and drawn ones
@@ -72,8 +72,7 @@ def pack(checkpoint: Path) -> None:
     config["base_model_name_or_path"] = "smollm2"  # gistchat finds it by the recipe
     write_json(PACKAGED / "adapter_config.json", config)
     metadata = read_json(checkpoint / METADATA)
-    metadata["weights"] = {"adapter_model.safetensors": file_hash(PACKAGED / "adapter_model.safetensors")}
-    write_json(PACKAGED / METADATA, metadata)
+    write_json(PACKAGED / METADATA, {**metadata, **hashes_of(PACKAGED)})
 
 
 def card(run: Path, hours: float) -> str:

@@ -124,7 +124,8 @@ def summarize(
     recipes = [override(recipe, [f"summary.method={name}"], "--method") for name in names] or [recipe]
     recipe = recipes[0]
     dialogues = [dialogue for split in SPLITS for dialogue in load_dialogues(data / f"{split}.jsonl")]
-    tokenizer = load_tokenizer(resolve_base(recipe.model, recipe.seed))
+    base = resolve_base(recipe.model, recipe.seed)
+    tokenizer = load_tokenizer(base)
     if score:
         from gistchat.evaluate.summarizer_scores import score as score_summarizers
         from gistchat.evaluate.summarizer_scores import score_table
@@ -145,7 +146,7 @@ def summarize(
             write_json(path, values)
         show(*score_table(values).split("\n"), "", f"-> {path}")
         return
-    key = tokenizer_fingerprint(tokenizer)
+    key = tokenizer_fingerprint(tokenizer, base)
     prompt_format = make_format(recipe.model.format, tokenizer)
     store = SummaryStore(data / "summaries", recipe.summary, recipe.context, prompt_format, key)
     added = store.add(dialogues, engine)

@@ -15,7 +15,8 @@ from gistchat.errors import UserError
 from gistchat.evaluate.analysis import System, system_of
 from gistchat.evaluate.bootstrap import Metric, exact_where_alike, interval, ratio_of_sums, resample_weights
 from gistchat.evaluate.metrics import Row
-from gistchat.files import fingerprint, read_json_lines, write_json
+from gistchat.evaluate.rows import read_rows
+from gistchat.files import fingerprint, write_json
 from gistchat.locks import locked
 from gistchat.progress import progress, say
 from gistchat.resumable import ResumableJsonl
@@ -84,7 +85,7 @@ def judge_run(folder: Path, one: str, other: str, url: str, model: str, items: i
     path = folder / "predictions.jsonl"
     if not path.is_file():
         raise UserError(f"{path}: no such file; run gistchat evaluate first")
-    rows = read_json_lines(path)
+    rows = read_rows(path)
     systems = parse_system(one, rows), parse_system(other, rows)
     if not model.strip():
         raise UserError("which model is to judge? Give the name by which the endpoint knows it (--model)")

@@ -18,13 +18,12 @@ from transformers import (
     PreTrainedTokenizerBase,
     RobertaTokenizer,
 )
-from transformers.utils import logging as hf_logging
 
 from gistchat.dialogue.visible import has_text
 from gistchat.dialogue.words import nfc
 from gistchat.errors import UserError, require
 from gistchat.evaluate.analysis import Row, by_system
-from gistchat.models.base import device, load_tokenizer, model_limit
+from gistchat.models.base import device, load_tokenizer, model_limit, read_model
 from gistchat.models.hub import OFFLINE_HINT, load_error
 from gistchat.models.resolve import resolve_base
 from gistchat.progress import say
@@ -165,16 +164,13 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 def _encoder(model: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model without a head, in 32-bit floats; its tokenizer is made to cut texts to the model's length."""
-    verbosity = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()  # without the list of the weights of heads that are not used
     try:
-        encoder = AutoModel.from_pretrained(tokenizer.name_or_path, dtype=torch.float32, trust_remote_code=False)
-        encoder = encoder.eval().to(device())
+        encoder = read_model(AutoModel, tokenizer.name_or_path, unused="pooler.").eval().to(device())
+    except UserError:
+        raise
     except Exception as error:
         # Damaged files and the hub's client raise types of their own.
         raise _with_own_hint(load_error(model, error)) from None
-    finally:
-        hf_logging.set_verbosity(verbosity)
     positions = model_limit(encoder.config) - 2  # RoBERTa counts its positions from 2
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return encoder.get_encoder() if encoder.config.is_encoder_decoder else encoder

@@ -1,6 +1,5 @@
 """Stage 4: checkpoint and test dialogues -> predictions.jsonl: likelihood, rank and reply of every item."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from gistchat.evaluate.items import Condition, Items
 from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import Example
-from gistchat.files import atomic_text, fingerprint, put_aside
+from gistchat.files import fingerprint, put_aside
 from gistchat.models.likelihood import score_replies
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat, render_gist
@@ -64,11 +63,6 @@ def predict(
             _add_ranks_and_replies(rows[condition], model, prompt_format, items, condition, config, subject.name)
             _keep(rows[condition], computed)
     return [row for condition_rows in rows.values() for row in condition_rows]
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    with atomic_text(path) as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _key(row: Row) -> str:

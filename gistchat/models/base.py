@@ -1,7 +1,9 @@
 """A base model: its tokenizer, its weights, rows for new tokens, where it is kept and runs, how much it reads."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -12,6 +14,7 @@ from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.models.cpu_speedups import fuse_activations
 from gistchat.models.hub import load_error, reachable
+from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 
 hf_logging.disable_progress_bar()  # its bars for reading and writing files run into ours
@@ -19,10 +22,16 @@ hf_logging.disable_progress_bar()  # its bars for reading and writing files run 
 
 @dataclass(frozen=True)
 class Base:
-    """A base model that can be loaded with `from_pretrained(source)`; `identity` changes when its weights do."""
+    """A base model that can be loaded with `from_pretrained(source)`.
+
+    Attributes:
+        identity: changes when its weights do, or its tokenizer, configuration or chat template.
+        files: changes when the latter do; empty where they are not a user's.
+    """
 
     source: str
     identity: str
+    files: str = ""
 
 
 def cache_dir() -> Path:
@@ -45,19 +54,64 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     except Exception as error:
         # Damaged files raise whatever the parser stumbled over.
         raise load_error(base.source, error) from None
-    if not tokenizer("hello", add_special_tokens=False)["input_ids"]:
-        raise UserError(f"{base.source}: no tokenizer in this folder (tokenizer.json, or vocab.json and merges.txt)")
+    require_words(tokenizer, base.source)
     if (ids := id_count(tokenizer)) > rows:
         raise UserError(f"{base.source}: the tokenizer has {ids:,} tokens, the model knows {rows:,}: not a pair")
     return tokenizer
+
+
+def require_words(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Raises UserError where the vocabulary is missing: the library then makes a tokenizer of the control tokens."""
+    if not tokenizer("hello", add_special_tokens=False)["input_ids"]:
+        raise UserError(f"{source}: no tokenizer in this folder (tokenizer.json, or vocab.json and merges.txt)")
+
+
+def read_model(model_class: Any, source: str | Path, unused: str = "") -> PreTrainedModel:
+    """A model of a class such as AutoModelForCausalLM, in 32-bit floats, every weight as the files have it.
+
+    Args:
+        unused: how the names of weights begin that may be missing, as nobody uses them.
+
+    Raises:
+        UserError: weights that are missing, for which the library would draw random ones, or of another shape.
+        Exception: whatever else is wrong with the files, in the words of the library.
+    """
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()  # without its tables of such weights
+    try:
+        model, report = model_class.from_pretrained(
+            source,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+        )
+    finally:
+        hf_logging.set_verbosity(verbosity)
+    faults = {
+        "missing": [name for name in report["missing_keys"] if not (unused and name.startswith(unused))],
+        "of another shape": [name for name, *_ in report["mismatched_keys"]],
+    }
+    if named := [f"{fault}: {shortened(names)}" for fault, names in faults.items() if names]:
+        raise UserError(f"{source}: these files do not hold the whole model ({'; '.join(named)})")
+    if not unused and report["unexpected_keys"]:
+        say(f"{source}: holds weights that the model does not have, left out: {shortened(report['unexpected_keys'])}")
+    return model
+
+
+def shortened(names: Iterable[str]) -> str:
+    """The first three names, and how many more there are."""
+    ordered = sorted(name[:100] for name in names)
+    return ", ".join(ordered[:3]) + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
 
 
 def load_model(base: Base) -> PreTrainedModel:
     """The base model's weights in 32-bit floats, in evaluation mode, on the GPU where there is one."""
     source = reachable(base.source)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
-        model = model.eval().to(device())
+        model = read_model(AutoModelForCausalLM, source).eval().to(device())
+    except UserError:
+        raise
     except Exception as error:
         # safetensors and the hub client raise their own exception types; all mean that the weights cannot be loaded.
         raise load_error(base.source, error) from None
@@ -110,9 +164,10 @@ def _fill_rows(weight: torch.Tensor, new: list[int]) -> None:
     weight[new] = known.mean(0) + known.std(0) * noise.to(weight)
 
 
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Equal for tokenizers that cut text alike, as far as vocabulary and special tokens tell."""
-    return fingerprint([sorted(tokenizer.get_vocab().items())])
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase, base: Base | None = None) -> str:
+    """Equal for tokenizers that cut text alike, as far as vocabulary, special tokens and a user's files tell."""
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    return fingerprint([vocabulary, base.files] if base and base.files else [vocabulary])
 
 
 def model_limit(model_config: object) -> int:

@@ -12,6 +12,7 @@ from gistchat.progress import say
 from gistchat.stages import changed_files, mark_done, read_marker
 
 RECORD = "gistchat-made.json"
+WORDS = ("tokenizer.json", "vocabulary.json")  # one of these is in every such folder
 
 
 def made_once(folder: Path, key: str, make: Callable[[Path], None]) -> None:
@@ -44,7 +45,7 @@ def _keep_record(folder: Path, key: str) -> None:
 
 
 def _can_be_read(folder: Path) -> bool:
-    """Whether there are weights, and neither they nor the files beside them are cut off."""
+    """Whether there are weights and a vocabulary, and neither they nor the files beside them are cut off."""
     try:
         for path in folder.glob("*.json"):
             json.loads(path.read_text(encoding="utf-8"))
@@ -53,4 +54,4 @@ def _can_be_read(folder: Path) -> bool:
                 weights.keys()
     except (OSError, ValueError, safetensors.SafetensorError):
         return False
-    return any(folder.glob("model.*"))
+    return any(folder.glob("model.*")) and any((folder / name).is_file() for name in WORDS)

@@ -15,13 +15,24 @@ from typing import Any, TypeVar
 
 import peft
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line
 from gistchat.files import atomic_folder, damaged_file, file_hash, previous_version, read_json, write_json
-from gistchat.models.base import device, fit_embeddings, load_model, load_tokenizer
+from gistchat.models.base import (
+    device,
+    fit_embeddings,
+    id_count,
+    load_model,
+    load_tokenizer,
+    read_model,
+    require_words,
+    shortened,
+)
 from gistchat.models.hub import load_error, needs_own_code
 from gistchat.models.resolve import resolve_base
+from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.formats import make_format
 from gistchat.recipe.load import recipe_from_dict
@@ -77,16 +88,34 @@ def save_checkpoint(
         model.save_pretrained(temporary, state_dict=state_dict, **options)
         (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
         prompt_format.tokenizer.save_pretrained(temporary)
-        hashes = {path.name: file_hash(path) for path in sorted(temporary.glob("*.safetensors"))}
         made_by = {"format": prompt_format.name, "recipe": dataclasses.asdict(recipe), "versions": versions()}
-        write_json(temporary / METADATA, {**made_by, "weights": hashes, **details})
+        write_json(temporary / METADATA, {**made_by, **hashes_of(temporary), **details})
+
+
+def hashes_of(folder: Path) -> dict[str, dict[str, str]]:
+    """What metadata say of a checkpoint's files: of its `weights`, and of other `files` (tokenizer, configuration)."""
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {METADATA}
+    hashes = {name: file_hash(folder / name) for name in sorted(names)}
+    return {
+        "weights": {name: value for name, value in hashes.items() if name.endswith(".safetensors")},
+        "files": {name: value for name, value in hashes.items() if not name.endswith(".safetensors")},
+    }
+
+
+def damage(folder: Path, metadata: dict[str, Any]) -> str:
+    """The first file of a checkpoint that is missing or not as it was written; empty when all are well.
+
+    Raises:
+        KeyError, TypeError: not the metadata of a checkpoint.
+    """
+    return damaged_file(folder, {**metadata["weights"], **metadata.get("files", {})})  # earlier versions: weights only
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Load a checkpoint folder, or the one inside a run folder; LoRA weights are merged into the base.
 
     Raises:
-        UserError: not a checkpoint, damaged weights, or a base model that cannot be had.
+        UserError: not a checkpoint, files that are missing or damaged, or a base model that cannot be had.
     """
     if folder == PACKAGED and not folder.exists():
         raise UserError("this installation ships no adapter; name a run's folder, such as runs/demo")
@@ -128,15 +157,15 @@ def _load(folder: Path) -> Checkpoint:
     metadata = read_json(folder / METADATA)
     try:
         recipe = recipe_from_dict(metadata["recipe"], str(folder / METADATA))
-        hashes = metadata["weights"]
-    except (KeyError, TypeError):
+        damaged = damage(folder, metadata)
+    except (KeyError, TypeError, AttributeError):
         raise UserError(f"{folder / METADATA}: not written by gistchat") from None
-    if damaged := damaged_file(folder, hashes):
+    if damaged:
         raise UserError(f"{folder / damaged}: missing or damaged (its hash differs); train again or copy it again")
     try:
         tokenizer = _load_tokenizer(folder, recipe)
         prompt_format = make_format(metadata["format"], tokenizer)
-        model = _load_weights(folder, recipe, prompt_format)
+        model = _load_weights(folder, recipe, prompt_format, metadata)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         if needs_own_code(error):
             raise load_error(str(folder), error) from None
@@ -163,18 +192,45 @@ def find_checkpoint(folder: Path) -> Path:
 
 def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
     """The one beside the weights; the packaged adapter has none, as it uses its base's tokenizer unchanged."""
-    if (folder / "tokenizer_config.json").is_file():
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        require_words(tokenizer, str(folder))
+        return tokenizer
     return load_tokenizer(resolve_base(recipe.model, recipe.seed))
 
 
-def _load_weights(folder: Path, recipe: Recipe, prompt_format: PromptFormat) -> PreTrainedModel:
+def _load_weights(
+    folder: Path, recipe: Recipe, prompt_format: PromptFormat, metadata: dict[str, Any]
+) -> PreTrainedModel:
     if not (folder / "adapter_config.json").is_file():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
-        return model.to(device())
+        model = read_model(AutoModelForCausalLM, folder).to(device())
+        if (rows := model.get_input_embeddings().weight.shape[0]) < (ids := id_count(prompt_format.tokenizer)):
+            raise UserError(f"{folder}: the tokenizer has {ids:,} tokens, the model knows {rows:,}: not a pair")
+        return model
+    config = peft.PeftConfig.from_pretrained(folder)
+    if config.peft_type != peft.PeftType.LORA:
+        raise UserError(
+            f"{folder / 'adapter_config.json'}: an adapter of type {config.peft_type}; gistchat writes and reads LoRA"
+        )
     # The recipe says which base; the path in adapter_config.json is that of the machine that trained.
-    if (kind := peft.PeftConfig.from_pretrained(folder).peft_type) != peft.PeftType.LORA:
-        raise UserError(f"{folder / 'adapter_config.json'}: an adapter of type {kind}; gistchat writes and reads LoRA")
-    base = load_model(resolve_base(recipe.model, recipe.seed))
-    fit_embeddings(base, prompt_format)
-    return peft.PeftModel.from_pretrained(base, folder).merge_and_unload()
+    base = resolve_base(recipe.model, recipe.seed)
+    if "files" in metadata and metadata.get("base", {}).get("identity", base.identity) != base.identity:
+        say(f"{folder}: an adapter of another version of the model {recipe.model.name}, so its replies may be worse")
+    model = load_model(base)
+    fit_embeddings(model, prompt_format)
+    config.base_model_name_or_path = model.name_or_path
+    adapted = peft.get_peft_model(model, config)
+    weights = load_file(folder / "adapter_model.safetensors")
+    _require_whole_adapter(folder, weights, peft.get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    peft.set_peft_model_state_dict(adapted, weights)
+    return adapted.merge_and_unload()
+
+
+def _require_whole_adapter(folder: Path, weights: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
+    """Raises UserError, naming tensors, where some are missing, for which random ones would stand, or do not fit."""
+    if missing := wanted.keys() - weights.keys():
+        raise UserError(f"{folder}: the adapter lacks weights ({shortened(missing)})")
+    if other := [name for name, tensor in wanted.items() if tensor.shape != weights[name].shape]:
+        raise UserError(f"{folder}: the adapter's weights are of another shape than its model's ({shortened(other)})")
+    if unknown := weights.keys() - wanted.keys():
+        say(f"{folder}: holds weights that its adapter does not have, left out: {shortened(unknown)}")

@@ -33,7 +33,7 @@ def _export(run: Path, out: Path, to: str) -> Path:
         convert(loaded, to, out)
         loaded.tokenizer.save_pretrained(out)
         return out
-    written_anew = ("format", "recipe", "versions", "weights")
+    written_anew = ("format", "recipe", "versions", "weights", "files")
     details = {name: value for name, value in loaded.metadata.items() if name not in written_anew}
     save_checkpoint(out, loaded.model, loaded.format, loaded.recipe, details)
     return out

@@ -2,6 +2,8 @@
 
 import argparse
 import pickle
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, PreTraine
 
 from gistchat.errors import UserError, first_line
 from gistchat.locks import locked
-from gistchat.models.base import Base, load_model, load_tokenizer, require_types
+from gistchat.models.base import Base, load_model, load_tokenizer, require_types, shortened
 from gistchat.models.checkpoint import save_checkpoint
 from gistchat.models.scratch import SCRATCH_SIZES, gpt2_tokenizer
 from gistchat.names import fault_of_name
@@ -26,6 +28,8 @@ KNOWN_HEADS = {SCRATCH_SIZES[name][:2]: SCRATCH_SIZES[name][2] for name in ("sma
 KNOWN_HEADS[6, 768] = 12
 NAMES_OF_HEADS = ("n_head", "num_attention_heads", "num_heads", "n_heads", "heads")
 NAMES_OF_WEIGHTS = ("model_state_dict", "state_dict")  # the paper's code, Lightning
+LARGEST_NUMBER = 10**9  # of losses, epochs and heads that are believed
+LAYER_NUMBER = re.compile(r"transformer\.h\.\d{1,5}\.")
 EMBEDDING, POSITIONS, HEAD = "transformer.wte.weight", "transformer.wpe.weight", "lm_head.weight"
 
 
@@ -87,6 +91,7 @@ def _recipe(folder: Path, format_name: str) -> Recipe:
 def _from_ckpt(path: Path, heads: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
     saved = _load_weights_only(path)
     weights = _gpt2_weights(path, saved)
+    _require_room(path, weights)
     rows, width = weights[EMBEDDING].shape
     tokenizer = gpt2_tokenizer()
     genuine = len(tokenizer)
@@ -97,6 +102,8 @@ def _from_ckpt(path: Path, heads: int) -> tuple[PreTrainedModel, PreTrainedToken
             f"{genuine:,} tokens and {', '.join(PAPER_TOKENS)}), so its tokenizer is another"
         )
     layers = 1 + max((int(name.split(".")[2]) for name in weights if name.startswith("transformer.h.")), default=-1)
+    if layers > len(weights):
+        raise UserError(f"{path}: not the weights of a GPT-2 ({layers:,} layers and {len(weights)} tensors)")
     config = GPT2Config(
         vocab_size=rows,
         n_embd=width,
@@ -105,11 +112,34 @@ def _from_ckpt(path: Path, heads: int) -> tuple[PreTrainedModel, PreTrainedToken
         n_positions=len(weights[POSITIONS]),
         tie_word_embeddings=torch.equal(weights[EMBEDDING], weights[HEAD]),
     )
+    with torch.device("meta"):  # no memory before it is known that the file fills it
+        expected = GPT2LMHeadModel(config).state_dict()
+    _require_same_tensors(path, weights, expected)
     model = GPT2LMHeadModel(config)
-    _require_same_tensors(path, weights, model.state_dict())
     model.load_state_dict(weights)
-    numbers = {name: float(saved[name]) for name in ("loss", "epoch") if isinstance(saved.get(name), int | float)}
+    numbers = {name: float(saved[name]) for name in ("loss", "epoch") if _is_number(saved.get(name))}
     return model.eval(), tokenizer, {"source": path.name, **numbers}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < LARGEST_NUMBER
+
+
+def _require_room(path: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Raises UserError where tensors claim to be larger than the file: a few bytes can pass for terabytes."""
+    if odd := [name for name, tensor in weights.items() if not _is_plain(tensor)]:
+        raise UserError(f"{path}: tensors without plain values, as no GPT-2 has ({shortened(odd)})")
+    own = [tensor for name, tensor in weights.items() if name != HEAD]  # the output layer may be the embedding
+    if (claimed := sum(tensor.numel() * tensor.element_size() for tensor in own)) > (size := path.stat().st_size):
+        raise UserError(f"{path}: its tensors claim {claimed:,} bytes, and the file has {size:,}; damaged, or made so")
+    if weights[HEAD].shape != weights[EMBEDDING].shape:
+        raise UserError(f"{path}: not the weights of a GPT-2 (of another shape than the embedding: {HEAD})")
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether every value of a tensor is there, and a number of a kind that a model may have."""
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+    return plain and not tensor.is_quantized and not tensor.is_complex()
 
 
 def _gpt2_weights(path: Path, saved: Any) -> dict[str, torch.Tensor]:
@@ -120,7 +150,7 @@ def _gpt2_weights(path: Path, saved: Any) -> dict[str, torch.Tensor]:
     """
     saved = saved if isinstance(saved, dict) else {}
     stored = next((saved[name] for name in NAMES_OF_WEIGHTS if isinstance(saved.get(name), dict)), saved)
-    tensors = {name: value for name, value in stored.items() if isinstance(value, torch.Tensor)}
+    tensors = {n: value for n, value in stored.items() if isinstance(n, str) and isinstance(value, torch.Tensor)}
     prefixes = [name.removesuffix("wte.weight") for name in tensors if name.split(".")[-2:] == ["wte", "weight"]]
     if not prefixes:
         raise UserError(f"{path}: no weights of a GPT-2, so it is not a checkpoint of the paper's code")
@@ -135,9 +165,9 @@ def _gpt2_weights(path: Path, saved: Any) -> dict[str, torch.Tensor]:
         if not plain.endswith((".attn.bias", ".attn.masked_bias")):
             weights[plain] = tensor
     weights.setdefault(HEAD, weights[EMBEDDING])
-    blocks = [name for name in weights if name.startswith("transformer.h.") and not name.split(".")[2].isdecimal()]
+    blocks = [name for name in weights if name.startswith("transformer.h.") and not LAYER_NUMBER.match(name)]
     if blocks or any(weights.get(name, torch.empty(0)).dim() != 2 for name in (EMBEDDING, POSITIONS)):
-        raise UserError(f"{path}: not the weights of a GPT-2 (see {blocks[0] if blocks else 'wte, wpe'})")
+        raise UserError(f"{path}: not the weights of a GPT-2 (see {blocks[0][:100] if blocks else 'wte, wpe'})")
     return weights
 
 
@@ -161,14 +191,15 @@ def _head_count(path: Path, saved: dict[str, Any], shape: tuple[int, int], heads
     return count
 
 
-def _stated_heads(settings: Any) -> set[int]:
+def _stated_heads(settings: Any, depth: int = 10) -> set[int]:
     """The numbers of heads among a file's settings (such as `config` or Lightning's `hyper_parameters`)."""
     if isinstance(settings, argparse.Namespace):
         settings = vars(settings)
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not depth:  # settings may hold themselves
         return set()
-    stated = {settings[name] for name in NAMES_OF_HEADS if type(settings.get(name)) is int}
-    return stated.union(*map(_stated_heads, settings.values()))
+    numbers = [settings[name] for name in NAMES_OF_HEADS if type(settings.get(name)) is int]
+    deeper = (_stated_heads(value, depth - 1) for value in settings.values())
+    return {number for number in numbers if abs(number) < LARGEST_NUMBER}.union(*deeper)
 
 
 def _require_same_tensors(path: Path, weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -183,18 +214,16 @@ def _require_same_tensors(path: Path, weights: dict[str, torch.Tensor], expected
             name for name, tensor in weights.items() if not (tensor.is_floating_point() and tensor.isfinite().all())
         },
     }
-    named = [f"{fault}: {_shortened(sorted(names))}" for fault, names in faults.items() if names]
+    named = [f"{fault}: {shortened(names)}" for fault, names in faults.items() if names]
     if named:
         raise UserError(f"{path}: not the weights of a GPT-2 ({'; '.join(named)})")
 
 
-def _shortened(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
 def _load_weights_only(path: Path) -> Any:
     """Tensors, plain values and parsed arguments of a pickled file; whatever else it would run is refused."""
+    if not path.stat().st_size:
+        raise UserError(f"{path}: an empty file")
+    _require_stored(path)
     number = numpy.float64(0)  # the stored loss is a numpy float
     scalar = number.__reduce__()[0]
     # numpy 1, which wrote the old files, calls it by another name.
@@ -211,8 +240,22 @@ def _load_weights_only(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: refused, as it is damaged or holds code besides weights") from None
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({first_line(error, 120)})") from None
+    except Exception as error:
+        # Where a file is no checkpoint, or a damaged one, the reader raises whatever it stumbled over.
+        told = isinstance(error, RuntimeError | OSError)
+        reason = first_line(error, 120) if told else "damaged, or of another kind"
+        raise UserError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+
+
+def _require_stored(path: Path) -> None:
+    """Raises UserError for an archive whose parts are packed: unpacked, they could be of any size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [part for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
+    except (zipfile.BadZipFile, ValueError, OSError):
+        return  # the reader of checkpoints tells what is wrong
+    if packed:
+        raise UserError(f"{path}: a zip archive with packed parts, so it is not a checkpoint")
 
 
 def _from_model(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -11,6 +11,8 @@ from gistchat.recipe.schema import ModelConfig
 
 # Names that are short for a hub id, in lower case. gpt2, gpt2-medium, gpt2-large and gpt2-xl are hub ids themselves.
 SHORT_NAMES = {f"dialogpt-{size}": f"microsoft/DialoGPT-{size}" for size in ("small", "medium", "large")}
+# Tokenizer, configuration and chat templates of a folder.
+TEXT_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "additional_chat_templates/*.jinja")
 
 
 def resolve_base(config: ModelConfig, seed: int) -> Base:
@@ -33,7 +35,9 @@ def resolve_base(config: ModelConfig, seed: int) -> Base:
         weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
         if not weights:
             raise UserError(f"{folder}: no weights (*.safetensors) in this folder")
-        return Base(str(folder.resolve()), fingerprint([file_hash(path) for path in weights]))
+        others = sorted(path for pattern in TEXT_FILES for path in folder.glob(pattern))
+        files = fingerprint([[path.name, file_hash(path)] for path in others])
+        return Base(str(folder.resolve()), fingerprint([*map(file_hash, weights), files]), files)
     if name.startswith((".", "/", "~")):
         raise UserError(f"{name}: no such folder")
     return Base(name, name)

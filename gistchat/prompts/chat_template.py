@@ -1,6 +1,7 @@
 """The prompt format of instruct models: their own chat template."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
@@ -38,13 +39,15 @@ class ChatTemplate(PromptFormat):
             UserError: no template, or one that does not show each text once and in order, and who said it.
         """
         super().__init__(tokenizer)
-        self._source = fix_date(_template_of(tokenizer))
-        self._layouts = choose_layouts(self._render)
-        if not marks_roles(self._render, self._layouts):
-            raise UnusableTemplate("does not mark who speaks")
+        with _naming(tokenizer):
+            self._source = fix_date(_template_of(tokenizer))
+            self._layouts = choose_layouts(self._render)
+            if not marks_roles(self._render, self._layouts):
+                raise UnusableTemplate("does not mark who speaks")
         self._pieces: list[str] = []  # of the template's own text, those that conversations had so far
         self._pieces_around = lru_cache(maxsize=1000)(self._find_pieces)
-        self.stop_ids = self._find_stop_ids()
+        with _naming(tokenizer):
+            self.stop_ids = self._find_stop_ids()
         self._wrapping = self._measure_wrapping()
         self._gist_extra = self._count(GIST_HEADER)
 
@@ -55,7 +58,8 @@ class ChatTemplate(PromptFormat):
 
     def _find_pieces(self, roles: tuple[str, ...]) -> list[int]:
         """Which of the pieces stand before, between and after the opening and the turns in these roles."""
-        pieces = skeleton(self._render, self._layouts[roles[0]], roles)
+        with _naming(self.tokenizer):
+            pieces = skeleton(self._render, self._layouts[roles[0]], roles)
         if new := [piece for piece in dict.fromkeys(pieces) if piece not in self._pieces]:
             self._pieces = [*self._pieces, *new]
             self._joining = joining_template(self._pieces, self._source)
@@ -111,6 +115,14 @@ class ChatTemplate(PromptFormat):
 
     def gist_cost(self) -> int:
         return self._gist_extra
+
+
+@contextlib.contextmanager
+def _naming(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    try:
+        yield
+    except UnusableTemplate as error:
+        raise error.of(tokenizer.name_or_path) from None
 
 
 def _template_of(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from gistchat.context.types import ASSISTANT, USER
-from gistchat.errors import UserError, first_line
+from gistchat.errors import UserError
+from gistchat.prompts.rendering import Unbounded, fault_of, render_bounded
 
 Message = dict[str, Any]
 Render = Callable[[list[Message], bool], str]  # messages, and whether to ask for a reply -> text
@@ -72,8 +73,22 @@ class UnusableTemplate(UserError):
     """A chat template that does not show every text once and in order, or not who speaks."""
 
     def __init__(self, problem: str) -> None:
-        self.problem = f"this chat template {problem}"
-        super().__init__(f"{self.problem}; use model.format = 'speaker-tokens'")
+        self._what = problem
+        self._name("this chat template")
+
+    def _name(self, template: str) -> None:
+        self.problem = f"{template} {self._what}"
+        self.args = (f"{self.problem}; use model.format = 'speaker-tokens'",)
+
+    def of(self, model: str) -> "UnusableTemplate":
+        """The same, with the name of the model that the template came with."""
+        if model:
+            self._name(f"this chat template (of {model})")
+        return self
+
+
+class EndlessTemplate(UnusableTemplate):
+    """A chat template that takes too long, or writes too much."""
 
 
 def choose_layouts(render: Render) -> dict[str, Layout]:
@@ -92,6 +107,8 @@ def _choose_layout(render: Render, first: str) -> Layout:
         try:
             for roles in windows:
                 skeleton(render, layout, roles)
+        except EndlessTemplate:
+            raise  # to try the other layouts would take as long
         except UnusableTemplate as error:
             problems[layout] = error
         else:
@@ -119,9 +136,11 @@ def skeleton(render: Render, layout: Layout, roles: Sequence[str], ask: bool = T
     markers = [f"Marker{i:05d}" for i in range(len(roles) + 1)]
     conversation = f"a conversation of {len(roles)} turn{'s' * (len(roles) > 1)}"
     try:
-        rendered = render(layout.messages(roles, markers), ask)
+        rendered = render_bounded(lambda: render(layout.messages(roles, markers), ask))
+    except Unbounded as error:
+        raise EndlessTemplate(f"{fault_of(error)} for {conversation}") from None
     except Exception as error:  # a template is a program of its own, so it may fail in any way
-        raise UnusableTemplate(f"refuses {conversation} ({first_line(error)})") from None
+        raise UnusableTemplate(f"refuses {conversation} ({fault_of(error)})") from None
     pieces = MARKER.split(rendered)
     shown = [int(number) for number in pieces[1::2]]
     if shown != list(range(len(markers))):
@@ -158,5 +177,6 @@ def fix_date(source: str) -> str:
     values = {code: DATE.strftime("%" + code) for code in DATE_CODES}
     values |= {f"-{code}": value.lstrip("0") or "0" for code, value in values.items()}  # %-d is %d without a zero
     replaced = "".join(f".replace('%{code}', {value!r})" for code, value in values.items())
-    # The template's own text begins on a new line, as before: Jinja drops the line break after a block.
-    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n{source}"
+    # White space at the template's own begin stays on a line of its own, as Jinja drops a line break after a block.
+    gap = "\n" if source[0].isspace() else ""
+    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}{gap}{source}"

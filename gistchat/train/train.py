@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
-from gistchat.files import damaged_file, fingerprint, put_aside, read_json, recover_folder, write_json
+from gistchat.files import fingerprint, put_aside, read_json, recover_folder, write_json
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, model_limit, require_types
-from gistchat.models.checkpoint import METADATA, save_checkpoint
+from gistchat.models.checkpoint import METADATA, damage, save_checkpoint
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.load import recipe_from_dict
@@ -197,8 +197,8 @@ def _check_unchanged(saved: SavedState, loop: TrainingLoop, force: bool) -> None
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        weights = read_json(checkpoint / METADATA)["weights"]
-        return bool(weights) and not damaged_file(checkpoint, weights)
+        metadata = read_json(checkpoint / METADATA)
+        return bool(metadata["weights"]) and not damage(checkpoint, metadata)
     except (UserError, OSError, KeyError, TypeError, AttributeError):
         return False
 

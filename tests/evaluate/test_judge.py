@@ -13,6 +13,7 @@ from gistchat.errors import UserError
 from gistchat.evaluate import judge as module
 from gistchat.evaluate.analysis import System
 from gistchat.evaluate.judge import cohens_kappa, judge, judge_lines, judge_run, parse_system
+from gistchat.resumable import ResumableJsonl
 
 HYBRID, LAST, SMALL = System("", "tuned", "hybrid"), System("", "tuned", "last"), System("", "tuned", "hybrid", 64)
 PLACES = re.compile(r"\n===== REPLY A =====\n(.*)\n===== REPLY B =====\n(.*)\n===== END =====\n", re.DOTALL)
@@ -197,13 +198,30 @@ def test_what_was_judged_is_not_asked_again(server, ask, tmp_path):
 def test_a_stored_line_that_is_no_verdict(ask, tmp_path):
     ask(make_rows(2))
     path = tmp_path / "judge.jsonl"
-    lines = path.read_text()
-    path.write_text(lines.replace('"answers"', '"anwsers"'))
+    stored = ResumableJsonl(path)
+    stored.append([{"key": key, "anwsers": {}} for key in stored])
     with pytest.raises(UserError, match=r"judge.jsonl: the line of \w+ is no verdict; delete it"):
         ask(make_rows(2))
-    path.write_text("rubbish\n" + lines)
-    with pytest.raises(UserError, match=r"judge.jsonl:1: a line without its key"):
-        ask(make_rows(2))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace('"one": "A"', '"one": "B"'),
+        lambda text: text.replace('"answers"', '"anwsers"'),
+        lambda text: text.replace('"}, "checksum', '"}, "checksun'),
+    ],
+)
+def test_answers_that_were_edited_are_asked_for_again(server, ask, tmp_path, damage, capsys):
+    first = ask(make_rows(3))
+    path = tmp_path / "judge.jsonl"
+    changed = damage(path.read_text())
+    lines = sum(a != b for a, b in zip(path.read_text().splitlines(), changed.splitlines(), strict=True))
+    path.write_text("rubbish\n" + changed)
+    server.asked.clear()
+    assert ask(make_rows(3)) == first
+    assert len(server.asked) == 2 * lines > 0
+    assert f"{path}:1: this and {lines} other lines are damaged" in capsys.readouterr().err
 
 
 def test_an_endpoint_that_dies_midway(server, ask, tmp_path):

@@ -21,6 +21,7 @@ from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
+from gistchat.resumable import ResumableJsonl
 
 TEXTRANK = SummaryConfig("textrank")
 
@@ -214,13 +215,27 @@ def test_missing_and_damaged_summaries_are_named(tmp_path):
     with pytest.raises(UserError, match="run gistchat summarize"):
         store.get(make_dialogue(0))
     store.add([make_dialogue(0)])
-    text = store.path.read_text()
-    store.path.write_text(text.replace('"picks"', '"pocks"'))
+    ResumableJsonl(store.path).append([{"key": make_dialogue(0).content_hash, "pocks": []}])
     with pytest.raises(UserError, match="damaged summary of d0"):
         open_store(tmp_path).get(make_dialogue(0))
-    store.path.write_text("rubbish\n" + text)
-    with pytest.raises(UserError, match=r"jsonl:1: a line without its key; delete the line, or the file"):
-        open_store(tmp_path)
+
+
+@pytest.mark.parametrize(("before", "after"), [("dog", "cat"), ('"picks"', '"pocks"'), ("]]", "]"), ("bought", "sold")])
+def test_a_summary_that_was_edited_is_said_and_made_again(tmp_path, before, after, capsys):
+    dialogues = [make_dialogue(i) for i in range(4)]
+    store = open_store(tmp_path)
+    store.add(dialogues)
+    expected = [store.get(dialogue) for dialogue in dialogues]
+    text = store.path.read_text()
+    store.path.write_text(text.replace(before, after))
+    edited = sum(before in line for line in text.splitlines())
+    assert edited
+    again = open_store(tmp_path)
+    assert f"{store.path.name}:" in capsys.readouterr().err
+    with pytest.raises(UserError, match="run gistchat summarize"):
+        [again.get(dialogue) for dialogue in dialogues]
+    assert again.add(dialogues) == edited
+    assert [again.get(dialogue) for dialogue in dialogues] == expected
 
 
 def test_random_long_dialogue_is_cut_into_blocks_of_prefixes(monkeypatch, count):

@@ -4,6 +4,9 @@ import argparse
 import json
 import os
 import pickle
+import re
+import resource
+import time
 import zipfile
 
 import numpy
@@ -167,6 +170,115 @@ def test_what_is_no_such_checkpoint_is_one_clear_error(ckpt, old_model, tmp_path
         assert done.returncode == 1
         assert message in done.stderr, (name, done.stderr)
         assert done.stderr.count("\n") == 1
+
+
+def claims_more(path, ckpt, before, after):
+    """A copy whose pickle says something else."""
+    with zipfile.ZipFile(ckpt) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            new.writestr(name, data.replace(before, after, 1) if name.endswith("data.pkl") else data)
+
+
+def wide(value=0.0, **weights):
+    """The two weights that tell the shape of a model, of a hundred thousand million numbers that are one."""
+    spread = torch.full((1,), value).expand(50260, 2_000_000)
+    return {"transformer.wte.weight": spread, "transformer.wpe.weight": spread[:16]} | weights
+
+
+def write_odd_files(folder):
+    """Files that are no checkpoints, by what is said of each."""
+    small = {"transformer.wte.weight": torch.ones(4, 4), "transformer.wpe.weight": torch.ones(4, 4)}
+    (folder / "empty.ckpt").write_bytes(b"")
+    (folder / "text.ckpt").write_text("hello\nworld\n" * 100)
+    (folder / "letter.ckpt").write_text("x")
+    (folder / "zeros.ckpt").write_bytes(bytes(5000))
+    (folder / "deep.ckpt").write_bytes(b"\x80\x02" + b"]" * 100_000 + b".")
+    with zipfile.ZipFile(folder / "other.ckpt", "w") as archive:
+        archive.writestr("a.txt", "x")
+    with zipfile.ZipFile(folder / "nothing.ckpt", "w"):
+        pass
+    torch.save(small, folder / "small.ckpt")
+    with (
+        zipfile.ZipFile(folder / "small.ckpt") as old,
+        zipfile.ZipFile(folder / "packed.ckpt", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    claims_more(folder / "numbers.ckpt", folder / "small.ckpt", b"K\x10", b"J" + (1_500_000_000).to_bytes(4, "little"))
+    claims_more(folder / "shape.ckpt", folder / "small.ckpt", b"K\x04K\x04\x86", b"J\0\0\0\x40J\0\0\0\x40\x86")
+    torch.save(small, folder / "old.ckpt", _use_new_zipfile_serialization=False)
+    old = (folder / "old.ckpt").read_bytes()
+    (folder / "old numbers.ckpt").write_bytes(old.replace(b"K\x10", b"\x8a\x06" + (10**13).to_bytes(6, "little")))
+    (folder / "old torn.ckpt").write_bytes(old[:-20])
+    saved_as(folder / "spread.ckpt", wide())
+    saved_as(
+        folder / "layers.ckpt",
+        {**small, "transformer.wte.weight": torch.ones(50260, 4), "transformer.h.99999.ln_1.bias": torch.ones(4)},
+    )
+    saved_as(folder / "digits.ckpt", {**small, f"transformer.h.{'9' * 6000}.ln_1.bias": torch.ones(4)})
+    saved_as(folder / "meta.ckpt", wide(**{"transformer.wte.weight": torch.empty(50260, 9, device="meta")}))
+    sparse = torch.sparse_coo_tensor(torch.zeros(2, 1).long(), torch.ones(1), (50260, 10**7), check_invariants=True)
+    saved_as(folder / "sparse.ckpt", {**small, "transformer.wte.weight": sparse})
+    saved_as(folder / "head.ckpt", {**small, "lm_head.weight": torch.ones(1).expand(10**6, 10**6)})
+    saved_as(folder / "keys.ckpt", {1: torch.ones(3), ("a",): torch.ones(3)})
+    return {
+        "empty": "an empty file",
+        "text": "cannot be read as a checkpoint (damaged, or of another kind)",
+        "letter": "damaged or holds code",
+        "zeros": "cannot be read as a checkpoint",
+        "deep": "cannot be read as a checkpoint",
+        "other": "cannot be read as a checkpoint",
+        "nothing": "damaged or holds code",
+        "small": "its embeddings have 4 rows",
+        "packed": "a zip archive with packed parts",
+        "numbers": "cannot be read as a checkpoint (record size",
+        "shape": "cannot be read as a checkpoint",
+        "old": "its embeddings have 4 rows",
+        "old numbers": "cannot be read as a checkpoint",
+        "old torn": "cannot be read as a checkpoint",
+        "spread": "its tensors claim 402,208,000,000 bytes, and the file has ",
+        "layers": "not the weights of a GPT-2 (100,000 layers and 4 tensors)",
+        "digits": "not the weights of a GPT-2",
+        "meta": "tensors without plain values, as no GPT-2 has (",
+        "sparse": "tensors without plain values, as no GPT-2 has (",
+        "head": "of another shape than the embedding",
+        "keys": "no weights of a GPT-2",
+    }
+
+
+def test_files_that_are_no_checkpoints_or_claim_what_they_do_not_have(tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.monotonic()
+    for name, message in write_odd_files(tmp_path).items():
+        with pytest.raises(UserError, match=re.escape(f"{name}.ckpt: ") + ".*" + re.escape(message)) as error:
+            import_checkpoint(str(tmp_path / f"{name}.ckpt"), tmp_path / "run", heads=1)
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 600
+    assert not (tmp_path / "run").exists()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
+    assert time.monotonic() - start < 100
+
+
+def test_a_model_of_more_layers_than_the_file_has_takes_no_memory(tmp_path):
+    weights = shaped(width=240).state_dict() | {f"transformer.h.{i}.ln_1.bias": torch.ones(240) for i in range(400)}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=r"missing: .* more"):  # of 1.1 GB
+        import_checkpoint(saved_as(tmp_path / "a.ckpt", weights), tmp_path / "run", heads=3)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+def test_settings_and_numbers_of_any_kind_are_looked_through(tmp_path):
+    itself = {"n_head": 3}
+    itself["config"] = itself
+    path = saved_as(tmp_path / "a.ckpt", shaped().state_dict(), config=itself, loss=10**500, epoch=2)
+    checkpoint = import_checkpoint(path, tmp_path / "run")
+    loaded = load_checkpoint(checkpoint)
+    assert loaded.model.config.n_head == 3
+    assert loaded.metadata["imported"] == {"source": "a.ckpt", "epoch": 2.0}
+    path = saved_as(tmp_path / "b.ckpt", shaped().state_dict(), config={"n_head": 10**500})
+    with pytest.raises(UserError, match="nothing in it says how many attention heads"):
+        import_checkpoint(path, tmp_path / "other")
 
 
 def shaped(width=12, layers=1, heads=3, rows=50260) -> GPT2LMHeadModel:

@@ -1,7 +1,8 @@
 """Summaries by a language model: one that runs here, or any OpenAI-compatible endpoint."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jinja2
@@ -11,17 +12,19 @@ from transformers import GenerationConfig
 
 from gistchat.engines.openai_client import ChatClient
 from gistchat.errors import UserError, first_line
-from gistchat.memory.summarizers.abstractive import Request
+from gistchat.memory.summarizers.abstractive import LEAST_ROOM, Request
 from gistchat.models.base import load_model, load_tokenizer, model_limit
 from gistchat.models.likelihood import length_batches
 from gistchat.models.resolve import resolve_base
 from gistchat.progress import say
+from gistchat.prompts.rendering import fault_of, line_of, render_bounded
 from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ModelConfig
 
 KNOWN = "{{ dialogue }}, {{ summary }} and {{ words }}"
 MARK = "a line of dialogue"
 DEFAULT_PROMPT = Path(__file__).with_name("prompt.txt")
+LONGEST_PROMPT = 20_000  # characters, without dialogue and summary
 WORDS_PER_TOKEN = 0.7  # English; what a model is asked for in words, so that it stays within its tokens
 BATCH_TOKENS = 4096
 REPETITION_PENALTY = 1.1  # small models repeat themselves without it
@@ -37,21 +40,39 @@ class SummaryPrompt:
     def __init__(self, path: str, budget: int) -> None:
         """Raises UserError: no such file, not a template, or no {{ dialogue }} in it."""
         self.words = max(int(budget * WORDS_PER_TOKEN), 5)
-        file = Path(path).expanduser() if path else DEFAULT_PROMPT
+        self.file = Path(path).expanduser() if path else DEFAULT_PROMPT
         try:
-            text = file.read_text(encoding="utf-8-sig")
+            with self.file.open(encoding="utf-8-sig") as file:
+                text = file.read(LONGEST_PROMPT + 1)
+        except (OSError, ValueError) as error:
+            problem = getattr(error, "strerror", "not UTF-8")
+            raise UserError(f"{self.file}: cannot be read as a prompt ({problem})") from None
+        with self._one_line_of_blame():
             self.template = SandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(text)
-            self.fill(Request("", ""))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{file}: cannot be read as a prompt ({getattr(error, 'strerror', 'not UTF-8')})") from None
-        except jinja2.TemplateError as error:
-            line = getattr(error, "lineno", None)
-            raise UserError(f"{file}{f':{line}' if line else ''}: {error}; a prompt knows {KNOWN}") from None
-        if MARK not in self.fill(Request("", MARK)):
-            raise UserError(f"{file}: the prompt does not say where the dialogue goes; write {{{{ dialogue }}}} there")
+        # As the first and as later requests are, so that it fails here rather than hours later.
+        first, later = (self.fill(Request(summary, MARK)) for summary in ("", "What was said before."))
+        if MARK not in first or MARK not in later:
+            raise UserError(
+                f"{self.file}: the prompt does not say where the dialogue goes; write {{{{ dialogue }}}} there"
+            )
+        if (length := max(len(text), len(first), len(later))) > LONGEST_PROMPT:
+            raise UserError(f"{self.file}: a prompt has {LONGEST_PROMPT:,} characters at most; this one has {length:,}")
 
     def fill(self, request: Request) -> str:
-        return self.template.render(summary=request.summary, dialogue=request.dialogue, words=self.words).strip()
+        """The text that asks for a summary. Raises UserError where the template fails."""
+        values = {"summary": request.summary, "dialogue": request.dialogue, "words": self.words}
+        with self._one_line_of_blame():
+            return render_bounded(lambda: self.template.render(values)).strip()
+
+    @contextlib.contextmanager
+    def _one_line_of_blame(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # a template is a program of its own, so it may fail in any way
+            line = line_of(error)
+            raise UserError(
+                f"{self.file}{f':{line}' if line else ''}: {first_line(error)}; a prompt knows {KNOWN}"
+            ) from None
 
 
 class LocalWriter:
@@ -66,7 +87,10 @@ class LocalWriter:
         self.model = load_model(base)
         self.count = token_counter(self.tokenizer)
         self.budget, self.prompt = budget, SummaryPrompt(prompt, budget)
-        self.room = model_limit(self.model.config) - budget - len(self._ids(Request("", "")))
+        limit, own = model_limit(self.model.config), len(self._ids(Request("", "")))
+        self.room = limit - budget - own
+        if self.room < LEAST_ROOM:
+            raise UserError(f"{source}: reads {limit:,} tokens, too few for a prompt of {own:,}, lines and a summary")
 
     def write(self, requests: Sequence[Request]) -> list[str]:
         prompts = [self._ids(request) for request in requests]
@@ -97,11 +121,14 @@ class LocalWriter:
     def _ids(self, request: Request) -> list[int]:
         messages = [{"role": "user", "content": self.prompt.fill(request)}]
         try:
-            return self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
+            return render_bounded(
+                lambda: self.tokenizer.apply_chat_template(
+                    messages, add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
+                )
             )
-        except jinja2.TemplateError as error:
-            raise UserError(f"the model's chat template takes no user message alone ({first_line(error)})") from None
+        except Exception as error:  # the template may fail in any way
+            name = self.tokenizer.name_or_path
+            raise UserError(f"{name}: the chat template takes no user message alone ({fault_of(error)})") from None
 
 
 class EndpointWriter:

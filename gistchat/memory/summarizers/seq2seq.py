@@ -8,7 +8,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import Request
-from gistchat.models.base import device
+from gistchat.models.base import device, read_model
 from gistchat.models.hub import load_error, reachable
 from gistchat.models.likelihood import length_batches
 from gistchat.prompts.token_count import token_counter
@@ -39,8 +39,9 @@ class Seq2SeqWriter:
         place = reachable(str(folder) if folder.is_dir() else source)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-            model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=torch.float32, trust_remote_code=False)
-            self.model = model.eval().to(device())
+            self.model = read_model(AutoModelForSeq2SeqLM, place).eval().to(device())
+        except UserError:
+            raise
         except Exception as error:
             raise load_error(source, error) from None
         config, generation = self.model.config, self.model.generation_config
