@@ -60,7 +60,7 @@ class ResumableJsonl:
             file.seek(offset)
             try:
                 return json.loads(file.read(length))
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise self._damage(offset, "not valid JSON") from None
 
     def append(self, objects: Iterable[dict[str, Any]]) -> None:

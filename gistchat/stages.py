@@ -16,9 +16,10 @@ def is_current(marker: Path, key: str) -> bool:
     try:
         done = json.loads(marker.read_text(encoding="utf-8"))
         return done["key"] == key and all(
-            file_hash(marker.parent / name) == expected for name, expected in done["files"].items()
+            (marker.parent / name).is_file() and file_hash(marker.parent / name) == expected  # no device, no pipe
+            for name, expected in done["files"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
