@@ -192,6 +192,7 @@ def _bounded(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
     """Batches of a table. Raises UserError where they would unpack to far more than the file's size."""
     size = 0
     for batch in batches:
+        batch.validate(full=True)  # else places outside of a damaged file would be read
         size += sum(map(_unpacked_size, batch.columns))
         _require_size(path, size)
         yield batch
@@ -226,7 +227,7 @@ def _readable(path: Path) -> Iterator[None]:
     pyarrow = require("pyarrow", "hub")
     try:
         yield
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         problem = f"cannot be read as {path.suffix[1:]} ({first_line(error)}); a truncated download?"
         raise UserError(f"{path}: {problem}") from None
 
@@ -243,6 +244,7 @@ def _parquet_batches(path: Path) -> Iterator[Any]:
         for checked in _bounded(path, packed.iter_batches(batch_size=20 * ROWS_AT_A_TIME)):
             rows = checked.num_rows
             while rows > 0 and (batch := next(batches, None)):
+                batch.validate(full=True)
                 rows -= batch.num_rows
                 yield batch
 

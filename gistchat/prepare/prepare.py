@@ -205,8 +205,8 @@ def _batches(part: Part, label: str) -> Iterator[Batch]:
 
 def _turns_of(record: Any) -> int:
     """About how many turns a record holds that is not parsed yet, so that batches of long ones stay small."""
-    value = record[1]
-    return max(TURNS_PER_RECORD, len(value) // BYTES_PER_TURN) if isinstance(value, bytes) else TURNS_PER_RECORD
+    raw = record[1] if isinstance(record, tuple) else None
+    return max(TURNS_PER_RECORD, len(raw) // BYTES_PER_TURN) if isinstance(raw, bytes) else TURNS_PER_RECORD
 
 
 def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
