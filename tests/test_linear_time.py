@@ -21,7 +21,7 @@ from gistchat.printable import printable
 from gistchat.recipe.load import _line_of
 
 LENGTH = 10_000
-SHORTER = {"bleu": 3000, "chrf": 3000, "split_sentences": 5000}  # linear, but slow
+SHORTER = {"bleu": 1500, "chrf": 2000, "split_sentences": 5000}  # linear, but slow
 SECONDS = 1.5  # of processor time; what is linear takes a tenth
 MARKS = [
     "-",
