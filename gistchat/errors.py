@@ -3,15 +3,31 @@
 import importlib
 from types import ModuleType
 
+LONGEST_MESSAGE = 2000  # characters: a message may quote what a file holds, however long that is
+
 
 class UserError(Exception):
     """A mistake the user can mend. The text says what is wrong (with file:line where there is one) and what to do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}...")
 
 
 def first_line(error: BaseException | str, length: int = 200) -> str:
     """The first line of an error's message, cut to `length`; the name of its class where it has no message."""
     lines = str(error).strip().splitlines()
     return lines[0][:length] if lines else type(error).__name__ if isinstance(error, BaseException) else "no message"
+
+
+def shown(value: object, length: int = 100) -> str:
+    """A value as messages quote it: whatever it is, and cut to `length`."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of thousands of digits
+        return "a number of thousands of digits"
+    except RecursionError:
+        return "a value that is nested too deeply"
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def require(module: str, extra: str) -> ModuleType:

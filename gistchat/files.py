@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gistchat.errors import UserError, first_line
+from gistchat.limits import TOO_DEEP, is_too_deep
 from gistchat.progress import say
 
 
@@ -138,15 +139,18 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Raises UserError with file:line when the file is missing, torn or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        if is_too_deep(data):
+            raise UserError(f"{path}: {TOO_DEEP}")
+        return json.loads(data.decode())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
-    except RecursionError:
-        raise UserError(f"{path}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{path}: not valid JSON ({first_line(error)})") from None
 
 
 def read_json_lines(path: Path) -> list[Any]:

@@ -5,7 +5,17 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gistchat.cli.options import CHAT_STRATEGIES, ChatFolder, Engine, ReplyTokens, Set, Temperature, TopP, settings
+from gistchat.cli.options import (
+    CHAT_STRATEGIES,
+    SEED,
+    ChatFolder,
+    Engine,
+    ReplyTokens,
+    Set,
+    Temperature,
+    TopP,
+    settings,
+)
 from gistchat.errors import UserError
 from gistchat.names import checked_path
 from gistchat.progress import show
@@ -46,7 +56,7 @@ def chat(
     max_reply_tokens: ReplyTokens = None,
     engine: Engine = None,
     set_: Set = None,
-    seed: Annotated[int | None, Option(help="Makes the draws repeatable. Default: random.")] = None,
+    seed: Annotated[int | None, Option(callback=SEED, help="Makes the draws repeatable. Default: random.")] = None,
     end_command: Annotated[
         str | None, Option(help="Ends the chat, besides /quit. Default: the recipe's (Abort!).")
     ] = None,
@@ -79,7 +89,7 @@ def reply(
     max_reply_tokens: ReplyTokens = None,
     engine: Engine = None,
     set_: Set = None,
-    seed: Annotated[int, Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, Option(callback=SEED, help="Of the draws.")] = 0,
     force: Annotated[bool, Option("--force", help="Write OUT.jsonl anew where it exists.")] = False,
 ) -> None:
     """Answer the last turn of every dialogue of a file, as the chat would.

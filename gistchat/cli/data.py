@@ -8,7 +8,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from gistchat.cli.options import within
 from gistchat.errors import UserError
+from gistchat.limits import MOST_GENERATED, MOST_ITEMS
 from gistchat.names import checked_path, folder_to_write
 from gistchat.progress import show
 
@@ -95,8 +97,12 @@ def summarize(
     score: Annotated[
         bool, Option("--score", help="Measure summarizers on whole dialogues instead; see docs/summarizers.md.")
     ] = False,
-    items: Annotated[int, Option(help="With --score: dialogues, drawn at random. 0: all.")] = 0,
-    planted: Annotated[int, Option(help="With --score: dialogues with planted facts. 0: none.")] = 20,
+    items: Annotated[
+        int, Option(callback=within(0, MOST_ITEMS), help="With --score: dialogues, drawn at random. 0: all.")
+    ] = 0,
+    planted: Annotated[
+        int, Option(callback=within(0, MOST_GENERATED), help="With --score: dialogues with planted facts. 0: none.")
+    ] = 20,
 ) -> None:
     """Summarise every prefix of every dialogue of a prepared folder, for all strategies up to this budget."""
     from gistchat.dialogue.jsonl import load_dialogues

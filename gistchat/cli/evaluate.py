@@ -5,8 +5,9 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from gistchat.cli.options import RunFolder, Set
+from gistchat.cli.options import SEED, RunFolder, Set, within
 from gistchat.errors import UserError
+from gistchat.limits import MOST_ITEMS
 from gistchat.names import checked_path, folder_to_write
 from gistchat.progress import show
 
@@ -85,8 +86,8 @@ def judge(
     against: Annotated[str, Option("--against", metavar="SYSTEM", help='Such as "tuned recent".')],
     url: Annotated[str, Option(help="Of an OpenAI-compatible endpoint; its key: OPENAI_API_KEY.")],
     model: Annotated[str, Option(help="The judge, by the endpoint's name.")],
-    items: Annotated[int, Option(help="Replies that are judged, at most.")] = 50,
-    seed: Annotated[int, Option(help="Of which replies, and which stands first.")] = 0,
+    items: Annotated[int, Option(callback=within(1, MOST_ITEMS), help="Replies that are judged, at most.")] = 50,
+    seed: Annotated[int, Option(callback=SEED, help="Of which replies, and which stands first.")] = 0,
 ) -> None:
     """Let a language model judge the replies of two systems of a run: in pairs, each in both orders.
 

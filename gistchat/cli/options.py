@@ -1,13 +1,29 @@
 """Options that several commands share, and what they make of a recipe."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument, CallbackParam, Option
 
 from gistchat.context.strategies import STRATEGIES
+from gistchat.errors import UserError
+from gistchat.limits import MOST_SEED
 from gistchat.names import checked_path
 
+
+def within(least: int, most: int) -> Callable[[CallbackParam, int | None], int | None]:
+    """The check of an option that is no recipe field: whole numbers between these."""
+
+    def check(param: CallbackParam, value: int | None) -> int | None:
+        if value is not None and not least <= value <= most:
+            raise UserError(f"{param.opts[0]} must be between {least:,} and {most:,}")
+        return value
+
+    return check
+
+
+SEED = within(0, MOST_SEED)
 CHAT_STRATEGIES = " | ".join(name for name, strategy in STRATEGIES.items() if strategy.in_chat)
 
 Set = Annotated[

@@ -12,7 +12,7 @@ from typing import Any
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import Source, first_character, json_members
 from gistchat.dialogue.turns import Dialogue, Malformed, Turn
-from gistchat.errors import UserError
+from gistchat.errors import UserError, shown
 
 
 def find(place: str) -> list[Source]:
@@ -36,7 +36,7 @@ def read(path: Path) -> Iterator[Dialogue | Malformed]:
         try:
             yield _dialogue(name, conversation)
         except (KeyError, TypeError, AttributeError) as error:
-            yield Malformed(f"{path}: conversation {name}", f"unexpected layout ({error!r})")
+            yield Malformed(f"{path}: conversation {name}", f"unexpected layout ({shown(error)})")
 
 
 def _dialogue(name: str, conversation: dict[str, Any]) -> Dialogue:

@@ -16,7 +16,7 @@ from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import records
 from gistchat.dialogue.lines import parse_records, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
-from gistchat.errors import UserError
+from gistchat.errors import UserError, shown
 
 NEEDED = ("conv_id", "utterance_idx", "prompt", "utterance")
 # A reader that heeded quotes took the following rows, conversation ids and all, for the rest of an utterance.
@@ -41,7 +41,9 @@ def _problem(location: str, row: Row | Malformed) -> Malformed | None:
     if isinstance(row, Malformed):
         return row
     position = str(row.get("utterance_idx", "0"))
-    return None if position.isdigit() else Malformed(location, f"utterance_idx {position!r} is not a number")
+    if position.isdecimal() and len(position) < 10:
+        return None
+    return Malformed(location, f"utterance_idx {shown(position)} is not a number")
 
 
 def _conversation(pair: tuple[str, Any]) -> tuple[str, bool]:

@@ -14,7 +14,7 @@ from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import Source, find_sources, records
 from gistchat.dialogue.lines import parse_records
 from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
-from gistchat.errors import UserError
+from gistchat.errors import UserError, shown
 
 SPEAKERS = ("Speaker 1", "Speaker 2")
 
@@ -51,7 +51,7 @@ def _read_rows(path: Path) -> Iterator[ReadResult]:
             sessions = [list(zip(row["speaker"], row["dialogue"], strict=True)) for row in rows]
             yield _dialogue(f"{path.stem}-{name}", sessions, (rows[-1]["persona1"], rows[-1]["persona2"]))
         except (KeyError, TypeError, ValueError) as error:
-            yield Malformed(pairs[0][0], f"unexpected layout ({error!r})")
+            yield Malformed(pairs[0][0], f"unexpected layout ({shown(error)})")
 
 
 def _parse(file: str, name: str, value: dict[str, Any]) -> Iterator[Dialogue]:

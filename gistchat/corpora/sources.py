@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ijson
 
@@ -16,6 +16,7 @@ from gistchat.dialogue.lines import BYTE_ORDER_MARK, Parse, json_lines, parse_re
 from gistchat.dialogue.turns import ReadResult
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import read_json
+from gistchat.limits import LONGEST_JSON, TOO_DEEP, UNPACKED_ANYWAY, UNPACKED_TIMES, Nesting
 
 SPLIT_WORDS = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation"}
 SPLIT_WORDS |= {"dev": "validation", "test": "test"}
@@ -154,15 +155,29 @@ def first_character(path: Path) -> str:
         return file.read(1000).removeprefix(BYTE_ORDER_MARK).strip()[:1].decode(errors="replace")
 
 
+class _JsonFile:
+    """A JSON file, open for `ijson`, which has no limit of its own for brackets in brackets."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._file, self._nesting = path, file, Nesting()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        if self._nesting.is_too_deep(data):
+            raise UserError(f"{self._path}: {TOO_DEEP}")
+        return data
+
+
 def _parsed(path: Path, parse: Callable[..., Iterator[Any]]) -> Iterator[Any]:
     first_character(path)
     with path.open("rb") as file:
         if file.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
             file.seek(0)
         try:
-            yield from parse(file, use_float=True)
+            yield from parse(_JsonFile(path, file), use_float=True)
         except (ijson.JSONError, UnicodeDecodeError) as error:
-            read_json(path)  # gives the line of the error; it needs the file in memory, but only on this way
+            if path.stat().st_size <= LONGEST_JSON:
+                read_json(path)  # gives the line of the error
             raise UserError(f"{path}: not valid JSON ({first_line(error)})") from None
 
 
@@ -173,25 +188,71 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path}: row {number}", row
 
 
+def _bounded(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
+    """Batches of a table. Raises UserError where they would unpack to far more than the file's size."""
+    size = 0
+    for batch in batches:
+        batch.validate(full=True)  # else places outside of a damaged file would be read
+        size += sum(map(_unpacked_size, batch.columns))
+        _require_size(path, size)
+        yield batch
+
+
+def _require_size(path: Path, unpacked: int) -> None:
+    if unpacked > max(UNPACKED_ANYWAY, UNPACKED_TIMES * path.stat().st_size):
+        raise UserError(f"{path}: unpacks to over {UNPACKED_TIMES} times its size, which no table of texts does")
+
+
+def _unpacked_size(column: Any) -> int:
+    """About how many bytes an Arrow column takes as Python values: a text that it holds once may occur often."""
+    pyarrow = require("pyarrow", "hub")
+    compute = require("pyarrow.compute", "hub")
+    if pyarrow.types.is_dictionary(column.type):
+        lengths = compute.binary_length(column.dictionary) if _holds_texts(column.dictionary.type) else None
+        return (compute.sum(lengths.take(column.indices)).as_py() or 0) if lengths else column.nbytes
+    if pyarrow.types.is_struct(column.type):
+        return sum(map(_unpacked_size, column.flatten()))
+    if pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type):
+        return column.nbytes if not len(column) else _unpacked_size(column.flatten())
+    return column.nbytes
+
+
+def _holds_texts(kind: Any) -> bool:
+    types = require("pyarrow", "hub").types
+    return any(is_kind(kind) for is_kind in (types.is_string, types.is_large_string, types.is_binary))
+
+
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     pyarrow = require("pyarrow", "hub")
     try:
         yield
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         problem = f"cannot be read as {path.suffix[1:]} ({first_line(error)}); a truncated download?"
         raise UserError(f"{path}: {problem}") from None
 
 
 def _parquet_batches(path: Path) -> Iterator[Any]:
-    with require("pyarrow.parquet", "hub").ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=ROWS_AT_A_TIME)
+    parquet = require("pyarrow.parquet", "hub")
+    metadata = parquet.read_metadata(path)
+    _require_size(path, sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)))
+    schema = metadata.schema
+    texts = [schema.column(i).path for i in range(len(schema)) if schema.column(i).physical_type == "BYTE_ARRAY"]
+    # A text that a page holds once may stand in any number of rows: read as numbers of texts, it stays one.
+    with parquet.ParquetFile(path, read_dictionary=texts) as packed, parquet.ParquetFile(path) as file:
+        batches = file.iter_batches(batch_size=ROWS_AT_A_TIME)
+        for checked in _bounded(path, packed.iter_batches(batch_size=20 * ROWS_AT_A_TIME)):
+            rows = checked.num_rows
+            while rows > 0 and (batch := next(batches, None)):
+                batch.validate(full=True)
+                rows -= batch.num_rows
+                yield batch
 
 
 def _arrow_batches(path: Path) -> Iterator[Any]:
     pyarrow = require("pyarrow", "hub")
     with pyarrow.memory_map(str(path)) as file, pyarrow.ipc.open_stream(file) as stream:
-        yield from stream
+        yield from _bounded(path, stream)
 
 
 def estimate(path: Path, mark: bytes) -> int:

@@ -6,6 +6,7 @@ Rows are gathered by dialogue, wherever they stand, so the whole table is held i
 import contextlib
 import csv
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import TABLES, records
-from gistchat.dialogue.lines import LONGEST_LINE, require_text, strip
+from gistchat.dialogue.lines import require_text, strip
 from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
-from gistchat.errors import UserError
+from gistchat.errors import UserError, shown
+from gistchat.limits import LONGEST_LINE
 
 # Names a column may have, in falling order of preference; the dialogue's own comes before a row's.
 COLUMNS = {
@@ -45,7 +47,9 @@ def read(path: Path) -> Iterator[ReadResult]:
             problems.setdefault(name, Malformed(location, f"empty {empty[0]}"))
         order = _order(row.get("order", "0"))
         if order is None:
-            problem = f"the turn's place {row['order']!r} is neither a number nor a date (2024-12-31 or with 23:59:59)"
+            problem = (
+                f"the turn's place {shown(row['order'])} is neither a number nor a date (2024-12-31 or with 23:59:59)"
+            )
             problems.setdefault(name, Malformed(location, problem))
         turns.append((order or 0.0, Turn(row["speaker"], row["text"])))
     for name, turns in dialogues.items():
@@ -56,8 +60,9 @@ def read(path: Path) -> Iterator[ReadResult]:
 def _order(text: str) -> float | None:
     """A number, or a date by ISO 8601, as a number to sort by."""
     with contextlib.suppress(ValueError):
-        return float(text)
-    with contextlib.suppress(ValueError):
+        number = float(text)
+        return None if math.isnan(number) else number
+    with contextlib.suppress(ValueError, OverflowError):
         return datetime.fromisoformat(text).timestamp()
     return None
 

@@ -38,7 +38,7 @@ _NO_WORDS = re.compile(
     r"|questo messaggio è stato eliminato\.?|mensagem apagada\.?|삭제된 메시지입니다\.?",
     re.I,
 )
-_EDITED = re.compile(r"\s*<[^<>]*(?:edited|bearbeitet|modifié|editad|modificat)[^<>]*>\s*$", re.I)
+_EDITED = re.compile("edited|bearbeitet|modifié|editad|modificat", re.I)  # in < > at a message's end
 # In every language, a text by the messenger itself (not by the named sender) begins with this mark.
 _SYSTEM = "\u200e"
 _NOTICE = re.compile(r"(?:changed|added|removed|left|joined|created|pinned)\b[^:]*[\"“„]", re.I)
@@ -52,7 +52,7 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[Turn], dict[str, int]]:
     Raises:
         Unreadable: the first line names no speaker.
     """
-    turns: list[Turn] = []
+    said: list[tuple[str, list[str]]] = []  # the lines of each turn: joined one by one, a long turn would take for ever
     left_out = {NOTICES: 0, NO_WORDS: 0}
     export = False  # in a messenger's export, only stamped lines begin a message
     fence = ""  # of the block of code that a line stands in
@@ -61,7 +61,7 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[Turn], dict[str, int]]:
         line = typed.translate(_MARKS).lstrip()
         stamp = None if fence else _STAMP.match(line) or _TIME.match(line)
         export = export or bool(stamp)
-        continues = fence or (turns and not stamp and not listed and _MARKDOWN.match(typed))
+        continues = fence or (said and not stamp and not listed and _MARKDOWN.match(typed))
         named = None if continues else _NAMED.fullmatch(line[stamp.end() if stamp else 0 :].lstrip())
         fence = "" if export else _fence_after(fence, line)
         if stamp and named and _NOTICE.search(named[1]):
@@ -69,19 +69,27 @@ def parse_lines(lines: Iterable[str]) -> tuple[list[Turn], dict[str, int]]:
         elif stamp and named and f": {_SYSTEM}" in typed:
             left_out[NO_WORDS] += 1
         elif named and (stamp or not export):
-            listed = listed if turns else bool(_MARKDOWN.match(typed))
+            listed = listed if said else bool(_MARKDOWN.match(typed))
             mark = _MARKDOWN.match(named[1]) if listed else None
-            turns.append(Turn(strip(named[1][mark.end() if mark else 0 :]), named[2] or ""))
+            said.append((strip(named[1][mark.end() if mark else 0 :]), [named[2] or ""]))
         elif stamp:
             left_out[NOTICES] += 1
-        elif turns:
-            turns[-1] = Turn(turns[-1].speaker, f"{turns[-1].text}\n{typed}")
+        elif said:
+            said[-1][1].append(typed)
         elif not export:
             raise Unreadable("expected 'Name: words'")
-    turns = [Turn(speaker, _EDITED.sub("", text)) for speaker, text in turns]
+    turns = [Turn(speaker, _without_edit_mark("\n".join(texts))) for speaker, texts in said]
     kept = [turn for turn in turns if not (export and _NO_WORDS.fullmatch(turn.text.strip()))]
     left_out[NO_WORDS] += len(turns) - len(kept)
     return kept, left_out
+
+
+def _without_edit_mark(text: str) -> str:
+    """A message without "<This message was edited>" at its end, in whatever language."""
+    stripped = text.rstrip()
+    start = stripped.rfind("<")
+    marked = start >= 0 and stripped.find(">", start) == len(stripped) - 1 and _EDITED.search(stripped, start)
+    return stripped[:start].rstrip() if marked else text
 
 
 def _fence_after(before: str, line: str) -> str:

@@ -6,9 +6,10 @@ numbers only, so a file from a stranger cannot run code.
 """
 
 import pickle
+import pickletools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gistchat.corpora.corpus import Corpus
 from gistchat.corpora.sources import first_character, json_entries
@@ -43,12 +44,24 @@ def read(path: Path) -> Iterator[ReadResult]:
 def _load_pickle(path: Path) -> Any:
     try:
         with path.open("rb") as file:
+            _check_places(file, path.stat().st_size)
+            file.seek(0)
             return _PlainUnpickler(file).load()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except Exception as error:
         # A damaged pickle raises almost anything.
         raise UserError(f"{path}: refused as a pickle of plain lists ({first_line(error)})") from None
+
+
+def _check_places(file: BinaryIO, size: int) -> None:
+    """Raises UnpicklingError where a pickle keeps a value under a number that no file of its size needs.
+
+    Python makes room for all smaller numbers, so a few bytes could ask for all memory there is.
+    """
+    for operation, place, _ in pickletools.genops(file):
+        if "PUT" in operation.name and place > size:
+            raise pickle.UnpicklingError(f"it wants {place:,} places")
 
 
 def _entry(path: Path, number: int, entry: Any) -> Iterator[ReadResult]:

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from gistchat.dialogue.turns import Malformed, ReadResult, Unreadable
-from gistchat.errors import UserError
+from gistchat.errors import UserError, shown
+from gistchat.limits import LONGEST_LINE, TOO_DEEP, is_too_deep
 
-LONGEST_LINE = 32 * 2**20  # bytes; no dialogue comes near, and a file without line ends must not fill the memory
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LAST_NUMBER = re.compile(r"\d+$")  # of a location: its line, entry or row
 
@@ -93,6 +93,8 @@ def parse_json(location: str, raw: Any) -> Any:
     """The value of a line of JSON, or `Malformed`; whatever is not bytes is a value already."""
     if not isinstance(raw, bytes):
         return raw
+    if is_too_deep(raw):
+        return Malformed(location, TOO_DEEP)
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -121,4 +123,4 @@ def parse_records(
         except Unreadable as error:
             yield Malformed(location, str(error))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            yield Malformed(location, f"unexpected layout ({error!r})")
+            yield Malformed(location, f"unexpected layout ({shown(error)})")

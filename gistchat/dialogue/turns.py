@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gistchat.errors import shown
 from gistchat.files import fingerprint
+from gistchat.limits import LONGEST_LINE
 
 SPLITS = ("train", "validation", "test")
 
@@ -56,9 +58,12 @@ class Dialogue:
             value["meta"] = self.meta
         value["turns"] = [{"speaker": turn.speaker, "text": turn.text} for turn in self.turns]
         try:
-            return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+            line = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError as error:
             raise ValueError(f"cannot be written as JSON ({error})") from None
+        if len(line) > LONGEST_LINE:
+            raise ValueError(f"{len(line):,} bytes long; at most {LONGEST_LINE:,} would be read again")
+        return line
 
 
 def is_group(turns: Iterable[Turn]) -> bool:
@@ -108,7 +113,7 @@ def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dia
     turns = _parse_turns(value["turns"])
     split = value.get("split") or ""
     if split not in ("", *SPLITS):
-        raise Unreadable(f"'split' must be one of {', '.join(SPLITS)}, not {split!r}")
+        raise Unreadable(f"'split' must be one of {', '.join(SPLITS)}, not {shown(split)}")
     scored_speakers = value.get("targets")
     if scored_speakers is not None and not is_texts(scored_speakers):
         raise Unreadable("'targets' must be a list of speakers")

@@ -9,10 +9,12 @@ import orjson
 
 from gistchat.dialogue.lines import json_lines, require_text
 from gistchat.dialogue.turns import Malformed, is_texts
+from gistchat.dialogue.words import word_parts
 from gistchat.errors import UserError
 from gistchat.evaluate import bootstrap
 from gistchat.evaluate.bootstrap import Metric, Sampled
 from gistchat.evaluate.metrics import METRICS, OLD_ROUGE, Golds, against_gold
+from gistchat.limits import LONGEST_REPLY, is_too_deep
 from gistchat.progress import say
 
 MetricSamples = list[tuple[Metric, Sampled]]
@@ -62,7 +64,9 @@ def read_texts(path: Path, fields: Sequence[str] = (*MADE, *GOLD, *EITHER)) -> l
     if not texts:
         raise UserError(f"{path}: no reply in it")
     seen: set[str] = set()
-    for text in texts:
+    for number, text in enumerate(texts, 1):
+        if (count := max(len(word_parts(gold)) for gold in text.golds)) > LONGEST_REPLY:
+            raise UserError(f"{path}: reply {number} has {count:,} words; up to {LONGEST_REPLY:,} can be scored")
         if text.id and text.id in seen:
             raise UserError(f"{path}: the id {text.id!r} is there twice")
         seen.add(text.id)
@@ -73,8 +77,11 @@ def read_texts(path: Path, fields: Sequence[str] = (*MADE, *GOLD, *EITHER)) -> l
 
 def _paper_texts(path: Path) -> list[Text] | None:
     """None where the file is not in the paper's layout."""
+    data = path.read_bytes()
+    if not data.lstrip().startswith(b"{") or is_too_deep(data):
+        return None
     try:
-        value = orjson.loads(path.read_bytes())
+        value = orjson.loads(data)
     except orjson.JSONDecodeError:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("ans"), list):

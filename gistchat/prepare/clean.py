@@ -110,7 +110,10 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         scored_speakers = scored_speakers and tuple(map(_scrub_name, scored_speakers))
     meta = dialogue.meta
     if gold := meta.get("gold"):
-        meta = meta | {"gold": [_clean_gold(line, rules) for line in gold]}
+        try:
+            meta = meta | {"gold": [_clean_gold(line, rules) for line in gold]}
+        except (TypeError, AttributeError):
+            return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a gold line that is not a text")
     turns = tuple(map(Turn, speakers, texts))
     try:
         line = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta).to_line()

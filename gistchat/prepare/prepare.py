@@ -35,6 +35,7 @@ VERSION = 5  # raise it when the same input would give other output, so that pre
 BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
+BYTES_PER_TURN = 1000  # more than most have: only batches of very long records get smaller
 
 Seen = dict[int, bool]  # by the digest of each kept dialogue, whether an official validation or test split holds it
 
@@ -212,11 +213,17 @@ def _batches(part: Part, label: str) -> Iterator[Batch]:
         about = (part.corpus.parse, source.path.stem, source.split, label)
         for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path):
             entries.append(entry)
-            turns += len(entry.turns) if isinstance(entry, Dialogue) else TURNS_PER_RECORD
+            turns += len(entry.turns) if isinstance(entry, Dialogue) else _turns_of(entry)
             if turns >= TURNS_PER_BATCH:
                 yield Batch(entries, *about)
                 entries, turns = [], 0
         yield Batch(entries, *about)
+
+
+def _turns_of(record: Any) -> int:
+    """About how many turns a record holds that is not parsed yet, so that batches of long ones stay small."""
+    raw = record[1] if isinstance(record, tuple) else None
+    return max(TURNS_PER_RECORD, len(raw) // BYTES_PER_TURN) if isinstance(raw, bytes) else TURNS_PER_RECORD
 
 
 def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:

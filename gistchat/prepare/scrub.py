@@ -2,11 +2,15 @@
 
 import re
 
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+# Every text is searched, pasted code and minified lines included, so the work must grow with its length and no faster:
+# a run of letters is looked at once, not again from each of its letters. Here it is taken whole, address or not.
+_EMAIL = re.compile(r"[\w.+-]+(@[\w-]+(?:\.[\w-]+)+)?")
+# A name of a host is looked at from its beginning only: not within a label, nor after a label and its dot. Hyphens
+# before it stay.
 _URL = re.compile(
     r"(?:https?://|www\.)\S+"
-    r"|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|edu|gov|io)\b(?:/\S*)?"
-    r"|\b[\w-]+(?:\.[\w-]+)*\.[a-z]{2,3}/\S+",
+    r"|(?<![\w-])(?<![\w-]\.)(?P<hyphens>(?:-++\.)*+-*+)\b(?!www\.\S)[\w-]++(?:\.[\w-]++)*"
+    r"\.(?:(?:com|org|net|edu|gov|io)\b(?:/\S*)?|[a-z]{2,3}/\S+)",
     re.I,
 )
 # Ten digits in the American grouping, with or without a country code, or seven as 555-1234. Plain numbers,
@@ -23,8 +27,15 @@ def scrub(text: str) -> tuple[str, int]:
 
     Returns the text and how many were replaced.
     """
-    total = 0
-    for pattern, name in ((_EMAIL, "[email]"), (_URL, "[link]"), (_PHONE, "[phone]")):
-        text, count = pattern.subn(name, text)
-        total += count
-    return text, total
+    text, addresses = _scrub_addresses(text)
+    text, links = _URL.subn(r"\g<hyphens>[link]", text)
+    text, numbers = _PHONE.subn("[phone]", text)
+    return text, addresses + links + numbers
+
+
+def _scrub_addresses(text: str) -> tuple[str, int]:
+    """E-mail addresses replaced, and how many."""
+    if "@" not in text:
+        return text, 0
+    found = sum(match[1] is not None for match in _EMAIL.finditer(text))
+    return _EMAIL.sub(lambda match: "[email]" if match[1] else match[0], text), found

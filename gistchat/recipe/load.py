@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from gistchat.context.strategies import STRATEGIES
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line, shown
+from gistchat.limits import LARGEST_RECIPE, LONGEST_RECIPE_LINE
 from gistchat.progress import say
 from gistchat.recipe.schema import ExperimentConfig, Recipe
 from gistchat.trusted_hosts import trust_those_in
@@ -58,15 +59,13 @@ def load_recipe(path: Path, overrides: Sequence[str] | None = None, offline: boo
         UserError: no such file, not TOML, an unknown field (the nearest right one is named) or a wrong value, with
             file:line.
     """
+    text = _recipe_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
         values = tomllib.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; name the recipe file in it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:  # tomllib's own are ValueErrors, too, as is that of a number of thousands of digits
+        raise UserError(f"{path}: not valid TOML: {first_line(error)}") from None
     trust_those_in(overrides or [])
     values.setdefault("name", path.stem)
     recipe = recipe_from_dict(values, str(path), text)
@@ -77,6 +76,25 @@ def load_recipe(path: Path, overrides: Sequence[str] | None = None, offline: boo
         for variant in (_offline_variants(recipe.experiment) if offline else recipe.experiment.variants)
     ]
     return override(recipe.change(experiment={"variants": variants}), settings)
+
+
+def _recipe_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_RECIPE + 1)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; name the recipe file in it") from None
+    if len(data) > LARGEST_RECIPE:
+        raise UserError(f"{path}: over {LARGEST_RECIPE:,} bytes long, which no recipe is")
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if len(line) > LONGEST_RECIPE_LINE:
+            raise UserError(f"{path}:{number}: {len(line):,} bytes long; at most {LONGEST_RECIPE_LINE:,}")
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
 
 
 def _offline_variants(config: ExperimentConfig) -> list[Any]:
@@ -176,28 +194,34 @@ def _explained(detail: Any) -> tuple[str, str]:
         return name, f"[{name}] must be a table"
     annotation, item = infos[name].annotation, _item_type(infos[name].annotation)
     if kind == "one_of":
-        problem = f": {value!r} is not one of {', '.join(context['allowed'])}{_nearest(value, context['allowed'])}"
+        problem = (
+            f": {shown(value)} is not one of {', '.join(context['allowed'])}{_nearest(value[:100], context['allowed'])}"
+        )
     elif kind == "too_short":
         [choice] = typing.get_args(annotation)
         problem = f" must name at least one of {', '.join(choice.__metadata__[-1].func.allowed())}"
     elif kind in ("greater_than", "greater_than_equal", "less_than_equal", "finite_number"):
-        problem = f" must be {_bounds(infos[name].metadata)}, not {value}"
+        problem = f" must be {_bounds(infos[name].metadata, kind)}, not {shown(value)}"
     elif kind == "string_pattern_mismatch":
-        problem = f": {value!r} holds the character NUL"
+        problem = f": {shown(value)} holds the character NUL"
     elif dataclasses.is_dataclass(item):
         problem = f" must be a list of tables, [[{name}]]"
     elif item:
-        problem = f" must be a list of {TYPE_NAMES[item]}, not {'' if kind == 'list_type' else 'with '}{value!r}"
+        problem = f" must be a list of {TYPE_NAMES[item]}, not {'' if kind == 'list_type' else 'with '}{shown(value)}"
     else:
-        problem = f" must be of type {annotation.__name__}, not {value!r}"
+        problem = f" must be of type {annotation.__name__}, not {shown(value)}"
     return name, name + problem
 
 
-def _bounds(metadata: Sequence[Any]) -> str:
+def _bounds(metadata: Sequence[Any], kind: str) -> str:
+    """What a value has to be; the most there may be only where there was more, as it is far above what is needed."""
     limits = {name: getattr(bound, name) for bound in metadata for name in ("gt", "ge", "le") if hasattr(bound, name)}
-    if "gt" in limits:
-        return f"above {limits['gt']:g}"
-    return f"between {limits['ge']:g} and {limits['le']:g}" if "le" in limits else f"at least {limits['ge']:g}"
+    least = f"above {limits['gt']:g}" if "gt" in limits else f"at least {limits['ge']:g}"
+    if kind != "less_than_equal":
+        return least
+    return (
+        f"{least} and at most {limits['le']:g}" if "gt" in limits else f"between {limits['ge']:g} and {limits['le']:g}"
+    )
 
 
 def _parse(annotation: Any, text: str) -> Any:
@@ -208,7 +232,7 @@ def _parse(annotation: Any, text: str) -> Any:
         return [_parse(item, part.strip()) for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # of JSON that is none, has a number of thousands of digits, or nests deeply
         return text
 
 
@@ -217,9 +241,9 @@ def _line_of(field: str, text: str) -> int | None:
     field = field.replace("[]", "")
     section = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[+\s*([\w.\-\s]+?)\s*\]+", line):
-            section = name = header[1]
-        elif match := re.match(r"\s*([\w.\-]+)\s*=", line):
+        if header := re.match(r"\s*+\[++([\w.\-\s]*+)\]", line):
+            section = name = header[1].strip()
+        elif match := re.match(r"\s*+([\w.\-]++)\s*=", line):
             name = f"{section}.{match[1]}" if section else match[1]
         else:
             continue

@@ -13,7 +13,19 @@ from pydantic_core import PydanticCustomError
 
 from gistchat.context.strategies import STRATEGIES
 from gistchat.corpora.readers import CORPORA
-from gistchat.errors import UserError
+from gistchat.errors import UserError, shown
+from gistchat.limits import (
+    LONGEST_LINE,
+    MOST_GENERATED,
+    MOST_ITEMS,
+    MOST_REPLY_TOKENS,
+    MOST_RESAMPLES,
+    MOST_ROWS,
+    MOST_RUNS,
+    MOST_SEED,
+    MOST_STEPS,
+    MOST_TOKENS,
+)
 from gistchat.names import MOST_BYTES, fault_of_name, repeated
 
 NO_OTHERS = ConfigDict(extra="forbid")
@@ -76,7 +88,7 @@ def default_strategies() -> list[str]:
 
 def _check_plain_name(field: str, name: str, hint: str = "", most_bytes: int = MOST_BYTES) -> None:
     if fault := fault_of_name(name, most_bytes):
-        raise _problem(f"{field}: {name[:100]!r} must be a plain name{hint} (it {fault})")
+        raise _problem(f"{field}: {shown(name)} must be a plain name{hint} (it {fault})")
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -86,7 +98,7 @@ class MixConfig:
     corpus: str = setting("", "one that gistchat corpora lists")
     source: str = setting("", "file, folder or hub, as data.source")
     name: str = setting("", "what its dialogues are marked with; default: the corpus")
-    weight: float = setting(1.0, "2: its replies are drawn twice as often, 0.5: half as often", gt=0)
+    weight: float = setting(1.0, "2: its replies are drawn twice as often, 0.5: half as often", gt=0, le=1000)
 
     def __post_init__(self) -> None:
         if self.name:
@@ -101,9 +113,11 @@ class DataConfig:
     source: str = setting("", "file or folder to read, hub, or hub:ID@REVISION; empty: the installed package")
     mix: list[MixConfig] = setting([], "several corpora instead of one, each a table [[data.mix]]")
     folder: str = setting("", "where prepared data goes; empty: data/CORPUS-KEY")
-    seed: int = setting(0, "seed of the split: who is held out", ge=0)
-    min_turns: int = setting(0, "drop shorter dialogues; 0: the corpus's default", ge=0)
-    max_turn_chars: int = setting(0, "drop dialogues with a longer turn, in characters; 0: the corpus's default", ge=0)
+    seed: int = setting(0, "seed of the split: who is held out", ge=0, le=MOST_SEED)
+    min_turns: int = setting(0, "drop shorter dialogues; 0: the corpus's default", ge=0, le=MOST_ITEMS)
+    max_turn_chars: int = setting(
+        0, "drop dialogues with a longer turn, in characters; 0: the corpus's default", ge=0, le=LONGEST_LINE
+    )
     scrub: _choice("auto", "yes", "no") = setting(
         "auto", "replace phone numbers, e-mail and web addresses: auto | yes | no"
     )
@@ -152,12 +166,14 @@ class ModelConfig:
 class ContextConfig:
     """What the model sees before the last turn."""
 
-    budget: int = setting(96, "tokens for everything before the last turn", ge=0)
+    budget: int = setting(96, "tokens for everything before the last turn", ge=0, le=MOST_TOKENS)
     summary_share: float = setting(
         0.34, "share of the budget that the summary gets beside verbatim turns (hybrid, rolling)", ge=0, le=1
     )
-    full_limit: int = setting(0, "tokens at which `full` is cut; 0: the model's limit", ge=0)
-    max_turns: int = setting(0, "turns that `recent` and `full` show, the last included; 0: as many as fit", ge=0)
+    full_limit: int = setting(0, "tokens at which `full` is cut; 0: the model's limit", ge=0, le=MOST_TOKENS)
+    max_turns: int = setting(
+        0, "turns that `recent` and `full` show, the last included; 0: as many as fit", ge=0, le=MOST_ITEMS
+    )
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -193,34 +209,38 @@ class TrainConfig:
     targets: _choice("one", "all") = setting(
         "one", "one: a reply per row | all: every reply of a dialogue in one pass (strategy full only)"
     )
-    steps: int = setting(0, "optimizer steps; 0: as many as `epochs` need", ge=0)
-    epochs: int = setting(1, "passes over all replies, where steps is 0", ge=1)
-    batch_size: int = setting(8, "rows per optimizer step, over all processes together", ge=1)
+    steps: int = setting(0, "optimizer steps; 0: as many as `epochs` need", ge=0, le=MOST_STEPS)
+    epochs: int = setting(1, "passes over all replies, where steps is 0", ge=1, le=MOST_STEPS)
+    batch_size: int = setting(8, "rows per optimizer step, over all processes together", ge=1, le=MOST_ROWS)
     micro_batch: int = setting(
-        0, "rows per forward pass of a process, at most; 0: all of its share of batch_size", ge=0
+        0, "rows per forward pass of a process, at most; 0: all of its share of batch_size", ge=0, le=MOST_ROWS
     )
-    learning_rate: float = setting(0.0, "peak learning rate; 0: 1e-3 for lora, 5e-5 for full, 5e-4 from scratch", ge=0)
+    learning_rate: float = setting(
+        0.0, "peak learning rate; 0: 1e-3 for lora, 5e-5 for full, 5e-4 from scratch", ge=0, le=1000
+    )
     schedule: _choice("linear", "cosine", "constant", "constant_with_warmup", "polynomial") = setting(
         "linear", "learning-rate schedule: linear | cosine | constant | constant_with_warmup | polynomial"
     )
-    schedule_power: float = setting(2.0, "exponent of the polynomial schedule", ge=0.1)
-    warmup_steps: int = setting(2, "steps in which the learning rate rises to its peak", ge=0)
-    weight_decay: float = setting(0.01, "weight decay of AdamW", ge=0)
-    max_grad_norm: float = setting(1.0, "clip gradients to this norm; 0 disables", ge=0)
-    max_tokens: int = setting(512, "longest row in tokens; context is trimmed to fit", ge=1)
+    schedule_power: float = setting(2.0, "exponent of the polynomial schedule", ge=0.1, le=100)
+    warmup_steps: int = setting(2, "steps in which the learning rate rises to its peak", ge=0, le=MOST_STEPS)
+    weight_decay: float = setting(0.01, "weight decay of AdamW", ge=0, le=1000)
+    max_grad_norm: float = setting(1.0, "clip gradients to this norm; 0 disables", ge=0, le=1e6)
+    max_tokens: int = setting(512, "longest row in tokens; context is trimmed to fit", ge=1, le=MOST_TOKENS)
     precision: _choice("auto", "float32", "bfloat16") = setting(
         "auto", "float32 | bfloat16 (mixed) | auto: bfloat16 on GPUs that compute in it, else float32"
     )
     gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass: less memory, slower")
-    lora_rank: int = setting(16, "rank of the LoRA matrices", ge=1)
-    lora_alpha: int = setting(32, "scale of the LoRA matrices", ge=1)
+    lora_rank: int = setting(16, "rank of the LoRA matrices", ge=1, le=MOST_ROWS)
+    lora_alpha: int = setting(32, "scale of the LoRA matrices", ge=1, le=MOST_ROWS)
     lora_dropout: float = setting(0.0, "dropout before the LoRA matrices", ge=0, le=0.99)
-    validation_items: int = setting(24, "validation replies whose loss chooses the best checkpoint", ge=1)
-    evaluate_every: int = setting(10, "steps between validations", ge=1)
-    patience: int = setting(0, "early-stopping patience, in validations; 0 disables", ge=0)
-    samples: int = setting(1, "validation replies that are generated and shown at each validation", ge=0)
-    save_every: int = setting(5, "steps between saved states, from which a stopped run resumes", ge=1)
-    keep_states: int = setting(2, "latest states kept, besides the best checkpoint", ge=1)
+    validation_items: int = setting(
+        24, "validation replies whose loss chooses the best checkpoint", ge=1, le=MOST_ITEMS
+    )
+    evaluate_every: int = setting(10, "steps between validations", ge=1, le=MOST_STEPS)
+    patience: int = setting(0, "early-stopping patience, in validations; 0 disables", ge=0, le=MOST_STEPS)
+    samples: int = setting(1, "validation replies that are generated and shown at each validation", ge=0, le=MOST_ITEMS)
+    save_every: int = setting(5, "steps between saved states, from which a stopped run resumes", ge=1, le=MOST_STEPS)
+    keep_states: int = setting(2, "latest states kept, besides the best checkpoint", ge=1, le=MOST_STEPS)
     report_to: list[_choice("tensorboard", "trackio", "wandb", "mlflow", "none")] = setting(
         ["tensorboard"],
         "experiment trackers, each if it is installed: tensorboard | trackio | wandb | mlflow | none",
@@ -247,27 +267,29 @@ class EvaluateConfig:
         [], "token budgets that each strategy is scored at; []: context.budget, the most there can be"
     )
     baseline: AnyStrategy = setting("recent", "strategy that the others are compared with")
-    items: int = setting(200, "test replies whose likelihood is scored, at most", ge=1)
+    items: int = setting(200, "test replies whose likelihood is scored, at most", ge=1, le=MOST_ITEMS)
     turns: _choice("one", "last", "all") = setting(
         "one", "which replies: one of each dialogue, drawn | last: of each dialogue, the last | all: any"
     )
-    reply_items: int = setting(100, "for how many of these a reply is generated", ge=0)
+    reply_items: int = setting(100, "for how many of these a reply is generated", ge=0, le=MOST_ITEMS)
     rank_items: int = setting(
-        0, "for how many of these the gold reply is ranked among 20 candidates by likelihood", ge=0
+        0, "for how many of these the gold reply is ranked among 20 candidates by likelihood", ge=0, le=MOST_ITEMS
     )
-    probe_items: int = setting(0, "generated dialogues in which a fact told early is asked for late", ge=0)
-    min_history: int = setting(6, "turns before the reply, at least", ge=1)
-    max_reply_tokens: int = setting(40, "tokens per generated reply, at most", ge=1)
+    probe_items: int = setting(
+        0, "generated dialogues in which a fact told early is asked for late", ge=0, le=MOST_GENERATED
+    )
+    min_history: int = setting(6, "turns before the reply, at least", ge=1, le=MOST_ITEMS)
+    max_reply_tokens: int = setting(40, "tokens per generated reply, at most", ge=1, le=MOST_REPLY_TOKENS)
     base: bool = setting(True, "also score the base model without fine-tuning")
-    base_items: int = setting(0, "on how many of the items the base model is scored; 0: on all", ge=0)
+    base_items: int = setting(0, "on how many of the items the base model is scored; 0: on all", ge=0, le=MOST_ITEMS)
     bertscore_model: str = setting(
         "", "encoder for BERTScore, by hub id or folder, such as roberta-large (extra judges)"
     )
     mauve_model: str = setting(
         "", "language model for MAUVE, by hub id or folder, such as gpt2-large; 100 replies or more (extra judges)"
     )
-    batch_tokens: int = setting(4096, "tokens per forward pass", ge=1)
-    resamples: int = setting(10_000, "bootstrap resamples, by dialogue", ge=1)
+    batch_tokens: int = setting(4096, "tokens per forward pass", ge=1, le=MOST_TOKENS)
+    resamples: int = setting(10_000, "bootstrap resamples, by dialogue", ge=1, le=MOST_RESAMPLES)
 
     def __post_init__(self) -> None:
         if self.baseline not in self.strategies:
@@ -279,14 +301,16 @@ class ChatConfig:
     """How the finished model talks."""
 
     strategy: ChatStrategy = setting("rolling", "context strategy: {chat_strategies}")
-    max_reply_tokens: int = setting(60, "tokens per reply, at most", ge=1)
-    temperature: float = setting(0.8, "sampling temperature; 0: greedy", ge=0)
+    max_reply_tokens: int = setting(60, "tokens per reply, at most", ge=1, le=MOST_REPLY_TOKENS)
+    temperature: float = setting(0.8, "sampling temperature; 0: greedy", ge=0, le=1000)
     top_p: float = setting(0.9, "nucleus sampling: probability mass kept", ge=0.01, le=1)
-    top_k: int = setting(0, "sample from the k most likely tokens; 0 disables", ge=0)
+    top_k: int = setting(0, "sample from the k most likely tokens; 0 disables", ge=0, le=MOST_TOKENS)
     repetition_penalty: float = setting(
         1.0, "penalty for tokens that the reply already holds; 1 disables, 1.2 is strong", ge=0.1, le=10
     )
-    no_repeat_ngram: int = setting(0, "n-grams of this many tokens never come twice in a reply; 0 disables", ge=0)
+    no_repeat_ngram: int = setting(
+        0, "n-grams of this many tokens never come twice in a reply; 0 disables", ge=0, le=MOST_TOKENS
+    )
     stop: list[StrictStr] = setting(["\nUser:", "\nYou:"], "texts that end a reply; [] for none")
     n_best: int = setting(1, "draw this many replies and take the one that is most likely per token", ge=1, le=64)
     engine: _choice("torch", "ctranslate2", "ctranslate2-int8") = setting(
@@ -320,11 +344,13 @@ class ExperimentConfig:
     variants: list[VariantConfig] = setting([], "the models that are compared; none: the recipe is a single run")
 
     def __post_init__(self) -> None:
-        for seed in self.seeds:
-            if not 0 <= seed < 2**32:
-                raise _problem(f"experiment.seeds: {seed} is not between 0 and {2**32 - 1}")
-            if self.seeds.count(seed) > 1:
-                raise _problem(f"experiment.seeds: {seed} is there twice")
+        if wrong := [seed for seed in self.seeds if not 0 <= seed <= MOST_SEED]:
+            raise _problem(f"experiment.seeds: {shown(wrong[0])} is not between 0 and {MOST_SEED:,}")
+        if len(set(self.seeds)) < len(self.seeds):
+            twice = next(seed for seed in self.seeds if self.seeds.count(seed) > 1)
+            raise _problem(f"experiment.seeds: {twice} is there twice")
+        if (runs := max(1, len(self.seeds)) * max(1, len(self.variants))) > MOST_RUNS:
+            raise _problem(f"experiment.variants and seeds make {runs:,} runs; at most {MOST_RUNS:,}")
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -332,7 +358,7 @@ class Recipe:
     """The whole way, from corpus to report."""
 
     name: str = setting("run", "the run's folder is runs/NAME")
-    seed: int = setting(0, "seed of sampling examples, initial weights and data order", ge=0, le=2**32 - 1)
+    seed: int = setting(0, "seed of sampling examples, initial weights and data order", ge=0, le=MOST_SEED)
     data: DataConfig = Field(default_factory=DataConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     context: ContextConfig = Field(default_factory=ContextConfig)
@@ -349,8 +375,8 @@ class Recipe:
             for budget in config.budgets:
                 if not 0 <= budget <= self.context.budget:
                     raise _problem(
-                        f"{section}.budgets: {budget} is not between 0 and context.budget ({self.context.budget}), "
-                        "which summaries are made for"
+                        f"{section}.budgets: {shown(budget)} is not between 0 and context.budget "
+                        f"({self.context.budget}), which summaries are made for"
                     )
             if len(set(config.budgets)) < len(config.budgets):
                 raise _problem(f"{section}.budgets: a budget is there twice")

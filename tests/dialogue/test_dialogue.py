@@ -20,7 +20,7 @@ GOOD = '{"id": "a", "turns": [{"speaker": "x", "text": "hi"}, {"speaker": "y", "
         (b'{"turns": [{"speaker": "x", "text": "a"}], "meta": {"gold": "b"}}', "'gold' in 'meta' must be a list"),
         (GOOD.replace('"a"', '"a", "split": "dev"').encode(), "'split' must be one of train, validation, test"),
         (GOOD.replace('"a"', '"a", "targets": ["X"]').encode(), "'targets' names X, who does not speak"),
-        (b"[" * 100_000, "(depth limit exceeded)"),
+        (b"[" * 100_000, "nested too deeply: at most 100 brackets in one another"),
         (GOOD.replace("hi", "caf\xe9").encode("latin-1"), "not UTF-8 (byte 0xe9 at column"),
     ],
 )

@@ -5,9 +5,11 @@ import pytest
 
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
+from gistchat.limits import LARGEST_RECIPE, LONGEST_RECIPE_LINE
 from gistchat.memory.summarizers.extractive import METHODS
 from gistchat.recipe.load import (
     _field_infos,
+    _line_of,
     fields,
     find_recipe,
     load_recipe,
@@ -153,3 +155,67 @@ def test_recipes_are_found_by_path_and_by_bare_name(tmp_path, monkeypatch):
         find_recipe("dmeo")
     assert set(shipped_recipes()) == {path.stem for path in RECIPES.glob("*.toml")}
     assert all(shipped_recipes().values())
+
+
+HUGE = {
+    "digits": ("[train]\nsteps = " + "9" * 6000, r"r\.toml:2: 6,008 bytes long"),
+    "digits on the line": ("[train]\nsteps = " + "9" * 3900, r"r\.toml:2: train\.steps must be between 0 and 1e\+09"),
+    "hex digits": ("[train]\nsteps = 0x" + "f" * 3900, r"train\.steps must be .* not a number of thousands of digits"),
+    "hex float": ("[chat]\ntemperature = 0x" + "f" * 3900, r"chat\.temperature must be "),
+    "hex seed": ("[experiment]\nseeds = [0x" + "f" * 3900 + "]", r"experiment\.seeds: a number of thousands of digits"),
+    "hex budget": ("[train]\nbudgets = [0x" + "f" * 3900 + "]", r"train\.budgets: a number of thousands of digits"),
+    "deep": ("[train]\nbudgets = " + "[" * 1900 + "]" * 1900, r"not valid TOML: nested too deeply"),
+    "deep in lines": ("x = " + "[\n" * 5000 + "]\n" * 5000, r"not valid TOML: nested too deeply"),
+    "dotted": ("a." * 1900 + "a = 1", r"unknown field a"),
+    "dotted value": ("name." + "a." * 1900 + "a = 1", r"name must be of type str"),
+    "long line": ("a." * 20_000 + "a = 1", r"r\.toml:1: 40,005 bytes long"),
+    "large": ("# x\n" * 30_000, r"over 65,536 bytes long, which no recipe is"),
+    "long name": ("name = '" + "x/" * 1500 + "'", r"name: 'x/x/.*\.\.\. must be a plain name"),
+    "NUL": ("name = 'a\0b'", r"not valid TOML"),
+    "resamples": (
+        "[evaluate]\nresamples = 100000000000",
+        r"r\.toml:2: evaluate\.resamples must be between 1 and 100000, not",
+    ),
+    "negative seed": ("[experiment]\nseeds = [1, -1]", r"experiment\.seeds: -1 is not between 0 and 4,294,967,295"),
+    "runs": (
+        f"[experiment]\nseeds = {list(range(300))}\nvariants = [{', '.join(['{}'] * 5)}]",
+        r"make 1,500 runs; at most 1,000",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_what_is_too_large_or_deep_is_one_line(tmp_path, kind):
+    text, message = HUGE[kind]
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        load_recipe(path)
+    assert len(str(error.value)) < 2100
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["9" * 6000, "-" + "9" * 6000, "[" * 3000, "1e999", "1e11"])
+@pytest.mark.parametrize(
+    "field", ["train.steps", "chat.temperature", "evaluate.resamples", "train.budgets", "data.seed"]
+)
+def test_settings_that_are_too_large_are_one_line(tmp_path, field, value):
+    (tmp_path / "r.toml").write_text("")
+    with pytest.raises(UserError, match=f"--set: {field}") as error:
+        load_recipe(tmp_path / "r.toml", [f"{field}={value}"])
+    assert len(str(error.value)) < 500
+
+
+def test_every_number_of_a_recipe_has_a_most():
+    numbers = {name: info for name, info in _field_infos(Recipe) if info.annotation in (int, float)}
+    assert len(numbers) > 40
+    assert [name for name, info in numbers.items() if not any(hasattr(bound, "le") for bound in info.metadata)] == []
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_line_of_a_field_is_found_in_time(name):
+    text = (RECIPES / f"{name}.toml").read_text()
+    assert len(text) < LARGEST_RECIPE / 4
+    assert max(map(len, text.splitlines())) < LONGEST_RECIPE_LINE / 4
+    number = _line_of("train.steps", text)
+    assert number is None or text.splitlines()[number - 1].startswith("steps")

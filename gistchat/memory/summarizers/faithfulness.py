@@ -11,7 +11,8 @@ from gistchat.memory.sentences import STOP_WORDS
 
 _LETTERS = rf"[\p{{L}}--{UNSPACED}][\p{{L}}\p{{M}}--{UNSPACED}]*"
 _TOKEN = regex.compile(rf"\d+(?:[.,:]\d+)*|{_LETTERS}(?:['’]{_LETTERS})*|{UNSPACED}\p{{M}}*", regex.V1)
-_SENTENCE_END = regex.compile(r"[\p{STerm}:…][^\w\n]*$|\n")
+# From right to left, so that a long row of marks is looked at once and not again from each of them.
+_SENTENCE_END = regex.compile(r"(?r)[\p{STerm}:…][^\w\n]*$|\n")
 # Capitalised anywhere in English, and names of nobody.
 NOT_NAMES = frozenset(
     ["i", "i'm", "i'll", "i've", "i'd", "ok", "mr", "mrs", "ms", "dr", "user", "you", "assistant", "person", "speaker"]
