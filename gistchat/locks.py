@@ -23,7 +23,7 @@ def lock_path(path: Path) -> Path:
 def locked(path: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
     """Hold an output until the block ends. Where another process holds it, that is said, and it is waited for.
 
-    The system frees the lock of a process that was killed. Who holds a lock may ask for it again.
+    The system frees the lock of a process that was killed. Who holds a lock must not ask for it again.
 
     Args:
         seconds: the longest wait; 0 refuses at once.
@@ -31,7 +31,7 @@ def locked(path: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
     Raises:
         UserError: another process holds it still, or the lock file cannot be written.
     """
-    lock = FileLock(lock_path(path), is_singleton=True)
+    lock = FileLock(lock_path(path))
     with contextlib.ExitStack() as held:
         try:
             path.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -48,9 +48,8 @@ def locked(path: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
 
 def _remove_file(lock: FileLock) -> None:
     """Leave nothing beside the output. To be called while the lock is held: filelock minds that files may vanish."""
-    if lock.lock_counter == 1:  # else it is held on
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()
+    with contextlib.suppress(OSError):
+        Path(lock.lock_file).unlink()
 
 
 @contextlib.contextmanager

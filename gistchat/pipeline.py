@@ -100,12 +100,12 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     """Stage 1, and the model's tokenizer and prompt format."""
     allow_endpoint(recipe.summary)
     data = default_folder(recipe.data)
-    with locked(data):  # one of several processes prepares, the others find it done
-        report, new = prepare(recipe.data, data)
-        say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
-        if new:
-            for line in report_lines(report):
-                say(f"  {line}")
+    report, new = prepare(recipe.data, data)
+    say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
+    if new:
+        for line in report_lines(report):
+            say(f"  {line}")
+    with locked(data):  # one of several processes tokenizes, the others find it done
         base = resolve_base(recipe.model, recipe.seed)
         tokenizer = load_tokenizer(base)
         key = tokenizer_fingerprint(tokenizer, base)

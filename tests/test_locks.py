@@ -60,18 +60,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
-def test_who_holds_an_output_may_ask_again_and_only_the_last_to_leave_frees_it(tmp_path):
+def test_one_process_does_not_hold_an_output_twice_and_no_lock_file_stays(tmp_path):
     with locked(tmp_path / "out"):
-        with locked(tmp_path / "out", seconds=0):
+        with pytest.raises(UserError, match="another process"), locked(tmp_path / "out", seconds=0):
             pass
         with pytest.raises(UserError, match="another process"):
             _in_a_thread(tmp_path / "out")
     _in_a_thread(tmp_path / "out")
-    assert not list(tmp_path.iterdir())  # no lock file stays
+    assert not list(tmp_path.iterdir())
 
 
 def _in_a_thread(path) -> None:
-    """Lock it as another process would: locks are each thread's own."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(_take, path).result()
 

@@ -22,7 +22,7 @@ from gistchat.context.types import whole_number
 from gistchat.dialogue.turns import Turn, is_texts
 from gistchat.errors import UserError
 from gistchat.files import sync_folder
-from gistchat.locks import lock_path, locked
+from gistchat.locks import locked
 from gistchat.progress import say
 
 MOST_FILES, MOST_BYTES = 1000, 100 * 2**20  # of all conversations together; the oldest go first
@@ -190,7 +190,6 @@ class Journal:
         """Remove the file, where there is one."""
         if self.kept.end:
             self.path.unlink(missing_ok=True)
-            lock_path(self.path).unlink(missing_ok=True)
             self.kept = Conversation()
         self.close()
 
@@ -241,4 +240,3 @@ def remove_old(most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> No
         if number > most_files or (number > 1 and total > most_bytes):
             with contextlib.suppress(UserError, OSError), locked(path, seconds=0):
                 path.unlink(missing_ok=True)
-                lock_path(path).unlink(missing_ok=True)
