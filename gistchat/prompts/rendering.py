@@ -63,7 +63,8 @@ def _limited_time() -> Iterator[None]:
         raise Unbounded(f"takes more than {MOST_SECONDS:g} seconds")
 
     before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS)
+    # Again and again: Python ignores what is raised while it tidies up an object.
+    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS, MOST_SECONDS)
     try:
         yield
     finally:

@@ -96,7 +96,12 @@ def test_prompt_files_that_cannot_be_read(prompt_file, content):
 
 def test_an_endpoint_is_asked_nothing_when_one_of_its_prompts_fails(prompt_file, monkeypatch):
     asked = []
-    monkeypatch.setattr(openai_client.ChatClient, "ask", lambda *words: asked.append(words) or "A summary.")
+
+    def ask_all(client, chats, max_tokens, at_once):
+        asked.append(chats)
+        return ["A summary."] * len(chats)
+
+    monkeypatch.setattr(openai_client.ChatClient, "ask_all", ask_all)
     prompt_file.write_text("{{ dialogue }}{% if 'x' in dialogue %}{{ 1 / 0 }}{% endif %}")
     writer = language_model.EndpointWriter("http://127.0.0.1:9/v1", "m", 20, str(prompt_file))
     with pytest.raises(UserError, match=r"prompt\.txt:1: division by zero"):
