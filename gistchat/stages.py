@@ -14,6 +14,7 @@ from typing import Any
 
 from gistchat.errors import UserError
 from gistchat.files import file_hash, hidden, put_aside, sync_folder, sync_tree, write_json
+from gistchat.names import fault_of_name
 from gistchat.progress import say
 
 
@@ -28,8 +29,11 @@ def read_marker(marker: Path) -> dict[str, Any]:
     try:
         done = json.loads(marker.read_text(encoding="utf-8"))
         files = {str(name): str(value) for name, value in done["files"].items()}
-        # A stranger's marker must not have files renamed that are elsewhere.
-        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
+        # A stranger's marker must not have files renamed that are elsewhere, nor name what no file can be called.
+        if any(
+            Path(name).is_absolute() or ".." in Path(name).parts or any(map(fault_of_name, Path(name).parts))
+            for name in files
+        ):
             raise ValueError("a marker names files beside it, or below")
         return {"key": str(done["key"]), "files": files}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
