@@ -20,6 +20,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import platformdirs
+from rich.text import Text
 
 from gistchat.errors import UserError
 from gistchat.printable import printable
@@ -140,7 +141,7 @@ def _confirmed(server: Server, what: str) -> bool:
     clear = ", unencrypted" if server.url.startswith("http:") else ""
     say(f"This recipe or run has its {what} written by {server.origin}, which gets what is said{key}{clear}.")
     try:
-        answer = console.input("Send it there, now and in future? [y/N] ", markup=False)
+        answer = console.input(Text("Send it there, now and in future? [y/N] "))
     except EOFError:
         return False
     return answer.strip().lower() in ("y", "yes")
