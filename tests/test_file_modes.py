@@ -53,7 +53,7 @@ def test_a_whole_run_is_by_the_umask(run_folder):
 
 
 def test_files_of_others_below_a_folder_are_no_executables(tmp_path):
-    with umask(0o027), atomic_folder(tmp_path / "made") as folder:
+    with umask(0o027), atomic_folder(tmp_path / "made", "a.txt") as folder:
         (folder / "deep").mkdir()
         for name in ("private", "deep/private"):
             (folder / name).touch(mode=0o600)
