@@ -67,7 +67,7 @@ def print_scores(scores: dict[str, Any]) -> None:
 def _for_terminal(table: tables.Table) -> TerminalTable:
     shown = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, title in enumerate(table.columns):
-        shown.add_column(Text(printable(title)), justify="left" if i < table.words else "right", no_wrap=True)
+        shown.add_column(Text(printable(title, "\n")), justify="left" if i < table.words else "right", no_wrap=True)
     for i, row in enumerate(table.rows):
         cells = [Text(printable(cell.text), style="bold" if cell.bold else "") for cell in row]
         shown.add_row(*cells, end_section=i + 1 in table.starts)
