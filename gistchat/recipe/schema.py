@@ -216,7 +216,7 @@ class TrainConfig:
         0, "rows per forward pass of a process, at most; 0: all of its share of batch_size", ge=0, le=MOST_ROWS
     )
     learning_rate: float = setting(
-        0.0, "peak learning rate; 0: 1e-3 for lora, 5e-5 for full, 5e-4 from scratch", ge=0, le=1000
+        0.0, "peak learning rate; 0: 1e-3 for lora, 5e-5 for full, 5e-4 from scratch", ge=0, le=1e30
     )
     schedule: _choice("linear", "cosine", "constant", "constant_with_warmup", "polynomial") = setting(
         "linear", "learning-rate schedule: linear | cosine | constant | constant_with_warmup | polynomial"
