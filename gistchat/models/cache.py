@@ -25,15 +25,21 @@ def made_once(folder: Path, key: str, make: Callable[[Path], None]) -> None:
     if _is_whole(record):  # several processes may check at once
         return
     with locked(folder):
-        if not read_marker(record)["files"] and _can_be_read(folder):
-            _keep_record(folder, key)  # made by a version of gistchat that kept none
-        if _is_whole(record):
-            return
-        if damaged := changed_files(record):
-            say(f"{damaged[0]} is missing or damaged; making it anew")
-        with atomic_folder(folder, RECORD) as temporary:
-            make(temporary)
-            _keep_record(temporary, key)
+        make_whole(folder, key, make)
+
+
+def make_whole(folder: Path, key: str, make: Callable[[Path], None]) -> None:
+    """The same for whoever holds the folder."""
+    record = folder / RECORD
+    if not read_marker(record)["files"] and _can_be_read(folder):
+        _keep_record(folder, key)  # made by a version of gistchat that kept none
+    if _is_whole(record):
+        return
+    if damaged := changed_files(record):
+        say(f"{damaged[0]} is missing or damaged; making it anew")
+    with atomic_folder(folder, RECORD) as temporary:
+        make(temporary)
+        _keep_record(temporary, key)
 
 
 def _is_whole(record: Path) -> bool:

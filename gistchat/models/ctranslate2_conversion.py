@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import fingerprint
 from gistchat.models.base import cache_dir, id_count
-from gistchat.models.cache import made_once
+from gistchat.models.cache import made_once, make_whole
 from gistchat.models.checkpoint import Checkpoint, versions
 from gistchat.progress import say
 
@@ -21,7 +21,7 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
     """The folder of a checkpoint's converted weights, made where it is not there yet.
 
     Args:
-        folder: where; None: in the cache, by the weights' hashes.
+        folder: where, held by the caller; None: in the cache, by the weights' hashes.
     Raises:
         UserError: CTranslate2 knows no such model or format.
     """
@@ -30,8 +30,15 @@ def convert(checkpoint: Checkpoint, name: str, folder: Path | None = None) -> Pa
             f"the format {checkpoint.format.name!r} has token types, which CTranslate2 does not know; use torch"
         )
     key = fingerprint([checkpoint.metadata["weights"], versions(), name])
-    folder = folder or cache_dir() / "models" / f"{name}-{key}"
-    made_once(folder, key, lambda temporary: _convert(checkpoint, name, temporary))
+
+    def make(temporary: Path) -> None:
+        _convert(checkpoint, name, temporary)
+
+    if folder:
+        make_whole(folder, key, make)
+    else:
+        folder = cache_dir() / "models" / f"{name}-{key}"
+        made_once(folder, key, make)
     return folder
 
 
