@@ -1,10 +1,13 @@
 """What is typed while nobody asks for it, and the terminal's modes afterwards."""
 
 import contextlib
+import fcntl
 import os
 import pty
+import struct
 import sys
 import termios
+import time
 
 import pytest
 
@@ -22,6 +25,11 @@ def terminal(monkeypatch):
     os.close(master)
 
 
+def arrived(terminal) -> int:
+    """How many characters wait to be read."""
+    return struct.unpack("i", fcntl.ioctl(terminal, termios.FIONREAD, bytes(4)))[0]
+
+
 @pytest.mark.parametrize("end", [None, ValueError, KeyboardInterrupt, SystemExit])
 def test_modes_are_as_before_however_the_block_ends(terminal, end):
     master, slave = terminal
@@ -29,6 +37,8 @@ def test_modes_are_as_before_however_the_block_ends(terminal, end):
     with pytest.raises(end) if end else contextlib.nullcontext(), quiet_keyboard():
         assert termios.tcgetattr(slave) != before
         os.write(master, b"typed\x7f ahead")
+        while arrived(slave) < len(b"typed\x7f ahead"):  # the kernel hands on what is typed in its own time
+            time.sleep(0.01)
         if end:
             raise end
     assert termios.tcgetattr(slave) == before
