@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gistchat.context.types import Context
+from gistchat.context.types import Context, TokenCosts
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
 from gistchat.errors import UserError
-from gistchat.models.likelihood import length_batches
+from gistchat.processes import length_batches
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt
+from gistchat.prompts.token_count import token_counter
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class Engine(ABC):
 
     Attributes:
         limit: tokens that a prompt and its reply may have together.
+        costs: what turns and lines take in its prompts.
         prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
     """
 
     name: str
     limit: int
+    costs: TokenCosts
     prefill_seconds: float | None = None
 
     def optimise_for(self, single: bool) -> None:  # noqa: B027 (most engines have nothing to prepare)
@@ -61,6 +64,14 @@ class Engine(ABC):
     @abstractmethod
     def count_tokens(self, context: Context) -> int:
         """Tokens of the prompt that it makes of a context."""
+
+    @abstractmethod
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text, without anything around it."""
+
+    @abstractmethod
+    def end_of(self, text: str, tokens: int) -> str:
+        """The end of a text, of about so many tokens and not more."""
 
     @abstractmethod
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
@@ -78,9 +89,19 @@ class LocalEngine(Engine):
 
     def __init__(self, prompt_format: PromptFormat, limit: int) -> None:
         self.format, self.limit = prompt_format, limit
+        self.costs = prompt_format
+        self._count = token_counter(prompt_format.tokenizer)
 
     def count_tokens(self, context: Context) -> int:
         return len(self.format.encode(context))
+
+    def count(self, texts: list[str]) -> list[int]:
+        return self._count(texts)
+
+    def end_of(self, text: str, tokens: int) -> str:
+        ids = self.format.encode_text(text)
+        # Cut elsewhere than where its pieces begin, a text may have a few tokens more.
+        return self.format.tokenizer.decode(ids[max(len(ids) - max(tokens - 8, 1), 0) :])
 
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         prompt = self.format.encode(context)

@@ -1,7 +1,7 @@
 """When a reply ends: end tokens, stop texts, length. The same rules for every engine."""
 
 from gistchat.engines.sampling import Sampling
-from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.format import PromptFormat, as_reply
 
 UNFINISHED = "\ufffd"  # what bytes decode to that are not a whole character yet
 
@@ -13,6 +13,8 @@ class PartialReply:
         ids: its tokens so far, without what ended it.
         text: what is shown: whole characters, without what ended it.
         ended: why the reply is over: "end" (an end token or a new speaker's), "stop" (a stop text), "length".
+
+    Where an engine gives texts beside the tokens, these are its text; else its tokens are decoded.
     """
 
     def __init__(self, prompt_format: PromptFormat, sampling: Sampling) -> None:
@@ -20,6 +22,7 @@ class PartialReply:
         self.ids: list[int] = []
         self.text = ""
         self.ended = "" if sampling.max_tokens > 0 else "length"
+        self._raw: str | None = ""  # what an engine gave as text so far; None where it gives none
         self._nats = 0.0
         self._scored = 0
 
@@ -28,19 +31,24 @@ class PartialReply:
         """Mean log-likelihood per token (nats), the end token included."""
         return self._nats / max(self._scored, 1)
 
-    def add(self, token: int, log_likelihood: float = 0.0) -> str:
-        """Add a token; returns the text that can be shown now and could not before."""
+    def add(self, token: int, log_likelihood: float = 0.0, text: str | None = None) -> str:
+        """Add a token; returns the text that can be shown now and could not before.
+
+        Args:
+            text: whole characters that it adds, where the engine tells; empty while one is unfinished.
+        """
         self._nats += log_likelihood
         self._scored += 1
         if token in self.format.stop_ids:
-            return self._end("end")
+            return self.end("end")
         self.ids.append(token)
-        text = self.format.decode_reply(self.ids)
+        self._raw = None if text is None else (self._raw or "") + text
+        text = self._decoded()
         stops = [text.find(stop) for stop in self.sampling.stop if stop in text]
         if stops:
-            return self._end("stop", text[: min(stops)].rstrip())
+            return self.end("stop", text[: min(stops)].rstrip())
         if len(self.ids) >= self.sampling.max_tokens:
-            return self._end("length")
+            return self.end("length")
         return self._show(text[: len(text) - self._held(text)])
 
     def _held(self, text: str) -> int:
@@ -49,9 +57,13 @@ class PartialReply:
         begun = [n for stop in self.sampling.stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
         return max([unfinished, *begun])
 
-    def _end(self, why: str, text: str | None = None) -> str:
+    def end(self, why: str, text: str | None = None) -> str:
+        """End it, with its text or the one that is left of it; returns what can be shown now and could not before."""
         self.ended = why
-        return self._show(self.format.decode_reply(self.ids).rstrip(UNFINISHED) if text is None else text)
+        return self._show(self._decoded().rstrip(UNFINISHED) if text is None else text)
+
+    def _decoded(self) -> str:
+        return self.format.decode_reply(self.ids) if self._raw is None else as_reply(self._raw)
 
     def _show(self, text: str) -> str:
         new = text[len(self.text) :]

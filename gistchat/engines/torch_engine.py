@@ -9,8 +9,9 @@ from transformers import Cache, PreTrainedModel
 
 from gistchat.engines.cpu_decode import make_step, new_cache
 from gistchat.engines.engine import ConversationCache, LocalEngine
-from gistchat.engines.sampling import Sampling, TokenSampler
+from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
+from gistchat.engines.token_sampler import TokenSampler
 from gistchat.models.base import model_limit
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt, common_prefix

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy, pad
 from transformers import DynamicCache, PreTrainedModel
 
+from gistchat.processes import length_batches
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt, common_prefix
 
@@ -126,17 +127,6 @@ def _put_back(rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     everywhere = rows.new_zeros((*positions.shape, rows.shape[-1]))
     everywhere[positions] = rows
     return everywhere
-
-
-def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Indices in batches of similar length, longest first, each of at most `max_tokens` with padding (or one item)."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= max_tokens:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches
 
 
 def _beginning(model: PreTrainedModel, rows: Sequence[Labelled], prompt_format: PromptFormat) -> DynamicCache | None:

@@ -4,8 +4,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-from transformers import PreTrainedTokenizerBase
-
 from gistchat.context.types import ASSISTANT, USER, Context, RoleTurn
 from gistchat.errors import UserError
 from gistchat.prompts.format import PromptFormat, render_gist
@@ -20,6 +18,7 @@ from gistchat.prompts.template_probe import (
     marks_roles,
     skeleton,
 )
+from gistchat.prompts.tokenizer import Tokenizer
 
 PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
 GIST_HEADER = "\nEarlier in this chat:\n"
@@ -33,7 +32,7 @@ class ChatTemplate(PromptFormat):
 
     name = "chat-template"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         """
         Raises:
             UserError: no template, or one that does not show each text once and in order, and who said it.
@@ -118,14 +117,14 @@ class ChatTemplate(PromptFormat):
 
 
 @contextlib.contextmanager
-def _naming(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+def _naming(tokenizer: Tokenizer) -> Iterator[None]:
     try:
         yield
     except UnusableTemplate as error:
         raise error.of(tokenizer.name_or_path) from None
 
 
-def _template_of(tokenizer: PreTrainedTokenizerBase) -> str:
+def _template_of(tokenizer: Tokenizer) -> str:
     """Its chat template, the default one of several. Raises UserError where there is none."""
     if not tokenizer.chat_template:
         raise UserError("this tokenizer has no chat template; use model.format = 'speaker-tokens'")

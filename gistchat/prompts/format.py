@@ -4,13 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 
-from transformers import PreTrainedTokenizerBase
-
 from gistchat.context.types import ASSISTANT, USER, Context, GistLine, RoleTurn
 from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.token_store import TokenStore
+from gistchat.prompts.tokenizer import Tokenizer
 
 LABELS = {USER: "User: ", ASSISTANT: "You: ", "": ""}
 
@@ -28,7 +27,7 @@ class PromptFormat(ABC):
     added_ids: Sequence[int] = ()  # those of them that the tokenizer lacked, whose rows have no values yet
     stored: TokenStore | None = None  # ids of texts that were encoded before
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._count = lru_cache(maxsize=100_000)(lambda text: len(self.encode_text(text)))
 
@@ -44,8 +43,7 @@ class PromptFormat(ABC):
 
     def decode_reply(self, ids: Sequence[int]) -> str:
         """The text of generated ids, without control tokens; a reply that shows nothing is empty."""
-        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-        return text if has_text(text) else ""
+        return as_reply(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def line_cost(self, line: GistLine) -> int:
         return self._count(render_line(line)) + 1  # and a line break
@@ -63,6 +61,12 @@ class PromptFormat(ABC):
         """Tokens around the lines of a gist."""
 
 
+def as_reply(text: str) -> str:
+    """Generated text without white space around it; a reply that shows nothing is empty."""
+    text = text.strip()
+    return text if has_text(text) else ""
+
+
 def render_line(line: GistLine) -> str:
     """A line of the gist as the model reads it."""
     return (f"{line.name}: " if line.name else LABELS[line.role]) + line.text
@@ -72,7 +76,7 @@ def render_gist(lines: Sequence[GistLine]) -> str:
     return "\n".join(render_line(line) for line in lines)
 
 
-def add_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> list[int]:
+def add_tokens(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
     """The ids of control tokens, which are added where they are missing.
 
     Raises:

@@ -2,21 +2,20 @@
 
 from functools import lru_cache
 
-from transformers import PreTrainedTokenizerBase
-
 from gistchat.progress import say
 from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.paper import Paper, PaperTurns
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.prompts.template_probe import UnusableTemplate
+from gistchat.prompts.tokenizer import Tokenizer
 
 FORMATS = {prompt_format.name: prompt_format for prompt_format in (SpeakerTokens, ChatTemplate, Paper, PaperTurns)}
 
 say_once = lru_cache(maxsize=None)(say)
 
 
-def make_format(name: str, tokenizer: PreTrainedTokenizerBase) -> PromptFormat:
+def make_format(name: str, tokenizer: Tokenizer) -> PromptFormat:
     """The format of that name for this tokenizer; `auto` takes the model's chat template where it can be used.
 
     Formats with tokens of their own add these to the tokenizer where they are missing; the model's embeddings must

@@ -1,12 +1,11 @@
 """The prompt formats of the paper's code and of its multi-turn parent, with token types (GPT-2 only)."""
 
-from transformers import PreTrainedTokenizerBase
-
 from gistchat.context.types import Context
 from gistchat.errors import UserError
 from gistchat.prompts.format import render_gist
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.speaker_tokens import SpeakerTokens
+from gistchat.prompts.tokenizer import Tokenizer
 
 PAPER_TOKENS = ("<bos>", "<sp1>", "<sp2>")
 
@@ -21,7 +20,7 @@ class Paper(SpeakerTokens):
     name = "paper"
     has_types = True
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer, _paper_tokens(tokenizer))
         self.sp1, self.sp2 = self.own, self.other
 
@@ -45,7 +44,7 @@ class Paper(SpeakerTokens):
         return 0  # its speaker token is always there
 
 
-def _paper_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, str]:
+def _paper_tokens(tokenizer: Tokenizer) -> tuple[str, str, str]:
     """Begin, first and second speaker; models of the paper's parent name their own, the speakers in this order."""
     extra = tokenizer.extra_special_tokens
     if not set(PAPER_TOKENS) <= tokenizer.get_vocab().keys() and len(extra) == 2 and tokenizer.bos_token:
@@ -58,7 +57,7 @@ class PaperTurns(Paper):
 
     name = "paper-turns"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)
         self.own, self.other = self.sp2, self.sp1
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
-
 from gistchat.context.types import ASSISTANT, Context, RoleTurn
 from gistchat.prompts.format import PromptFormat, add_tokens, render_gist
 from gistchat.prompts.prompt import Prompt
+from gistchat.prompts.tokenizer import Tokenizer
 
 SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
 
@@ -16,7 +15,7 @@ class SpeakerTokens(PromptFormat):
 
     name = "speaker-tokens"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str] = SPECIAL_TOKENS) -> None:
+    def __init__(self, tokenizer: Tokenizer, tokens: Sequence[str] = SPECIAL_TOKENS) -> None:
         """`tokens`: begin, gist (in some formats), own turn, other's turn."""
         super().__init__(tokenizer)
         known = tokenizer.get_vocab()

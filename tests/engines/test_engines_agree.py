@@ -10,8 +10,9 @@ from gistchat.context.types import USER, Context, RoleTurn
 from gistchat.engines.ctranslate2_engine import CTranslate2Engine, sample_replies
 from gistchat.engines.engine import ConversationCache, generate_replies, stream_reply
 from gistchat.engines.open import open_engine
-from gistchat.engines.sampling import Sampling, TokenSampler
+from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
+from gistchat.engines.token_sampler import TokenSampler
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.models.checkpoint import load_checkpoint

@@ -22,8 +22,9 @@ from gistchat.memory.summary_store import SummaryStore
 from gistchat.models import packaged
 from gistchat.models.base import fit_embeddings, load_model, load_tokenizer
 from gistchat.models.checkpoint import load_checkpoint
-from gistchat.models.likelihood import IGNORED, collate, length_batches, score_replies
+from gistchat.models.likelihood import IGNORED, collate, score_replies
 from gistchat.models.resolve import resolve_base
+from gistchat.processes import length_batches
 from gistchat.prompts.formats import make_format
 from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig, default_strategies
 

@@ -14,8 +14,8 @@ from gistchat.engines.openai_client import ChatClient
 from gistchat.errors import UserError, first_line
 from gistchat.memory.summarizers.abstractive import LEAST_ROOM, Request
 from gistchat.models.base import load_model, load_tokenizer, model_limit
-from gistchat.models.likelihood import length_batches
 from gistchat.models.resolve import resolve_base
+from gistchat.processes import length_batches
 from gistchat.progress import say
 from gistchat.prompts.rendering import fault_of, line_of, render_bounded
 from gistchat.prompts.token_count import token_counter

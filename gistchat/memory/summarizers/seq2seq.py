@@ -10,7 +10,7 @@ from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import Request
 from gistchat.models.base import device, read_model
 from gistchat.models.hub import load_error, reachable
-from gistchat.models.likelihood import length_batches
+from gistchat.processes import length_batches
 from gistchat.prompts.token_count import token_counter
 
 BEAMS = 4
