@@ -44,7 +44,6 @@ REFUSED = {
     "reply": ("out.jsonl", ["reply", "in.jsonl", "out.jsonl", "RUN"]),
     "reply over": ("out.jsonl", ["reply", "in.jsonl", "out.jsonl", "RUN", "--force"]),
     "export": ("out", ["export", "RUN", "out"]),
-    "export to ctranslate2": ("out", ["export", "RUN", "out", "--to", "ctranslate2-int8"]),
     "import": ("out", ["import-ckpt", "in.jsonl", "--out", "out"]),
 }
 

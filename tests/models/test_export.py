@@ -1,19 +1,14 @@
 """What is exported loads with plain transformers and answers as the run does."""
 
-import ctranslate2
 import pytest
 import torch
 from conftest import gistchat, train_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gistchat.chat.session import ChatSession
-from gistchat.engines.sampling import Sampling
-from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.models import export as export_module
-from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.export import export, push
-from gistchat.prompts.prompt import Prompt
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -35,24 +30,6 @@ def test_plain_transformers_gives_the_same_greedy_reply(tiny_recipe, tmp_path, m
     kept = ids[: next((i for i, token in enumerate(ids.tolist()) if token in stops), len(ids))]
     assert tokenizer.decode(kept, skip_special_tokens=True).strip().startswith(said[0].rstrip("\ufffd").strip())
     assert "out is not empty" in gistchat("export", "run", "out", cwd=tmp_path).stderr
-
-
-@pytest.mark.parametrize("kind", ["ctranslate2", "ctranslate2-int8"])
-def test_ctranslate2_loads_what_is_exported_to_it(run_folder, tmp_path, kind):
-    done = gistchat("export", str(run_folder), "out", "--to", kind, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    prompt_format = load_checkpoint(run_folder).format
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    prompt = [prompt_format.other, *tokenizer("Did you see the dog?")["input_ids"], prompt_format.own]
-    tokens = tokenizer.convert_ids_to_tokens(prompt)
-    generator = ctranslate2.Generator(str(tmp_path / "out"))
-    [found] = generator.generate_batch([tokens], max_length=8, include_prompt_in_result=False)
-    engine = TorchEngine(load_checkpoint(run_folder).model, prompt_format)
-    expected = engine.generate_prompts([Prompt(prompt)], Sampling(8), [0])[0].ids
-    assert expected
-    if kind == "ctranslate2":  # 8-bit integers may choose other tokens
-        assert found.sequences_ids[0][: len(expected)] == expected
-    assert "is not one of" in gistchat("export", str(run_folder), "x", "--to", "gguf", cwd=tmp_path).stderr
 
 
 class Hub:
