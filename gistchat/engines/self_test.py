@@ -72,8 +72,8 @@ class Agreement:
         first = self.parting
         lines = [
             line if exact else f"{line}; weights are rounded, so some part",
-            f"the first that parts, to {first.asked!r}: torch goes on with {first.torch!r}, the file with "
-            f"{first.other!r}",
+            f"the first that parts, to {first.asked!r}: "
+            f"torch {_goes_on(first.torch)}, the file {_goes_on(first.other)}",
         ]
         if exact:
             tie = first.margin < NEAR_TIE
@@ -82,6 +82,10 @@ class Agreement:
                 ", so near that rounding decides" if tie else ", which is no near tie: do not rely on this file"
             )
         return lines
+
+
+def _goes_on(text: str) -> str:
+    return f"goes on with {text!r}" if text else "ends"
 
 
 def compare_with_torch(checkpoint: Checkpoint, gguf: Path, adapter: Path | None = None) -> Agreement:
