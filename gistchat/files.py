@@ -56,6 +56,21 @@ def atomic_text(path: Path) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A name to write a file under, which appears under its own only when it is complete and on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = hidden(path, "part")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to disk: fsync of a file does not cover them."""
     descriptor = os.open(folder, os.O_RDONLY)

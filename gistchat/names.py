@@ -64,6 +64,15 @@ def folder_to_write(path: Path | str) -> Path:
     return folder
 
 
+def file_to_write(path: Path | str) -> Path:
+    """The path of a new file; nothing is made yet. Raises UserError: it is taken, or below a file."""
+    file = checked_path(path)
+    if os.path.lexists(file):
+        raise UserError(f"{file} is there already; give another name")
+    folder_to_write(file.parent)
+    return file
+
+
 def checked_path(path: Path | str) -> Path:
     """Raises UserError where a text cannot be a path."""
     if not str(path):

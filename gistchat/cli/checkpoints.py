@@ -2,29 +2,84 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from gistchat.cli.options import RunFolder
 from gistchat.errors import UserError
-from gistchat.names import folder_to_write, require_plain_name
-from gistchat.progress import show
+from gistchat.names import file_to_write, folder_to_write, require_plain_name
+from gistchat.progress import say, show
+
+if TYPE_CHECKING:
+    from gistchat.models.export import ExportedGguf
+
+
+def output_to_write(path: Path | str) -> Path:
+    """A new folder, or a new file by its ending. Raises UserError where it can be neither."""
+    return file_to_write(path) if str(path).endswith(".gguf") else folder_to_write(path)
 
 
 def export(
     run_folder: RunFolder,
-    out: Annotated[Path, Argument(parser=folder_to_write, metavar="FOLDER", help="A new folder for the weights.")],
-    to: Annotated[str, Option(help="transformers | ctranslate2 | ctranslate2-int8 (extra fast).")] = "transformers",
+    out: Annotated[
+        Path,
+        Argument(parser=output_to_write, metavar="OUT", help="A new folder, or a new file whose name ends in .gguf."),
+    ],
+    quant: Annotated[
+        str,
+        Option(metavar="KIND", help="Of a .gguf: f32 | f16 | q8_0 | q4_k_m. Default: f16.", show_default=False),
+    ] = "",
+    adapter_only: Annotated[
+        bool, Option("--adapter-only", help="Only the LoRA adapter, as a .gguf for the packaged model's.")
+    ] = False,
     push: Annotated[str, Option(metavar="HUB_ID", help="Also upload it there (hf auth login first).")] = "",
 ) -> None:
-    """Write a checkpoint as a folder that plain transformers loads; a LoRA adapter is merged into its base."""
-    from gistchat.models.export import export as export_run
-    from gistchat.models.export import push as push_folder
+    """Write a checkpoint as a folder that plain transformers loads, or as a GGUF file for llama.cpp and Ollama.
 
-    show(f"exported: {export_run(run_folder, out, to)}")
+    A LoRA adapter is merged into its base. Beside a GGUF file comes a Modelfile for Ollama.
+    """
+    from gistchat.models.export import GGUF
+    from gistchat.models.export import export as export_run
+    from gistchat.models.export import push as push_paths
+
+    if out.suffix == GGUF:
+        written = _export_gguf(run_folder, out, quant, adapter_only)
+    elif quant or adapter_only:
+        raise UserError(
+            f"{'--quant' if quant else '--adapter-only'} is for a file: give OUT a name that ends in {GGUF}"
+        )
+    else:
+        written = [export_run(run_folder, out)]
+        show(f"exported: {out}")
     if push:
-        show(f"pushed: {push_folder(out, push)}")
+        show(f"pushed: {push_paths(written, push)}")
+
+
+def _export_gguf(run_folder: Path, out: Path, quant: str, adapter_only: bool) -> list[Path]:
+    """Write the file, say what to do with it, and test it; returns what was written."""
+    from gistchat.models.export import DEFAULT_QUANT, export_adapter, export_gguf
+
+    if adapter_only and quant:
+        raise UserError("--quant is for whole models; an adapter alone is small as it is, so leave it out")
+    done = export_adapter(run_folder, out) if adapter_only else export_gguf(run_folder, out, quant or DEFAULT_QUANT)
+    show(f"exported: {out}", f"for Ollama: ollama create NAME -f {done.modelfile}")
+    if done.lacks:
+        show(f"{done.modelfile.name}: {done.lacks}")
+    _test_export(done)
+    return [done.path, done.modelfile]
+
+
+def _test_export(done: "ExportedGguf") -> None:
+    from gistchat.engines.self_test import compare_with_torch
+
+    files = (done.base, done.path) if done.base else (done.path,)
+    try:
+        agreement = compare_with_torch(done.checkpoint, *files)
+    except UserError as error:
+        say(f"warning: the self-test could not be made: {error}")
+        return
+    show(*agreement.sentences(done.exact))
 
 
 def import_ckpt(

