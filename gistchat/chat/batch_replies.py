@@ -91,7 +91,7 @@ def _key(session: ChatSession, dialogues: Sequence[Dialogue]) -> str:
     recipe = session.recipe
     settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), session.seed]
     texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
-    return fingerprint([session.model.checkpoint.metadata["weights"], settings, texts])
+    return fingerprint([session.model.identity, settings, texts])
 
 
 def _finished(out: Path, key: str) -> dict[int, ResumableJsonl]:

@@ -166,6 +166,9 @@ def load_library() -> Any:
             f"this processor lacks {', '.join(sorted(lacking)).upper()}, without which package xllamacpp (llama.cpp) "
             "cannot run; answer with torch (pip install 'gistchat[train]', then --engine torch) or by a server (--url)"
         )
+    # Its threads wait for each other hundreds of times a token. Left to itself, each does so in a loop that keeps its
+    # core busy, and beside other work they stop each other: then a twentieth of the tokens is left.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return importlib.import_module("xllamacpp")
     except ImportError as error:

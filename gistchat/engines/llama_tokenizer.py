@@ -1,12 +1,14 @@
 """The tokenizer of a GGUF model: llama.cpp's own, under the names that prompts know from transformers."""
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from gistchat.engines.llama_server import LlamaServer
 from gistchat.errors import UserError
+from gistchat.models.gguf_file import NORMALIZER
 from gistchat.models.gguf_header import CONTROL, USER_DEFINED, GgufHeader
 from gistchat.prompts.jinja import render_template
 
@@ -37,6 +39,8 @@ class LlamaTokenizer:
         default = header.values.get("tokenizer.ggml.model") == "llama"
         self._adds_space = bool(header.values.get("tokenizer.ggml.add_space_prefix", default))
 
+        self._composes = header.values.get(NORMALIZER) == "NFC"  # llama.cpp takes texts as they are
+
     def _spelled(self, number: int | None) -> str | None:
         return None if number is None else self.header.tokens[number]
 
@@ -60,8 +64,11 @@ class LlamaTokenizer:
     def __call__(self, text: str | list[str], split_special_tokens: bool = False, **options: Any) -> dict[str, Any]:
         """`input_ids`; `split_special_tokens` spells out what looks like a control token."""
         if isinstance(text, str):
-            return {"input_ids": self.server.tokenize(text, control=not split_special_tokens)}
-        return {"input_ids": [self.server.tokenize(one, control=not split_special_tokens) for one in text]}
+            return {"input_ids": self._tokenize(text, not split_special_tokens)}
+        return {"input_ids": [self._tokenize(one, not split_special_tokens) for one in text]}
+
+    def _tokenize(self, text: str, control: bool) -> list[int]:
+        return self.server.tokenize(unicodedata.normalize("NFC", text) if self._composes else text, control)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         special = self.added_tokens_decoder if skip_special_tokens else {}
@@ -117,7 +124,7 @@ class LlamaTokenizer:
     def _encode_piece(self, piece: str, control: bool, first: bool) -> list[int]:
         """Ids of a piece of a text; of one from the middle, without the space that some vocabularies put first."""
         if first or not self._adds_space:
-            return self.server.tokenize(piece, control)
-        before = self.server.tokenize("\n", control)
-        ids = self.server.tokenize("\n" + piece, control)
-        return ids[len(before) :] if ids[: len(before)] == before else self.server.tokenize(piece, control)
+            return self._tokenize(piece, control)
+        before = self._tokenize("\n", control)
+        ids = self._tokenize("\n" + piece, control)
+        return ids[len(before) :] if ids[: len(before)] == before else self._tokenize(piece, control)

@@ -41,7 +41,8 @@ class LlamaCppEngine(LocalEngine):
             UserError: no room for the reply, or a rule that llama.cpp has otherwise than gistchat.
         """
         self.require_room(prompt, sampling)
-        require_rules(sampling)
+        if fault := rules_fault(sampling.repetition_penalty, sampling.no_repeat_ngram):
+            raise UserError(fault)
         if reply.ended:
             return
         with contextlib.closing(self.server.complete(self._request(prompt, sampling, row))) as tokens:
@@ -78,7 +79,8 @@ class LlamaCppEngine(LocalEngine):
         }
 
 
-def require_rules(sampling: Sampling) -> None:
-    """Raises UserError where llama.cpp has a rule otherwise: it would count the prompt as part of the reply."""
-    if sampling.repetition_penalty != 1 or sampling.no_repeat_ngram:
-        raise UserError("chat.repetition_penalty and chat.no_repeat_ngram need --engine torch")
+def rules_fault(repetition_penalty: float, no_repeat_ngram: int) -> str:
+    """Why llama.cpp cannot keep these rules, as it counts the prompt as part of the reply; empty where it need not."""
+    if repetition_penalty != 1 or no_repeat_ngram:
+        return "chat.repetition_penalty and chat.no_repeat_ngram are rules that only torch keeps (--engine torch)"
+    return ""

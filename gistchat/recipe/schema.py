@@ -315,9 +315,11 @@ class ChatConfig:
     n_best: int = setting(1, "draw this many replies and take the one that is most likely per token", ge=1, le=64)
     engine: _choice("auto", "llamacpp", "torch") = setting(
         "auto",
-        'What computes replies: "auto" is llama.cpp for chats and `reply` wherever the model can be had as GGUF, else '
-        "torch; evaluation takes torch.",
+        'what computes replies: "auto" is llama.cpp for chats and `reply` wherever the model can be had as GGUF, else '
+        "torch; evaluation takes torch",
     )
+    url: str = setting("", "OpenAI-compatible server that answers instead, such as http://localhost:11434/v1")
+    model: str = setting("", "the server's model that answers; empty for its only one")
     end_command: str = setting("Abort!", "what ends the conversation, besides /quit")
 
 

@@ -15,7 +15,8 @@ from gistchat.errors import UserError
 from gistchat.evaluate.model_metrics import bertscores, mauves
 from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
 from gistchat.models.base import Base, load_model, load_tokenizer
-from gistchat.models.checkpoint import METADATA, hashes_of, load_checkpoint
+from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.checkpoint_folder import METADATA, hashes_of
 from gistchat.models.import_paper import import_checkpoint
 
 CLASSES = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from gistchat.chat.session import ChatSession
 from gistchat.context.types import Context, RoleTurn
 from gistchat.models.base import load_model
-from gistchat.models.checkpoint import PACKAGED, load_checkpoint
+from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.checkpoint_folder import PACKAGED
 from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.models.resolve import resolve_base
 
