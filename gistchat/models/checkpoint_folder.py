@@ -59,6 +59,9 @@ def read_metadata(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     """
     metadata = read_json(folder / METADATA)
     try:
+        chat = metadata["recipe"]["chat"]
+        if "url" not in chat and chat.get("engine") == "torch":
+            chat["engine"] = "auto"  # written by a version that had no other, so nobody chose it
         recipe = recipe_from_dict(metadata["recipe"], str(folder / METADATA))
         damaged = damage(folder, metadata)
     except (KeyError, TypeError, AttributeError):
