@@ -35,14 +35,21 @@ ChatFolder = Annotated[
     Path | None,
     Argument(
         parser=checked_path,
-        metavar="[RUN]",
-        help="A run's folder. Default: the adapter that comes with gistchat.",
+        metavar="[MODEL]",
+        help="A run's folder, or a GGUF file of any chat model. Default: the adapter that comes with gistchat.",
     ),
 ]
 Temperature = Annotated[float | None, Option(help="0 always says the likeliest. Default: the recipe's (0.8).")]
 TopP = Annotated[float | None, Option(help="Probability mass kept when sampling. Default: the recipe's (0.9).")]
 ReplyTokens = Annotated[int | None, Option(help="Longest reply, in tokens. Default: the recipe's.")]
 Engine = Annotated[str | None, Option(help="auto | llamacpp | torch. Default: the recipe's (auto).")]
+
+
+def answering(url: str | None, model: str | None) -> dict[str, Any]:
+    """The fields that --url and --model stand for. Raises UserError where one makes no sense without the other."""
+    if model and not url:
+        raise UserError("--model names a model of a server, so give its address, too: --url http://localhost:11434/v1")
+    return {"chat.url": url, "chat.model": model}
 
 
 def settings(chosen: dict[str, Any], overrides: list[str] | None) -> list[str]:
