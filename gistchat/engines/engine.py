@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gistchat.context.types import Context
+from gistchat.context.types import Context, TokenCosts
 from gistchat.engines.sampling import Sampling
-from gistchat.engines.stopping import PartialReply
+from gistchat.engines.stopping import GrowingReply, PartialReply
 from gistchat.errors import UserError
 from gistchat.models.likelihood import length_batches
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt
+from gistchat.prompts.token_count import token_counter
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,13 @@ class Engine(ABC):
 
     Attributes:
         limit: tokens that a prompt and its reply may have together.
+        costs: what turns and lines cost in this engine's prompts.
         prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
     """
 
     name: str
     limit: int
+    costs: TokenCosts
     prefill_seconds: float | None = None
 
     def optimise_for(self, single: bool) -> None:  # noqa: B027 (most engines have nothing to prepare)
@@ -63,13 +66,21 @@ class Engine(ABC):
         """Tokens of the prompt that it makes of a context."""
 
     @abstractmethod
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of plain texts."""
+
+    @abstractmethod
+    def end_of(self, text: str, tokens: int) -> str:
+        """The end of a text, of at most so many tokens."""
+
+    @abstractmethod
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         """Yield a reply piece by piece; a piece ends at a whole character, never inside one."""
 
     @abstractmethod
     def generate_batch(
         self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
-    ) -> list[PartialReply]:
+    ) -> list[GrowingReply]:
         """A whole reply to each context. `rows`: their numbers, which their seeds come from."""
 
 
@@ -77,10 +88,17 @@ class LocalEngine(Engine):
     """An engine that runs here: contexts become prompts by the checkpoint's format."""
 
     def __init__(self, prompt_format: PromptFormat, limit: int) -> None:
-        self.format, self.limit = prompt_format, limit
+        self.format, self.limit, self.costs = prompt_format, limit, prompt_format
 
     def count_tokens(self, context: Context) -> int:
         return len(self.format.encode(context))
+
+    def count(self, texts: list[str]) -> list[int]:
+        return token_counter(self.format.tokenizer)(texts)
+
+    def end_of(self, text: str, tokens: int) -> str:
+        ids = self.format.encode_text(text)
+        return text if len(ids) <= tokens else self.format.tokenizer.decode(ids[len(ids) - tokens :])
 
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         prompt = self.format.encode(context)
@@ -88,7 +106,7 @@ class LocalEngine(Engine):
 
     def generate_batch(
         self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
-    ) -> list[PartialReply]:
+    ) -> list[GrowingReply]:
         return self.generate_prompts([self.format.encode(context) for context in contexts], sampling, rows)
 
     @abstractmethod
@@ -154,6 +172,6 @@ def generate_replies(
     return replies
 
 
-def _best(replies: Sequence[PartialReply]) -> PartialReply:
+def _best(replies: Sequence[GrowingReply]) -> GrowingReply:
     """The likeliest by its mean per token, so that short ones are not preferred; an empty one only where all are."""
     return max(replies, key=lambda reply: (bool(reply.text), reply.likelihood))

@@ -1,25 +1,62 @@
 """When a reply ends: end tokens, stop texts, length. The same rules for every engine."""
 
+from collections.abc import Sequence
+
 from gistchat.engines.sampling import Sampling
 from gistchat.prompts.format import PromptFormat
 
 UNFINISHED = "\ufffd"  # what bytes decode to that are not a whole character yet
 
 
-class PartialReply:
-    """A reply as it grows, token by token.
+class GrowingReply:
+    """A reply as it grows.
 
     Attributes:
         ids: its tokens so far, without what ended it.
         text: what is shown: whole characters, without what ended it.
         ended: why the reply is over: "end" (an end token or a new speaker's), "stop" (a stop text), "length".
+        likelihood: mean log-likelihood per token (nats); 0 where the engine does not tell.
     """
 
-    def __init__(self, prompt_format: PromptFormat, sampling: Sampling) -> None:
-        self.format, self.sampling = prompt_format, sampling
-        self.ids: list[int] = []
+    ids: Sequence[int]
+    likelihood: float = 0.0
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
         self.text = ""
         self.ended = "" if sampling.max_tokens > 0 else "length"
+
+    def _grow(self, text: str) -> str:
+        """Take the text so far; returns what of it can be shown now and could not before."""
+        stops = [text.find(stop) for stop in self.sampling.stop if stop in text]
+        if stops:
+            return self._end("stop", text[: min(stops)].rstrip())
+        return self._show(text[: len(text) - self._held(text)])
+
+    def _held(self, text: str) -> int:
+        """How many characters at the end wait: unfinished ones, and what may become a stop text."""
+        unfinished = len(text) - len(text.rstrip(UNFINISHED))
+        begun = [n for stop in self.sampling.stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        return max([unfinished, *begun])
+
+    def _end(self, why: str, text: str) -> str:
+        self.ended = why
+        return self._show(text)
+
+    def _show(self, text: str) -> str:
+        new = text[len(self.text) :]
+        if new:
+            self.text = text
+        return new
+
+
+class PartialReply(GrowingReply):
+    """A reply of an engine that writes token by token."""
+
+    def __init__(self, prompt_format: PromptFormat, sampling: Sampling) -> None:
+        super().__init__(sampling)
+        self.format = prompt_format
+        self.ids: list[int] = []
         self._nats = 0.0
         self._scored = 0
 
@@ -33,28 +70,12 @@ class PartialReply:
         self._nats += log_likelihood
         self._scored += 1
         if token in self.format.stop_ids:
-            return self._end("end")
+            return self._end("end", self._whole_characters())
         self.ids.append(token)
-        text = self.format.decode_reply(self.ids)
-        stops = [text.find(stop) for stop in self.sampling.stop if stop in text]
-        if stops:
-            return self._end("stop", text[: min(stops)].rstrip())
-        if len(self.ids) >= self.sampling.max_tokens:
-            return self._end("length")
-        return self._show(text[: len(text) - self._held(text)])
+        shown = self._grow(self.format.decode_reply(self.ids))
+        if not self.ended and len(self.ids) >= self.sampling.max_tokens:
+            shown += self._end("length", self._whole_characters())
+        return shown
 
-    def _held(self, text: str) -> int:
-        """How many characters at the end wait: unfinished ones, and what may become a stop text."""
-        unfinished = len(text) - len(text.rstrip(UNFINISHED))
-        begun = [n for stop in self.sampling.stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
-        return max([unfinished, *begun])
-
-    def _end(self, why: str, text: str | None = None) -> str:
-        self.ended = why
-        return self._show(self.format.decode_reply(self.ids).rstrip(UNFINISHED) if text is None else text)
-
-    def _show(self, text: str) -> str:
-        new = text[len(self.text) :]
-        if new:
-            self.text = text
-        return new
+    def _whole_characters(self) -> str:
+        return self.format.decode_reply(self.ids).rstrip(UNFINISHED)

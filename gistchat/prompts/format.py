@@ -6,13 +6,12 @@ from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
-from gistchat.context.types import ASSISTANT, USER, Context, GistLine, RoleTurn
+from gistchat.context.types import Context, GistLine, RoleTurn
 from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.token_store import TokenStore
-
-LABELS = {USER: "User: ", ASSISTANT: "You: ", "": ""}
+from gistchat.prompts.wording import render_line
 
 
 class PromptFormat(ABC):
@@ -61,15 +60,6 @@ class PromptFormat(ABC):
     @abstractmethod
     def gist_cost(self) -> int:
         """Tokens around the lines of a gist."""
-
-
-def render_line(line: GistLine) -> str:
-    """A line of the gist as the model reads it."""
-    return (f"{line.name}: " if line.name else LABELS[line.role]) + line.text
-
-
-def render_gist(lines: Sequence[GistLine]) -> str:
-    return "\n".join(render_line(line) for line in lines)
 
 
 def add_tokens(tokenizer: PreTrainedTokenizerBase, names: Sequence[str]) -> list[int]:
