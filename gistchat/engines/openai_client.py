@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from gistchat import trusted_hosts
@@ -23,7 +24,7 @@ from gistchat.engines.openai_answer import NoText, answer_text, error_message, i
 from gistchat.engines.openai_stream import STREAM_BYTES, Delta, TooLong, limited, read_chunk
 from gistchat.errors import UserError, first_line, require
 from gistchat.printable import printable
-from gistchat.progress import say
+from gistchat.progress import say, say_once
 from gistchat.trusted_hosts import KEY_VARIABLE
 
 TIMEOUT = 120.0  # seconds for a whole answer, however its bytes come
@@ -144,7 +145,7 @@ class ChatClient:
                 try:
                     return await self._answer(messages, max_tokens, None)
                 except NoText as reason:
-                    _say_once(str(reason))
+                    say_once(str(reason))
                     return ""
 
         async def ask_them() -> list[str]:
@@ -175,29 +176,54 @@ class ChatClient:
             future.cancel()
 
     def stream_all(self, asks: Sequence[Ask], hear: Callable[[int, Delta], bool], at_once: int) -> None:
-        """Hand the pieces of several answers to `hear`, with their numbers, until it says that it is enough."""
+        """Hand the pieces of several answers to `hear`, with their numbers; one that it has enough of is ended.
+
+        Raises UserError as `stream` does, where any of them fails; the others are ended then.
+        """
+        turns = asyncio.Semaphore(at_once)
+        came: queue.SimpleQueue[tuple[int, Delta | None]] = queue.SimpleQueue()
 
         async def listen(number: int, ask: Ask) -> None:
             async with turns:
-                await self._listen(ask, functools.partial(hear, number))
+                await self._listen(ask, lambda delta: came.put((number, delta)))
 
-        async def listen_to_all() -> None:
-            tasks = [asyncio.create_task(listen(number, ask)) for number, ask in enumerate(asks)]
-            try:
-                await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-
-        turns = asyncio.Semaphore(at_once)
-        self._wait_for(listen_to_all())
+        running: dict[int, Future[None]] = {}
+        try:
+            for number, ask in enumerate(asks):
+                running[number] = asyncio.run_coroutine_threadsafe(listen(number, ask), self._loop)
+                running[number].add_done_callback(lambda _, number=number: came.put((number, None)))
+            while running:
+                number, delta = came.get()
+                if number not in running:
+                    continue  # it was ended
+                if delta is None:
+                    running.pop(number).result()
+                elif hear(number, delta):
+                    running.pop(number).cancel()
+        finally:
+            for future in running.values():
+                future.cancel()
 
     def look_up(self, url: str, body: dict[str, Any] | None = None) -> LookedUp:
         """What the server has at one of its addresses, asked once. Raises UserError where nothing answers there."""
         return self._wait_for(self._look_up(url, body))
 
+    def look_up_all(self, url: str, bodies: Sequence[dict[str, Any]], at_once: int) -> list[LookedUp]:
+        """The same for several questions to one address."""
+
+        async def look_up(body: dict[str, Any]) -> LookedUp:
+            async with turns:
+                return await self._look_up(url, body)
+
+        async def look_them_up() -> list[LookedUp]:
+            return await asyncio.gather(*map(look_up, bodies))
+
+        turns = asyncio.Semaphore(at_once)
+        return self._wait_for(look_them_up())
+
     async def _look_up(self, url: str, body: dict[str, Any] | None) -> LookedUp:
-        headers = {name: value for name, value in self.client.default_headers.items() if isinstance(value, str)}
+        given = {**self.client.auth_headers, **self.client.default_headers}
+        headers = {name: value for name, value in given.items() if isinstance(value, str)}
         method = "GET" if body is None else "POST"
         try:
             async with (
@@ -250,17 +276,14 @@ class ChatClient:
             ):
                 return response.http_response.extensions[BODY]
 
-    async def _listen(self, ask: Ask, put: Callable[[Delta], Any]) -> None:
-        """Hand over an answer piece by piece, until `put` says that it is enough.
-
-        Nothing is tried again once a part of the answer has been given.
-        """
+    async def _listen(self, ask: Ask, put: Callable[[Delta], None]) -> None:
+        """Hand over an answer piece by piece. Nothing is tried again once a part of it has been given."""
         heard, attempt = False, 0
 
-        def pass_on(delta: Delta) -> bool:
+        def pass_on(delta: Delta) -> None:
             nonlocal heard
             heard = heard or bool(delta.text)
-            return bool(put(delta))
+            put(delta)
 
         while True:
             try:
@@ -280,7 +303,7 @@ class ChatClient:
             raise UserError(f"{self.url}: {problem}") from None
         await self._pause(problem.wait, attempt)
 
-    async def _hear(self, request: dict[str, Any], put: Callable[[Delta], bool]) -> None:
+    async def _hear(self, request: dict[str, Any], put: Callable[[Delta], None]) -> None:
         """Send a request, and hand over the pieces of what comes back. Raises as `_exchange` does."""
         pace = _Pace()
         create = self._streamer.chat.completions.with_streaming_response.create
@@ -295,8 +318,7 @@ class ChatClient:
                 while (chunk := await pace.wait(anext(pieces, None))) is not None:
                     delta = read_chunk(chunk.to_dict(warnings=False) if hasattr(chunk, "to_dict") else chunk)
                     pace.note(delta)
-                    if put(delta):
-                        return
+                    put(delta)
                 if not (pace.is_over or response.http_response.stream.is_whole):
                     raise _Failure("the connection ended before the answer did")
 
@@ -325,7 +347,7 @@ class ChatClient:
         if refusal.problem:
             raise UserError(refusal.problem)
         status, message, body = refusal.status, error_message(refusal.body), refusal.body.decode(errors="replace")
-        problem = f"answers {status}" + (f" ({message})" if message else "")
+        problem = (f"answers {status}" if status else "sends an error") + (f" ({message})" if message else "")
         if status in RETRIED or status >= 500:
             wait = seconds_to_wait(refusal.headers)
             if wait is not None and wait > LONGEST_WAIT:
@@ -411,7 +433,7 @@ class _Refusal(Exception):
 def _sent_error(body: Any) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of a refusal that came as a piece of an answer."""
     code = body.get("code") if isinstance(body, dict) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 400
+    status = code if isinstance(code, int) and 400 <= code < 600 else 0
     return status, {}, json.dumps({"error": body}).encode()
 
 
@@ -458,6 +480,3 @@ def _event_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="openai", daemon=True).start()
     return loop
-
-
-_say_once = functools.cache(say)
