@@ -97,19 +97,10 @@ class ChatClient:
         self.url, self.model = self.server.url, model
         self._paused_until = 0.0
         self._loop = _event_loop()
-        self.client = self._open(TIMEOUT, functools.partial(_receive, MOST_BYTES))
-
-    def _open(self, seconds: float, receive: Callable[[Any], Awaitable[None]]) -> Any:
-        """A client of the package's, in which `receive` reads what comes."""
-        return self.openai.AsyncOpenAI(
-            base_url=self.url,
-            api_key=(self.server.gets_key and _key()) or "none",  # the package insists on one
-            max_retries=0,  # they are made here, as the waiting is to be said
-            default_headers={"Accept-Encoding": "identity"},  # what is unpacked could be a thousand times as large
-            http_client=self._http_client(seconds, receive),
-        )
+        self._sent_key = (self.server.gets_key and _key()) or "none"  # the package insists on one
 
     def _http_client(self, seconds: float, receive: Callable[[Any], Awaitable[None]]) -> Any:
+        """A client in which `receive` reads what comes."""
         # Redirects are not followed, as they may lead to another server. What is sent to a server on this machine stays
         # here, so it passes no proxy.
         return self.openai.DefaultAsyncHttpxClient(
@@ -119,14 +110,28 @@ class ChatClient:
             event_hooks={"request": [self._strip], "response": [receive]},
         )
 
+    def _open(self, http_client: Any) -> Any:
+        return self.openai.AsyncOpenAI(
+            base_url=self.url,
+            api_key=self._sent_key,
+            max_retries=0,  # they are made here, as the waiting is to be said
+            default_headers={"Accept-Encoding": "identity"},  # what is unpacked could be a thousand times as large
+            http_client=http_client,
+        )
+
     @functools.cached_property
-    def _streamer(self) -> Any:
-        return self._open(FIRST_PIECE, _receive_stream)
+    def client(self) -> Any:
+        """The package's client, for whole answers."""
+        return self._open(self._http_client(TIMEOUT, functools.partial(_receive, MOST_BYTES)))
 
     @functools.cached_property
     def _http(self) -> Any:
-        """For what is no part of the API."""
-        return self._http_client(LOOK_UP, functools.partial(_receive, STREAM_BYTES))
+        """For streams, and for what is no part of the API."""
+        return self._http_client(FIRST_PIECE, _receive_stream)
+
+    @functools.cached_property
+    def _streamer(self) -> Any:
+        return self._open(self._http)
 
     def ask(self, messages: Messages, max_tokens: int, seed: int | None = None) -> str:
         """The answer to a chat's messages, at temperature 0.
@@ -222,7 +227,7 @@ class ChatClient:
         return self._wait_for(look_them_up())
 
     async def _look_up(self, url: str, body: dict[str, Any] | None) -> LookedUp:
-        given = {**self.client.auth_headers, **self.client.default_headers}
+        given = {**self._streamer.auth_headers, **self._streamer.default_headers}
         headers = {name: value for name, value in given.items() if isinstance(value, str)}
         method = "GET" if body is None else "POST"
         try:
@@ -230,7 +235,7 @@ class ChatClient:
                 asyncio.timeout(LOOK_UP),
                 self._http.stream(method, url, headers=headers, json=body) as response,
             ):
-                return LookedUp(response.status_code, response.extensions[BODY])
+                return LookedUp(response.status_code, response.extensions.get(BODY, b""))
         except TimeoutError:
             raise UserError(f"{url}: no answer within {LOOK_UP:g} s") from None
         except _Refusal as refusal:

@@ -104,7 +104,7 @@ class ServerEngine(Engine):
         """Learn from the tokens that the server counted."""
         if reply.usage:
             self.costs.note(context, reply.usage.prompt)
-        elif not self.costs.is_exact and reply.ended != "stop":  # a reply that is ended here has no last piece
+        elif reply.is_whole and not self.costs.is_exact:
             say_once(f"{self.client.url}: tells no token counts, so they stay estimated, rather too high")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gistchat.dialogue.visible import has_text
-from gistchat.engines.openai_answer import NoText
+from gistchat.engines.openai_answer import CHARACTERS_PER_TOKEN, NoText
 from gistchat.engines.openai_stream import Delta, Usage
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.server_tokens import TokenMeter
@@ -19,6 +19,7 @@ class ServerReply(GrowingReply):
 
     Attributes:
         usage: what the server counted; None before the end, or where it does not tell.
+        is_whole: whether the server ended it, and not a rule here.
     """
 
     def __init__(self, sampling: Sampling, meter: TokenMeter) -> None:
@@ -26,7 +27,11 @@ class ServerReply(GrowingReply):
         self.usage: Usage | None = None
         self._meter = meter
         self._came, self._finish, self._refusal = "", "", ""
-        self._pieces, self._thought = 0, False
+        self._pieces, self._counted_at, self._thought = 0, 0, False
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self._finish)
 
     @property
     def ids(self) -> Sequence[int]:
@@ -43,7 +48,7 @@ class ServerReply(GrowingReply):
         self._thought |= delta.thought
         if not delta.text or self.ended:
             return ""
-        self._came += delta.text
+        self._came += delta.text[: self.sampling.max_tokens * CHARACTERS_PER_TOKEN]
         self._pieces += 1
         return self._grow_to(self._said())
 
@@ -73,9 +78,12 @@ class ServerReply(GrowingReply):
     def _grow_to(self, text: str) -> str:
         """Show what can be; end the reply where a server lets it grow beyond its length."""
         most = self.sampling.max_tokens
-        # Most servers send a token at a time, so few pieces need no counting.
-        if (self._pieces > most or len(text) > most) and self._meter.least(text) > most:
-            return self._end("length", self.text)
+        # Most servers send a token at a time, so few pieces need no counting, and a token has a character.
+        if self._pieces > most and len(text) >= self._counted_at:
+            left = most - self._meter.least(text)
+            if left < 0:
+                return self._end("length", self.text)
+            self._counted_at = len(text) + left
         return self._grow(text)
 
     def _said(self) -> str:

@@ -152,32 +152,39 @@ def _measured_frame(client: ChatClient, kind: Tokenizing, dialect: ServerDialect
 class Correction:
     """From the tokens that were expected to those that the server read: a constant and a ratio.
 
-    They follow the latest prompts, and never say less of one of these than it had. Where their lengths differ enough,
-    the constant is what a prompt without any text would have, such as words that the server adds to each.
+    They never say less of one of the latest prompts than it had. The constant is what a prompt without any text would
+    have, such as words that the server adds to each; it shows in how the shortest and the longest prompt differ.
     """
 
     LATEST = 20
     TRUSTED = 5  # prompts after which the estimate, which is careful, may be lowered
+    MARGIN = 1.03  # as the next text may have more tokens than those before
 
     def __init__(self, least: float, most: float) -> None:
         """`least` and `most`: of the ratio; both are 1 where texts are counted exactly."""
         self.least, self.most = least, most
         self.ratio, self.constant = 1.0, 0.0
         self._seen: deque[tuple[float, int]] = deque(maxlen=self.LATEST)
+        self._shortest = (math.inf, 0)  # of all, as the latest may all be of the same length
 
     def note(self, expected: float, actual: int) -> None:
         """A prompt for which so many tokens were expected had so many."""
         self._seen.append((expected, actual))
-        (short, few), (long, many) = min(self._seen), max(self._seen)
-        constant = 0.0
-        if self.most > self.least and long >= 1.5 * short:
-            slope = min(max((many - few) / (long - short), self.least), self.most)
-            constant = max(few - slope * short, 0.0)
-        ratio = max((tokens - constant) / number for number, tokens in self._seen)
-        if len(self._seen) < self.TRUSTED:
-            ratio = max(ratio, 1.0)
-        self.ratio = min(max(ratio, self.least), self.most)
+        self._shortest = min(self._shortest, self._seen[-1])
+        if self.most > self.least:
+            constant = self._estimated_constant()
+            ratio = max((tokens - constant) / number for number, tokens in self._seen) * self.MARGIN
+            if len(self._seen) < self.TRUSTED:
+                ratio = max(ratio, 1.0)
+            self.ratio = min(max(ratio, self.least), self.most)
         self.constant = max(0.0, *(tokens - self.ratio * number for number, tokens in self._seen))
+
+    def _estimated_constant(self) -> float:
+        (short, few), (long, many) = self._shortest, max(self._seen)
+        if long < 1.5 * short:  # too much alike to tell
+            return 0.0
+        slope = min(max((many - few) / (long - short), self.least), self.most)
+        return max(few - slope * short, 0.0)
 
 
 class TokenMeter:
