@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 
 from gistchat import trusted_hosts
 from gistchat.engines.openai_answer import NoText, answer_text, error_message, in_words, seconds_to_wait
-from gistchat.engines.openai_stream import STREAM_BYTES, Delta, TooLong, limited, read_chunk
+from gistchat.engines.openai_stream import STREAM_BYTES, Delta, TooLong, limited, read_chunk, read_usage
 from gistchat.errors import UserError, first_line, require
 from gistchat.printable import printable
 from gistchat.progress import say, say_once
@@ -317,7 +317,8 @@ class ChatClient:
                 response = await pace.wait(stack.enter_async_context(create(**request, stream=True)))
                 if (body := response.http_response.extensions.get(BODY)) is not None:
                     most = request.get("max_tokens") or request.get("max_completion_tokens") or len(body)
-                    put(Delta(answer_text(body, most), finish="stop"))  # it does not stream
+                    text = answer_text(body, most)  # it does not stream
+                    put(Delta(text, finish="stop", usage=read_usage(json.loads(body).get("usage"))))
                     return
                 pieces = aiter(await response.parse())
                 while (chunk := await pace.wait(anext(pieces, None))) is not None:

@@ -69,7 +69,7 @@ def read_chunk(values: Any) -> Delta:
         raise UserError(f"not the answer of a chat endpoint ({place}: {problem['msg'].lower()})") from None
     if chunk.error:
         raise UserError(f"an error: {message_of(chunk.error)}")
-    usage = _usage(chunk.usage)
+    usage = read_usage(chunk.usage)
     if not chunk.choices:
         return Delta(usage=usage)
     [choice, *_] = chunk.choices
@@ -81,7 +81,7 @@ def read_chunk(values: Any) -> Delta:
     return Delta("".join(texts), thought, finish, refusal, usage)
 
 
-def _usage(values: Any) -> Usage | None:
+def read_usage(values: Any) -> Usage | None:
     """None where the server does not tell, or tells what cannot be."""
     try:
         told = _Usage.model_validate(values)

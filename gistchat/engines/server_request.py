@@ -121,7 +121,7 @@ def _require_fields(sampling: Sampling) -> None:
     for name, wanted in (
         ("repetition_penalty", sampling.repetition_penalty != 1),
         ("no_repeat_ngram", sampling.no_repeat_ngram > 0),
-        ("n_best", sampling.n_best > 1),
+        ("n_best", sampling.draws > 1),
     ):
         if wanted:
             reason = "no likelihoods to choose by" if name == "n_best" else "no such field"

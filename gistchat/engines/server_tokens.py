@@ -21,6 +21,7 @@ from gistchat.prompts.wording import GIST_HEADER, PREAMBLE, render_line
 
 AT_ONCE = 4
 KEPT = 100_000  # texts whose tokens are kept
+MOST_MEASURED = 10_000  # tokens of five short turns, and whatever the server adds
 SAMPLE = "How many tokens are these words?"
 BYTES_PER_TOKEN = 8  # more than any tokenizer packs into one on average, in any language
 _LETTERS = re.compile("[A-Za-z ]+")
@@ -94,6 +95,11 @@ VLLM = Tokenizing(
 )
 
 
+def _most(text: str) -> int:
+    """Tokens that a text can have: one a byte, and a few that a server adds."""
+    return len(text.encode(errors="replace")) + 8
+
+
 def find_tokenizing(client: ChatClient) -> Tokenizing | None:
     """How this server counts; None where it does not. It is sent a text of ours."""
     for kind in (LLAMA_CPP, VLLM):
@@ -101,7 +107,7 @@ def find_tokenizing(client: ChatClient) -> Tokenizing | None:
             answer = client.look_up(f"{root_of(client.url)}/tokenize", kind.body(client.model, SAMPLE))
         except UserError:
             return None
-        if answer.status == 200 and 1 <= (kind.tokens(answer.values) or 0) <= len(SAMPLE):
+        if answer.status == 200 and 1 <= (kind.tokens(answer.values) or 0) <= _most(SAMPLE):
             return kind
     return None
 
@@ -142,6 +148,8 @@ def _measured_frame(client: ChatClient, kind: Tokenizing, dialect: ServerDialect
         else:
             return None
     one, two, three, four, five = lengths
+    if lengths != sorted(lengths) or five > MOST_MEASURED:
+        return None
     text = 1  # token of "x"
     # Short windows can cost less, where the template's own text at their edges makes a token with its neighbour.
     exchange = max(three - one, five - three)
@@ -227,7 +235,10 @@ class TokenMeter:
         url, kind = f"{root_of(self.client.url)}/tokenize", self.kind
         try:
             answers = self.client.look_up_all(url, [kind.body(self.client.model, text) for text in texts], AT_ONCE)
-            counts = [kind.tokens(answer.values) for answer in answers]
+            counts = [
+                number if (number := kind.tokens(answer.values)) is None or number <= _most(text) else None
+                for text, answer in zip(texts, answers, strict=True)
+            ]
         except UserError:
             counts = [None] * len(texts)
         if None in counts:  # what is said next may show why; a conversation does not end for want of a count

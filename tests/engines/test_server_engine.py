@@ -3,6 +3,7 @@
 import importlib.util
 import random
 import re
+import signal
 import socket
 import threading
 import time
@@ -255,6 +256,16 @@ def test_to_close_early_ends_the_request_at_once(server):
     assert server.gone.wait(1)
 
 
+def test_ctrl_c_ends_the_wait(server):
+    server.answers = [silent]
+    engine = open_server_engine(server.url, "m")
+    main = threading.main_thread().ident
+    threading.Timer(0.4, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        pieces(engine)
+    assert server.gone.wait(2)
+
+
 def test_several_replies_at_once(server):
     def answer(handler, body):
         number = int(body["messages"][-1]["content"])
@@ -462,6 +473,10 @@ def test_a_prompt_that_is_too_long(server, answer):
 # ---- a server that fails
 
 
+def hangs_up(handler, body):
+    handler.close_connection = True
+
+
 def closed_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -479,6 +494,7 @@ def test_a_server_that_is_down(server, monkeypatch):
 
 def test_a_server_that_goes_down(server):
     engine = open_server_engine(server.url, "m")
+    server.answer = hangs_up  # on connections that are kept
     server.close()
     with pytest.raises(UserError, match=r"/v1: cannot be reached \(.+\)$"):
         pieces(engine)
@@ -647,10 +663,6 @@ def test_an_answer_that_breaks_off_is_kept_and_said(server, monkeypatch, answer,
 
 def test_what_fails_before_the_first_piece_is_tried_again(server, monkeypatch):
     monkeypatch.setattr(openai_client, "RETRIES", 3)
-
-    def hangs_up(handler, body):
-        handler.close_connection = True
-
     server.answers = [cut(), refuses("busy", 503), hangs_up, None]
     assert reply(server) == "Fine, thanks."
     assert len(server.chats) == 4
