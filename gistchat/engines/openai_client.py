@@ -241,6 +241,8 @@ class ChatClient:
         except _Refusal as refusal:
             if refusal.problem:
                 raise UserError(f"{url}: {refusal.problem}") from None
+            if place := refusal.headers.get("location"):
+                raise UserError(f"{url}: {_elsewhere(refusal.status, place)}") from None
             return LookedUp(refusal.status, refusal.body)
         except self._http_error as error:
             problem = f"nothing answers at {self.server.origin}: is it running?"
@@ -360,11 +362,15 @@ class ChatClient:
                 raise UserError(f"{problem}, and asks to wait {in_words(wait)}; try again then")
             raise _Failure(problem, wait, status=status, body=body)
         if place := refusal.headers.get("location"):
-            raise UserError(f"{problem} and points to {printable(place)[:200]}; if that is right, give that address")
+            raise UserError(_elsewhere(status, place))
         if status in (401, 403):
-            unsent = "" if self.server.gets_key else " It was not sent, as only hosts that you name get it (--url)."
-            raise UserError(f"{problem}; is {KEY_VARIABLE} set?{unsent}")
+            raise UserError(self.without_key(problem))
         raise Rejected(problem, status, body)
+
+    def without_key(self, problem: str) -> str:
+        """What to do where a server wants another key, or one at all."""
+        unsent = "" if self.server.gets_key else " It was not sent, as only hosts that you name get it (--url)."
+        return f"{problem}; is {KEY_VARIABLE} set?{unsent}"
 
     async def _pause(self, wait: float | None, attempt: int) -> None:
         """Wait before another attempt; of several that wait at a time, one says so."""
@@ -434,6 +440,10 @@ class _Refusal(Exception):
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes, problem: str = "") -> None:
         super().__init__(problem)
         self.status, self.headers, self.body, self.problem = status, headers, body, problem
+
+
+def _elsewhere(status: int, place: str) -> str:
+    return f"answers {status} and points to {printable(place)[:200]}; if that is right, give that address"
 
 
 def _sent_error(body: Any) -> tuple[int, dict[str, str], bytes]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from gistchat.context.types import Context
 from gistchat.engines.engine import ConversationCache, Engine
 from gistchat.engines.openai_answer import NoText, error_message
-from gistchat.engines.openai_client import ChatClient, Delta, LookedUp
+from gistchat.engines.openai_client import RETRIED, ChatClient, Delta, LookedUp
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.server_reply import ServerReply
 from gistchat.engines.server_request import ServerDialect, root_of
@@ -16,7 +16,6 @@ from gistchat.engines.server_tokens import AT_ONCE, TokenMeter
 from gistchat.errors import UserError
 from gistchat.printable import printable
 from gistchat.progress import say, say_once
-from gistchat.trusted_hosts import KEY_VARIABLE
 
 # Where a server does not tell. It is what Ollama takes unless it is told otherwise (OLLAMA_CONTEXT_LENGTH), and it
 # drops the beginning of a longer prompt without a word.
@@ -149,12 +148,13 @@ def open_server_engine(url: str, model: str = "", what: str = "replies") -> Serv
 def _models(client: ChatClient) -> list[dict[str, Any]] | None:
     """What the server says of its models; None where it has no such list."""
     answer = client.look_up(f"{client.url.rstrip('/')}/models")
-    if answer.status in (401, 403):
-        unsent = "" if client.server.gets_key else " It was not sent, as only hosts that you name get it (--url)."
-        raise UserError(f"{client.url}: {_problem(answer)}; is {KEY_VARIABLE} set?{unsent}")
     values = answer.values
+    if answer.status in (401, 403):
+        raise UserError(client.without_key(f"{client.url}: {_problem(answer)}"))
     if answer.status in (404, 405, 501) and urlsplit(client.url).path.strip("/"):
         return None
+    if answer.status in RETRIED or answer.status >= 500:
+        raise UserError(f"{client.url}: {_problem(answer)}; try again in a moment")
     if answer.status != 200 or not isinstance(values, dict) or not isinstance(values.get("data"), list):
         raise UserError(f"{client.url}: no list of models ({_problem(answer)}); does the address end in /v1?")
     return [entry for entry in values["data"] if isinstance(entry, dict) and isinstance(entry.get("id"), str)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gistchat.context.types import ASSISTANT, USER, Context, GistLine, RoleTurn
+from gistchat.engines.openai_answer import CHARACTERS_PER_TOKEN
 from gistchat.engines.openai_client import ChatClient, LookedUp
 from gistchat.engines.server_request import FILLER, ServerDialect, plain, root_of
 from gistchat.errors import UserError
@@ -20,7 +21,7 @@ from gistchat.prompts.template_probe import alternating
 from gistchat.prompts.wording import GIST_HEADER, PREAMBLE, render_line
 
 AT_ONCE = 4
-KEPT = 100_000  # texts whose tokens are kept
+KEPT, LONGEST_KEPT = 20_000, 5000  # texts whose tokens are kept, and characters of one: at most 400 MB in all
 MOST_MEASURED = 10_000  # tokens of five short turns, and whatever the server adds
 SAMPLE = "How many tokens are these words?"
 BYTES_PER_TOKEN = 8  # more than any tokenizer packs into one on average, in any language
@@ -225,11 +226,13 @@ class TokenMeter:
         """Tokens by the server's own tokenizer, or estimated."""
         texts = [plain(text) for text in texts]
         missing = [text for text in dict.fromkeys(texts) if text not in self._kept]
-        if len(self._kept) + len(missing) > KEPT:
-            self._kept, missing = {}, list(dict.fromkeys(texts))
         counts = self._ask_for(missing) if self.kind else list(map(estimate, missing))
-        self._kept.update(zip(missing, counts, strict=True))
-        return [self._kept[text] for text in texts]
+        new = dict(zip(missing, counts, strict=True))
+        found = [new[text] if text in new else self._kept[text] for text in texts]
+        if len(self._kept) + len(new) > KEPT:
+            self._kept = {}
+        self._kept |= {text: number for text, number in new.items() if len(text) <= LONGEST_KEPT}
+        return found
 
     def _ask_for(self, texts: Sequence[str]) -> list[float]:
         url, kind = f"{root_of(self.client.url)}/tokenize", self.kind
@@ -251,9 +254,10 @@ class TokenMeter:
 
     def end_of(self, text: str, tokens: int) -> str:
         """The end of a text, of at most so many tokens."""
-        fits, cut = 0, len(text)  # characters that fit, and that are too many by one
+        text = text[-tokens * CHARACTERS_PER_TOKEN :] if tokens > 0 else ""
         if self.count([text])[0] <= tokens:
             return text
+        fits, cut = 0, len(text)  # characters that fit, and that are too many
         while cut - fits > 1:
             middle = (fits + cut) // 2
             if self.count([text[-middle:]])[0] <= tokens:

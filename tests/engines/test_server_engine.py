@@ -226,8 +226,9 @@ def test_a_server_that_does_not_keep_to_the_length(server, kind):
 
     def answer(handler, body):
         begin(handler)
-        for _ in range(100_000):
+        for _ in range(5000):
             delta(handler, "abcd ")
+            time.sleep(0.001)
 
     server.answers = [answer]
     text = reply(server)
@@ -366,6 +367,7 @@ def test_what_is_sent_fits_the_budget(server, strategy, kind, token, hidden, lea
         turns.append(Turn("model", "".join(pieces(engine, context))))
         unread += context.boundary > memory.gist.end
         sent = server.chats[-1]["messages"]
+        assert engine.count_tokens(context) >= server.prompt_tokens(sent)
         alone = [{"content": PREAMBLE}, sent[-1]]
         spent.append(server.prompt_tokens(sent) - server.prompt_tokens(alone))
         for turn in turns[-2:]:
@@ -435,6 +437,19 @@ def test_a_field_that_a_server_rejects_is_left_out(server, field, error, capsys)
     assert set(first) - set(second) == {field}
     assert set(third) == set(second)
     assert capsys.readouterr().err.count(f"takes no '{field}', which is left out from now on") == 1
+
+
+def test_a_field_that_several_requests_find_rejected_at_once(server, capsys):
+    rejects = rejecting(server, "seed", message="no seed")
+
+    def answer(handler, body):
+        time.sleep(0.2)  # so that the others are on their way
+        rejects(handler, body)
+
+    server.answers = [answer]
+    replies = generate_replies(open_server_engine(server.url, "m"), [asked()] * 4, DRAWN)
+    assert [one.text for one in replies] == ["Fine, thanks."] * 4
+    assert capsys.readouterr().err.count("takes no 'seed'") == 1
 
 
 def test_another_name_for_the_length(server, capsys):
@@ -516,6 +531,12 @@ def test_an_address_of_something_else(server, page, problem):
     assert str(error.value).isprintable()
 
 
+def test_a_server_that_is_not_ready(server):
+    server.answer = refuses("Loading model", 503)
+    with pytest.raises(UserError, match=r"/v1: it answers 503: Loading model; try again in a moment$"):
+        open_server_engine(server.url, "m")
+
+
 def test_a_redirect_is_not_followed(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     other = ChatServer()
@@ -530,7 +551,7 @@ def test_a_redirect_is_not_followed(server, monkeypatch):
     with pytest.raises(UserError, match=f"answers 307 and points to {other.url}; if that is right"):
         reply(server)
     server.answer = answer
-    with pytest.raises(UserError, match="it answers 307"):
+    with pytest.raises(UserError, match=f"answers 307 and points to {other.url}; if that is right"):
         open_server_engine(server.url, "m")
     assert other.asked == []
     other.close()
@@ -684,7 +705,13 @@ def test_a_stream_has_its_size(server, monkeypatch):
 
 def test_a_stream_that_is_left_open_after_the_last_word(server, monkeypatch):
     monkeypatch.setattr(openai_client, "AFTER_END", 0.2)
-    server.answers = [lambda handler, body: (streams("Fine.")(handler, body), time.sleep(9))]
+
+    def answer(handler, body):
+        begin(handler)
+        delta(handler, "Fine.", finish="stop")
+        time.sleep(9)
+
+    server.answers = [answer]
     start = time.monotonic()
     assert reply(server) == "Fine."
     assert time.monotonic() - start < 3
