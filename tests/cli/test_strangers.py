@@ -46,7 +46,7 @@ def stranger(monkeypatch, tmp_path):
     monkeypatch.setattr(trusted_hosts, "_trusted", set())
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    language_model._say_once.cache_clear()
+    progress.say_once.cache_clear()
     yield server
     server.shutdown()
     server.server_close()

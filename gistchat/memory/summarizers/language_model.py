@@ -1,30 +1,22 @@
 """Summaries by a language model with a chat template that runs here."""
 
-import contextlib
-import functools
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-import jinja2
 import torch
-from jinja2.sandbox import SandboxedEnvironment
 from transformers import GenerationConfig
 
-from gistchat.engines.openai_client import ChatClient
-from gistchat.errors import UserError, first_line
+from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import LEAST_ROOM, Request
 from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
 from gistchat.models.base import load_model, load_tokenizer, model_limit
 from gistchat.models.resolve import resolve_base
 from gistchat.processes import length_batches
-from gistchat.progress import say
-from gistchat.prompts.rendering import fault_of, line_of, render_bounded
+from gistchat.prompts.rendering import fault_of, render_bounded
 from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ModelConfig
 
 BATCH_TOKENS = 4096
 REPETITION_PENALTY = 1.1  # small models repeat themselves without it
-
 
 
 class LocalWriter:
