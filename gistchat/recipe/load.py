@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from gistchat.context.strategies import STRATEGIES
 from gistchat.errors import UserError, first_line, shown
 from gistchat.limits import LARGEST_RECIPE, LONGEST_RECIPE_LINE
-from gistchat.progress import say_once
+from gistchat.progress import say, say_once
 from gistchat.recipe.schema import ExperimentConfig, Recipe
 from gistchat.trusted_hosts import trust_those_in
 

@@ -8,11 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import TINY_TOML, gistchat, make_dialogue
 
-from gistchat import trusted_hosts
+from gistchat import progress, trusted_hosts
 from gistchat.chat.session import ChatSession
 from gistchat.errors import UserError
 from gistchat.memory import workers
-from gistchat.memory.summarizers import language_model
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.recipe.schema import ContextConfig, SummaryConfig

@@ -22,14 +22,14 @@ from gistchat.errors import UserError
 from gistchat.memory.factory import make_summarizer
 from gistchat.memory.rolling import prompt_costs
 from gistchat.memory.summarizer import Job, Update
-from gistchat.memory.summarizers import language_model
+from gistchat.memory.summarizers import endpoint as endpoint_module
 from gistchat.memory.summarizers.abstractive import Abstractive, Request
+from gistchat.memory.summarizers.endpoint import EndpointWriter
 from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summarizers.faithfulness import faithfulness, fault, names_and_numbers, unsupported
-from gistchat.memory.summarizers.endpoint import EndpointWriter
 from gistchat.memory.summarizers.language_model import LocalWriter
-from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
 from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
+from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens

@@ -9,7 +9,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gistchat.engines import openai_client
 from gistchat.errors import UserError
-from gistchat.memory.summarizers import language_model
+from gistchat.memory.summarizers import endpoint
 from gistchat.memory.summarizers.abstractive import Request
 from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
 from gistchat.models.scratch import gpt2_tokenizer
