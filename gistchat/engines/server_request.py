@@ -8,7 +8,8 @@ from typing import Any
 
 from gistchat.context.types import Context
 from gistchat.engines.sampling import Sampling
-from gistchat.errors import UserError
+from gistchat.errors import UserError, first_line
+from gistchat.printable import printable
 from gistchat.progress import say, say_once
 from gistchat.prompts.template_probe import Layout
 from gistchat.prompts.wording import opening
@@ -89,7 +90,8 @@ class ServerDialect:
         """
         words = " ".join(_words(body)).lower()
         if status in (400, 413, 422, 500) and _TOO_LONG.search(words):
-            raise UserError(f"{self.url}: the prompt is longer than the server takes ({words[:160]}); lower --budget")
+            reason = printable(first_line(words))[:160]
+            raise UserError(f"{self.url}: the prompt is longer than the server takes ({reason}); lower --budget")
         if status in (400, 422, 500) and _SYSTEM_ROLE.search(words):
             return self._without_system_role()
         if status in (400, 422):

@@ -82,6 +82,7 @@ class ChatServer:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # connections that whoever asked has closed
         self.root = f"http://127.0.0.1:{self.server.server_port}"
         self.url = f"{self.root}/v1"
         threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
