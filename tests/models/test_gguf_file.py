@@ -130,6 +130,7 @@ class Llama:
         if adapter:
             params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
         self.server = xllamacpp.Server(params)
+        self.post("/completion", prompt=[0], n_predict=1)  # one that is closed before its loop began never ends
 
     def post(self, path, **values):
         connection = http.client.HTTPConnection(urlsplit(self.server.listening_address).netloc, timeout=60)
