@@ -65,13 +65,14 @@ PRE = {
 def make_tokenizer(pre="gpt-2", **changes):
     """A byte-level BPE with a few merges."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=pre == "llama-bpe"))
-    tokenizer.pre_tokenizer = PRE[pre]
+    tokenizer.pre_tokenizer = BYTES
     tokenizer.decoder = decoders.ByteLevel()
     if pre == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=360, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator([*TEXTS, "say 1234567 things, the dog, it's I'll Zürich"] * 3, trainer)
+    tokenizer.pre_tokenizer = PRE[pre]  # now: with merges across its bounds it matters where a text is split
     tokenizer.add_special_tokens(["<|end|>"])
     tokenizer.add_tokens([AddedToken("<added>", special=False)])
     for name, value in changes.items():
@@ -145,7 +146,9 @@ class Llama:
         """Greedy ids, and those with their log-likelihoods that finish a character."""
         fixed = {"temperature": 0, "samplers": ["temperature"], "n_probs": 1, "ignore_eos": False}
         answer = self.post("/completion", prompt=ids, n_predict=count, return_tokens=True, **fixed)
-        return answer["tokens"], [(token["id"], token["logprob"]) for token in answer["completion_probabilities"]]
+        return answer["tokens"], [
+            (token["id"], token["logprob"]) for token in answer.get("completion_probabilities", [])
+        ]
 
 
 @torch.inference_mode()
