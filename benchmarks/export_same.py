@@ -6,7 +6,7 @@ from pathlib import Path
 from figures import Measurement
 
 from gistchat.engines.self_test import compare_with_torch
-from gistchat.models.checkpoint import PACKAGED
+from gistchat.models.checkpoint_folder import PACKAGED
 from gistchat.models.export import export_gguf
 
 

@@ -1,21 +1,18 @@
-"""Replies of GPT-2 124M with random weights: with and without a cache, against memory bandwidth, in batches, by the
-second engine; and a chat of a thousand turns."""
+"""Replies of GPT-2 124M with random weights: with and without a cache, and in batches; a chat of a thousand turns."""
 
 import itertools
 import statistics
 import time
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 from figures import Measurement, Pair, Timed
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
 from gistchat.dialogue.turns import Turn
-from gistchat.engines.ctranslate2_engine import CTranslate2Engine
 from gistchat.engines.engine import ConversationCache, LocalEngine
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
@@ -23,7 +20,6 @@ from gistchat.engines.torch_engine import TorchEngine
 from gistchat.memory.factory import MemoryFactory
 from gistchat.models.base import fit_embeddings, load_model
 from gistchat.models.checkpoint import Checkpoint
-from gistchat.models.ctranslate2_conversion import convert
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.formats import make_format
@@ -107,101 +103,6 @@ CACHED = Pair(
 )
 
 
-def plain_reads() -> list[Callable[[], torch.Tensor]]:
-    """Ways to read as many bytes as the model's weights are: a sum, a product, and one that all threads share."""
-    threads, weights = torch.get_num_threads(), sum(parameter.numel() for parameter in checkpoint().model.parameters())
-    width = 16384
-    matrix, vector = torch.ones(weights // width // threads * threads, width), torch.ones(width)
-    parts = matrix.view(threads, -1, width).mT
-    return [matrix.sum, lambda: matrix @ vector, lambda: torch.bmm(vector.expand(threads, 1, -1), parts)]
-
-
-def seconds_per_token(engine: LocalEngine, context: int, tokens: int) -> float:
-    """Of a streamed reply, without the reading of its prompt."""
-    sampling = Sampling(max_tokens=tokens + 1)
-    reply = PartialReply(engine.format, sampling)
-    pieces = engine.stream_prompt(Prompt(prompt(context)), sampling, ConversationCache(), reply)
-    while not reply.ids:
-        next(pieces)
-    start = time.perf_counter()
-    before = len(reply.ids)
-    for _ in pieces:
-        pass
-    return (time.perf_counter() - start) / (len(reply.ids) - before)
-
-
-def bandwidth_share() -> float:
-    """The share of the better engine; prints both, also against the single fastest read of all."""
-    engines, reads = [torch_engine(), fast_engine("ctranslate2")], plain_reads()
-    tokens: dict[str, list[float]] = {engine.name: [] for engine in engines}
-    readings: dict[str, list[list[float]]] = {engine.name: [] for engine in engines}
-    for _ in range(20):
-        for engine in engines:
-            before = [seconds_of(read) for read in reads]
-            tokens[engine.name].append(seconds_per_token(engine, 64, 8))
-            after = [seconds_of(read) for read in reads]
-            readings[engine.name].append([(a + b) / 2 for a, b in zip(before, after, strict=True)])
-    shares = {}
-    for name, seconds in tokens.items():
-        ways = list(zip(*readings[name], strict=True))
-        fastest = min(ways, key=statistics.median)
-        shares[name] = 100 * statistics.median(read / token for read, token in zip(fastest, seconds, strict=True))
-        strict = 100 * min(map(min, ways)) / statistics.median(seconds)
-        print(f"{name} {shares[name]:.0f} % (of the fastest read of all: {strict:.0f} %)")
-    return max(shares.values())
-
-
-def seconds_of(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-BANDWIDTH = Measurement(
-    "decode_bandwidth_share",
-    "% of bound",
-    "the time in which as many bytes as the weights are read (the fastest of a sum, a product and a product that "
-    "threads share) by the time of a token: batch 1, 32-bit floats, after 64 tokens of context, the better of the two "
-    "engines. Eight tokens between two reads, 20 times, median. The bound is what it should not fall below.",
-    bandwidth_share,
-    75,
-)
-
-
-def fast_engine(name: str) -> LocalEngine:
-    engine = CTranslate2Engine(convert(checkpoint(), name), checkpoint().format, 1024, name)
-    decode(engine, SHORT, 2)
-    return engine
-
-
-def fast_beside_library() -> LocalEngine:
-    plain_model()
-    return fast_engine("ctranslate2-int8")
-
-
-@torch.inference_mode()
-def library_generate(engine: LocalEngine) -> int:
-    ids = torch.tensor([prompt(SHORT)])
-    config = GenerationConfig(max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
-    mask = torch.ones_like(ids)
-    output = plain_model().generate(input_ids=ids, attention_mask=mask, generation_config=config)
-    return output.shape[1] - SHORT
-
-
-INT8 = Pair(
-    "decode_int8",
-    "tokens/s",
-    f"a reply of {TOKENS} tokens after {SHORT} tokens of context by CTranslate2 in 8-bit integers; baseline: "
-    "`transformers.generate` in 32-bit floats. The bound is what is aimed at.",
-    fast_beside_library,
-    library_generate,
-    lambda engine: decode(engine, SHORT, TOKENS),
-    repeats=15,
-    bound=2.5,
-    peaks=False,
-)
-
-
 def batch(engine: LocalEngine, rows: int) -> int:
     sampling = Sampling(max_tokens=TOKENS)
     replies = engine.generate_prompts([Prompt(prompt(64, seed)) for seed in range(rows)], sampling, range(rows))
@@ -210,7 +111,6 @@ def batch(engine: LocalEngine, rows: int) -> int:
 
 def decoded(engine: LocalEngine, rows: int) -> Timed:
     """Without the reading of the prompts, which gives each its first token."""
-    engine.optimise_for(single=False)
     start = time.perf_counter()
     tokens = batch(engine, rows)
     return Timed(tokens - rows, time.perf_counter() - start - engine.prefill_seconds)

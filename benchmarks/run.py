@@ -90,8 +90,6 @@ def all_pairs() -> list[Pair | Measurement]:
         training.MEMORY,
         training.ALL_TARGETS,
         generation.CACHED,
-        generation.BANDWIDTH,
-        generation.INT8,
         generation.BATCH,
         generation.BATCH_WHOLE,
         generation.CHAT,

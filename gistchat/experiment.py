@@ -12,7 +12,7 @@ from gistchat.evaluate.rows import read_metrics, read_rows
 from gistchat.files import fingerprint, read_json, write_json
 from gistchat.locks import locked
 from gistchat.memory.factory import allow_endpoint
-from gistchat.models.checkpoint import METADATA, read_while_replaced
+from gistchat.models.checkpoint_folder import METADATA, read_while_replaced
 from gistchat.names import repeated
 from gistchat.pipeline import is_first_process, run, training_log
 from gistchat.progress import say

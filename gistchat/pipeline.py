@@ -27,7 +27,8 @@ from gistchat.locks import locked, locked_by_first
 from gistchat.memory.factory import allow_endpoint
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
-from gistchat.models.checkpoint import METADATA, find_checkpoint, load_checkpoint, read_while_replaced
+from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
 from gistchat.models.resolve import resolve_base
 from gistchat.prepare.prepare import default_folder, prepare
 from gistchat.prepare.report import report_lines

@@ -30,7 +30,7 @@ VARIABLE = "GISTCHAT_TRUSTED_HOSTS"
 KEY_VARIABLE = "OPENAI_API_KEY"
 PORTS = {"http": 80, "https": 443}
 HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
-ADDRESS_SETTING = "summary.url"
+ADDRESS_SETTINGS = ("summary.url", "chat.url")
 
 _trusted: set[str] = set()  # servers that the user named or confirmed, for as long as the process lives
 
@@ -92,7 +92,7 @@ def trust_those_in(settings: Sequence[str]) -> None:
     """The same for the addresses in `section.field=value` settings of the command line, or of a call from Python."""
     for setting in settings:
         field, _, value = setting.partition("=")
-        if field.strip() == ADDRESS_SETTING and value.strip():
+        if field.strip() in ADDRESS_SETTINGS and value.strip():
             trust(value.strip())
 
 
@@ -120,7 +120,7 @@ def allow(url: str, what: str) -> Server:
     if not _can_ask():
         raise UserError(
             f"{what} by {server.origin}: this address comes from a recipe or a run, and what is said would be sent "
-            f"there. If you trust it, give it yourself (--url ADDRESS, or --set {ADDRESS_SETTING}=ADDRESS) or set "
+            f"there. If you trust it, give it yourself (--url ADDRESS, or --set {ADDRESS_SETTINGS[0]}=ADDRESS) or set "
             f"{VARIABLE}={server.origin}"
         )
     if not _confirmed(server, what):

@@ -2,11 +2,16 @@
 
 import contextlib
 import io
+import multiprocessing
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from unittest import mock
 
@@ -23,9 +28,15 @@ from gistchat.models.resolve import resolve_base
 from gistchat.pipeline import Workspace, open_workspace, run_train
 from gistchat.recipe.schema import ModelConfig, Recipe
 
+# Processes are forked from one that has imported these, which takes seconds.
+IMPORTED = ["gistchat.experiment", "gistchat.chat.session", "gistchat.cli.chat_terminal", "gistchat.train.train"]
+IMPORTED += ["transformers.models.gpt2.modeling_gpt2", "transformers.models.llama.modeling_llama", "pytest"]
+FORKS = multiprocessing.get_context("forkserver")
+
 
 def pytest_configure(config):
     """Convert the packaged base once, before the workers all want it."""
+    FORKS.set_forkserver_preload(IMPORTED)
     if not hasattr(config, "workerinput"):
         resolve_base(ModelConfig(), seed=0)
 
@@ -193,8 +204,16 @@ def gistchat(
     """Run the real command line: its entry point in this process, or `apart`, in one of its own.
 
     Importing torch and transformers takes longer than what most tests do with them.
+
+    Args:
+        changes: of a subprocess, which then starts from nothing, as a user's does.
     """
-    if apart or changes:
+    if apart and not changes:
+        with forked(*words, cwd=cwd, stdin=stdin or "") as process:
+            process.join(300)
+            said = [process.files[name].read_text(encoding="utf-8") for name in ("out", "err")]
+            return subprocess.CompletedProcess(words, process.exitcode, *said)
+    if changes:
         command = [sys.executable, "-c", "from gistchat.cli import main; main()", *words]
         environment = {**os.environ, "COLUMNS": "120", **changes.pop("env", {})}
         return subprocess.run(
@@ -215,6 +234,38 @@ def gistchat(
         except SystemExit as end:
             code = end.code or 0
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def forked(*words: str, cwd: Path, stdin: str = "") -> Iterator[BaseProcess]:
+    """The command line in a process of its own, which is killed at the end where it still runs.
+
+    Its `files` hold what it reads and writes: in, out and err.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder) / name for name in ("in", "out", "err")}
+        files["in"].write_text(stdin, encoding="utf-8")
+        environment = {**os.environ, "COLUMNS": "120"}
+        process = FORKS.Process(target=_run_command, args=(words, cwd, files, environment))
+        process.files = files
+        process.start()
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.join()
+
+
+def _run_command(words: tuple[str, ...], cwd: Path, files: dict[str, Path], environment: dict[str, str]) -> None:
+    for number, (name, path) in enumerate(files.items()):
+        os.dup2(os.open(path, os.O_RDONLY if name == "in" else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode, encoding="utf-8") for number, mode in enumerate("rww"))
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(cwd)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["gistchat", *words]
+    main()
 
 
 def torchrun(folder: Path, *words: str | Path) -> subprocess.CompletedProcess:

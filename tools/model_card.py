@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from gistchat.files import read_json, read_json_lines, write_json
-from gistchat.models.checkpoint import METADATA, PACKAGED, hashes_of
+from gistchat.models.checkpoint_folder import METADATA, PACKAGED, hashes_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "model-card.md"
 SAMPLES = 4  # good ones, bad ones, and drawn ones

@@ -3,12 +3,11 @@
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
-import torch.distributed as dist
 
 from gistchat.chat.session import ChatSession
 from gistchat.chat.session_file import require_free
@@ -51,16 +50,14 @@ def reply_to_file(session: ChatSession, source: Path, out: Path, force: bool = F
 def _reply_to_all(session: ChatSession, dialogues: Sequence[Dialogue], out: Path) -> None:
     """This process's share of the replies; the first process puts them all together."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo")
+    meet = _meeting() if world > 1 else lambda: None
     key = _key(session, dialogues)
     done = _finished(out, key)
     if done and rank == 0:
         say(f"{len(done):,} of {len(dialogues):,} replies are there already")
     share = list(batched(enumerate(dialogues), AT_ONCE))[rank::world]
     left = [chunk for chunk in share if not all(number in done for number, _ in chunk)]
-    if world > 1:
-        dist.barrier()  # nobody writes before all have read what is there
+    meet()  # nobody writes before all have read what is there
     title = f"reply ({rank + 1} of {world})" if world > 1 else "reply"
     total = sum(map(len, share))
     with progress(title, total, total - sum(map(len, left))) as advance:
@@ -68,10 +65,18 @@ def _reply_to_all(session: ChatSession, dialogues: Sequence[Dialogue], out: Path
         for rows in _answer(session, left):
             stored.append(rows)
             advance(len(rows))
-    if world > 1:
-        dist.barrier()
+    meet()
     if rank == 0:
         _put_together(out, key, len(dialogues))
+
+
+def _meeting() -> Callable[[], None]:
+    """What waits until all processes of torchrun have come as far."""
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+    return dist.barrier
 
 
 def _read(source: Path) -> list[Dialogue]:
@@ -91,7 +96,7 @@ def _key(session: ChatSession, dialogues: Sequence[Dialogue]) -> str:
     recipe = session.recipe
     settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), session.seed]
     texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
-    return fingerprint([session.model.checkpoint.metadata["weights"], settings, texts])
+    return fingerprint([session.model.identity, settings, texts])
 
 
 def _finished(out: Path, key: str) -> dict[int, ResumableJsonl]:

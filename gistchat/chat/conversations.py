@@ -207,7 +207,7 @@ def _state(session: ChatSession) -> dict[str, Any]:
     """All but the turns, as plain as it will be when it is read again."""
     model, saved = session.model, session.saved
     values = {
-        "run": str(model.folder.absolute()) if model.folder else "",
+        "run": str(model.source.absolute()) if model.source else "",
         "settings": model.overrides,
         "seed": session.seed,
         "saved": [str(saved.path), saved.digest] if saved else None,

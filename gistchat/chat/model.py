@@ -1,47 +1,42 @@
-"""What the sessions with one checkpoint share."""
+"""What the sessions with one model share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from gistchat import trusted_hosts
 from gistchat.engines.engine import Engine
-from gistchat.engines.open import open_engine
+from gistchat.engines.open import open_answerer
 from gistchat.memory.factory import MemoryFactory
-from gistchat.models.checkpoint import PACKAGED, Checkpoint, load_checkpoint
-from gistchat.prompts.format import PromptFormat
-from gistchat.recipe.load import override
+from gistchat.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
 class ChatModel:
-    """Weights, engine and summarizer: loaded once, used by many sessions.
+    """Recipe, engine and summarizer: loaded once, used by many sessions.
 
     Attributes:
-        overrides: `field=value` of the checkpoint's recipe, as they were asked for.
-        folder: that the checkpoint was asked for by; None for the packaged adapter.
+        identity: equal for the same weights.
+        overrides: `field=value` of the recipe, as they were asked for.
+        source: the run, or GGUF file, that was asked for; None for the packaged adapter, or a server alone.
     """
 
-    checkpoint: Checkpoint
+    recipe: Recipe
     engine: Engine
     memories: MemoryFactory
+    identity: Any = None
     overrides: tuple[str, ...] = ()
-    folder: Path | None = None
+    source: Path | None = None
 
     @classmethod
-    def open(cls, folder: Path | str | None = None, overrides: Sequence[str] = ()) -> "ChatModel":
-        """The checkpoint of a run; without one, the adapter that comes with gistchat.
+    def open(cls, source: Path | str | None = None, overrides: Sequence[str] = ()) -> "ChatModel":
+        """A run's checkpoint or a GGUF file; without one, the server of chat.url, or the packaged adapter.
 
         Raises:
-            UserError: there is no checkpoint, or no such engine or summarizer.
+            UserError: there is no such model, or no such engine or summarizer.
         """
-        trusted_hosts.trust_those_in(overrides)
-        folder = Path(folder) if folder else None
-        checkpoint = load_checkpoint(folder or PACKAGED)
-        checkpoint = replace(checkpoint, recipe=override(checkpoint.recipe, overrides))
-        memories = MemoryFactory.of(checkpoint.recipe.summary, checkpoint.recipe.context, checkpoint.format)
-        return cls(checkpoint, open_engine(checkpoint), memories, tuple(overrides), folder)
-
-    @property
-    def format(self) -> PromptFormat:
-        return self.checkpoint.format
+        source = Path(source) if source else None
+        opened = open_answerer(source, tuple(overrides))
+        recipe, engine = opened.recipe, opened.engine
+        memories = MemoryFactory.of(recipe.summary, recipe.context, engine.costs)
+        return cls(recipe, engine, memories, opened.identity, tuple(overrides), source)

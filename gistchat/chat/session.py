@@ -18,7 +18,6 @@ from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
 from gistchat.memory.rolling import gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize
-from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.load import override
 
 VERSION = 1  # of what `to_dict` gives
@@ -58,7 +57,7 @@ class ChatSession:
 
     def __init__(self, model: ChatModel, seed: int | None = None, group: bool = False) -> None:
         """`group`: whether more than two speak, each by name."""
-        self.model, self.recipe, self.seed = model, model.checkpoint.recipe, seed
+        self.model, self.recipe, self.seed = model, model.recipe, seed
         self.cache, self.gist_by, self.gist_end, self.draws = ConversationCache(), "", 0, 0
         self._start(group)
 
@@ -290,7 +289,7 @@ class ChatSession:
         self.recipe = override(self.recipe, [f"chat.strategy={name}"])
 
     def switch_model(self, folder: Path | str) -> None:
-        """Go on with another checkpoint, which hears the whole conversation; what was pinned stays.
+        """Go on with another run or GGUF file, which hears the whole conversation; what was pinned stays.
 
         Raises UserError where there is none; the session then is as it was.
         """
@@ -398,7 +397,7 @@ class ChatSession:
         sources = Sources(summary=partial(self._summary, turns), rolling_gist=lambda _: self.memory.current())
         group = is_group(self.turns)
         share, most = config.summary_share, config.max_turns
-        request = Request(turns, self.answerer, budget, self.model.format, sources, share, most, group)
+        request = Request(turns, self.answerer, budget, self.engine.costs, sources, share, most, group)
         return build_context(strategy, request)
 
     def _tell_what_was_not_read(self, context: Context) -> None:
@@ -432,13 +431,12 @@ class ChatSession:
 
     def _shorten(self, text: str) -> str:
         """Cut a turn that the model could not take, at its start: what comes last is what is answered."""
-        prompt_format = self.model.format
-        ids = prompt_format.encode_text(text)
+        [length] = self.engine.count([text])
         room = self._limit() - self.engine.count_tokens(self._build("last", [Turn(PERSON, "")], 0))
-        if len(ids) <= room:
+        if length <= room:
             return text
-        self._tell(f"the turn has {len(ids)} tokens, the model takes {room}: only its end was read")
-        return clean_text(prompt_format.tokenizer.decode(ids[len(ids) - room + 8 :]))
+        self._tell(f"the turn has {length} tokens, the model takes {room}: only its end was read")
+        return clean_text(self.engine.end_of(text, room))
 
     @property
     def budget(self) -> int:
@@ -454,8 +452,7 @@ class ChatSession:
         first = self.edited_up_to if self.memory.gist.made_by == "hand" and pinned else 0
         later = turns[first:number]  # than those that a gist written by hand stands for
         summary, budget = self.recipe.summary, self.recipe.context.budget
-        count = token_counter(self.model.checkpoint.tokenizer)
-        return pinned + summarize(later, summary.method, budget, count, summary.recency, first)
+        return pinned + summarize(later, summary.method, budget, self.engine.count, summary.recency, first)
 
 
 def read_turns(values: Sequence[dict[str, Any]]) -> list[Turn]:

@@ -36,8 +36,8 @@ def env() -> None:
 
     import torch
 
-    from gistchat.models.base import cache_dir
-    from gistchat.models.checkpoint import versions
+    from gistchat.models.cache import cache_dir
+    from gistchat.models.checkpoint_folder import versions
 
     for name, value in versions().items():
         show(f"{name:14} {value}")

@@ -42,9 +42,7 @@ ChatFolder = Annotated[
 Temperature = Annotated[float | None, Option(help="0 always says the likeliest. Default: the recipe's (0.8).")]
 TopP = Annotated[float | None, Option(help="Probability mass kept when sampling. Default: the recipe's (0.9).")]
 ReplyTokens = Annotated[int | None, Option(help="Longest reply, in tokens. Default: the recipe's.")]
-Engine = Annotated[
-    str | None, Option(help="torch | ctranslate2 | ctranslate2-int8 (extra fast). Default: the recipe's (torch).")
-]
+Engine = Annotated[str | None, Option(help="auto | llamacpp | torch. Default: the recipe's (auto).")]
 
 
 def settings(chosen: dict[str, Any], overrides: list[str] | None) -> list[str]:

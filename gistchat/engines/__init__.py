@@ -1,1 +1,1 @@
-"""Who computes a reply: torch, CTranslate2, an OpenAI-compatible endpoint; sampling, and when a reply ends."""
+"""Who computes a reply: torch, an OpenAI-compatible endpoint; sampling, and when a reply ends."""

@@ -58,9 +58,6 @@ class Engine(ABC):
     costs: TokenCosts
     prefill_seconds: float | None = None
 
-    def optimise_for(self, single: bool) -> None:  # noqa: B027 (most engines have nothing to prepare)
-        """Prepare the weights for single replies, or for batches, where that takes time; called as needed."""
-
     @abstractmethod
     def count_tokens(self, context: Context) -> int:
         """Tokens of the prompt that it makes of a context."""
@@ -158,7 +155,6 @@ def generate_replies(
     """
     replies: list[Reply] = [Reply("", 0, 0.0)] * len(contexts)
     draws = sampling.draws
-    engine.optimise_for(single=False)  # not in the time of the first batch
     lengths = [(engine.count_tokens(context) + sampling.max_tokens) * draws for context in contexts]
     for batch in length_batches(lengths, batch_tokens):
         start = time.perf_counter()

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 
-from gistchat.engines.cpu_decode import make_step, new_cache
 from gistchat.engines.engine import ConversationCache, LocalEngine
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
@@ -22,12 +21,9 @@ class TorchEngine(LocalEngine):
 
     name = "torch"
 
-    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat, may_move_weights: bool = True) -> None:
-        """`may_move_weights`: whether weights may be laid out in memory for fast decoding; not while a model trains."""
+    def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat) -> None:
         super().__init__(prompt_format, model_limit(model.config))
         self.model = model
-        self._may_move_weights = may_move_weights
-        self._step, self._single = None, None  # what computes a token, and whether it is laid out for one row
 
     @torch.inference_mode()
     def stream_prompt(
@@ -36,7 +32,6 @@ class TorchEngine(LocalEngine):
         """Let a reply grow to its end. A prompt that goes on from what the cache holds costs only what is new."""
         self.require_room(prompt, sampling)
         self._keep_shared(cache, prompt.ids)
-        self.optimise_for(single=True)
         new = prompt.ids[len(cache.ids) :]
         cache.prefilled = len(new)
         types = prompt.types and prompt.types[-len(new) :]
@@ -57,7 +52,7 @@ class TorchEngine(LocalEngine):
         if shared:
             cache.state.crop(shared - cache.state.get_seq_length())
         else:
-            cache.state = new_cache()
+            cache.state = DynamicCache()
         cache.ids = cache.ids[:shared]
 
     @torch.inference_mode()
@@ -69,7 +64,7 @@ class TorchEngine(LocalEngine):
             self.require_room(prompt, sampling)
         replies = [PartialReply(self.format, sampling) for _ in prompts]
         growing = [i for i, reply in enumerate(replies) if not reply.ended]
-        sampler, cache = TokenSampler(sampling, rows), new_cache()
+        sampler, cache = TokenSampler(sampling, rows), DynamicCache()
         longest, pad = max(map(len, prompts)), self.format.stop_ids[0]
         padding = [longest - len(prompt) for prompt in prompts]
         new = [[pad] * empty + prompt.ids for empty, prompt in zip(padding, prompts, strict=True)]
@@ -79,7 +74,6 @@ class TorchEngine(LocalEngine):
         seen = torch.arange(longest) >= torch.tensor(padding)[:, None]
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
         start, self.prefill_seconds = time.perf_counter(), None
-        self.optimise_for(single=False)
         while growing:
             logits = self._forward(new, types, seen if max(padding) else None, cache, positions)
             self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
@@ -102,17 +96,9 @@ class TorchEngine(LocalEngine):
     ) -> Tensor:
         """Logits after the last token of each row, of shape (rows, vocabulary)."""
         tokens = torch.tensor(ids, device=self.model.device)
-        type_ids = None if types is None else torch.tensor(types, device=tokens.device)
-        seen, positions = None if seen is None else seen.to(tokens.device), positions.to(tokens.device)
-        if self._step is not None and tokens.shape[1] == 1:
-            step_types = None if type_ids is None else type_ids[:, 0]
-            return self._step(tokens[:, 0], step_types, positions[:, 0], seen, cache)
-        inputs = {"input_ids": tokens, "attention_mask": seen, "position_ids": positions, "past_key_values": cache}
-        if type_ids is not None:
-            inputs["token_type_ids"] = type_ids
+        inputs = {"input_ids": tokens, "position_ids": positions.to(tokens.device), "past_key_values": cache}
+        if seen is not None:
+            inputs["attention_mask"] = seen.to(tokens.device)
+        if types is not None:
+            inputs["token_type_ids"] = torch.tensor(types, device=tokens.device)
         return self.model(**inputs, use_cache=True, logits_to_keep=1).logits[:, -1]
-
-    def optimise_for(self, single: bool) -> None:
-        """Lay the weights out in memory as single replies, or batches, read them fastest; takes up to a second."""
-        if self._may_move_weights and self._single != single:
-            self._step, self._single = make_step(self.model, single), single

@@ -5,11 +5,11 @@ from functools import partial
 
 from gistchat import trusted_hosts
 from gistchat.context.budget import gist_part
+from gistchat.context.types import TokenCosts
 from gistchat.dialogue.turns import Turn, is_group
 from gistchat.memory.rolling import Costs, GistHistory, RollingMemory, Room, prompt_costs, roll_dialogues
 from gistchat.memory.summarizer import Summarizer
 from gistchat.memory.summarizers.extractive import METHODS, Extractor
-from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 PAPERS_MODEL = "philschmid/bart-large-cnn-samsum"
@@ -27,9 +27,9 @@ class MemoryFactory:
         self.costs, self.method = costs, summary.method
 
     @classmethod
-    def of(cls, summary: SummaryConfig, context: ContextConfig, prompt_format: PromptFormat) -> "MemoryFactory":
-        """Of a recipe's sections; the format says what turns and lines cost."""
-        return cls(summary, context, partial(prompt_costs, prompt_format))
+    def of(cls, summary: SummaryConfig, context: ContextConfig, costs: TokenCosts) -> "MemoryFactory":
+        """Of a recipe's sections; a prompt format, or an engine's costs, say what turns and lines take."""
+        return cls(summary, context, partial(prompt_costs, costs))
 
     def new_memory(self, group: bool = False) -> RollingMemory:
         """A memory in which nothing was said; of a group, whose lines begin with names."""

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
@@ -32,11 +31,6 @@ class Base:
     source: str
     identity: str
     files: str = ""
-
-
-def cache_dir() -> Path:
-    """Where converted and downloaded models are kept."""
-    return Path(platformdirs.user_cache_dir("gistchat"))
 
 
 def device() -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import platformdirs
 import safetensors
 
 from gistchat.files import atomic_folder
@@ -13,6 +14,11 @@ from gistchat.stages import changed_files, mark_done, read_marker
 
 RECORD = "gistchat-made.json"
 WORDS = ("tokenizer.json", "vocabulary.json")  # one of these is in every such folder
+
+
+def cache_dir() -> Path:
+    """Where converted and downloaded models are kept."""
+    return Path(platformdirs.user_cache_dir("gistchat"))
 
 
 def made_once(folder: Path, key: str, make: Callable[[Path], None]) -> None:
@@ -56,7 +62,7 @@ def _can_be_read(folder: Path) -> bool:
         for path in folder.glob("*.json"):
             json.loads(path.read_text(encoding="utf-8"))
         for path in folder.glob("*.safetensors"):
-            with safetensors.safe_open(path, "pt") as weights:
+            with safetensors.safe_open(path, "np") as weights:
                 weights.keys()
     except (OSError, ValueError, safetensors.SafetensorError):
         return False

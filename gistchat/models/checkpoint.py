@@ -5,13 +5,9 @@ weights says which prompt format, recipe, data, versions and seed it was made wi
 """
 
 import dataclasses
-import platform
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import peft
 import torch
@@ -19,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line
-from gistchat.files import atomic_folder, damaged_file, file_hash, previous_version, read_json, write_json
+from gistchat.files import atomic_folder, write_json
 from gistchat.models.base import (
     device,
     fit_embeddings,
@@ -30,21 +26,13 @@ from gistchat.models.base import (
     require_words,
     shortened,
 )
+from gistchat.models.checkpoint_folder import METADATA, hashes_of, read_metadata, read_while_replaced, versions
 from gistchat.models.hub import load_error, needs_own_code
 from gistchat.models.resolve import resolve_base
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.formats import make_format
-from gistchat.recipe.load import recipe_from_dict
 from gistchat.recipe.schema import Recipe
-
-T = TypeVar("T")
-
-METADATA = "gistchat.json"
-PACKAGED = Path(__file__).with_name("adapter")  # the adapter that comes with gistchat, for the packaged base
-PACKAGES = ("gistchat", "torch", "transformers", "peft", "tokenizers", "numpy", "nupunkt")
-LOOKS = 10
-RETRY_SECONDS = 60  # as long as a reader begins again because a run replaces the checkpoint; loading takes seconds
 
 
 @dataclass(frozen=True)
@@ -56,17 +44,6 @@ class Checkpoint:
     format: PromptFormat
     recipe: Recipe
     metadata: dict[str, Any]
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    installed = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            installed[name] = version(name)
-        except PackageNotFoundError:
-            installed[name] = "not installed"
-    return installed
 
 
 def save_checkpoint(
@@ -92,76 +69,17 @@ def save_checkpoint(
         write_json(temporary / METADATA, {**made_by, **hashes_of(temporary), **details})
 
 
-def hashes_of(folder: Path) -> dict[str, dict[str, str]]:
-    """What metadata say of a checkpoint's files: of its `weights`, and of other `files` (tokenizer, configuration)."""
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {METADATA}
-    hashes = {name: file_hash(folder / name) for name in sorted(names)}
-    return {
-        "weights": {name: value for name, value in hashes.items() if name.endswith(".safetensors")},
-        "files": {name: value for name, value in hashes.items() if not name.endswith(".safetensors")},
-    }
-
-
-def damage(folder: Path, metadata: dict[str, Any]) -> str:
-    """The first file of a checkpoint that is missing or not as it was written; empty when all are well.
-
-    Raises:
-        KeyError, TypeError: not the metadata of a checkpoint.
-    """
-    return damaged_file(folder, {**metadata["weights"], **metadata.get("files", {})})  # earlier versions: weights only
-
-
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Load a checkpoint folder, or the one inside a run folder; LoRA weights are merged into the base.
 
     Raises:
         UserError: not a checkpoint, files that are missing or damaged, or a base model that cannot be had.
     """
-    if folder == PACKAGED and not folder.exists():
-        raise UserError("this installation ships no adapter; name a run's folder, such as runs/demo")
     return read_while_replaced(folder, _load)
 
 
-def read_while_replaced(folder: Path, read: Callable[[Path], T]) -> T:
-    """What `read` makes of a checkpoint's folder, of one version of it: a run that trains may replace it meanwhile.
-
-    Versions differ in their metadata. Where they changed while it was read, it is read again, be it that reading
-    failed or that files of two versions were read.
-    """
-    deadline = time.monotonic() + RETRY_SECONDS
-    while True:
-        before = _version(folder)
-        try:
-            value = read(before[0])
-        except (UserError, OSError):
-            if _version(folder) == before or time.monotonic() > deadline:
-                raise
-            continue
-        if _version(folder) == before:
-            return value
-        if time.monotonic() > deadline:
-            raise UserError(f"{before[0]}: replaced again and again while it is read; try later")
-
-
-def _version(folder: Path) -> tuple[Path, bytes]:
-    """Where the checkpoint is at the moment, and its metadata."""
-    while True:
-        found = find_checkpoint(folder)
-        try:
-            return found, (found / METADATA).read_bytes()
-        except FileNotFoundError:
-            continue  # replaced since it was found
-
-
 def _load(folder: Path) -> Checkpoint:
-    metadata = read_json(folder / METADATA)
-    try:
-        recipe = recipe_from_dict(metadata["recipe"], str(folder / METADATA))
-        damaged = damage(folder, metadata)
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{folder / METADATA}: not written by gistchat") from None
-    if damaged:
-        raise UserError(f"{folder / damaged}: missing or damaged (its hash differs); train again or copy it again")
+    recipe, metadata = read_metadata(folder)
     try:
         tokenizer = _load_tokenizer(folder, recipe)
         prompt_format = make_format(metadata["format"], tokenizer)
@@ -171,23 +89,6 @@ def _load(folder: Path) -> Checkpoint:
             raise load_error(str(folder), error) from None
         raise UserError(f"{folder}: cannot load the checkpoint ({first_line(error)})") from None
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
-
-
-def find_checkpoint(folder: Path) -> Path:
-    """`folder`, or its subfolder `checkpoint` when it is a run. Raises UserError when there is none.
-
-    While a run replaces it, that is the previous version. As one may come just when the other was looked for, it is
-    looked for several times.
-    """
-    for _ in range(LOOKS):
-        for candidate in (folder, folder / "checkpoint"):
-            for place in (candidate, previous_version(candidate)):
-                if (place / METADATA).is_file():
-                    return place
-        time.sleep(0.01)
-    if not folder.exists():
-        raise UserError(f"{folder}: no such folder")
-    raise UserError(f"{folder}: holds no checkpoint yet; train one with gistchat run RECIPE.toml")
 
 
 def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:

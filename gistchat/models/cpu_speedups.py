@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-TESTED = {"torch": "2.13", "transformers": "5.23"}  # when raising one, run tests/train, tests/engines and make bench
+TESTED = {"torch": "2.13", "transformers": "5.23"}  # when raising one, run tests/train and make bench
 ATTENTION = "gistchat"  # its name among the library's implementations
 
 

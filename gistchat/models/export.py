@@ -11,11 +11,12 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from gistchat.errors import UserError, first_line
 from gistchat.files import atomic_file, atomic_text
 from gistchat.locks import locked
-from gistchat.models.checkpoint import Checkpoint, load_checkpoint, read_while_replaced, save_checkpoint
+from gistchat.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gistchat.models.checkpoint_folder import read_while_replaced
 from gistchat.models.gguf_file import FORMAT, QUANTS, RECIPE, WEIGHTS, write_gguf
 from gistchat.models.gguf_lora import CONFIG, write_lora_gguf
 from gistchat.models.modelfile import modelfile_path, modelfile_text
-from gistchat.models.packaged import SMOLLM2, packaged_file
+from gistchat.models.packaged_file import SMOLLM2, packaged_file
 from gistchat.prompts.portable import end_of_turn, jinja_template
 
 GGUF = ".gguf"
@@ -71,17 +72,22 @@ def export_gguf(run: Path, out: Path, quant: str = DEFAULT_QUANT) -> ExportedGgu
         return checkpoint
 
     def write(checkpoint: Checkpoint, path: Path) -> None:
-        details = {
-            "name": checkpoint.recipe.name,
-            "chat_template": jinja_template(checkpoint.format),
-            "end_of_turn": end_of_turn(checkpoint.format),
-            FORMAT: checkpoint.format.name,
-            RECIPE: dataclasses.asdict(checkpoint.recipe),
-            WEIGHTS: checkpoint.metadata["weights"],
-        }
-        write_gguf(path, checkpoint.model, checkpoint.tokenizer, quant, details)
+        write_checkpoint_gguf(checkpoint, path, quant)
 
     return _export_file(out, load, write, None, exact=quant in ("f32", "f16"))
+
+
+def write_checkpoint_gguf(checkpoint: Checkpoint, path: Path, quant: str) -> None:
+    """Write the merged weights as one of QUANTS. Raises UserError where llama.cpp cannot run such a model."""
+    details = {
+        "name": checkpoint.recipe.name,
+        "chat_template": jinja_template(checkpoint.format),
+        "end_of_turn": end_of_turn(checkpoint.format),
+        FORMAT: checkpoint.format.name,
+        RECIPE: dataclasses.asdict(checkpoint.recipe),
+        WEIGHTS: checkpoint.metadata["weights"],
+    }
+    write_gguf(path, checkpoint.model, checkpoint.tokenizer, quant, details)
 
 
 def export_adapter(run: Path, out: Path) -> ExportedGguf:

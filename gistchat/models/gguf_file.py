@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError
 from gistchat.models.gguf_vocabulary import Vocabulary, vocabulary_of
 
 QUANTS = ("f32", "f16", "q8_0", "q4_k_m")
@@ -76,7 +76,8 @@ def write_gguf(path: Path, model: Any, tokenizer: Any, quant: str, details: dict
     Raises:
         UserError: package gguf is missing, or llama.cpp would compute something else.
     """
-    gguf = require("gguf", "demo")
+    import gguf  # takes a fifth of a second, which a chat need not wait for
+
     kind = _kind_of(model.config)
     vocabulary = vocabulary_of(tokenizer, model.get_input_embeddings().weight.shape[0])
     tensors = list(_tensors(model, kind, gguf))

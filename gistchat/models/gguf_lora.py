@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from gistchat.errors import UserError, first_line, require
+from gistchat.errors import UserError, first_line
 from gistchat.files import read_json
 from gistchat.models.gguf_file import FORMAT, RECIPE, WEIGHTS, add_own_keys, permuted
 
@@ -60,7 +60,8 @@ def write_lora_gguf(folder: Path, path: Path, base: LoraBase = PACKAGED_BASE) ->
     Raises:
         UserError: package gguf is missing, or the adapter is none that can be written so, or not of this base.
     """
-    gguf = require("gguf", "demo")
+    import gguf  # takes a fifth of a second, which a chat need not wait for
+
     if fault := lora_fault(folder):
         raise UserError(f"{folder}: the adapter alone cannot be written as GGUF: {fault}; export the whole model")
     config = read_json(folder / CONFIG)

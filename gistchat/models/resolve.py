@@ -5,7 +5,8 @@ from pathlib import Path
 from gistchat.errors import UserError
 from gistchat.files import file_hash, fingerprint
 from gistchat.models.base import Base
-from gistchat.models.packaged import SMOLLM2, packaged_base
+from gistchat.models.packaged import packaged_base
+from gistchat.models.packaged_file import SMOLLM2
 from gistchat.models.scratch import scratch_base
 from gistchat.recipe.schema import ModelConfig
 

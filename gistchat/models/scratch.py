@@ -8,8 +8,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedT
 
 from gistchat.errors import UserError
 from gistchat.files import read_json
-from gistchat.models.base import Base, cache_dir
-from gistchat.models.cache import made_once
+from gistchat.models.base import Base
+from gistchat.models.cache import cache_dir, made_once
 from gistchat.progress import say
 from gistchat.recipe.schema import ModelConfig
 

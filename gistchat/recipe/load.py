@@ -7,6 +7,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from gistchat.trusted_hosts import trust_those_in
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 TYPE_NAMES = {str: "strings", int: "whole numbers"}
+PAST_ENGINES = ("ctranslate2", "ctranslate2-int8")  # that recipes of earlier versions may name
+say_once = lru_cache(maxsize=None)(say)
 
 
 def find_recipe(name: str) -> Path:
@@ -141,11 +144,20 @@ def recipe_from_dict(values: dict[str, Any], where: str, text: str = "") -> Reci
         UserError: the first mistake, in one line for people.
     """
     try:
-        return TypeAdapter(Recipe).validate_python(values)
+        return TypeAdapter(Recipe).validate_python(_with_engine_of_today(values))
     except ValidationError as error:
         field, problem = _explained(error.errors()[0])
         line = _line_of(field, text)
         raise UserError(f"{where}:{line}: {problem}" if line else f"{where}: {problem}") from None
+
+
+def _with_engine_of_today(values: dict[str, Any]) -> dict[str, Any]:
+    chat = values.get("chat")
+    engine = chat.get("engine") if isinstance(chat, dict) else None
+    if engine not in PAST_ENGINES:
+        return values
+    say_once(f'chat.engine: gistchat has no {engine} any more; taken as "auto"')
+    return {**values, "chat": {**chat, "engine": "auto"}}
 
 
 def fields() -> list[tuple[str, str, Any, str]]:

@@ -313,11 +313,13 @@ class ChatConfig:
     )
     stop: list[StrictStr] = setting(["\nUser:", "\nYou:"], "texts that end a reply; [] for none")
     n_best: int = setting(1, "draw this many replies and take the one that is most likely per token", ge=1, le=64)
-    engine: _choice("torch", "ctranslate2", "ctranslate2-int8") = setting(
-        "torch",
-        "torch | ctranslate2 (extra fast: quicker, not for formats with token types) | ctranslate2-int8 "
-        "(quickest; used only where perplexity rises by less than 2 %)",
+    engine: _choice("auto", "llamacpp", "torch") = setting(
+        "auto",
+        'what computes replies: "auto" is llama.cpp for chats and `reply` wherever the model can be had as GGUF, else '
+        "torch; evaluation takes torch",
     )
+    url: str = setting("", "OpenAI-compatible server that answers instead, such as http://localhost:11434/v1")
+    model: str = setting("", "the server's model that answers; empty for its only one")
     end_command: str = setting("Abort!", "what ends the conversation, besides /quit")
 
 

@@ -223,7 +223,7 @@ class TrainingLoop:
     def _show_samples(self) -> None:
         """Show what the model answers now, greedily, so that no random state changes."""
         examples = self.validation[: self.config.samples]
-        engine = TorchEngine(self.model, self.format, may_move_weights=False)
+        engine = TorchEngine(self.model, self.format)
         replies = generate_replies(engine, [example.context for example in examples], Sampling(max_tokens=30))
         for example, reply in zip(examples, replies, strict=True):
             say(f"    {example.context.last.text.splitlines()[-1][:100]}", f"    -> {reply.text[:200]}")

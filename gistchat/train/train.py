@@ -14,7 +14,8 @@ from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_b
 from gistchat.files import fingerprint, put_aside, read_json, recover_folder, write_json
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, model_limit, require_types
-from gistchat.models.checkpoint import METADATA, damage, save_checkpoint
+from gistchat.models.checkpoint import save_checkpoint
+from gistchat.models.checkpoint_folder import METADATA, damage
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.load import recipe_from_dict

@@ -6,13 +6,11 @@ import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import gistchat
+from conftest import forked, gistchat
 
 from gistchat.cli import app
 from gistchat.files import file_hash
@@ -72,13 +70,12 @@ def test_the_whole_way_with_real_conversations_and_real_weights(tmp_path):
 
 def run_until(folder: Path, appeared, words: list[str]) -> bool:
     """Start a run and kill it without warning as soon as `appeared()` holds; False when it ended before."""
-    command = [sys.executable, "-c", "from gistchat.cli import main; main()", *words]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None:
+    with forked(*words, cwd=folder) as process:
+        while process.is_alive():
             if appeared():
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                return True
+                process.kill()
+                process.join()
+                return process.exitcode == -signal.SIGKILL
             time.sleep(0.002)
     return False
 
@@ -194,13 +191,13 @@ def test_two_runs_of_one_folder_do_not_meet(tiny_folder):
 
 
 def test_control_c_is_one_line(tiny_folder):
-    command = [sys.executable, "-c", "from gistchat.cli import main; main()", "run", "tiny.toml", "--out", "r"]
-    with subprocess.Popen(command, cwd=tiny_folder, stderr=subprocess.PIPE, text=True) as process:
-        while not (tiny_folder / "r" / "train").exists() and process.poll() is None:
+    with forked("run", "tiny.toml", "--out", "r", cwd=tiny_folder) as process:
+        while not (tiny_folder / "r" / "train").exists() and process.is_alive():
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+        os.kill(process.pid, signal.SIGINT)
+        process.join(60)
+        errors = process.files["err"].read_text()
+    assert process.exitcode == 130
     assert "error: interrupted; the same command goes on" in errors
     assert "Traceback" not in errors
 

@@ -1,6 +1,5 @@
 """The chat at a real terminal: line editing, streaming, typing ahead, and every way that it can end."""
 
-import multiprocessing
 import os
 import pty
 import re
@@ -11,6 +10,7 @@ import termios
 import time
 
 import pytest
+from conftest import FORKS
 
 from gistchat.cli import main
 
@@ -18,8 +18,6 @@ WAIT = 300  # seconds
 
 
 # Importing torch takes longer than a chat does: every process is a fork of one that has imported it.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["gistchat.cli.chat_terminal"])
 
 
 def chat_at(terminal, cwd, words):

@@ -1,22 +1,28 @@
-"""Replies: cached and whole, one and many, streamed, and by the second engine."""
+"""Replies: cached and whole, one and many, streamed; and those of the library's own `generate`."""
 
 import dataclasses
 import itertools
 
 import pytest
 import torch
+from transformers import (
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from gistchat.context.types import USER, Context, RoleTurn
-from gistchat.engines.ctranslate2_engine import CTranslate2Engine, sample_replies
 from gistchat.engines.engine import ConversationCache, generate_replies, stream_reply
-from gistchat.engines.open import open_engine
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
 from gistchat.engines.token_sampler import TokenSampler
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.models.checkpoint import load_checkpoint
-from gistchat.models.likelihood import ScoredReply, score_replies
 from gistchat.prompts.prompt import Prompt
 
 TEXT = "what do you think about the small garden near my house today and will they keep that old red car"
@@ -28,9 +34,18 @@ def checkpoint(run_folder):
     return load_checkpoint(run_folder)
 
 
+# Engines that run here: tests that ask for `engine` hold for every one.
+ENGINES = {"torch": lambda checkpoint: TorchEngine(checkpoint.model, checkpoint.format)}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(checkpoint, request):
+    return ENGINES[request.param](checkpoint)
+
+
 @pytest.fixture(scope="module")
-def engine(checkpoint):
-    return TorchEngine(checkpoint.model, checkpoint.format)
+def torch_engine(checkpoint):
+    return ENGINES["torch"](checkpoint)
 
 
 def contexts_of(count):
@@ -53,7 +68,8 @@ def without_cache(checkpoint, prompt, count):
     ids = list(prompt.ids)
     for _ in range(count):
         with torch.no_grad():
-            token = int(checkpoint.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+            logits = checkpoint.model(input_ids=torch.tensor([ids]), use_cache=False, logits_to_keep=1).logits
+        token = int(logits[0, -1].argmax())
         if token in checkpoint.format.stop_ids:
             break
         ids.append(token)
@@ -112,14 +128,14 @@ def test_two_conversations_stream_at_once_from_the_same_weights(checkpoint, engi
     assert alone[0] != alone[1]
 
 
-def test_a_forward_pass_that_is_broken_off_leaves_nothing_behind(checkpoint, engine):
+def test_a_forward_pass_that_is_broken_off_leaves_nothing_behind(checkpoint, torch_engine):
     prompt, cache = checkpoint.format.encode(contexts_of(21)[20]), ConversationCache()
     block = checkpoint.model.transformer.h[1]
     handle = block.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        stream(engine, prompt, cache)
+        stream(torch_engine, prompt, cache)
     handle.remove()
-    assert stream(engine, prompt, cache).ids == without_cache(checkpoint, prompt, 5)
+    assert stream(torch_engine, prompt, cache).ids == without_cache(checkpoint, prompt, 5)
 
 
 def test_a_draw_does_not_depend_on_its_batch(checkpoint, engine):
@@ -130,6 +146,90 @@ def test_a_draw_does_not_depend_on_its_batch(checkpoint, engine):
     assert [reply.ids for reply in together] == [reply.ids for reply in alone]
     same = engine.generate_batch([contexts[0]] * 4, sampling, range(4))
     assert len({tuple(reply.ids) for reply in same}) > 1
+
+
+# ---- torch beside the library's own generation
+
+VOCABULARY = 301
+UNTIED = {"vocab_size": VOCABULARY, "tie_word_embeddings": False}
+SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+GROUPED = {**UNTIED, **SHAPE, "num_key_value_heads": 2}
+MODELS = {
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**UNTIED, n_embd=32, n_layer=2, n_head=4, n_positions=128)),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**GROUPED)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**GROUPED, head_dim=8)),
+}
+
+
+def random_model(kind):
+    """With weights so large that replies are of many different tokens."""
+    torch.manual_seed(0)
+    made = MODELS[kind]()
+    for parameter in made.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return made.eval()
+
+
+class Numbers:
+    """As much of a prompt format as an engine and a reply ask for: tokens are numbers, and 7 ends a reply."""
+
+    stop_ids = (7,)
+
+    def __init__(self, has_types=False):
+        self.has_types = has_types
+
+    def decode_reply(self, ids):
+        return " ".join(map(str, ids))
+
+
+def prompts_of(lengths):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(8, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
+
+
+@pytest.mark.parametrize("lengths", [(30,), (12, 12, 12), (1, 30, 17, 4, 9)])
+@pytest.mark.parametrize("kind", MODELS)
+def test_padded_batches_and_streams_give_what_the_library_generates(kind, lengths):
+    model, prompts, sampling = random_model(kind), prompts_of(lengths), Sampling(max_tokens=20)
+    engine = TorchEngine(model, Numbers())
+    expected = []
+    for ids in prompts:
+        config = GenerationConfig(max_new_tokens=20, do_sample=False, eos_token_id=7, pad_token_id=7)
+        whole = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), generation_config=config)
+        generated = whole[0, len(ids) :].tolist()
+        expected.append(generated[: generated.index(7)] if 7 in generated else generated)
+    batch = engine.generate_prompts([Prompt(ids) for ids in prompts], sampling, range(len(prompts)))
+    assert [reply.ids for reply in batch] == expected
+    assert [stream(engine, Prompt(ids), max_tokens=20).ids for ids in prompts] == expected
+    assert len({token for ids in expected for token in ids}) > 10
+    assert 0 < engine.prefill_seconds < 30
+
+
+def test_token_types_are_read_in_batches_and_streams_and_a_reply_has_that_of_the_token_before_it():
+    model = random_model("gpt2")
+    engine = TorchEngine(model, Numbers(has_types=True))
+    prompts = [Prompt(ids, [3] * (len(ids) // 2) + [5] * (len(ids) - len(ids) // 2)) for ids in prompts_of((3, 20, 9))]
+
+    def whole(prompt, typed):
+        ids, types = list(prompt.ids), list(prompt.types)
+        for _ in range(12):
+            given = {"token_type_ids": torch.tensor([types])} if typed else {}
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids]), use_cache=False, **given).logits[0, -1].argmax()))
+            types.append(5)
+        return ids[len(prompt.ids) :]
+
+    expected = [whole(prompt, typed=True) for prompt in prompts]
+    assert not any(7 in ids for ids in expected)  # none ends early
+    assert expected != [whole(prompt, typed=False) for prompt in prompts]
+    batch = engine.generate_prompts(prompts, Sampling(max_tokens=12), range(3))
+    assert [reply.ids for reply in batch] == expected
+    cache = ConversationCache()
+    for prompt, ids in zip(prompts, expected, strict=True):
+        for _ in range(2):  # the second time from the cache
+            assert stream(engine, prompt, cache, max_tokens=12).ids == ids
+        assert cache.prefilled == 1
 
 
 def test_rules_of_choosing():
@@ -193,66 +293,3 @@ def test_the_best_of_several_draws_is_the_likeliest_per_token(checkpoint, engine
 def test_what_does_not_fit_is_refused(checkpoint, engine):
     with pytest.raises(UserError, match="do not fit: the model holds 1024"):
         engine.generate_prompts([Prompt([1] * 1020)], Sampling(max_tokens=5), [0])
-
-
-# ---- the second engine
-
-
-def with_engine(checkpoint, name):
-    recipe = dataclasses.replace(checkpoint.recipe, chat=dataclasses.replace(checkpoint.recipe.chat, engine=name))
-    return open_engine(dataclasses.replace(checkpoint, recipe=recipe))
-
-
-@pytest.fixture(scope="module")
-def fast(checkpoint):
-    return with_engine(checkpoint, "ctranslate2")
-
-
-def test_the_second_engine_gives_the_first_ones_greedy_replies(checkpoint, engine, fast):
-    contexts = contexts_of(40)
-    for stop in ((), ("e",)):
-        sampling = Sampling(max_tokens=10, stop=stop)
-        expected = engine.generate_batch(contexts, sampling, range(40))
-        replies = fast.generate_batch(contexts, sampling, range(40))
-        assert [(d.ids, d.text, d.ended) for d in replies] == [(d.ids, d.text, d.ended) for d in expected]
-        assert replies[3].likelihood == pytest.approx(expected[3].likelihood, abs=1e-4)
-        assert "".join(stream_reply(fast, contexts[7], sampling, ConversationCache())) == expected[7].text
-
-
-def test_the_second_engines_draws_repeat_with_their_seed(checkpoint, fast):
-    context = contexts_of(5)[4]
-
-    def draw(seed):
-        sampling = Sampling(max_tokens=8, temperature=1.0, seed=seed)
-        return "".join(stream_reply(fast, context, sampling, ConversationCache()))
-
-    assert draw(1) == draw(1) != draw(2)
-    many = [
-        [reply.text for reply in generate_replies(fast, [context] * 3, Sampling(8, temperature=1.0, seed=3))]
-        for _ in range(2)
-    ]
-    assert many[0] == many[1]
-    assert len(set(many[0])) > 1
-
-
-def test_8_bit_integers_are_used_only_where_they_cost_little(checkpoint, monkeypatch, capsys):
-    rise = iter([1.5, 1.0, 1.01, 1.0])  # 8-bit by 32-bit, twice
-    monkeypatch.setattr(CTranslate2Engine, "perplexity", lambda self: next(rise))
-    assert with_engine(checkpoint, "ctranslate2-int8").name == "ctranslate2"
-    assert "+50.0 %: not used" in capsys.readouterr().err
-    assert with_engine(checkpoint, "ctranslate2-int8").name == "ctranslate2-int8"
-    assert "+1.0 %, below 2%: used" in capsys.readouterr().err
-
-
-def test_perplexity_of_the_sample_is_the_models(checkpoint, engine, fast):
-    pairs = sample_replies(checkpoint.format)
-    rows = [ScoredReply.of(prompt, reply) for prompt, reply in pairs]
-    nats = sum(score_replies(checkpoint.model, checkpoint.format, rows))
-    expected = torch.tensor(nats / sum(len(reply) for _, reply in pairs)).exp()
-    assert fast.perplexity() == pytest.approx(float(expected), rel=1e-3)
-
-
-def test_formats_with_token_types_are_refused(checkpoint, monkeypatch):
-    monkeypatch.setattr(checkpoint.format, "has_types", True)
-    with pytest.raises(UserError, match="has token types, which CTranslate2 does not know; use torch"):
-        with_engine(checkpoint, "ctranslate2")

@@ -1,15 +1,11 @@
 """Models that gistchat makes once and keeps: damage is mended once, and said."""
 
-import json
-
 import pytest
 
 from gistchat.files import file_hash
-from gistchat.models import ctranslate2_conversion, packaged, scratch
+from gistchat.models import packaged, scratch
 from gistchat.models.base import load_model, load_tokenizer
 from gistchat.models.cache import RECORD, made_once
-from gistchat.models.checkpoint import load_checkpoint
-from gistchat.models.ctranslate2_conversion import convert
 from gistchat.models.resolve import resolve_base
 from gistchat.recipe.schema import ModelConfig
 
@@ -120,17 +116,3 @@ def test_the_packaged_conversion_is_mended(tmp_path, monkeypatch, capsys):
     assert "tokenizer.json is missing or damaged; making it anew" in capsys.readouterr().err
     packaged.convert_gguf(gguf, tmp_path / "models")
     assert not capsys.readouterr().err
-
-
-def test_the_ctranslate2_conversion_is_mended(run_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ctranslate2_conversion, "cache_dir", lambda: tmp_path)
-    checkpoint = load_checkpoint(run_folder)
-    folder = convert(checkpoint, "ctranslate2-int8")
-    before = {path.name: file_hash(path) for path in folder.iterdir()}
-    for name in ("model.bin", "config.json"):
-        cut_off(folder / name)
-        capsys.readouterr()
-        convert(checkpoint, "ctranslate2-int8")
-        assert capsys.readouterr().err.count("is missing or damaged; making it anew") == 1
-        assert {path.name: file_hash(path) for path in folder.iterdir()} == before
-    assert json.loads((folder / RECORD).read_text())["files"]

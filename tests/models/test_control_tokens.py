@@ -1,6 +1,5 @@
 """Rows of a prompt format's own tokens, in models whose embeddings end with the tokenizer and in padded ones."""
 
-import ctranslate2
 import pytest
 import torch
 from conftest import train_tiny
@@ -18,13 +17,11 @@ from transformers import (
 
 from gistchat.errors import UserError
 from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, load_tokenizer
-from gistchat.models.checkpoint import Checkpoint, load_checkpoint
-from gistchat.models.ctranslate2_conversion import FLOAT32, convert
+from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.export import export
 from gistchat.pipeline import untuned
 from gistchat.prompts.format import add_tokens
 from gistchat.prompts.formats import make_format
-from gistchat.recipe.schema import Recipe
 from gistchat.train.train import prepare_model
 
 TOKENS = 257  # GPT-2's bytes and its end token
@@ -178,27 +175,3 @@ def test_a_vocabulary_may_have_gaps(tmp_path, rows):
         assert changed_rows(before[name][:rows], weight[:rows]) == [id for id in prompt_format.control_ids if id < rows]
     with pytest.raises(UserError, match="the tokenizer has 301 tokens, the model knows 300: not a pair"):
         load_tokenizer(save_base(tmp_path / "short", "llama", 300, end=300))
-
-
-@pytest.mark.parametrize("rows", [TOKENS, PADDED])
-@pytest.mark.parametrize("kind", ["gpt2", "gpt2-untied", "llama-untied"])
-def test_ctranslate2_runs_padded_models(tmp_path, kind, rows):
-    base = save_base(tmp_path / "base", kind, rows)
-    prompt_format = make_format("speaker-tokens", load_tokenizer(base))
-    model = load_model(base)
-    fit_embeddings(model, prompt_format)
-    checkpoint = Checkpoint(model, prompt_format.tokenizer, prompt_format, Recipe(), {"weights": {}})
-    generator = ctranslate2.Generator(str(convert(checkpoint, FLOAT32, tmp_path / "converted")))
-    ids = [*CONTROL, 20, 44]
-    [scored] = generator.score_batch([prompt_format.tokenizer.convert_ids_to_tokens(ids)])
-    with torch.no_grad():
-        expected = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)[range(len(ids) - 1), ids[1:]]
-    torch.testing.assert_close(torch.tensor(scored.log_probs), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_ctranslate2_refuses_what_it_would_number_otherwise(tmp_path):
-    base = save_base(tmp_path / "base", "llama", PADDED, end=300)
-    prompt_format = make_format("speaker-tokens", load_tokenizer(base))
-    checkpoint = Checkpoint(load_model(base), prompt_format.tokenizer, prompt_format, Recipe(), {"weights": {}})
-    with pytest.raises(UserError, match="token ids have gaps; use torch"):
-        convert(checkpoint, FLOAT32, tmp_path / "converted")

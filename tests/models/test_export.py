@@ -14,10 +14,11 @@ from gistchat.chat.session import ChatSession
 from gistchat.engines.self_test import ASKED, Agreement, Parting, compare_with_torch
 from gistchat.errors import UserError
 from gistchat.models import export as export_module
-from gistchat.models.checkpoint import PACKAGED, load_checkpoint
+from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.checkpoint_folder import PACKAGED
 from gistchat.models.export import export, export_adapter, export_gguf, push
 from gistchat.models.modelfile import modelfile_text
-from gistchat.models.packaged import packaged_file
+from gistchat.models.packaged_file import packaged_file
 from gistchat.prompts.chat_template import PREAMBLE, ChatTemplate
 from gistchat.prompts.paper import Paper
 from gistchat.recipe.load import recipe_from_dict
@@ -36,9 +37,9 @@ def test_plain_transformers_gives_the_same_greedy_reply(tiny_recipe, tmp_path, m
     assert said[0] == said[1]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    prompt = sessions[0].model.format.encode(sessions[0].context).ids
+    prompt = sessions[0].model.engine.format.encode(sessions[0].context).ids
     ids = model.generate(torch.tensor([prompt]), max_new_tokens=8, do_sample=False, pad_token_id=0)[0, len(prompt) :]
-    stops = sessions[0].model.format.stop_ids
+    stops = sessions[0].model.engine.format.stop_ids
     kept = ids[: next((i for i, token in enumerate(ids.tolist()) if token in stops), len(ids))]
     assert tokenizer.decode(kept, skip_special_tokens=True).strip().startswith(said[0].rstrip("\ufffd").strip())
     assert "out is not empty" in gistchat("export", "run", "out", cwd=tmp_path).stderr

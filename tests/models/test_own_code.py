@@ -15,8 +15,8 @@ from gistchat.errors import UserError
 from gistchat.evaluate.model_metrics import bertscores, mauves
 from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
 from gistchat.models.base import Base, load_model, load_tokenizer
-from gistchat.models.checkpoint import METADATA, hashes_of, load_checkpoint
-from gistchat.models.ctranslate2_conversion import convert
+from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.checkpoint_folder import METADATA, hashes_of
 from gistchat.models.import_paper import import_checkpoint
 
 CLASSES = ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
@@ -103,15 +103,6 @@ def test_a_strangers_run_does_not_run_its_code(part, run_folder, tmp_path):
         assert "Evil" not in done.stdout
 
 
-@pytest.mark.parametrize("part", ["model", "tokenizer", "both"])
-def test_a_conversion_does_not_run_code(part, run_folder, tmp_path):
-    run = shutil.copytree(run_folder, tmp_path / "run")
-    with_code(run / "checkpoint", part, known=True)
-    convert(load_checkpoint(run), "ctranslate2", tmp_path / "converted")
-    assert (tmp_path / "converted" / "model.bin").exists()
-    assert not (run / "ran").exists()
-
-
 def test_only_lora_adapters_are_read(run_folder, tiny_base, tmp_path):
     run = shutil.copytree(run_folder, tmp_path / "run")
     code = {"prompt_tuning_init": "TEXT", "prompt_tuning_init_text": "hi", "num_virtual_tokens": 2}
@@ -140,7 +131,7 @@ def test_every_loader_of_transformers_says_that_no_code_is_run():
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             called = ast.unparse(node.func)
-            if not (called.startswith("Auto") and called.endswith(".from_pretrained")) and "Converter" not in called:
+            if not (called.startswith("Auto") and called.endswith(".from_pretrained")):
                 continue
             words = {word.arg: ast.unparse(word.value) for word in node.keywords}
             if words.get("trust_remote_code") != "False":

@@ -11,7 +11,8 @@ import pytest
 from gistchat.errors import UserError
 from gistchat.files import atomic_folder, previous_version
 from gistchat.models import checkpoint as checkpoint_module
-from gistchat.models.checkpoint import METADATA, find_checkpoint, load_checkpoint, read_while_replaced
+from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
 
 SAVES = 400
 NAMES = ("a.safetensors", "b.safetensors", "tokenizer.json")

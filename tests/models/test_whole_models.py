@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from gistchat.errors import UserError
 from gistchat.files import file_hash, read_json, write_json
 from gistchat.models.base import load_model, load_tokenizer, tokenizer_fingerprint
-from gistchat.models.checkpoint import METADATA, PACKAGED, load_checkpoint
+from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.checkpoint_folder import METADATA, PACKAGED
 from gistchat.models.export import export
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import scratch_base

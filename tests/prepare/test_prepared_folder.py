@@ -1,10 +1,9 @@
 """The folder that prepare writes: two processes at once, edits by hand, files of other origin, what is beside it."""
 
-import multiprocessing
 from collections import Counter
 
 import pytest
-from conftest import gistchat, make_dialogue
+from conftest import FORKS, gistchat, make_dialogue
 
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import SPLITS
@@ -35,9 +34,8 @@ def _prepare_at_once(barrier, results, source, out, seed) -> None:
 
 @pytest.mark.parametrize("seeds", [(0, 0, 0), (0, 1, 2)])
 def test_processes_that_prepare_one_folder_at_once_leave_one_whole_result(source, tmp_path, seeds):
-    context = multiprocessing.get_context("spawn")
-    barrier, results, out = context.Barrier(3), context.Queue(), tmp_path / "out"
-    workers = [context.Process(target=_prepare_at_once, args=(barrier, results, source, out, seed)) for seed in seeds]
+    barrier, results, out = FORKS.Barrier(3), FORKS.Queue(), tmp_path / "out"
+    workers = [FORKS.Process(target=_prepare_at_once, args=(barrier, results, source, out, seed)) for seed in seeds]
     for worker in workers:
         worker.start()
     got = [results.get(timeout=120) for _ in workers]

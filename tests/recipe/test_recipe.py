@@ -7,6 +7,7 @@ from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.limits import LARGEST_RECIPE, LONGEST_RECIPE_LINE
 from gistchat.memory.summarizers.extractive import METHODS
+from gistchat.recipe import load
 from gistchat.recipe.load import (
     _field_infos,
     _line_of,
@@ -140,7 +141,31 @@ def test_a_recipe_survives_as_plain_values_and_keeps_the_fingerprint_of_earlier_
     """Prepared data, summaries and runs are current by fingerprints of these values."""
     recipe = override(Recipe(), ["train.learning_rate=1"])
     assert recipe_from_dict(dataclasses.asdict(recipe), "x") == recipe
-    assert fingerprint(dataclasses.asdict(Recipe())) == "d7880d3a7799"
+    before = override(Recipe(), ["chat.engine=torch"])  # its default in those versions
+    assert fingerprint(dataclasses.asdict(before)) == "d7880d3a7799"
+
+
+@pytest.mark.parametrize("engine", ["ctranslate2", "ctranslate2-int8"])
+def test_an_engine_of_earlier_versions_is_taken_as_auto_and_that_is_said_once(engine, tmp_path, capsys):
+    load.say_once.cache_clear()
+    stored = dataclasses.asdict(Recipe())
+    stored["chat"] |= {"engine": engine, "top_k": 7}
+    recipe = recipe_from_dict(stored, "gistchat.json")
+    assert (recipe.chat.engine, recipe.chat.top_k) == ("auto", 7)
+    path = write(tmp_path, f'[chat]\nengine = "{engine}"\n')
+    assert load_recipe(path).chat.engine == "auto"
+    assert load_recipe(path, [f"chat.engine={engine}"]).chat.engine == "auto"
+    assert load_recipe(path, ["chat.engine=torch"]).chat.engine == "torch"
+    assert capsys.readouterr().err.splitlines() == [f'chat.engine: gistchat has no {engine} any more; taken as "auto"']
+    assert stored["chat"]["engine"] == engine
+    with pytest.raises(UserError, match=r"'ctranslate3' is not one of auto, llamacpp, torch"):
+        override(recipe, ["chat.engine=ctranslate3"])
+
+
+@pytest.mark.parametrize("value", [["ctranslate2"], {"ctranslate2": 1}, 5])
+def test_an_engine_that_is_no_text_is_a_mistake(value):
+    with pytest.raises(UserError, match=r"chat\.engine must be of type str"):
+        recipe_from_dict({"chat": {"engine": value}}, "x")
 
 
 def test_recipes_are_found_by_path_and_by_bare_name(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import multiprocessing
 import os
 import random
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_dialogue, small_recipe
+from conftest import FORKS, make_dialogue, small_recipe
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
@@ -173,12 +172,10 @@ def train_and_die(recipe: Recipe, folder: Path, seconds: float) -> None:
 def test_a_process_killed_at_random_moments_ends_to_the_bit_as_if_undisturbed(recipe, tmp_path):
     recipe = recipe.change(train={"steps": 30})
     train_only(recipe, tmp_path / "calm")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gistchat.pipeline", "transformers.models.gpt2.modeling_gpt2", "pytest"])
     rng = random.Random(0)
     killed = 0
     for _ in range(3):
-        process = context.Process(target=train_and_die, args=(recipe, tmp_path / "run", rng.uniform(0.02, 0.3)))
+        process = FORKS.Process(target=train_and_die, args=(recipe, tmp_path / "run", rng.uniform(0.02, 0.3)))
         process.start()
         process.join(120)
         assert process.exitcode in (0, -signal.SIGKILL)

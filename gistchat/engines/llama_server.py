@@ -1,0 +1,235 @@
+"""llama.cpp, by package xllamacpp: the one module that calls it. Tested with xllamacpp 2026.10.
+
+The package opens a port on the loopback interface, which nobody else is to use: its key is drawn at random. Texts are
+tokenized through that port, as the package has no function for it; replies are asked for without it.
+"""
+
+import contextlib
+import http.client
+import importlib
+import json
+import os
+import queue
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from gistchat.errors import UserError, first_line
+from gistchat.processes import cores
+
+NEEDED = {"avx2", "fma", "f16c", "bmi2"}  # of an Intel or AMD processor, by the package's get_system_info()
+EXPLAIN = """
+import sys, xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.n_ctx, params.warmup, params.verbosity = sys.argv[1], 64, False, 1
+params.enable_chat_template = params.ui = False
+params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in sys.argv[2:]]
+xllamacpp.Server(params)
+"""
+REASON = "error loading model: "
+BATCH = 256  # tokens of a prompt that are read at a time: between two of them a reply can be cancelled
+
+
+class Token(NamedTuple):
+    """What llama.cpp said next."""
+
+    id: int
+    text: str  # whole characters; empty for an end token, and while a character is unfinished
+    log_likelihood: float  # by the model alone, nats
+
+
+class LlamaServer:
+    """A model that llama.cpp holds.
+
+    Attributes:
+        context: tokens that a prompt and its reply may have together.
+        read: tokens of the latest prompt that had to be read; the others were kept from the one before.
+    """
+
+    def __init__(self, model: Path, context: int, adapter: Path | None = None) -> None:
+        """
+        Args:
+            adapter: LoRA weights as GGUF, put on top.
+
+        Raises:
+            UserError: package xllamacpp is missing or cannot run here, or the files are no model that it can open.
+        """
+        library = load_library()
+        self.context, self.read = context, 0
+        key = secrets.token_urlsafe(32)
+        try:
+            self._server = library.Server(_parameters(library, model, context, adapter, key))
+        except RuntimeError:
+            raise UserError(f"{model}: llama.cpp cannot open it ({_reason(model, adapter)})") from None
+        self._http = _Connection(self._server.listening_address, key)
+        self.greedy([0], 1)  # a server that is closed before its loop has begun waits for that for ever
+
+    def tokenize(self, text: str, control: bool = False) -> list[int]:
+        """Ids of a text. `control`: whether control tokens that are spelled out in it count as such."""
+        answer = self._http.post("/tokenize", {"content": text, "add_special": False, "parse_special": control})
+        return answer["tokens"]
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        return self._http.post("/detokenize", {"tokens": list(ids)})["content"]
+
+    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        """Ids of what most likely follows, so many at most. Slower to stop than `complete`, but exact in its ids."""
+        fixed = {"temperature": 0, "samplers": ["temperature"], "return_tokens": True, "cache_prompt": False}
+        return self._http.post("/completion", {"prompt": list(ids), "n_predict": count, **fixed})["tokens"]
+
+    def complete(self, request: dict[str, Any]) -> Iterator[Token]:
+        """Yield token by token what follows; closing the iterator ends it, a token later at most.
+
+        The call blocks, so it runs in a thread of its own.
+
+        Raises:
+            UserError: llama.cpp refuses, or fails.
+        """
+        chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        stopped = threading.Event()
+
+        def take(chunk: Any) -> bool:
+            chunks.put(chunk)
+            return stopped.is_set()
+
+        def run() -> None:
+            try:
+                chunks.put(self._server.handle_completions(request, take))
+            except Exception as error:
+                chunks.put({"error": {"message": first_line(error)}})
+            chunks.put(None)
+
+        thread = threading.Thread(target=run, name="llama.cpp", daemon=True)
+        thread.start()
+        try:
+            while (chunk := chunks.get()) is not None:
+                yield from self._tokens(chunk)
+        finally:
+            stopped.set()
+            thread.join()
+
+    def _tokens(self, chunk: Any) -> Iterator[Token]:
+        for part in chunk if isinstance(chunk, list) else [chunk]:
+            if not isinstance(part, dict):
+                continue
+            if "error" in part:
+                raise UserError(f"llama.cpp: {first_line(part['error'].get('message', part['error']))}")
+            for choice in part.get("choices", []):
+                yield from self._of_choice(choice)
+            if "timings" in part:
+                self.read = part["timings"]["prompt_n"]
+
+    def _of_choice(self, choice: dict[str, Any]) -> Iterator[Token]:
+        named = (choice.get("logprobs") or {}).get("content") or []
+        if not named:
+            return
+        last = named[-1]
+        text = choice["text"]
+        # Tokens of an unfinished character come together with the one that finishes it, and only that one is named.
+        held = self.tokenize(text)[:-1] if text and not _is_one_token(last, text) else []
+        yield from (Token(token, "", 0.0) for token in held)
+        yield Token(last["id"], text, last["logprob"])
+
+
+def _is_one_token(named: dict[str, Any], text: str) -> bool:
+    return bytes(named.get("bytes") or []) == text.encode() or named.get("token") == text
+
+
+def _parameters(library: Any, model: Path, context: int, adapter: Path | None, key: str) -> Any:
+    params = library.CommonParams()
+    params.model.path = str(model)
+    params.n_ctx, params.n_parallel = context, 1
+    for part in (params.cpuparams, params.cpuparams_batch):
+        part.n_threads = threads()
+    params.n_batch = BATCH
+    params.cache_ram_mib = 0  # of other conversations, which it would keep in memory without being asked
+    params.enable_chat_template = False  # prompts are made here
+    params.warmup = False
+    params.verbosity = -1
+    params.api_keys = [key]
+    params.ui = params.endpoint_slots = params.endpoint_metrics = False
+    if adapter:
+        params.lora_adapters = [library.CommonAdapterLoraInfo(str(adapter), 1.0)]
+    return params
+
+
+def threads() -> int:
+    """OMP_NUM_THREADS where it is set, as for torch, else one for each core."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(wanted) if wanted.isdecimal() and int(wanted) else cores()
+
+
+def load_library() -> Any:
+    """Package xllamacpp. Raises UserError where it is missing, or would die of an instruction that is not there."""
+    if lacking := NEEDED - _processor_flags():
+        raise UserError(
+            f"this processor lacks {', '.join(sorted(lacking)).upper()}, without which package xllamacpp (llama.cpp) "
+            "cannot run; answer with torch (pip install 'gistchat[train]', then --engine torch) or by a server (--url)"
+        )
+    # Its threads wait for each other hundreds of times a token. Left to itself, each does so in a loop that keeps its
+    # core busy, and beside other work they stop each other: then a twentieth of the tokens is left.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        return importlib.import_module("xllamacpp")
+    except ImportError as error:
+        raise UserError(f"llama.cpp cannot be used ({first_line(error)}): pip install xllamacpp") from None
+
+
+def _processor_flags() -> set[str]:
+    """Of an Intel or AMD processor under Linux, as the system names them; of others, whatever is needed."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, flags = line.partition(":")
+            if name.strip() == "flags":
+                return set(flags.split())
+    return NEEDED
+
+
+def _reason(model: Path, adapter: Path | None) -> str:
+    """Why it cannot open a model: it says so only on standard error, so another process is made to fail, too."""
+    command = [sys.executable, "-c", EXPLAIN, str(model), *([str(adapter)] if adapter else [])]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60).stderr
+    except (OSError, subprocess.TimeoutExpired):
+        return "it does not say why"
+    reasons = [line.partition(REASON)[2] for line in said.splitlines() if REASON in line]
+    return first_line(reasons[0])[:200] if reasons else "damaged, or of a kind that it does not know"
+
+
+class _Connection:
+    """To the port of this process's own server, kept open from request to request."""
+
+    def __init__(self, address: str, key: str) -> None:
+        self.host = urlsplit(address).netloc
+        self.headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self.lock = threading.Lock()
+        self._connect()
+
+    def _connect(self) -> None:
+        self.connection = http.client.HTTPConnection(self.host, timeout=600)
+        self.connection.connect()
+        self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def post(self, path: str, values: dict[str, Any]) -> Any:
+        body = json.dumps(values).encode()
+        with self.lock:
+            try:
+                return self._exchange(path, body)
+            except (http.client.HTTPException, OSError):  # the server closes a connection after a while
+                self.connection.close()
+                self._connect()
+                return self._exchange(path, body)
+
+    def _exchange(self, path: str, body: bytes) -> Any:
+        self.connection.request("POST", path, body, self.headers)
+        answer = self.connection.getresponse().read()
+        values = json.loads(answer)
+        if "error" in values:
+            raise UserError(f"llama.cpp: {first_line(values['error'].get('message', ''))}")
+        return values

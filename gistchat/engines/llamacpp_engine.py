@@ -1,0 +1,86 @@
+"""The fast engine: llama.cpp inside this process, of a GGUF file."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from gistchat.engines.engine import ConversationCache, LocalEngine
+from gistchat.engines.llama_server import LlamaServer
+from gistchat.engines.sampling import Sampling, not_a_number
+from gistchat.engines.stopping import PartialReply
+from gistchat.errors import UserError
+from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.prompt import Prompt
+
+FIXED = {
+    "stream": True,
+    "cache_prompt": True,  # what a prompt begins with as the one before it did is not read again
+    "n_probs": 1,  # names each token and its likelihood
+    "timings_per_token": True,  # tells how much of the prompt was read
+    "return_progress": True,  # while a long prompt is read, it can be cancelled
+    "samplers": ["temperature", "top_k", "top_p"],  # in the order of transformers
+}
+
+
+class LlamaCppEngine(LocalEngine):
+    """A GGUF model. It keeps what was read of the conversation that it answered last."""
+
+    name = "llamacpp"
+
+    def __init__(self, server: LlamaServer, prompt_format: PromptFormat) -> None:
+        super().__init__(prompt_format, server.context)
+        self.server = server
+
+    def stream_prompt(
+        self, prompt: Prompt, sampling: Sampling, cache: ConversationCache, reply: PartialReply, row: int = 0
+    ) -> Iterator[str]:
+        """Let a reply grow to its end; yields each piece of text that can be shown.
+
+        Raises:
+            UserError: no room for the reply, or a rule that llama.cpp has otherwise than gistchat.
+        """
+        self.require_room(prompt, sampling)
+        if fault := rules_fault(sampling.repetition_penalty, sampling.no_repeat_ngram):
+            raise UserError(fault)
+        if reply.ended:
+            return
+        with contextlib.closing(self.server.complete(self._request(prompt, sampling, row))) as tokens:
+            for token in tokens:
+                if math.isnan(token.log_likelihood):
+                    raise not_a_number()
+                if piece := reply.add(token.id, token.log_likelihood, token.text):
+                    yield piece
+                if reply.ended:
+                    break
+        cache.prefilled = self.server.read
+        if not reply.ended and (piece := reply.end("end")):  # at an end token that the format does not know
+            yield piece
+
+    def generate_prompts(
+        self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
+    ) -> list[PartialReply]:
+        """A whole reply to each prompt, one after another: on a CPU several at once take as long."""
+        replies = [PartialReply(self.format, sampling) for _ in prompts]
+        for prompt, reply, row in zip(prompts, replies, rows, strict=True):
+            for _ in self.stream_prompt(prompt, sampling, ConversationCache(), reply, row):
+                pass
+        return replies
+
+    def _request(self, prompt: Prompt, sampling: Sampling, row: int) -> dict[str, Any]:
+        return {
+            **FIXED,
+            "prompt": prompt.ids,
+            "n_predict": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed_of(row) % 2**32,
+        }
+
+
+def rules_fault(repetition_penalty: float, no_repeat_ngram: int) -> str:
+    """Why llama.cpp cannot keep these rules, as it counts the prompt as part of the reply; empty where it need not."""
+    if repetition_penalty != 1 or no_repeat_ngram:
+        return "chat.repetition_penalty and chat.no_repeat_ngram are rules that only torch keeps (--engine torch)"
+    return ""
