@@ -12,7 +12,7 @@ from typing import Any
 
 from gistchat.context.types import Context, TokenCosts
 from gistchat.engines.sampling import Sampling
-from gistchat.engines.stopping import PartialReply
+from gistchat.engines.stopping import GrowingReply, PartialReply
 from gistchat.errors import UserError
 from gistchat.processes import length_batches
 from gistchat.prompts.format import PromptFormat
@@ -77,7 +77,7 @@ class Engine(ABC):
     @abstractmethod
     def generate_batch(
         self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
-    ) -> list[PartialReply]:
+    ) -> list[GrowingReply]:
         """A whole reply to each context. `rows`: their numbers, which their seeds come from."""
 
 
@@ -106,7 +106,7 @@ class LocalEngine(Engine):
 
     def generate_batch(
         self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
-    ) -> list[PartialReply]:
+    ) -> list[GrowingReply]:
         return self.generate_prompts([self.format.encode(context) for context in contexts], sampling, rows)
 
     @abstractmethod
@@ -171,6 +171,6 @@ def generate_replies(
     return replies
 
 
-def _best(replies: Sequence[PartialReply]) -> PartialReply:
+def _best(replies: Sequence[GrowingReply]) -> GrowingReply:
     """The likeliest by its mean per token, so that short ones are not preferred; an empty one only where all are."""
     return max(replies, key=lambda reply: (bool(reply.text), reply.likelihood))
