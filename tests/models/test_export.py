@@ -19,8 +19,9 @@ from gistchat.models.checkpoint_folder import PACKAGED
 from gistchat.models.export import export, export_adapter, export_gguf, push
 from gistchat.models.modelfile import modelfile_text
 from gistchat.models.packaged_file import packaged_file
-from gistchat.prompts.chat_template import PREAMBLE, ChatTemplate
+from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.paper import Paper
+from gistchat.prompts.wording import PREAMBLE
 from gistchat.recipe.load import recipe_from_dict
 
 
