@@ -469,6 +469,7 @@ def test_an_adapter_alone_computes_as_the_merged_model(adapted, name, options):
         ({"alpha_pattern": {"q_proj": 3}}, "it has alpha_pattern"),
         ({"bias": "all"}, "it has biases"),
         ({"peft_type": "IA3"}, "no LoRA adapter"),
+        ({"r": None}, "does not state its rank"),
     ],
 )
 def test_an_adapter_that_is_more_than_lora_is_refused(adapted, tmp_path, change, why):
@@ -482,6 +483,24 @@ def test_an_adapter_that_is_more_than_lora_is_refused(adapted, tmp_path, change,
     with pytest.raises(UserError, match=why):
         write_lora_gguf(tmp_path, tmp_path / "x.gguf", BASE)
     assert not (tmp_path / "x.gguf").exists()
+
+
+@pytest.mark.parametrize("base", [LoraBase("llama", 1, 4, 2, True), LoraBase("llama", 3, 5, 2, True)])
+def test_an_adapter_of_another_model_is_refused(adapted, tmp_path, base):
+    folder, make = adapted
+    if not (folder / "other").exists():
+        make("other")
+    with pytest.raises(UserError, match="an adapter of another model"):
+        write_lora_gguf(folder / "other", tmp_path / "x.gguf", base)
+
+
+def test_weights_that_no_number_of_16_bits_can_be_are_told_of(tmp_path):
+    tokenizer = make_tokenizer()
+    model = make_model(KINDS["gpt2"](), len(tokenizer))
+    with torch.no_grad():
+        model.transformer.h[0].mlp.c_fc.weight[0, 0] = 1e6
+    with pytest.raises(UserError, match="too large for 16-bit floats"):
+        write_gguf(tmp_path / "x.gguf", model, tokenizer, "f16", details())
 
 
 def test_weights_that_are_not_loras_are_refused(tmp_path):
