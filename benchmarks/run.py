@@ -64,6 +64,7 @@ def measure(pair: Pair | Measurement) -> dict:
 
 def all_pairs() -> list[Pair | Measurement]:
     import evaluate_items
+    import export_same
     import generation
     import long_chat
     import long_dialogues
@@ -92,6 +93,7 @@ def all_pairs() -> list[Pair | Measurement]:
         generation.BATCH,
         generation.BATCH_WHOLE,
         generation.CHAT,
+        export_same.FIGURE,
         long_chat.FIGURE,
     ]
 

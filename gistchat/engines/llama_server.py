@@ -68,6 +68,7 @@ class LlamaServer:
         except RuntimeError:
             raise UserError(f"{model}: llama.cpp cannot open it ({_reason(model, adapter)})") from None
         self._http = _Connection(self._server.listening_address, key)
+        self.greedy([0], 1)  # a server that is closed before its loop has begun waits for that for ever
 
     def tokenize(self, text: str, control: bool = False) -> list[int]:
         """Ids of a text. `control`: whether control tokens that are spelled out in it count as such."""

@@ -84,13 +84,15 @@ def _goes_on(text: str) -> str:
     return f"goes on with {text!r}" if text else "ends"
 
 
-def compare_with_torch(checkpoint: Checkpoint, gguf: Path, adapter: Path | None = None) -> Agreement:
-    """Ask both for greedy replies to the turns in ASKED, each in a conversation of its own.
+def compare_with_torch(
+    checkpoint: Checkpoint, gguf: Path, adapter: Path | None = None, asked: Sequence[str] = ASKED
+) -> Agreement:
+    """Ask both for greedy replies to some turns, each in a conversation of its own.
 
     Raises:
         UserError: package xllamacpp is missing, or llama.cpp cannot open the file.
     """
-    contexts = [Context((), (), RoleTurn(USER, text, 0), 0, 0) for text in ASKED]
+    contexts = [Context((), (), RoleTurn(USER, text, 0), 0, 0) for text in asked]
     prompts = [checkpoint.format.encode(context) for context in contexts]
     sampling = Sampling(TOKENS)
     engine = TorchEngine(checkpoint.model, checkpoint.format)
@@ -98,7 +100,7 @@ def compare_with_torch(checkpoint: Checkpoint, gguf: Path, adapter: Path | None 
     length = max(map(len, prompts)) + TOKENS
     server = LlamaServer(gguf, max(LEAST_CONTEXT, length), adapter)
     replies = [_reply(server.greedy(prompt.ids, TOKENS), checkpoint, sampling) for prompt in prompts]
-    pairs = list(zip(ASKED, prompts, expected, replies, strict=True))
+    pairs = list(zip(asked, prompts, expected, replies, strict=True))
     parted = [pair for pair in pairs if _all_ids(pair[2]) != _all_ids(pair[3])]
     parting = _parting(checkpoint, *parted[0]) if parted else None
     return Agreement(len(pairs) - len(parted), len(pairs), parting)

@@ -271,7 +271,7 @@ def _encoded(values: np.ndarray, kind: Any, quant: str, gguf: Any) -> np.ndarray
         with np.errstate(over="ignore"):
             halves = values.astype(np.float16)
         if not np.isfinite(halves).all():
-            raise UserError("--quant: some weights are too large for 16-bit floats; use f32")
+            raise UserError("--quant: some weights are too large for 16-bit floats, or no numbers; use f32")
         return np.ascontiguousarray(halves)
     if quant == "q8_0":
         return gguf.quants.quantize(np.ascontiguousarray(values), kind)

@@ -46,6 +46,8 @@ def lora_fault(folder: Path) -> str:
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         return "it is no LoRA adapter"
+    if not all(isinstance(config.get(name), (int, float)) and config[name] > 0 for name in ("r", "lora_alpha")):
+        return "it does not state its rank and scale"
     if named := [name for name in OTHER_KINDS if config.get(name)]:
         return f"it has {named[0]}, which GGUF does not know"
     if config.get("bias", "none") != "none":
@@ -99,6 +101,8 @@ def _lora_tensors(folder: Path, base: LoraBase, gguf: Any) -> Iterator[tuple[str
         if name is None:
             raise UserError(f"{folder}: an adapter of another model ({module[:80]})")
         if half == "b" and (count := heads.get(module.rpartition(".")[2])):
+            if len(values) % (2 * count):
+                raise UserError(f"{folder}: an adapter of another model ({module[:80]} has {len(values)} rows)")
             values = permuted(values, count)
         yield f"{name}.weight.lora_{half}", np.ascontiguousarray(values)
 
