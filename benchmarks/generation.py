@@ -39,7 +39,7 @@ def checkpoint() -> Checkpoint:
     tokenizer = gpt2_tokenizer()
     prompt_format = make_format("speaker-tokens", tokenizer)
     model = load_model(base)
-    fit_embeddings(model, len(tokenizer))
+    fit_embeddings(model, prompt_format)
     recipe = override(Recipe(), ["chat.max_reply_tokens=8", "chat.temperature=0", "context.budget=128"])
     # Random weights end no reply by themselves, or all at once; without end tokens all are of the length asked for.
     prompt_format.stop_ids = prompt_format.stop_ids[:1]

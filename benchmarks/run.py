@@ -66,6 +66,7 @@ def all_pairs() -> list[Pair | Measurement]:
     import evaluate_items
     import export_same
     import generation
+    import llama
     import long_chat
     import long_dialogues
     import prepare_corpus
@@ -89,6 +90,10 @@ def all_pairs() -> list[Pair | Measurement]:
         training.SHARE,
         training.MEMORY,
         training.ALL_TARGETS,
+        llama.FIRST,
+        llama.FIRST_BY_TORCH,
+        llama.BARE_PAIR,
+        llama.GENERATE_PAIR,
         generation.CACHED,
         generation.BATCH,
         generation.BATCH_WHOLE,

@@ -22,9 +22,8 @@ from gistchat.errors import UserError
 from gistchat.memory.factory import make_summarizer
 from gistchat.memory.rolling import prompt_costs
 from gistchat.memory.summarizer import Job, Update
-from gistchat.memory.summarizers import endpoint as endpoint_module
 from gistchat.memory.summarizers.abstractive import Abstractive, Request
-from gistchat.memory.summarizers.endpoint import EndpointWriter
+from gistchat.memory.summarizers.endpoint import AT_ONCE, EndpointWriter
 from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summarizers.faithfulness import faithfulness, fault, names_and_numbers, unsupported
 from gistchat.memory.summarizers.language_model import LocalWriter
@@ -323,7 +322,7 @@ def test_an_endpoint_is_asked_again_when_busy_and_not_by_too_many_at_once(endpoi
     updates = summarizer(writer).update([JOB] * 12)
     assert [update.sentences[0].text for update in updates] == ["Olga moved to Lisbon."] * 12
     assert len(ChatClient.asked) == 13
-    assert ChatClient.most_at_once <= endpoint_module.AT_ONCE
+    assert ChatClient.most_at_once <= AT_ONCE
     path, key, body = ChatClient.asked[0]
     assert (path, key) == ("/v1/chat/completions", "Bearer secret")
     assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 40, 0.0)
