@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeVar
 from gistchat import trusted_hosts
 from gistchat.engines.openai_answer import NoText, answer_text, error_message, in_words, seconds_to_wait
 from gistchat.engines.openai_stream import STREAM_BYTES, Delta, TooLong, limited, read_chunk, read_usage
-from gistchat.errors import UserError, first_line, require
+from gistchat.errors import UserError, first_line
 from gistchat.printable import printable
 from gistchat.progress import say, say_once
 from gistchat.trusted_hosts import KEY_VARIABLE
@@ -93,7 +93,9 @@ class ChatClient:
             UserError: no address, a server that the user did not name or confirm, or package openai is missing.
         """
         self.server = trusted_hosts.allow(url, what)
-        self.openai = require("openai", "endpoint")
+        import openai  # takes a fifth of a second, which a chat with a model of its own need not wait for
+
+        self.openai = openai
         self.url, self.model = self.server.url, model
         self._paused_until = 0.0
         self._loop = _event_loop()
