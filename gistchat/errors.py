@@ -30,7 +30,8 @@ def shown(value: object, length: int = 100) -> str:
     return text if len(text) <= length else f"{text[:length]}..."
 
 
-EXTRA_OF = dict.fromkeys(("torch", "transformers", "peft", "accelerate", "tensorboard", "matplotlib"), "train")
+TRAINING = ("torch", "transformers", "peft", "accelerate", "tokenizers", "huggingface_hub", "tensorboard", "matplotlib")
+EXTRA_OF = dict.fromkeys(TRAINING, "train")
 
 
 def missing_extra(error: BaseException) -> str:
