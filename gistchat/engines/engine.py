@@ -50,12 +50,14 @@ class Engine(ABC):
     Attributes:
         limit: tokens that a prompt and its reply may have together.
         costs: what turns and lines take in its prompts.
+        knows_likelihood: whether it tells how likely its replies are.
         prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
     """
 
     name: str
     limit: int
     costs: TokenCosts
+    knows_likelihood: bool = True
     prefill_seconds: float | None = None
 
     @abstractmethod

@@ -28,6 +28,7 @@ class ServerEngine(Engine):
     """A model behind an address. It keeps nothing of a conversation; what the server keeps is its own affair."""
 
     name = "server"
+    knows_likelihood = False
 
     def __init__(self, client: ChatClient, limit: int) -> None:
         """`limit`: tokens that the model takes."""
