@@ -59,6 +59,9 @@ def chat(
     ] = None,
     prompt: Annotated[str | None, Option(metavar="FILE", help="A prompt of your own for summaries.")] = None,
     budget: Annotated[int | None, Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
+    system: Annotated[
+        str | None, Option(metavar="TEXT", help="What a chat model is told first. Default: to answer briefly.")
+    ] = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     max_reply_tokens: ReplyTokens = None,
@@ -82,7 +85,7 @@ def chat(
     if method == "endpoint":
         summary_url, with_ = summary_url or url, with_ or model
     chosen |= {"summary.method": method, "summary.model": with_, "summary.url": summary_url, "summary.prompt": prompt}
-    chosen |= answering(url, model)
+    chosen |= {**answering(url, model), "chat.system": system}
     chat_in_terminal(run_folder, settings(chosen, set_), seed, load, continue_, journal=not no_journal)
 
 

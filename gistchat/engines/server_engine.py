@@ -16,6 +16,7 @@ from gistchat.engines.server_tokens import AT_ONCE, TokenMeter
 from gistchat.errors import UserError
 from gistchat.printable import printable
 from gistchat.progress import say, say_once
+from gistchat.prompts.wording import PREAMBLE
 
 # Where a server does not tell. It is what Ollama takes unless it is told otherwise (OLLAMA_CONTEXT_LENGTH), and it
 # drops the beginning of a longer prompt without a word.
@@ -30,10 +31,10 @@ class ServerEngine(Engine):
     name = "server"
     knows_likelihood = False
 
-    def __init__(self, client: ChatClient, limit: int) -> None:
-        """`limit`: tokens that the model takes."""
+    def __init__(self, client: ChatClient, limit: int, preamble: str = PREAMBLE) -> None:
+        """`limit`: tokens that the model takes; `preamble`: what it is told first."""
         self.client, self.limit = client, limit
-        self.dialect = ServerDialect(client.url)
+        self.dialect = ServerDialect(client.url, preamble)
         self.costs = TokenMeter(client, self.dialect)
 
     def count_tokens(self, context: Context) -> int:
@@ -127,10 +128,11 @@ class _Ask:
         return self.dialect.adapt(status, body, self._asked)
 
 
-def open_server_engine(url: str, model: str = "", what: str = "replies") -> ServerEngine:
+def open_server_engine(url: str, model: str = "", what: str = "replies", preamble: str = PREAMBLE) -> ServerEngine:
     """The engine of a server's model; the server's only one where none is named.
 
     Args:
+        preamble: what the model is told first.
         what: the server is to write, for the question whether it may (`trusted_hosts.allow`).
 
     Raises:
@@ -141,9 +143,9 @@ def open_server_engine(url: str, model: str = "", what: str = "replies") -> Serv
     if entries is None:
         if not model:
             raise UserError(f"{client.url}: does not say which models it has; name one (--model)")
-        return ServerEngine(client, DEFAULT_LIMIT)
+        return ServerEngine(client, DEFAULT_LIMIT, preamble)
     entry = _chosen(client, entries)
-    return ServerEngine(client, _limit(client, entry))
+    return ServerEngine(client, _limit(client, entry), preamble)
 
 
 def _models(client: ChatClient) -> list[dict[str, Any]] | None:

@@ -12,7 +12,7 @@ from gistchat.errors import UserError, first_line
 from gistchat.printable import printable
 from gistchat.progress import say, say_once
 from gistchat.prompts.template_probe import Layout
-from gistchat.prompts.wording import opening
+from gistchat.prompts.wording import PREAMBLE, opening
 
 # Between the system message and a window that begins with the model's turn. Templates of Llama 2, Mistral and Gemma
 # refuse a chat in which the user does not begin, and there is no way to ask a server what its template takes; some
@@ -42,8 +42,8 @@ def plain(text: str) -> str:
 class ServerDialect:
     """How one server wants to be asked, which it tells by refusing."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, preamble: str = PREAMBLE) -> None:
+        self.url, self.preamble = url, preamble
         self.layout = Layout(system=True, user_first=True, filler=FILLER)
         self.left_out: set[str] = set()
         self.length_field = "max_tokens"
@@ -51,7 +51,8 @@ class ServerDialect:
     def messages(self, context: Context) -> list[dict[str, str]]:
         """A context as messages: system, then user and assistant in turn, the user last."""
         turns = (*context.turns, context.last)
-        return self.messages_of([turn.role for turn in turns], [opening(context.lines), *(turn.text for turn in turns)])
+        texts = [opening(context.lines, self.preamble), *(turn.text for turn in turns)]
+        return self.messages_of([turn.role for turn in turns], texts)
 
     def messages_of(self, roles: Sequence[str], texts: Sequence[str]) -> list[dict[str, str]]:
         """Messages of the opening, `texts[0]`, and of turns in these roles."""

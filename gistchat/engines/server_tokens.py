@@ -18,7 +18,7 @@ from gistchat.engines.server_request import FILLER, ServerDialect, plain, root_o
 from gistchat.errors import UserError
 from gistchat.progress import say_once
 from gistchat.prompts.template_probe import alternating
-from gistchat.prompts.wording import GIST_HEADER, PREAMBLE, render_line
+from gistchat.prompts.wording import GIST_HEADER, render_line
 
 AT_ONCE = 4
 KEPT, LONGEST_KEPT = 20_000, 5000  # texts whose tokens are kept, and characters of one: at most 400 MB in all
@@ -127,9 +127,9 @@ class Frame:
     wrapping: dict[str, float]
 
 
-def _guessed_frame(count: Callable[[str], float]) -> Frame:
+def _guessed_frame(count: Callable[[str], float], preamble: str) -> Frame:
     answer = 2 * AROUND_MESSAGE + count(FILLER)
-    fixed = AROUND_PROMPT + 2 * AROUND_MESSAGE + count(PREAMBLE)
+    fixed = AROUND_PROMPT + 2 * AROUND_MESSAGE + count(preamble)
     return Frame(fixed, {ASSISTANT: answer, USER: 2 * AROUND_MESSAGE - answer})
 
 
@@ -139,7 +139,7 @@ def _measured_frame(client: ChatClient, kind: Tokenizing, dialect: ServerDialect
     while len(lengths) < 5:
         roles = alternating(len(lengths) + 1)
         try:
-            answer = kind.count_chat(client, dialect.messages_of(roles, [PREAMBLE, *["x"] * len(roles)]))
+            answer = kind.count_chat(client, dialect.messages_of(roles, [dialect.preamble, *["x"] * len(roles)]))
         except UserError:
             return None
         if isinstance(answer, int):
@@ -205,7 +205,7 @@ class TokenMeter:
         self.kind = find_tokenizing(client)
         self._kept: dict[str, float] = {}
         frame = self.kind and _measured_frame(client, self.kind, dialect)
-        self.frame = frame or _guessed_frame(self._count)
+        self.frame = frame or _guessed_frame(self._count, dialect.preamble)
         self.correction = Correction(1, 1) if self.kind else Correction(0.5, 4)
         self._gist = self._count(GIST_HEADER)
 

@@ -19,7 +19,7 @@ from gistchat.prompts.template_probe import (
     skeleton,
 )
 from gistchat.prompts.tokenizer import Tokenizer
-from gistchat.prompts.wording import GIST_HEADER, opening
+from gistchat.prompts.wording import GIST_HEADER, PREAMBLE, opening
 
 
 class ChatTemplate(PromptFormat):
@@ -29,6 +29,7 @@ class ChatTemplate(PromptFormat):
     """
 
     name = "chat-template"
+    preamble = PREAMBLE  # a chat may have its own
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         """
@@ -105,7 +106,7 @@ class ChatTemplate(PromptFormat):
 
     def encode(self, context: Context) -> Prompt:
         turns = [(turn.role, turn.text) for turn in (*context.turns, context.last)]
-        return Prompt(self._encode(opening(context.lines), turns))
+        return Prompt(self._encode(opening(context.lines, self.preamble), turns))
 
     def turn_cost(self, turn: RoleTurn) -> int:
         return self._count(turn.text) + self._wrapping[turn.role]

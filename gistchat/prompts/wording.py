@@ -18,6 +18,6 @@ def render_gist(lines: Sequence[GistLine]) -> str:
     return "\n".join(render_line(line) for line in lines)
 
 
-def opening(lines: Sequence[GistLine]) -> str:
+def opening(lines: Sequence[GistLine], preamble: str = PREAMBLE) -> str:
     """What stands before the turns of an instruct model's prompt: the preamble, and the gist under its heading."""
-    return PREAMBLE + (GIST_HEADER + render_gist(lines) if lines else "")
+    return preamble + (GIST_HEADER + render_gist(lines) if lines else "")
