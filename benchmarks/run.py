@@ -72,6 +72,7 @@ def all_pairs() -> list[Pair | Measurement]:
     import prepare_corpus
     import rolling_turn_cost
     import textrank_prefixes
+    import thousand_turns
     import training
 
     return [
@@ -97,7 +98,7 @@ def all_pairs() -> list[Pair | Measurement]:
         generation.CACHED,
         generation.BATCH,
         generation.BATCH_WHOLE,
-        generation.CHAT,
+        thousand_turns.CHAT,
         export_same.FIGURE,
         long_chat.FIGURE,
     ]
