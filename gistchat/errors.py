@@ -30,6 +30,19 @@ def shown(value: object, length: int = 100) -> str:
     return text if len(text) <= length else f"{text[:length]}..."
 
 
+TRAINING = ("torch", "transformers", "peft", "accelerate", "tokenizers", "huggingface_hub", "tensorboard", "matplotlib")
+EXTRA_OF = dict.fromkeys(TRAINING, "train")
+
+
+def missing_extra(error: BaseException) -> str:
+    """What to do where a package is missing that an extra of gistchat brings; empty for any other error."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    package = error.name.partition(".")[0]
+    extra = EXTRA_OF.get(package)
+    return f"this needs {package}, which is not installed: pip install 'gistchat[{extra}]'" if extra else ""
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional dependency, or say which extra brings it.
 

@@ -7,6 +7,7 @@ Messages and progress (a bar in a terminal, a line every fifteen seconds elsewhe
 """
 
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -37,6 +38,9 @@ def say(*lines: str) -> None:
     """Lines for the user, on standard error; a line break within one becomes a space."""
     for line in lines:
         _print_wrapped(console, line, soft_wrap=True)
+
+
+say_once = functools.cache(say)
 
 
 def say_error(*lines: str) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ import xxhash
 from filelock import FileLock
 
 from gistchat.errors import UserError
-from gistchat.progress import say
+from gistchat.progress import say_once
 
 _START = b'{"key": "'
 _CHECKSUM = b', "checksum": "'
 _END = len(_CHECKSUM) + 16 + len(b'"}')  # bytes of a line's end, from the checksum on
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-say_once = lru_cache(maxsize=None)(say)
 
 
 class ResumableJsonl:

@@ -30,7 +30,7 @@ VARIABLE = "GISTCHAT_TRUSTED_HOSTS"
 KEY_VARIABLE = "OPENAI_API_KEY"
 PORTS = {"http": 80, "https": 443}
 HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
-ADDRESS_SETTINGS = ("summary.url", "chat.url")
+ADDRESS_SETTINGS = {"summaries": "summary.url", "replies": "chat.url"}  # by what a server is to write
 
 _trusted: set[str] = set()  # servers that the user named or confirmed, for as long as the process lives
 
@@ -92,7 +92,7 @@ def trust_those_in(settings: Sequence[str]) -> None:
     """The same for the addresses in `section.field=value` settings of the command line, or of a call from Python."""
     for setting in settings:
         field, _, value = setting.partition("=")
-        if field.strip() in ADDRESS_SETTINGS and value.strip():
+        if field.strip() in ADDRESS_SETTINGS.values() and value.strip():
             trust(value.strip())
 
 
@@ -118,10 +118,10 @@ def allow(url: str, what: str) -> Server:
     if server.is_local:
         return server
     if not _can_ask():
+        setting = f", or --set {ADDRESS_SETTINGS[what]}=ADDRESS" if what in ADDRESS_SETTINGS else ""
         raise UserError(
             f"{what} by {server.origin}: this address comes from a recipe or a run, and what is said would be sent "
-            f"there. If you trust it, give it yourself (--url ADDRESS, or --set {ADDRESS_SETTINGS[0]}=ADDRESS) or set "
-            f"{VARIABLE}={server.origin}"
+            f"there. If you trust it, give it yourself (--url ADDRESS{setting}) or set {VARIABLE}={server.origin}"
         )
     if not _confirmed(server, what):
         raise UserError(f"{what} by {server.origin}: not allowed; nothing was sent there")

@@ -117,7 +117,7 @@ def _answer(session: ChatSession, chunks: Sequence[Chunk]) -> Iterator[list[dict
                 "id": dialogue.id,
                 "reply": reply.text,
                 "tokens": reply.tokens,
-                "log_likelihood": round(reply.likelihood, 4),
+                "log_likelihood": round(reply.likelihood, 4) if session.engine.knows_likelihood else None,
                 "ended": reply.ended,
                 "prompt_tokens": session.engine.count_tokens(context),
                 **({"notice": notice} if notice else {}),

@@ -293,8 +293,8 @@ class ChatSession:
 
         Raises UserError where there is none; the session then is as it was.
         """
-        strategy = f"chat.strategy={self.recipe.chat.strategy}"
-        model = ChatModel.open(folder, [*self.model.overrides, strategy])
+        own = [setting for setting in self.model.overrides if not setting.startswith(("chat.url=", "chat.model="))]
+        model = ChatModel.open(folder, [*own, f"chat.strategy={self.recipe.chat.strategy}"])
         other = ChatSession(model, self.seed, is_group(self.turns))
         other.memory.pinned = self.memory.pinned
         other.hear(self.turns)

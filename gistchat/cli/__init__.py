@@ -18,7 +18,7 @@ from gistchat.cli.evaluate import compare, evaluate, judge
 from gistchat.cli.info import env, fields, recipes
 from gistchat.cli.run import run, train
 from gistchat.cli.streams import check_arguments, prepare_streams
-from gistchat.errors import UserError
+from gistchat.errors import UserError, missing_extra
 from gistchat.progress import say_error, show
 
 INTERRUPTED = 130  # exit code after Ctrl-C, by the shell's convention
@@ -64,6 +64,8 @@ def main() -> None:
             _fail("interrupted; the same command goes on, what is finished is kept", INTERRUPTED)
         raise
     except Exception as error:
+        if needed := missing_extra(error):
+            _fail(needed)
         if _is_full_disk(error):
             _fail(f"disk full ({error}); make room, and the same command goes on from what is finished")
         if isinstance(error, OSError) and error.filename:

@@ -11,9 +11,12 @@ from gistchat.cli.options import (
     ChatFolder,
     Engine,
     ReplyTokens,
+    ServerModel,
     Set,
     Temperature,
     TopP,
+    Url,
+    answering,
     settings,
 )
 from gistchat.errors import UserError
@@ -23,6 +26,8 @@ from gistchat.progress import show
 
 def chat(
     run_folder: ChatFolder = None,
+    url: Url = None,
+    model: ServerModel = None,
     load: Annotated[
         Path | None, Option(parser=checked_path, metavar="FILE", help="Go on with a conversation from /save.")
     ] = None,
@@ -48,9 +53,15 @@ def chat(
     with_: Annotated[
         str | None, Option("--with", metavar="MODEL", help="What writes the summaries, as in summarize.")
     ] = None,
-    url: Annotated[str | None, Option(help="Of an OpenAI-compatible endpoint that writes the summaries.")] = None,
+    summary_url: Annotated[
+        str | None,
+        Option(metavar="ADDRESS", help="Of a server that writes the summaries (--method endpoint). Default: --url's."),
+    ] = None,
     prompt: Annotated[str | None, Option(metavar="FILE", help="A prompt of your own for summaries.")] = None,
     budget: Annotated[int | None, Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
+    system: Annotated[
+        str | None, Option(metavar="TEXT", help="What a chat model is told first. Default: to answer briefly.")
+    ] = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     max_reply_tokens: ReplyTokens = None,
@@ -61,7 +72,7 @@ def chat(
         str | None, Option(help="Ends the chat, besides /quit. Default: the recipe's (Abort!).")
     ] = None,
 ) -> None:
-    """Talk to a trained model. /help in the chat lists its commands.
+    """Talk to a model: a trained one, a GGUF file, or whatever a server has. /help in the chat lists its commands.
 
     When standard input is not a terminal, each line of it is a turn and each line of output a reply.
     """
@@ -71,7 +82,10 @@ def chat(
         raise UserError("--load and --continue: a chat goes on with one conversation; give one of them")
     chosen = {"chat.strategy": strategy, "chat.temperature": temperature, "chat.top_p": top_p, "chat.engine": engine}
     chosen |= {"chat.max_reply_tokens": max_reply_tokens, "chat.end_command": end_command, "context.budget": budget}
-    chosen |= {"summary.method": method, "summary.model": with_, "summary.url": url, "summary.prompt": prompt}
+    if method == "endpoint":
+        summary_url, with_ = summary_url or url, with_ or model
+    chosen |= {"summary.method": method, "summary.model": with_, "summary.url": summary_url, "summary.prompt": prompt}
+    chosen |= {**answering(url, model), "chat.system": system}
     chat_in_terminal(run_folder, settings(chosen, set_), seed, load, continue_, journal=not no_journal)
 
 
@@ -83,6 +97,8 @@ def reply(
         Path, Argument(parser=checked_path, metavar="OUT.jsonl", help="One reply a line: what answers the last turn.")
     ],
     run_folder: ChatFolder = None,
+    url: Url = None,
+    model: ServerModel = None,
     strategy: Annotated[str | None, Option(help="Context strategy. Default: the recipe's (rolling).")] = None,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -98,10 +114,10 @@ def reply(
     """
     from gistchat.chat.batch_replies import reply_to_file
     from gistchat.chat.session import ChatSession
-    from gistchat.pipeline import is_first_process
+    from gistchat.processes import is_first_process
 
     chosen = {"chat.strategy": strategy, "chat.temperature": temperature, "chat.top_p": top_p, "chat.engine": engine}
-    chosen |= {"chat.max_reply_tokens": max_reply_tokens}
+    chosen |= {"chat.max_reply_tokens": max_reply_tokens, **answering(url, model)}
     count = reply_to_file(ChatSession.open(run_folder, settings(chosen, set_), seed), source, out, force)
     if is_first_process():
         show(f"{count:,} replies -> {out}")

@@ -114,7 +114,7 @@ def _switch_strategy(terminal: "Terminal", rest: str) -> None:
 
 
 def _switch_model(terminal: "Terminal", rest: str) -> None:
-    terminal.session.switch_model(_path(rest, "/model RUN: name a run's folder"))
+    terminal.session.switch_model(_path(rest, "/model MODEL: name a run's folder, or a GGUF file"))
     show(f"talking to {rest}")
 
 
@@ -164,7 +164,7 @@ COMMANDS = (
     Command("/undo", "", "take your last turn and its answer back", _undo),
     Command("/regenerate", "", "another answer to your last turn", _regenerate),
     Command("/strategy", "NAME", CHAT_STRATEGIES, _switch_strategy),
-    Command("/model", "RUN", "go on with another checkpoint", _switch_model),
+    Command("/model", "MODEL", "go on with another run, or a GGUF file", _switch_model),
     Command("/save", "[FILE]", "save the conversation as JSONL (default: chat-DATE.jsonl)", _save),
     Command("/load", "FILE", "go on with a saved conversation", load_session),
     Command("/export", "FILE", "write it as a text to read", _export),

@@ -34,17 +34,26 @@ def env() -> None:
     """Print versions, threads, devices and cache folders."""
     import platform
 
-    import torch
-
+    from gistchat.engines.llama_server import threads
     from gistchat.models.cache import cache_dir
     from gistchat.models.checkpoint_folder import versions
 
     for name, value in versions().items():
         show(f"{name:14} {value}")
-    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     show(f"{'platform':14} {platform.platform()}, {os.cpu_count()} cores")
-    show(f"{'threads':14} {torch.get_num_threads()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})")
-    show(f"{'cpu features':14} {torch.backends.cpu.get_cpu_capability()}")
-    show(f"{'devices':14} {', '.join(devices) or 'cpu'}")
+    show(f"{'threads':14} {threads()} (OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')})")
+    _show_torch()
     show(f"{'model cache':14} {cache_dir() / 'models'}")
     show(f"{'hub cache':14} {os.environ.get('HF_HOME', Path.home() / '.cache' / 'huggingface')}")
+
+
+def _show_torch() -> None:
+    """What torch says of this machine, where it is installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        show(f"{'training':14} not installed: pip install 'gistchat[train]'")
+        return
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    show(f"{'cpu features':14} {torch.backends.cpu.get_cpu_capability()}")
+    show(f"{'devices':14} {', '.join(devices) or 'cpu'}")

@@ -35,14 +35,34 @@ ChatFolder = Annotated[
     Path | None,
     Argument(
         parser=checked_path,
-        metavar="[RUN]",
-        help="A run's folder. Default: the adapter that comes with gistchat.",
+        metavar="[MODEL]",
+        help="A run's folder, or a GGUF file of any chat model. Default: the adapter that comes with gistchat.",
     ),
 ]
 Temperature = Annotated[float | None, Option(help="0 always says the likeliest. Default: the recipe's (0.8).")]
 TopP = Annotated[float | None, Option(help="Probability mass kept when sampling. Default: the recipe's (0.9).")]
 ReplyTokens = Annotated[int | None, Option(help="Longest reply, in tokens. Default: the recipe's.")]
-Engine = Annotated[str | None, Option(help="auto | llamacpp | torch. Default: the recipe's (auto).")]
+Engine = Annotated[
+    str | None, Option(help="auto (llama.cpp where it can run the model) | llamacpp | torch. Default: the recipe's.")
+]
+Url = Annotated[
+    str | None,
+    Option(
+        metavar="ADDRESS",
+        help="An OpenAI-compatible server that answers instead, such as http://localhost:11434/v1 (Ollama). A key, "
+        "if it needs one, is taken from OPENAI_API_KEY.",
+    ),
+]
+ServerModel = Annotated[
+    str | None, Option(metavar="NAME", help="With --url: the server's model that answers. Default: its only one.")
+]
+
+
+def answering(url: str | None, model: str | None) -> dict[str, Any]:
+    """The fields that --url and --model stand for. Raises UserError where one makes no sense without the other."""
+    if model and not url:
+        raise UserError("--model names a model of a server, so give its address, too: --url http://localhost:11434/v1")
+    return {"chat.url": url, "chat.model": model}
 
 
 def settings(chosen: dict[str, Any], overrides: list[str] | None) -> list[str]:

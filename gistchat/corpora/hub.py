@@ -59,11 +59,11 @@ def _load(datasets: ModuleType, name: str) -> dict[str, Any]:
 
 def is_reachable(name: str, timeout: float = 5.0) -> bool:
     """Whether the hub answers for this id and revision now, within `timeout` seconds."""
-    from huggingface_hub import HfApi
-
     repository, _, revision = name.partition("@")
     try:
+        from huggingface_hub import HfApi
+
         HfApi().dataset_info(repository, revision=revision or None, timeout=timeout)
     except Exception:
-        return False  # no network, no such repository, or a hub that does not answer: not reachable, whatever the type
+        return False  # no network, no such repository, a hub that does not answer, no client: whatever the type
     return True

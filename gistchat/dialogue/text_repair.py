@@ -5,9 +5,10 @@ People's own text is repaired only where it is broken; `join_tokens` is for corp
 
 import re
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import ftfy
-from sacremoses import MosesDetokenizer
 
 from gistchat.dialogue.visible import has_text
 
@@ -39,7 +40,6 @@ _SPLIT_CONTRACTION = re.compile(r"(?<=\w)\s?['’]\s(?=(?:s|t|re|ve|m|ll|d)\b)",
 _SPLIT_NOT = re.compile(r"(?<=\w)\s(?=n't\b)", re.I)
 _LATEX_QUOTE = re.compile(r"``|''")
 _MISSING_SPACE = re.compile(r"(?<=[a-z])([.?!])(?=[A-Z][a-z' ])")
-_DETOKENIZER = MosesDetokenizer("en")
 _MOST_PASSES = 10
 
 
@@ -90,7 +90,14 @@ def _joined(text: str) -> str:
     if not _TOKENISED.search(text):
         return text
     text = _SPLIT_CONTRACTION.sub("'", _SPLIT_NOT.sub("", _LATEX_QUOTE.sub('"', text)))
-    return _DETOKENIZER.detokenize(text.split(" "), unescape=False)
+    return _detokenizer().detokenize(text.split(" "), unescape=False)
+
+
+@cache
+def _detokenizer() -> Any:
+    from sacremoses import MosesDetokenizer  # takes a third of a second, which a chat need not wait for
+
+    return MosesDetokenizer("en")
 
 
 def _repair(text: str) -> str:

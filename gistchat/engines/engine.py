@@ -12,7 +12,7 @@ from typing import Any
 
 from gistchat.context.types import Context, TokenCosts
 from gistchat.engines.sampling import Sampling
-from gistchat.engines.stopping import PartialReply
+from gistchat.engines.stopping import GrowingReply, PartialReply
 from gistchat.errors import UserError
 from gistchat.processes import length_batches
 from gistchat.prompts.format import PromptFormat
@@ -50,12 +50,14 @@ class Engine(ABC):
     Attributes:
         limit: tokens that a prompt and its reply may have together.
         costs: what turns and lines take in its prompts.
+        knows_likelihood: whether it tells how likely its replies are.
         prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
     """
 
     name: str
     limit: int
     costs: TokenCosts
+    knows_likelihood: bool = True
     prefill_seconds: float | None = None
 
     @abstractmethod
@@ -77,7 +79,7 @@ class Engine(ABC):
     @abstractmethod
     def generate_batch(
         self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
-    ) -> list[PartialReply]:
+    ) -> list[GrowingReply]:
         """A whole reply to each context. `rows`: their numbers, which their seeds come from."""
 
 
@@ -106,7 +108,7 @@ class LocalEngine(Engine):
 
     def generate_batch(
         self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
-    ) -> list[PartialReply]:
+    ) -> list[GrowingReply]:
         return self.generate_prompts([self.format.encode(context) for context in contexts], sampling, rows)
 
     @abstractmethod
@@ -171,6 +173,6 @@ def generate_replies(
     return replies
 
 
-def _best(replies: Sequence[PartialReply]) -> PartialReply:
+def _best(replies: Sequence[GrowingReply]) -> GrowingReply:
     """The likeliest by its mean per token, so that short ones are not preferred; an empty one only where all are."""
     return max(replies, key=lambda reply: (bool(reply.text), reply.likelihood))

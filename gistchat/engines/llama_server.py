@@ -78,6 +78,7 @@ class LlamaServer:
         except RuntimeError:
             raise UserError(f"{model}: llama.cpp cannot open it ({_reason(model, adapter)})") from None
         self._http = _Connection(self._server.listening_address, key)
+        self.greedy([0], 1)  # a server that is closed before its loop has begun waits for that for ever
 
     def tokenize(self, text: str, control: bool = False) -> list[int]:
         """Ids of a text. `control`: whether control tokens that are spelled out in it count as such."""
@@ -86,6 +87,11 @@ class LlamaServer:
 
     def detokenize(self, ids: Sequence[int]) -> str:
         return self._http.post("/detokenize", {"tokens": list(ids)})["content"]
+
+    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        """Ids of what most likely follows, so many at most. Slower to stop than `complete`, but exact in its ids."""
+        fixed = {"temperature": 0, "samplers": ["temperature"], "return_tokens": True, "cache_prompt": False}
+        return self._http.post("/completion", {"prompt": list(ids), "n_predict": count, **fixed})["tokens"]
 
     def complete(self, request: dict[str, Any], progress: Progress | None = None) -> Iterator[Token]:
         """Yield token by token what follows; closing the iterator ends it, a token later at most.
@@ -219,7 +225,7 @@ class _Connection:
         self._connect()
 
     def _connect(self) -> None:
-        self.connection = http.client.HTTPConnection(self.host, timeout=60)
+        self.connection = http.client.HTTPConnection(self.host, timeout=600)
         self.connection.connect()
         self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

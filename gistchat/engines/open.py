@@ -15,7 +15,9 @@ from gistchat.models.checkpoint_folder import PACKAGED, read_metadata, read_whil
 from gistchat.models.checkpoint_gguf import GgufFiles, adapter_files, convert, on_packaged_base, whole_file
 from gistchat.models.gguf_header import GgufHeader, is_gguf, read_header
 from gistchat.progress import say
+from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.formats import FORMATS
+from gistchat.prompts.wording import PREAMBLE
 from gistchat.recipe.load import override, recipe_from_dict
 from gistchat.recipe.schema import Recipe
 
@@ -67,8 +69,8 @@ def _recipe_of_others(name: str) -> Recipe:
 def _open_server(recipe: Recipe) -> Opened:
     from gistchat.engines.server_engine import open_server_engine
 
-    engine = open_server_engine(recipe.chat.url, recipe.chat.model)
-    return Opened(_with_room(engine, recipe), recipe, [engine.client.url, engine.client.model])
+    engine = open_server_engine(recipe.chat.url, recipe.chat.model, preamble=recipe.chat.system or PREAMBLE)
+    return Opened(_settled(engine, recipe), recipe, [engine.client.url, engine.client.model])
 
 
 def _open_folder(folder: Path, overrides: tuple[str, ...]) -> Opened:
@@ -77,7 +79,7 @@ def _open_folder(folder: Path, overrides: tuple[str, ...]) -> Opened:
     if recipe.chat.url:
         return _open_server(recipe)
     engine = _engine_of(folder, recipe, metadata)
-    return Opened(_with_room(engine, recipe), recipe, metadata["weights"])
+    return Opened(_settled(engine, recipe), recipe, metadata["weights"])
 
 
 def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine:
@@ -146,7 +148,7 @@ def _open_gguf(path: Path, overrides: tuple[str, ...]) -> Opened:
         raise UserError(fault)
     engine = _llama_engine(GgufFiles(path), _format_of(header), recipe, header)
     stat = path.stat()
-    return Opened(_with_room(engine, recipe), recipe, [path.name, stat.st_size, stat.st_mtime_ns])
+    return Opened(_settled(engine, recipe), recipe, [path.name, stat.st_size, stat.st_mtime_ns])
 
 
 def _require_writer(header: GgufHeader) -> None:
@@ -197,14 +199,22 @@ def _llama_engine(files: GgufFiles, format_name: str, recipe: Recipe, header: Gg
     return LlamaCppEngine(server, prompt_format)
 
 
-def _with_room(engine: Engine, recipe: Recipe) -> Engine:
-    """The engine. Raises UserError where it holds too little; a budget that it cannot hold whole is said."""
+def _settled(engine: Engine, recipe: Recipe) -> Engine:
+    """The engine, with the recipe's own preamble; a budget that it cannot hold whole is said.
+
+    Raises:
+        UserError: it holds too little, or its prompts have no preamble.
+    """
     room = engine.limit - recipe.chat.max_reply_tokens
     if room < LEAST_PROMPT:
         raise UserError(
             f"the model holds {engine.limit:,} tokens, too few for a reply of up to {recipe.chat.max_reply_tokens}: "
             "lower --max-reply-tokens"
         )
+    if recipe.chat.system and isinstance(engine, LocalEngine):
+        if not isinstance(engine.format, ChatTemplate):
+            raise UserError(f"chat.system: prompts of the format {engine.format.name!r} have no place for it")
+        engine.format.preamble = recipe.chat.system
     if recipe.context.budget > room:
         budget, limit = recipe.context.budget, engine.limit
         say(f"a budget of {budget:,} tokens is more than the model holds ({limit:,} with the reply): less is used")

@@ -53,7 +53,7 @@ def answer_text(body: bytes, max_tokens: int) -> str:
         raise _no_answer(_what_else(body, error)) from None
     if choice.finish_reason == "content_filter":
         raise NoText("a filter of the endpoint withheld the answer")
-    parts = _parts(choice.message.content)
+    parts = content_parts(choice.message.content)
     texts = [part.get("text") for part in parts if part.get("type") == "text"]
     if not all(isinstance(text, str) for text in texts):
         raise _no_answer("a part of its content has no text")
@@ -75,8 +75,11 @@ def _no_answer(reason: str) -> UserError:
     return UserError(f"not the answer of a chat endpoint ({reason})")
 
 
-def _parts(content: Any) -> list[dict[str, Any]]:
-    """A message's content as parts, as the API has them where there is more than text."""
+def content_parts(content: Any) -> list[dict[str, Any]]:
+    """A message's content as parts, as the API has them where there is more than text.
+
+    Raises UserError where it is neither.
+    """
     if content is None:
         return []
     if isinstance(content, str):
@@ -111,6 +114,11 @@ def _error(body: bytes) -> str:
         error = _Error.model_validate_json(body).error
     except ValidationError:
         return ""
+    return message_of(error)
+
+
+def message_of(error: Any) -> str:
+    """The text of an `error`: its `message`, or itself; empty where it has none."""
     message = error.get("message") if isinstance(error, dict) else error
     return _shown(message) if isinstance(message, str) else ""
 

@@ -1,26 +1,22 @@
 """Whether an exported file answers as the model that it was made of: greedy replies of both, compared."""
 
-import contextlib
-import http.client
-import json
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 
 from gistchat.context.types import USER, Context, RoleTurn
+from gistchat.engines.llama_server import LlamaServer
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
 from gistchat.engines.torch_engine import TorchEngine
-from gistchat.errors import UserError, first_line, require
 from gistchat.models.checkpoint import Checkpoint
 from gistchat.prompts.prompt import Prompt
 
 TOKENS = 24
+LEAST_CONTEXT = 512
 NEAR_TIE = 0.05  # nats between the two likeliest tokens: below, rounding may choose the other
 ASKED = (
     "Hi!",
@@ -88,21 +84,23 @@ def _goes_on(text: str) -> str:
     return f"goes on with {text!r}" if text else "ends"
 
 
-def compare_with_torch(checkpoint: Checkpoint, gguf: Path, adapter: Path | None = None) -> Agreement:
-    """Ask both for greedy replies to the turns in ASKED, each in a conversation of its own.
+def compare_with_torch(
+    checkpoint: Checkpoint, gguf: Path, adapter: Path | None = None, asked: Sequence[str] = ASKED
+) -> Agreement:
+    """Ask both for greedy replies to some turns, each in a conversation of its own.
 
     Raises:
         UserError: package xllamacpp is missing, or llama.cpp cannot open the file.
     """
-    contexts = [Context((), (), RoleTurn(USER, text, 0), 0, 0) for text in ASKED]
+    contexts = [Context((), (), RoleTurn(USER, text, 0), 0, 0) for text in asked]
     prompts = [checkpoint.format.encode(context) for context in contexts]
     sampling = Sampling(TOKENS)
-    engine = TorchEngine(checkpoint.model, checkpoint.format, may_move_weights=False)
+    engine = TorchEngine(checkpoint.model, checkpoint.format)
     expected = engine.generate_prompts(prompts, sampling, range(len(prompts)))
     length = max(map(len, prompts)) + TOKENS
-    with _opened(gguf, adapter, length) as ask:
-        replies = [_reply(ask(prompt.ids), checkpoint, sampling) for prompt in prompts]
-    pairs = list(zip(ASKED, prompts, expected, replies, strict=True))
+    server = LlamaServer(gguf, max(LEAST_CONTEXT, length), adapter)
+    replies = [_reply(server.greedy(prompt.ids, TOKENS), checkpoint, sampling) for prompt in prompts]
+    pairs = list(zip(asked, prompts, expected, replies, strict=True))
     parted = [pair for pair in pairs if _all_ids(pair[2]) != _all_ids(pair[3])]
     parting = _parting(checkpoint, *parted[0]) if parted else None
     return Agreement(len(pairs) - len(parted), len(pairs), parting)
@@ -133,34 +131,3 @@ def _parting(
     first, second = logits.topk(2).values.tolist()
     decode = checkpoint.tokenizer.decode
     return Parting(asked, decode(expected.ids[place:]), decode(reply.ids[place:]), first - second)
-
-
-@contextlib.contextmanager
-def _opened(gguf: Path, adapter: Path | None, length: int) -> Iterator[Any]:
-    """llama.cpp with a file: a function from the ids of a prompt to those of its greedy continuation."""
-    library = require("xllamacpp", "demo")
-    params = library.CommonParams()
-    params.model.path, params.n_ctx, params.n_parallel = str(gguf), max(512, length), 1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
-    params.warmup = params.enable_chat_template = params.ui = params.endpoint_slots = False
-    params.verbosity = -1
-    params.api_keys = [key := secrets.token_urlsafe(32)]
-    if adapter:
-        params.lora_adapters = [library.CommonAdapterLoraInfo(str(adapter), 1.0)]
-    try:
-        server = library.Server(params)
-    except RuntimeError as error:
-        raise UserError(f"{adapter or gguf}: llama.cpp cannot open it ({first_line(error)})") from None
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    fixed = {"n_predict": TOKENS, "temperature": 0, "samplers": ["temperature"], "return_tokens": True}
-
-    def ask(ids: list[int]) -> list[int]:
-        connection = http.client.HTTPConnection(urlsplit(server.listening_address).netloc, timeout=600)
-        with contextlib.closing(connection):
-            connection.request("POST", "/completion", json.dumps({"prompt": ids, **fixed}), headers)
-            answer = json.loads(connection.getresponse().read())
-        if "tokens" not in answer:
-            raise UserError(f"llama.cpp: {first_line(str(answer.get('error', answer)))}")
-        return answer["tokens"]
-
-    yield ask

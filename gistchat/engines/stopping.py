@@ -1,28 +1,66 @@
 """When a reply ends: end tokens, stop texts, length. The same rules for every engine."""
 
+from collections.abc import Sequence
+
 from gistchat.engines.sampling import Sampling
 from gistchat.prompts.format import PromptFormat, as_reply
 
 UNFINISHED = "\ufffd"  # what bytes decode to that are not a whole character yet
 
 
-class PartialReply:
-    """A reply as it grows, token by token.
+class GrowingReply:
+    """A reply as it grows.
 
     Attributes:
         ids: its tokens so far, without what ended it.
         text: what is shown: whole characters, without what ended it.
         ended: why the reply is over: "end" (an end token or a new speaker's), "stop" (a stop text), "length".
+        likelihood: mean log-likelihood per token (nats); 0 where the engine does not tell.
+    """
 
-    Where an engine gives texts beside the tokens, these are its text; else its tokens are decoded.
+    ids: Sequence[int]
+    likelihood: float = 0.0
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self.text = ""
+        self.ended = "" if sampling.max_tokens > 0 else "length"
+
+    def _grow(self, text: str) -> str:
+        """Take the text so far; returns what of it can be shown now and could not before."""
+        stops = [text.find(stop) for stop in self.sampling.stop if stop in text]
+        if stops:
+            return self._end("stop", text[: min(stops)].rstrip())
+        return self._show(text[: len(text) - self._held(text)])
+
+    def _held(self, text: str) -> int:
+        """How many characters at the end wait: unfinished ones, and what may become a stop text."""
+        unfinished = len(text) - len(text.rstrip(UNFINISHED))
+        begun = [n for stop in self.sampling.stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        return max([unfinished, *begun])
+
+    def _end(self, why: str, text: str) -> str:
+        self.ended = why
+        return self._show(text)
+
+    def _show(self, text: str) -> str:
+        new = text[len(self.text) :]
+        if new:
+            self.text = text
+        return new
+
+
+class PartialReply(GrowingReply):
+    """A reply of an engine that writes token by token.
+
+    Where the engine gives texts beside the tokens, these are its text; else its tokens are decoded.
     """
 
     def __init__(self, prompt_format: PromptFormat, sampling: Sampling) -> None:
-        self.format, self.sampling = prompt_format, sampling
+        super().__init__(sampling)
+        self.format = prompt_format
         self.ids: list[int] = []
-        self.text = ""
-        self.ended = "" if sampling.max_tokens > 0 else "length"
-        self._raw: str | None = ""  # what an engine gave as text so far; None where it gives none
+        self._raw: str | None = ""  # what the engine gave as text so far; None where it gives none
         self._nats = 0.0
         self._scored = 0
 
@@ -45,30 +83,14 @@ class PartialReply:
             return self.end("end")
         self.ids.append(token)
         self._raw = None if text is None else (self._raw or "") + text
-        text = self._decoded()
-        stops = [text.find(stop) for stop in self.sampling.stop if stop in text]
-        if stops:
-            return self.end("stop", text[: min(stops)].rstrip())
-        if len(self.ids) >= self.sampling.max_tokens:
-            return self.end("length")
-        return self._show(text[: len(text) - self._held(text)])
+        shown = self._grow(self._decoded())
+        if not self.ended and len(self.ids) >= self.sampling.max_tokens:
+            shown += self.end("length")
+        return shown
 
-    def _held(self, text: str) -> int:
-        """How many characters at the end wait: unfinished ones, and what may become a stop text."""
-        unfinished = len(text) - len(text.rstrip(UNFINISHED))
-        begun = [n for stop in self.sampling.stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
-        return max([unfinished, *begun])
-
-    def end(self, why: str, text: str | None = None) -> str:
-        """End it, with its text or the one that is left of it; returns what can be shown now and could not before."""
-        self.ended = why
-        return self._show(self._decoded().rstrip(UNFINISHED) if text is None else text)
+    def end(self, why: str) -> str:
+        """End it; returns what can be shown now and could not before."""
+        return self._end(why, self._decoded().rstrip(UNFINISHED))
 
     def _decoded(self) -> str:
         return self.format.decode_reply(self.ids) if self._raw is None else as_reply(self._raw)
-
-    def _show(self, text: str) -> str:
-        new = text[len(self.text) :]
-        if new:
-            self.text = text
-        return new

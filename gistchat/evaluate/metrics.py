@@ -59,7 +59,7 @@ def rouge(name: str, replies: Sequence[str], golds: Golds) -> Values:
 
 @lru_cache
 def _rouge_scores() -> Callable[[str, str], dict[str, Any]]:
-    scorer = require("rouge_score.rouge_scorer", "evaluate").RougeScorer(list(ROUGES), tokenizer=_StemmedWords())
+    scorer = require("rouge_score.rouge_scorer", "train").RougeScorer(list(ROUGES), tokenizer=_StemmedWords())
     return lru_cache(maxsize=50_000)(scorer.score)  # controls and paired comparisons come back to the same replies
 
 
@@ -67,7 +67,7 @@ class _StemmedWords:
     """The tokenizer that `rouge-score` is given."""
 
     def __init__(self) -> None:
-        self._stem = lru_cache(maxsize=50_000)(require("nltk.stem.porter", "evaluate").PorterStemmer().stem)
+        self._stem = lru_cache(maxsize=50_000)(require("nltk.stem.porter", "train").PorterStemmer().stem)
 
     def tokenize(self, text: str) -> list[str]:
         # As rouge-score does. The stemmer is for English; it changes nothing in scripts other than Latin.
@@ -79,7 +79,7 @@ def bleu(replies: Sequence[str], golds: Golds) -> Values:
 
     Its tokenizer is for scripts with spaces and marks of ASCII; what it needs for others is done before.
     """
-    BLEU = require("sacrebleu.metrics", "evaluate").BLEU
+    BLEU = require("sacrebleu.metrics", "train").BLEU
     scorer = BLEU()
     pairs = ((_for_bleu(reply), map(_for_bleu, texts)) for reply, texts in _in_nfc(replies, golds))
     scores = [scorer.corpus_score([reply], [[text] for text in texts]) for reply, texts in pairs]
@@ -101,7 +101,7 @@ def _for_bleu(text: str) -> str:
 
 def chrf(replies: Sequence[str], golds: Golds) -> Values:
     """Mean sentence chrF in percent (Popović 2015): shared character n-grams up to six, by `sacrebleu`."""
-    scorer = require("sacrebleu.metrics", "evaluate").CHRF()
+    scorer = require("sacrebleu.metrics", "train").CHRF()
     return mean([scorer.sentence_score(reply, texts).score for reply, texts in _in_nfc(replies, golds)])
 
 

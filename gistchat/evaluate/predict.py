@@ -19,7 +19,8 @@ from gistchat.examples.build import Example
 from gistchat.files import fingerprint, put_aside
 from gistchat.models.likelihood import score_replies
 from gistchat.progress import progress, say
-from gistchat.prompts.format import PromptFormat, render_gist
+from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.wording import render_gist
 from gistchat.recipe.schema import EvaluateConfig, Recipe
 from gistchat.resumable import ResumableJsonl
 

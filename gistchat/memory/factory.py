@@ -62,13 +62,17 @@ def make_summarizer(config: SummaryConfig, budget: int) -> Summarizer:
         return Extractor(config.method, config.recency)
     # Imported here, as these load what picking sentences does not need.
     from gistchat.memory.summarizers.abstractive import Abstractive
-    from gistchat.memory.summarizers.language_model import EndpointWriter, LocalWriter
-    from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
 
     if config.method == "seq2seq":
+        from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
+
         writer = Seq2SeqWriter(config.model or PAPERS_MODEL, budget)
     elif config.method == "llm":
+        from gistchat.memory.summarizers.language_model import LocalWriter
+
         writer = LocalWriter(config.model or PACKAGED_MODEL, budget, config.prompt)
     else:
+        from gistchat.memory.summarizers.endpoint import EndpointWriter
+
         writer = EndpointWriter(config.url, config.model, budget, config.prompt)
     return Abstractive(writer, Extractor("textrank"), budget)

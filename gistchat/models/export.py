@@ -63,7 +63,7 @@ def export_gguf(run: Path, out: Path, quant: str = DEFAULT_QUANT) -> ExportedGgu
     Raises:
         UserError: no checkpoint, no such quant, `out` is taken, or llama.cpp cannot run this model.
     """
-    if quant not in QUANTS:
+    if (quant := quant.lower()) not in QUANTS:
         raise UserError(f"--quant: {quant!r} is not one of {', '.join(QUANTS)}")
 
     def load() -> Checkpoint:

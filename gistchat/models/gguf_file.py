@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gistchat.errors import UserError, require
+from gistchat.errors import UserError
 from gistchat.models.gguf_vocabulary import Vocabulary, vocabulary_of
 
 QUANTS = ("f32", "f16", "q8_0", "q4_k_m")
@@ -76,7 +76,8 @@ def write_gguf(path: Path, model: Any, tokenizer: Any, quant: str, details: dict
     Raises:
         UserError: package gguf is missing, or llama.cpp would compute something else.
     """
-    gguf = require("gguf", "demo")
+    import gguf  # takes a fifth of a second, which a chat need not wait for
+
     kind = _kind_of(model.config)
     vocabulary = vocabulary_of(tokenizer, model.get_input_embeddings().weight.shape[0])
     tensors = list(_tensors(model, kind, gguf))
@@ -270,7 +271,7 @@ def _encoded(values: np.ndarray, kind: Any, quant: str, gguf: Any) -> np.ndarray
         with np.errstate(over="ignore"):
             halves = values.astype(np.float16)
         if not np.isfinite(halves).all():
-            raise UserError("--quant: some weights are too large for 16-bit floats; use f32")
+            raise UserError("--quant: some weights are too large for 16-bit floats, or no numbers; use f32")
         return np.ascontiguousarray(halves)
     if quant == "q8_0":
         return gguf.quants.quantize(np.ascontiguousarray(values), kind)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from gistchat.errors import UserError, first_line, require
+from gistchat.errors import UserError, first_line
 from gistchat.files import read_json
 from gistchat.models.gguf_file import FORMAT, RECIPE, WEIGHTS, add_own_keys, permuted
 
@@ -46,6 +46,8 @@ def lora_fault(folder: Path) -> str:
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         return "it is no LoRA adapter"
+    if not all(isinstance(config.get(name), (int, float)) and config[name] > 0 for name in ("r", "lora_alpha")):
+        return "it does not state its rank and scale"
     if named := [name for name in OTHER_KINDS if config.get(name)]:
         return f"it has {named[0]}, which GGUF does not know"
     if config.get("bias", "none") != "none":
@@ -60,7 +62,8 @@ def write_lora_gguf(folder: Path, path: Path, base: LoraBase = PACKAGED_BASE) ->
     Raises:
         UserError: package gguf is missing, or the adapter is none that can be written so, or not of this base.
     """
-    gguf = require("gguf", "demo")
+    import gguf  # takes a fifth of a second, which a chat need not wait for
+
     if fault := lora_fault(folder):
         raise UserError(f"{folder}: the adapter alone cannot be written as GGUF: {fault}; export the whole model")
     config = read_json(folder / CONFIG)
@@ -98,6 +101,8 @@ def _lora_tensors(folder: Path, base: LoraBase, gguf: Any) -> Iterator[tuple[str
         if name is None:
             raise UserError(f"{folder}: an adapter of another model ({module[:80]})")
         if half == "b" and (count := heads.get(module.rpartition(".")[2])):
+            if len(values) % (2 * count):
+                raise UserError(f"{folder}: an adapter of another model ({module[:80]} has {len(values)} rows)")
             values = permuted(values, count)
         yield f"{name}.weight.lora_{half}", np.ascontiguousarray(values)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from gistchat.errors import UserError, first_line, require
+from gistchat.errors import UserError, first_line
 from gistchat.files import file_hash, write_json
 from gistchat.models.base import Base
 from gistchat.models.cache import cache_dir, made_once
@@ -29,8 +29,6 @@ def convert_gguf(gguf: Path, models: Path) -> Base:
 
     def make(temporary: Path) -> None:
         say(f"converting {gguf.name} to safetensors, once (about half a minute)")
-        require("gguf", "demo")
-        require("accelerate", "demo")
         _convert(gguf, checksum, temporary)
 
     made_once(folder, checksum, make)

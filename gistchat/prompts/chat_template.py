@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from gistchat.context.types import ASSISTANT, USER, Context, RoleTurn
 from gistchat.errors import UserError
-from gistchat.prompts.format import PromptFormat, render_gist
+from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.template_probe import (
     Message,
@@ -19,9 +19,7 @@ from gistchat.prompts.template_probe import (
     skeleton,
 )
 from gistchat.prompts.tokenizer import Tokenizer
-
-PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
-GIST_HEADER = "\nEarlier in this chat:\n"
+from gistchat.prompts.wording import GIST_HEADER, PREAMBLE, opening
 
 
 class ChatTemplate(PromptFormat):
@@ -31,6 +29,7 @@ class ChatTemplate(PromptFormat):
     """
 
     name = "chat-template"
+    preamble = PREAMBLE  # a chat may have its own
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         """
@@ -77,7 +76,7 @@ class ChatTemplate(PromptFormat):
         ends = [token for token in found if token is not None]
         if not ends:
             raise UserError("this tokenizer has no end token, so replies could not end")
-        return list(dict.fromkeys([*ends, *(i for i in self._encode("", [(USER, "x")]) if i in special)]))
+        return list(dict.fromkeys([*ends, *(i for i in self._encode(opening(()), [(USER, "x")]) if i in special)]))
 
     def _measure_wrapping(self) -> dict[str, int]:
         """What a turn costs beyond its text.
@@ -86,7 +85,7 @@ class ChatTemplate(PromptFormat):
         turn's cost; the user's turn before it, with which the window needs none, costs as much less.
         """
         one, two, three, four, five = (
-            len(self._encode("", [(role, "x") for role in alternating(count)])) for count in range(1, 6)
+            len(self._encode(opening(()), [(role, "x") for role in alternating(count)])) for count in range(1, 6)
         )
         # Short windows can cost less, where the template's own text at their edges makes a token with its neighbour.
         exchange = max(three - one, five - three)
@@ -94,9 +93,9 @@ class ChatTemplate(PromptFormat):
         text = self._count("x")
         return {ASSISTANT: answer - text, USER: exchange - answer - text}
 
-    def _encode(self, gist: str, turns: Sequence[tuple[str, str]]) -> list[int]:
-        """Ids of the preamble with a gist, and of the turns' roles and texts."""
-        texts = ["", PREAMBLE + gist, *(text for _, text in turns)]
+    def _encode(self, beginning: str, turns: Sequence[tuple[str, str]]) -> list[int]:
+        """Ids of what stands before the turns, and of the turns' roles and texts."""
+        texts = ["", beginning, *(text for _, text in turns)]
         pieces = self._pieces_around(tuple(role for role, _ in turns))
         return self.tokenizer.apply_chat_template(
             [{"content": text, "piece": piece} for text, piece in zip(texts, pieces, strict=True)],
@@ -106,8 +105,8 @@ class ChatTemplate(PromptFormat):
         )
 
     def encode(self, context: Context) -> Prompt:
-        gist = GIST_HEADER + render_gist(context.lines) if context.lines else ""
-        return Prompt(self._encode(gist, [(turn.role, turn.text) for turn in (*context.turns, context.last)]))
+        turns = [(turn.role, turn.text) for turn in (*context.turns, context.last)]
+        return Prompt(self._encode(opening(context.lines, self.preamble), turns))
 
     def turn_cost(self, turn: RoleTurn) -> int:
         return self._count(turn.text) + self._wrapping[turn.role]

@@ -4,14 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import lru_cache
 
-from gistchat.context.types import ASSISTANT, USER, Context, GistLine, RoleTurn
+from gistchat.context.types import Context, GistLine, RoleTurn
 from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.token_store import TokenStore
 from gistchat.prompts.tokenizer import Tokenizer
-
-LABELS = {USER: "User: ", ASSISTANT: "You: ", "": ""}
+from gistchat.prompts.wording import render_line
 
 
 class PromptFormat(ABC):
@@ -65,15 +64,6 @@ def as_reply(text: str) -> str:
     """Generated text without white space around it; a reply that shows nothing is empty."""
     text = text.strip()
     return text if has_text(text) else ""
-
-
-def render_line(line: GistLine) -> str:
-    """A line of the gist as the model reads it."""
-    return (f"{line.name}: " if line.name else LABELS[line.role]) + line.text
-
-
-def render_gist(lines: Sequence[GistLine]) -> str:
-    return "\n".join(render_line(line) for line in lines)
 
 
 def add_tokens(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:

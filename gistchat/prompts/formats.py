@@ -1,8 +1,6 @@
 """From a format's name to the format."""
 
-from functools import lru_cache
-
-from gistchat.progress import say
+from gistchat.progress import say_once
 from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.paper import Paper, PaperTurns
@@ -11,8 +9,6 @@ from gistchat.prompts.template_probe import UnusableTemplate
 from gistchat.prompts.tokenizer import Tokenizer
 
 FORMATS = {prompt_format.name: prompt_format for prompt_format in (SpeakerTokens, ChatTemplate, Paper, PaperTurns)}
-
-say_once = lru_cache(maxsize=None)(say)
 
 
 def make_format(name: str, tokenizer: Tokenizer) -> PromptFormat:

@@ -2,10 +2,10 @@
 
 from gistchat.context.types import Context
 from gistchat.errors import UserError
-from gistchat.prompts.format import render_gist
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.prompts.tokenizer import Tokenizer
+from gistchat.prompts.wording import render_gist
 
 PAPER_TOKENS = ("<bos>", "<sp1>", "<sp2>")
 

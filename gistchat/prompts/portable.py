@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from gistchat.context.types import ASSISTANT
-from gistchat.prompts.chat_template import PREAMBLE, ChatTemplate
+from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.rendering import render_bounded
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.prompts.template_probe import Message, alternating
+from gistchat.prompts.wording import PREAMBLE
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from gistchat.context.types import ASSISTANT, Context, RoleTurn
-from gistchat.prompts.format import PromptFormat, add_tokens, render_gist
+from gistchat.prompts.format import PromptFormat, add_tokens
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.tokenizer import Tokenizer
+from gistchat.prompts.wording import render_gist
 
 SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
 

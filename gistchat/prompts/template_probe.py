@@ -35,21 +35,23 @@ class Layout:
         system: the opening is the system message; else it stands on top of the user's first turn, or is a user message
             of its own where the window begins with the model's turn.
         parts: contents are lists of typed parts, as templates of vision models want them, else plain texts.
-        user_first: between a system message and the model's turn stands an empty user message, as many templates insist
-            that the user begins.
+        user_first: between a system message and the model's turn stands a user message, as many templates insist that
+            the user begins.
+        filler: the text of that message.
     """
 
     system: bool
     parts: bool = False
     user_first: bool = False
+    filler: str = ""
 
     def messages(self, roles: Sequence[str], texts: Sequence[str]) -> list[Message]:
         """Messages of the opening, `texts[0]`, and of turns in these roles, `texts[1:]`."""
         opening, *turns = texts
         pairs = list(zip(roles, turns, strict=True))
         if self.system:
-            empty = [(USER, "")] if self.user_first and roles[0] != USER else []
-            pairs = [("system", opening), *empty, *pairs]
+            before = [(USER, self.filler)] if self.user_first and roles[0] != USER else []
+            pairs = [("system", opening), *before, *pairs]
         elif roles[0] == USER:
             pairs[0] = (USER, f"{opening}\n\n{turns[0]}")
         else:

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-import tokenizers
 from xxhash import xxh3_64_digest
 
 from gistchat.dialogue.turns import SPLITS
@@ -167,6 +166,8 @@ class Encoder:
 
     def __init__(self, settings: str) -> None:
         """`settings`: what `tokenizers` writes to tokenizer.json."""
+        import tokenizers  # part of the extra train; a chat reads no stored tokens
+
         self.tokenizer = tokenizers.Tokenizer.from_str(settings)
         self.tokenizer.encode_special_tokens = True  # what looks like a control token is spelled out
         self.by_word = _splits_at_spaces(json.loads(self.tokenizer.to_str()))
@@ -189,7 +190,7 @@ class Encoder:
 class WordIds(dict[str, bytes]):
     """Ids of words with the space before them, or marked by `FIRST`, encoded when they are first looked up."""
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
 
     def __missing__(self, word: str) -> bytes:
@@ -199,7 +200,7 @@ class WordIds(dict[str, bytes]):
         return ids
 
 
-def _ids(tokenizer: tokenizers.Tokenizer, text: str) -> bytes:
+def _ids(tokenizer: Any, text: str) -> bytes:
     return array("I", tokenizer.encode(text, add_special_tokens=False).ids).tobytes()
 
 

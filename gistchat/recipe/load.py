@@ -7,7 +7,6 @@ import re
 import tomllib
 import typing
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 from gistchat.context.strategies import STRATEGIES
 from gistchat.errors import UserError, first_line, shown
 from gistchat.limits import LARGEST_RECIPE, LONGEST_RECIPE_LINE
-from gistchat.progress import say
+from gistchat.progress import say, say_once
 from gistchat.recipe.schema import ExperimentConfig, Recipe
 from gistchat.trusted_hosts import trust_those_in
 
 SHIPPED = Path(__file__).parent.parent / "recipes"
 TYPE_NAMES = {str: "strings", int: "whole numbers"}
 PAST_ENGINES = ("ctranslate2", "ctranslate2-int8")  # that recipes of earlier versions may name
-say_once = lru_cache(maxsize=None)(say)
 
 
 def find_recipe(name: str) -> Path:

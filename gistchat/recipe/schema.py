@@ -320,6 +320,7 @@ class ChatConfig:
     )
     url: str = setting("", "OpenAI-compatible server that answers instead, such as http://localhost:11434/v1")
     model: str = setting("", "the server's model that answers; empty for its only one")
+    system: str = setting("", "what a chat model is told first, in place of gistchat's own words; the gist follows")
     end_command: str = setting("Abort!", "what ends the conversation, besides /quit")
 
 

@@ -31,7 +31,7 @@ def _styled(plot: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(plot)
     def drawn(*arguments: Any, **options: Any) -> Any:
-        with require("matplotlib", "evaluate").rc_context(STYLE):
+        with require("matplotlib", "train").rc_context(STYLE):
             return plot(*arguments, **options)
 
     return drawn
@@ -236,7 +236,7 @@ def svg(figure: Any, title: str) -> str:
     """The figure to stand in a page: text stays text, and ink is the page's own colour."""
     buffer = io.StringIO()
     about = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # nothing about the file, which is none
-    with require("matplotlib", "evaluate").rc_context(STYLE):
+    with require("matplotlib", "train").rc_context(STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata=about)
     text = buffer.getvalue()
     drawn = text[text.index("<svg") :].replace(INK, "currentColor")
@@ -244,7 +244,7 @@ def svg(figure: Any, title: str) -> str:
 
 
 def _figure(height: float) -> Any:
-    return require("matplotlib.figure", "evaluate").Figure(figsize=(WIDTH, height), layout="constrained")
+    return require("matplotlib.figure", "train").Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def _legend(figure: Any, axes: Any) -> None:

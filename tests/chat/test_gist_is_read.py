@@ -22,8 +22,8 @@ from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import load_tokenizer, model_limit
 from gistchat.models.resolve import resolve_base
 from gistchat.prompts.chat_template import ChatTemplate
-from gistchat.prompts.format import render_gist
 from gistchat.prompts.token_count import token_counter
+from gistchat.prompts.wording import render_gist
 from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig
 
 BUDGETS = (32, 64, 96, 128, 256, 512)

@@ -8,11 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import TINY_TOML, gistchat, make_dialogue
 
-from gistchat import trusted_hosts
+from gistchat import progress, trusted_hosts
 from gistchat.chat.session import ChatSession
 from gistchat.errors import UserError
 from gistchat.memory import workers
-from gistchat.memory.summarizers import language_model
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
@@ -46,7 +45,7 @@ def stranger(monkeypatch, tmp_path):
     monkeypatch.setattr(trusted_hosts, "_trusted", set())
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    language_model._say_once.cache_clear()
+    progress.say_once.cache_clear()
     yield server
     server.shutdown()
     server.server_close()

@@ -44,6 +44,7 @@ REFUSED = {
     "reply": ("out.jsonl", ["reply", "in.jsonl", "out.jsonl", "RUN"]),
     "reply over": ("out.jsonl", ["reply", "in.jsonl", "out.jsonl", "RUN", "--force"]),
     "export": ("out", ["export", "RUN", "out"]),
+    "export to a file": ("out.gguf", ["export", "RUN", "out.gguf"]),
     "import": ("out", ["import-ckpt", "in.jsonl", "--out", "out"]),
 }
 

@@ -22,12 +22,13 @@ from gistchat.errors import UserError
 from gistchat.memory.factory import make_summarizer
 from gistchat.memory.rolling import prompt_costs
 from gistchat.memory.summarizer import Job, Update
-from gistchat.memory.summarizers import language_model
 from gistchat.memory.summarizers.abstractive import Abstractive, Request
+from gistchat.memory.summarizers.endpoint import AT_ONCE, EndpointWriter
 from gistchat.memory.summarizers.extractive import Extractor
 from gistchat.memory.summarizers.faithfulness import faithfulness, fault, names_and_numbers, unsupported
-from gistchat.memory.summarizers.language_model import EndpointWriter, LocalWriter, SummaryPrompt
+from gistchat.memory.summarizers.language_model import LocalWriter
 from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
+from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
@@ -321,7 +322,7 @@ def test_an_endpoint_is_asked_again_when_busy_and_not_by_too_many_at_once(endpoi
     updates = summarizer(writer).update([JOB] * 12)
     assert [update.sentences[0].text for update in updates] == ["Olga moved to Lisbon."] * 12
     assert len(ChatClient.asked) == 13
-    assert ChatClient.most_at_once <= language_model.AT_ONCE
+    assert ChatClient.most_at_once <= AT_ONCE
     path, key, body = ChatClient.asked[0]
     assert (path, key) == ("/v1/chat/completions", "Bearer secret")
     assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 40, 0.0)

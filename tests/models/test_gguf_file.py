@@ -65,13 +65,14 @@ PRE = {
 def make_tokenizer(pre="gpt-2", **changes):
     """A byte-level BPE with a few merges."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=pre == "llama-bpe"))
-    tokenizer.pre_tokenizer = PRE[pre]
+    tokenizer.pre_tokenizer = BYTES
     tokenizer.decoder = decoders.ByteLevel()
     if pre == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=360, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator([*TEXTS, "say 1234567 things, the dog, it's I'll Zürich"] * 3, trainer)
+    tokenizer.pre_tokenizer = PRE[pre]  # now: with merges across its bounds it matters where a text is split
     tokenizer.add_special_tokens(["<|end|>"])
     tokenizer.add_tokens([AddedToken("<added>", special=False)])
     for name, value in changes.items():
@@ -130,6 +131,7 @@ class Llama:
         if adapter:
             params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
         self.server = xllamacpp.Server(params)
+        self.post("/completion", prompt=[0], n_predict=1)  # one that is closed before its loop began never ends
 
     def post(self, path, **values):
         connection = http.client.HTTPConnection(urlsplit(self.server.listening_address).netloc, timeout=60)
@@ -144,7 +146,9 @@ class Llama:
         """Greedy ids, and those with their log-likelihoods that finish a character."""
         fixed = {"temperature": 0, "samplers": ["temperature"], "n_probs": 1, "ignore_eos": False}
         answer = self.post("/completion", prompt=ids, n_predict=count, return_tokens=True, **fixed)
-        return answer["tokens"], [(token["id"], token["logprob"]) for token in answer["completion_probabilities"]]
+        return answer["tokens"], [
+            (token["id"], token["logprob"]) for token in answer.get("completion_probabilities", [])
+        ]
 
 
 @torch.inference_mode()
@@ -465,6 +469,7 @@ def test_an_adapter_alone_computes_as_the_merged_model(adapted, name, options):
         ({"alpha_pattern": {"q_proj": 3}}, "it has alpha_pattern"),
         ({"bias": "all"}, "it has biases"),
         ({"peft_type": "IA3"}, "no LoRA adapter"),
+        ({"r": None}, "does not state its rank"),
     ],
 )
 def test_an_adapter_that_is_more_than_lora_is_refused(adapted, tmp_path, change, why):
@@ -478,6 +483,24 @@ def test_an_adapter_that_is_more_than_lora_is_refused(adapted, tmp_path, change,
     with pytest.raises(UserError, match=why):
         write_lora_gguf(tmp_path, tmp_path / "x.gguf", BASE)
     assert not (tmp_path / "x.gguf").exists()
+
+
+@pytest.mark.parametrize("base", [LoraBase("llama", 1, 4, 2, True), LoraBase("llama", 3, 5, 2, True)])
+def test_an_adapter_of_another_model_is_refused(adapted, tmp_path, base):
+    folder, make = adapted
+    if not (folder / "other").exists():
+        make("other")
+    with pytest.raises(UserError, match="an adapter of another model"):
+        write_lora_gguf(folder / "other", tmp_path / "x.gguf", base)
+
+
+def test_weights_that_no_number_of_16_bits_can_be_are_told_of(tmp_path):
+    tokenizer = make_tokenizer()
+    model = make_model(KINDS["gpt2"](), len(tokenizer))
+    with torch.no_grad():
+        model.transformer.h[0].mlp.c_fc.weight[0, 0] = 1e6
+    with pytest.raises(UserError, match="too large for 16-bit floats"):
+        write_gguf(tmp_path / "x.gguf", model, tokenizer, "f16", details())
 
 
 def test_weights_that_are_not_loras_are_refused(tmp_path):

@@ -24,10 +24,9 @@ from gistchat.models.base import fit_embeddings
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts import formats
-from gistchat.prompts.chat_template import PREAMBLE
-from gistchat.prompts.format import render_line
 from gistchat.prompts.formats import make_format
 from gistchat.prompts.template_probe import Layout
+from gistchat.prompts.wording import PREAMBLE, render_line
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 CONTROL_TOKENS = ["<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "</s>"]

@@ -9,9 +9,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gistchat.engines import openai_client
 from gistchat.errors import UserError
-from gistchat.memory.summarizers import language_model
+from gistchat.memory.summarizers import endpoint
 from gistchat.memory.summarizers.abstractive import Request
-from gistchat.memory.summarizers.language_model import SummaryPrompt
+from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts import formats, rendering
 from gistchat.prompts.formats import make_format
@@ -103,7 +103,7 @@ def test_an_endpoint_is_asked_nothing_when_one_of_its_prompts_fails(prompt_file,
 
     monkeypatch.setattr(openai_client.ChatClient, "ask_all", ask_all)
     prompt_file.write_text("{{ dialogue }}{% if 'x' in dialogue %}{{ 1 / 0 }}{% endif %}")
-    writer = language_model.EndpointWriter("http://127.0.0.1:9/v1", "m", 20, str(prompt_file))
+    writer = endpoint.EndpointWriter("http://127.0.0.1:9/v1", "m", 20, str(prompt_file))
     with pytest.raises(UserError, match=r"prompt\.txt:1: division by zero"):
         writer.write([Request("", "a: b"), Request("", "a: x")])
     assert asked == []
