@@ -12,7 +12,7 @@ from gistchat.engines.llama_tokenizer import LlamaTokenizer
 from gistchat.engines.llamacpp_engine import LlamaCppEngine, rules_fault
 from gistchat.errors import UserError
 from gistchat.models.checkpoint_folder import PACKAGED, read_metadata, read_while_replaced
-from gistchat.models.checkpoint_gguf import GgufFiles, adapter_files, convert, on_packaged_base, whole_file
+from gistchat.models.checkpoint_gguf import GgufFiles, adapter_files, convert, converted_file, on_packaged_base
 from gistchat.models.gguf_header import GgufHeader, is_gguf, read_header
 from gistchat.progress import say
 from gistchat.prompts.chat_template import ChatTemplate
@@ -99,7 +99,7 @@ def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
         return _torch_engine(folder)
     if on_packaged_base(folder, recipe.model, metadata):
         return _llama_engine(adapter_files(folder, metadata), metadata["format"], recipe)
-    if (kept := whole_file(metadata)).is_file():
+    if kept := converted_file(metadata):
         return _llama_engine(GgufFiles(kept), metadata["format"], recipe)
     return _converted(folder, recipe)
 
