@@ -28,6 +28,8 @@ LEAST_PROMPT = 32
 OTHERS_SETTINGS = ("context.budget=1024", "chat.max_reply_tokens=256")
 OTHER_KINDS = {"adapter": "an adapter without its model", "mmproj": "the part of a model that reads images"}
 NO_WRITERS = ("t5", "t5encoder", "clip")
+# Of these llama.cpp takes some that cannot be, and then ends the whole process.
+BOUNDS = {"context_length": (LEAST_PROMPT, 2**31 - 1), "block_count": (1, 512)}
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,10 @@ def _require_writer(header: GgufHeader) -> None:
         raise UserError(f"{header.path}: an embedding model ({header.architecture}), which writes no text")
     if header.architecture in NO_WRITERS:
         raise UserError(f"{header.path}: a model of another kind ({header.architecture}), which takes no conversation")
+    for name, (least, most) in BOUNDS.items():
+        value = values.get(f"{header.architecture}.{name}", least)
+        if not isinstance(value, int) or not least <= value <= most:
+            raise UserError(f"{header.path}: damaged, as {header.architecture}.{name} is {str(value)[:40]}")
 
 
 def _recipe_in(header: GgufHeader) -> Recipe:

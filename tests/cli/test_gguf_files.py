@@ -1,5 +1,6 @@
 """Chats with a GGUF file: one that goes on, and files of every kind that cannot answer."""
 
+import itertools
 import re
 import shutil
 import struct
@@ -165,6 +166,12 @@ def test_weights_of_another_model_than_the_header_says_are_refused(model_file, t
         struct.pack_into("<I", changed, place + 4, value)
         (tmp_path / "mixed.gguf").write_bytes(changed)
         refusal(tmp_path / "mixed.gguf", tmp_path)
+
+
+def test_sizes_at_which_llama_cpp_would_end_the_process_are_refused(model_file, tmp_path):
+    for name, value in itertools.product(("context_length", "block_count"), (0, 2**31, 2**32 - 1)):
+        line = refusal(written(tmp_path / "x.gguf", **{f"llama__{name}": value}, **TEMPLATE), tmp_path)
+        assert f"damaged, as llama.{name} is {value}" in line
 
 
 def head(count, *pairs, version=3, tensors=0):
