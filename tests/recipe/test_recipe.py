@@ -141,8 +141,10 @@ def test_a_recipe_survives_as_plain_values_and_keeps_the_fingerprint_of_earlier_
     """Prepared data, summaries and runs are current by fingerprints of these values."""
     recipe = override(Recipe(), ["train.learning_rate=1"])
     assert recipe_from_dict(dataclasses.asdict(recipe), "x") == recipe
-    before = override(Recipe(), ["chat.engine=torch"])  # its default in those versions
-    assert fingerprint(dataclasses.asdict(before)) == "d7880d3a7799"
+    before = dataclasses.asdict(override(Recipe(), ["chat.engine=torch"]))  # its default in those versions
+    for name in ("url", "model", "system"):  # no stage depends on how a chat goes
+        del before["chat"][name]
+    assert fingerprint(before) == "d7880d3a7799"
 
 
 @pytest.mark.parametrize("engine", ["ctranslate2", "ctranslate2-int8"])
