@@ -14,7 +14,7 @@ from gistchat.chat.session import ChatSession
 from gistchat.context.strategies import Request, build_context
 from gistchat.context.types import ASSISTANT, USER, Context, Gist, GistLine, RoleTurn, Sentence, Sources
 from gistchat.dialogue.turns import Turn
-from gistchat.engines.open import open_engine
+from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import sample_targets
@@ -461,9 +461,8 @@ def test_a_chat_reads_the_gist_that_it_shows(template, strategy, run_folder):
     recipe = checkpoint.recipe.change(
         context={"budget": 120}, chat={"strategy": strategy, "max_reply_tokens": 4, "temperature": 0.0}
     )
-    checkpoint = replace(checkpoint, tokenizer=tokenizer, format=prompt_format, recipe=recipe)
     memories = MemoryFactory.of(recipe.summary, recipe.context, prompt_format)
-    session = ChatSession(ChatModel(checkpoint, open_engine(checkpoint), memories))
+    session = ChatSession(ChatModel(recipe, TorchEngine(checkpoint.model, prompt_format), memories))
     session.pin("The person is called Hedwig.")
     session.hear([Turn(("user", "model")[i % 2], turn.text) for i, turn in enumerate(make_dialogue(3, turns=18).turns)])
     for said in ("What was it that I painted?", "And who am I?", "Fine."):

@@ -142,7 +142,8 @@ def test_a_recipe_survives_as_plain_values_and_keeps_the_fingerprint_of_earlier_
     recipe = override(Recipe(), ["train.learning_rate=1"])
     assert recipe_from_dict(dataclasses.asdict(recipe), "x") == recipe
     before = dataclasses.asdict(override(Recipe(), ["chat.engine=torch"]))  # its default in those versions
-    assert [before["chat"].pop(name) for name in ("url", "model", "system")] == [""] * 3  # which they had not
+    for name in ("url", "model", "system"):  # no stage depends on how a chat goes
+        del before["chat"][name]
     assert fingerprint(before) == "d7880d3a7799"
 
 
