@@ -24,6 +24,7 @@ from gistchat.chat import session as chat_module
 from gistchat.chat.session import ChatSession
 from gistchat.cli import main
 from gistchat.dialogue.turns import Dialogue, Turn
+from gistchat.models.checkpoint import Checkpoint, load_checkpoint
 from gistchat.models.resolve import resolve_base
 from gistchat.pipeline import Workspace, open_workspace, run_train
 from gistchat.recipe.schema import ModelConfig, Recipe
@@ -122,6 +123,12 @@ def run_folder(tmp_path_factory) -> Path:
     (folder / "talks.jsonl").write_bytes(b"".join(make_dialogue(i).to_line() for i in range(20)))
     run_train(open_workspace(small_recipe(folder / "talks.jsonl", folder / "data"), folder / "run"))
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(run_folder: Path) -> Checkpoint:
+    """Of the trained run, as training and evaluation load it: the model of torch, the tokenizer of transformers."""
+    return load_checkpoint(run_folder)
 
 
 TINY_TOML = """

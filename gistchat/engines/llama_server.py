@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import importlib
 import json
+import math
 import os
 import queue
 import secrets
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -41,7 +43,16 @@ class Token(NamedTuple):
 
     id: int
     text: str  # whole characters; empty for an end token, and while a character is unfinished
-    log_likelihood: float  # by the model alone, nats
+    log_likelihood: float | None  # by the model alone, nats; None where it is not told
+
+
+@dataclass
+class Progress:
+    """What llama.cpp tells of a reply while it goes on."""
+
+    read: int = 0  # tokens of the prompt that had to be read; the others were kept from the one before
+    written: int = 0
+    cut: bool = False  # whether it ended at its greatest length
 
 
 class LlamaServer:
@@ -49,7 +60,6 @@ class LlamaServer:
 
     Attributes:
         context: tokens that a prompt and its reply may have together.
-        read: tokens of the latest prompt that had to be read; the others were kept from the one before.
     """
 
     def __init__(self, model: Path, context: int, adapter: Path | None = None) -> None:
@@ -61,7 +71,7 @@ class LlamaServer:
             UserError: package xllamacpp is missing or cannot run here, or the files are no model that it can open.
         """
         library = load_library()
-        self.context, self.read = context, 0
+        self.context = context
         key = secrets.token_urlsafe(32)
         try:
             self._server = library.Server(_parameters(library, model, context, adapter, key))
@@ -83,14 +93,18 @@ class LlamaServer:
         fixed = {"temperature": 0, "samplers": ["temperature"], "return_tokens": True, "cache_prompt": False}
         return self._http.post("/completion", {"prompt": list(ids), "n_predict": count, **fixed})["tokens"]
 
-    def complete(self, request: dict[str, Any]) -> Iterator[Token]:
+    def complete(self, request: dict[str, Any], progress: Progress | None = None) -> Iterator[Token]:
         """Yield token by token what follows; closing the iterator ends it, a token later at most.
 
         The call blocks, so it runs in a thread of its own.
 
+        Args:
+            progress: is kept up to date.
+
         Raises:
             UserError: llama.cpp refuses, or fails.
         """
+        progress = progress or Progress()
         chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         stopped = threading.Event()
 
@@ -109,36 +123,35 @@ class LlamaServer:
         thread.start()
         try:
             while (chunk := chunks.get()) is not None:
-                yield from self._tokens(chunk)
+                yield from self._tokens(chunk, progress)
         finally:
             stopped.set()
             thread.join()
 
-    def _tokens(self, chunk: Any) -> Iterator[Token]:
+    def _tokens(self, chunk: Any, progress: Progress) -> Iterator[Token]:
         for part in chunk if isinstance(chunk, list) else [chunk]:
             if not isinstance(part, dict):
                 continue
             if "error" in part:
                 raise UserError(f"llama.cpp: {first_line(part['error'].get('message', part['error']))}")
+            timings, before = part.get("timings", {}), progress.written
+            progress.read = timings.get("prompt_n", progress.read)
+            progress.written = timings.get("predicted_n", before)
             for choice in part.get("choices", []):
-                yield from self._of_choice(choice)
-            if "timings" in part:
-                self.read = part["timings"]["prompt_n"]
+                progress.cut = choice.get("finish_reason") == "length"
+                yield from self._of_choice(choice, progress.written - before)
 
-    def _of_choice(self, choice: dict[str, Any]) -> Iterator[Token]:
+    def _of_choice(self, choice: dict[str, Any], count: int) -> Iterator[Token]:
+        """The tokens of a piece of text, so many."""
         named = (choice.get("logprobs") or {}).get("content") or []
         if not named:
             return
-        last = named[-1]
-        text = choice["text"]
+        last, text = named[-1], choice["text"]
         # Tokens of an unfinished character come together with the one that finishes it, and only that one is named.
-        held = self.tokenize(text)[:-1] if text and not _is_one_token(last, text) else []
-        yield from (Token(token, "", 0.0) for token in held)
-        yield Token(last["id"], text, last["logprob"])
-
-
-def _is_one_token(named: dict[str, Any], text: str) -> bool:
-    return bytes(named.get("bytes") or []) == text.encode() or named.get("token") == text
+        held = self.tokenize(text)[:-1][1 - count :] if count > 1 else []
+        yield from (Token(token, "", None) for token in [last["id"]] * (count - 1 - len(held)) + held)
+        score = last["logprob"]
+        yield Token(last["id"], text, math.nan if score is None else score)  # JSON has no other word for it
 
 
 def _parameters(library: Any, model: Path, context: int, adapter: Path | None, key: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gistchat.engines.engine import ConversationCache, LocalEngine
-from gistchat.engines.llama_server import LlamaServer
+from gistchat.engines.llama_server import LlamaServer, Progress
 from gistchat.engines.sampling import Sampling, not_a_number
 from gistchat.engines.stopping import PartialReply
 from gistchat.errors import UserError
@@ -45,16 +45,18 @@ class LlamaCppEngine(LocalEngine):
             raise UserError(fault)
         if reply.ended:
             return
-        with contextlib.closing(self.server.complete(self._request(prompt, sampling, row))) as tokens:
+        progress = Progress()
+        with contextlib.closing(self.server.complete(self._request(prompt, sampling, row), progress)) as tokens:
             for token in tokens:
-                if math.isnan(token.log_likelihood):
+                if token.log_likelihood is not None and math.isnan(token.log_likelihood):
                     raise not_a_number()
                 if piece := reply.add(token.id, token.log_likelihood, token.text):
                     yield piece
                 if reply.ended:
                     break
-        cache.prefilled = self.server.read
-        if not reply.ended and (piece := reply.end("end")):  # at an end token that the format does not know
+        cache.prefilled = progress.read
+        # At an end token that the format does not know, or inside a character.
+        if not reply.ended and (piece := reply.end("length" if progress.cut else "end")):
             yield piece
 
     def generate_prompts(

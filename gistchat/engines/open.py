@@ -12,7 +12,7 @@ from gistchat.engines.llama_tokenizer import LlamaTokenizer
 from gistchat.engines.llamacpp_engine import LlamaCppEngine, rules_fault
 from gistchat.errors import UserError
 from gistchat.models.checkpoint_folder import PACKAGED, read_metadata, read_while_replaced
-from gistchat.models.checkpoint_gguf import GgufFiles, adapter_files, convert, on_packaged_base, whole_file
+from gistchat.models.checkpoint_gguf import GgufFiles, adapter_files, convert, converted_file, on_packaged_base
 from gistchat.models.gguf_header import GgufHeader, is_gguf, read_header
 from gistchat.progress import say
 from gistchat.prompts.chat_template import ChatTemplate
@@ -28,6 +28,8 @@ LEAST_PROMPT = 32
 OTHERS_SETTINGS = ("context.budget=1024", "chat.max_reply_tokens=256")
 OTHER_KINDS = {"adapter": "an adapter without its model", "mmproj": "the part of a model that reads images"}
 NO_WRITERS = ("t5", "t5encoder", "clip")
+# Of these llama.cpp takes some that cannot be, and then ends the whole process.
+BOUNDS = {"context_length": (LEAST_PROMPT, 2**31 - 1), "block_count": (1, 512)}
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
         return _torch_engine(folder)
     if on_packaged_base(folder, recipe.model, metadata):
         return _llama_engine(adapter_files(folder, metadata), metadata["format"], recipe)
-    if (kept := whole_file(metadata)).is_file():
+    if kept := converted_file(metadata):
         return _llama_engine(GgufFiles(kept), metadata["format"], recipe)
     return _converted(folder, recipe)
 
@@ -163,6 +165,10 @@ def _require_writer(header: GgufHeader) -> None:
         raise UserError(f"{header.path}: an embedding model ({header.architecture}), which writes no text")
     if header.architecture in NO_WRITERS:
         raise UserError(f"{header.path}: a model of another kind ({header.architecture}), which takes no conversation")
+    for name, (least, most) in BOUNDS.items():
+        value = values.get(f"{header.architecture}.{name}", least)
+        if not isinstance(value, int) or not least <= value <= most:
+            raise UserError(f"{header.path}: damaged, as {header.architecture}.{name} is {str(value)[:40]}")
 
 
 def _recipe_in(header: GgufHeader) -> Recipe:

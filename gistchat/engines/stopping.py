@@ -69,14 +69,16 @@ class PartialReply(GrowingReply):
         """Mean log-likelihood per token (nats), the end token included."""
         return self._nats / max(self._scored, 1)
 
-    def add(self, token: int, log_likelihood: float = 0.0, text: str | None = None) -> str:
+    def add(self, token: int, log_likelihood: float | None = 0.0, text: str | None = None) -> str:
         """Add a token; returns the text that can be shown now and could not before.
 
         Args:
+            log_likelihood: None where the engine does not tell, and then it does not count.
             text: whole characters that it adds, where the engine tells; empty while one is unfinished.
         """
-        self._nats += log_likelihood
-        self._scored += 1
+        if log_likelihood is not None:
+            self._nats += log_likelihood
+            self._scored += 1
         if token in self.format.stop_ids:
             return self.end("end")
         self.ids.append(token)

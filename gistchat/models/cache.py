@@ -27,8 +27,7 @@ def made_once(folder: Path, key: str, make: Callable[[Path], None]) -> None:
     Args:
         key: of what it is made from, for the record.
     """
-    record = folder / RECORD
-    if _is_whole(record):  # several processes may check at once
+    if is_made(folder):  # several processes may check at once
         return
     with locked(folder):
         make_whole(folder, key, make)
@@ -39,7 +38,7 @@ def make_whole(folder: Path, key: str, make: Callable[[Path], None]) -> None:
     record = folder / RECORD
     if not read_marker(record)["files"] and _can_be_read(folder):
         _keep_record(folder, key)  # made by a version of gistchat that kept none
-    if _is_whole(record):
+    if is_made(folder):
         return
     if damaged := changed_files(record):
         say(f"{damaged[0]} is missing or damaged; making it anew")
@@ -48,7 +47,9 @@ def make_whole(folder: Path, key: str, make: Callable[[Path], None]) -> None:
         _keep_record(temporary, key)
 
 
-def _is_whole(record: Path) -> bool:
+def is_made(folder: Path) -> bool:
+    """Whether a folder was filled, and every file of it is as it was left."""
+    record = folder / RECORD
     return bool(read_marker(record)["files"]) and not changed_files(record)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gistchat.files import fingerprint
-from gistchat.models.cache import cache_dir, made_once
+from gistchat.models.cache import cache_dir, is_made, made_once
 from gistchat.models.gguf_lora import lora_fault, write_lora_gguf
 from gistchat.models.packaged_file import SMOLLM2, packaged_file
 from gistchat.progress import say
@@ -44,9 +44,10 @@ def adapter_files(folder: Path, metadata: dict[str, Any]) -> GgufFiles:
     return GgufFiles(base, made)
 
 
-def whole_file(metadata: dict[str, Any]) -> Path:
-    """Where a checkpoint's merged weights lie as GGUF, once they were converted."""
-    return _folder(metadata, "model") / "model.gguf"
+def converted_file(metadata: dict[str, Any]) -> Path | None:
+    """A checkpoint's merged weights as GGUF, where they were converted before and are as they were left."""
+    folder = _folder(metadata, "model")
+    return folder / "model.gguf" if is_made(folder) else None
 
 
 def convert(checkpoint: "Checkpoint") -> GgufFiles:

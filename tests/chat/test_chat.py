@@ -32,20 +32,21 @@ def test_replies_repeat_with_the_seed_and_differ_by_turn(session, run_folder):
 
 
 @pytest.mark.parametrize("strategy", ["last", "recent", "full", "summary", "hybrid", "rolling"])
-def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, tmp_path, strategy):
+def test_a_session_reads_the_prompts_that_evaluation_scores(run_folder, checkpoint, tmp_path, strategy):
+    """The session's are made with llama.cpp's tokenizer."""
     session = ChatSession.open(run_folder, [f"chat.strategy={strategy}"])
-    made = session.model.checkpoint
-    context = made.recipe.context
-    store = SummaryStore(tmp_path, made.recipe.summary, context, made.format, "t")
+    assert session.engine.name == "llamacpp"
+    context = checkpoint.recipe.context
+    store = SummaryStore(tmp_path, checkpoint.recipe.summary, context, checkpoint.format, "t")
     dialogues = [make_dialogue(i, turns=24) for i in range(3)]
     store.add(dialogues)
-    builder = ExampleBuilder(made.format, context, store, model_limit(made.model.config))
+    builder = ExampleBuilder(checkpoint.format, context, store, model_limit(checkpoint.model.config))
     with_gist = 0
     for dialogue in dialogues:
         for turn in range(2, 24):
             example = builder.build(Target(dialogue, turn), strategy)
             with_gist += bool(example.context.lines)
-            assert made.format.encode(session.context_of(dialogue.turns[:turn])) == example.prompt
+            assert session.engine.format.encode(session.context_of(dialogue.turns[:turn])) == example.prompt
     assert (with_gist > 20) == (strategy in ("summary", "hybrid", "rolling"))
 
 
@@ -116,7 +117,8 @@ def test_all_that_was_not_read_is_said(session):
         assert part in session.notice
 
 
-def test_a_model_that_computes_no_numbers_is_said_and_the_chat_goes_on(session):
+def test_a_model_that_computes_no_numbers_is_said_and_the_chat_goes_on(run_folder):
+    session = ChatSession.open(run_folder, ["chat.engine=torch", "chat.max_reply_tokens=8"], seed=3)
     say(session, "Hello")
     turns = list(session.turns)
     broken = session.engine.model.get_output_embeddings().register_forward_hook(lambda layer, inputs, out: out * nan)
@@ -215,9 +217,9 @@ def test_text_that_shows_nothing_is_empty_wherever_it_is_said(session, text):
 
 @pytest.mark.parametrize("reply", ["\u200b", "\u2060\u00ad", "\u3164"])
 def test_a_reply_that_shows_nothing_is_no_answer(session, monkeypatch, reply):
-    ids = session.model.format.encode_text(reply)
-    assert session.model.format.decode_reply(ids) == ""
-    grown = PartialReply(session.model.format, session.sampling())
+    ids = session.engine.format.encode_text(reply)
+    assert session.engine.format.decode_reply(ids) == ""
+    grown = PartialReply(session.engine.format, session.sampling())
     assert "".join(map(grown.add, ids)) == grown.text == ""
     monkeypatch.setattr(chat_module, "stream_reply", lambda *values: iter([reply]))
     assert "".join(session.reply("Hello")) == reply
@@ -338,17 +340,19 @@ def test_the_prompt_goes_on_from_the_last_one_between_summaries(run_folder):
     """The engine reads what is new: a reply of before, the new turn, and control tokens; all of it after a refresh."""
     session = ChatSession.open(run_folder, ["chat.max_reply_tokens=8", "context.budget=64"], seed=3)
     session.pin("My dog is called Biscuit.")
-    read, ends = [], []
+    read, ends, prompts = [], [], []
     for i in range(30):
         ends.append(session.memory.gist.end)
         session.say(f"I saw {i} ships.")
-        read.append((session.cache.prefilled, len(session.cache.ids)))
+        prompts.append(session.engine.format.encode(session.context).ids)
+        read.append(session.cache.prefilled)
     refreshed = [later != earlier for earlier, later in itertools.pairwise(ends)]
     assert 0 < sum(refreshed) < 15
-    for (new, whole), fresh in zip(read[1:], refreshed, strict=True):
+    for before, prompt, new, fresh in zip(prompts, prompts[1:], read[1:], refreshed, strict=False):
         if not fresh:
-            assert new <= 8 + len(["I", "saw", "10", "ships", "."]) + 3 < whole
-    assert max(new for (new, _), fresh in zip(read[1:], refreshed, strict=True) if fresh) > 19
+            assert prompt[: len(before)] == before
+            assert len(["I", "saw", "10", "ships", "."]) <= new <= len(prompt) - len(before) < len(prompt) / 2
+    assert max(new for new, fresh in zip(read[1:], refreshed, strict=True) if fresh) > 19
 
 
 def test_a_long_chat_keeps_its_prompt_and_its_work_flat(run_folder, tmp_path):

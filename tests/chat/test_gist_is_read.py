@@ -69,8 +69,8 @@ def test_gist_save_and_prompt_agree_over_a_real_conversation(run_folder, tmp_pat
 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("kind", ["gpt2", "smollm2"])
-def test_whoever_answers_reads_all_that_a_rolling_memory_holds(chat_template, run_folder, kind, budget):
-    prompt_format = chat_template if kind == "smollm2" else ChatSession.open(run_folder).model.format
+def test_whoever_answers_reads_all_that_a_rolling_memory_holds(chat_template, checkpoint, kind, budget):
+    prompt_format = chat_template if kind == "smollm2" else checkpoint.format
     turns = real_turns(160)
     [history], _ = MemoryFactory.of(SummaryConfig(), ContextConfig(budget=budget), prompt_format).roll([turns])
     shown = 0
@@ -189,11 +189,11 @@ def test_a_group_is_told_apart_by_name(run_folder, names, strategy):
 
 @pytest.mark.parametrize("names", [*GROUPS, ["Anna", "Ben O'Neil", "person 0dbd21", "Zoë"]])
 @pytest.mark.parametrize("strategy", ["last", "recent", *WITH_GIST])
-def test_a_group_gives_the_same_prompt_in_training_and_in_chat(run_folder, tmp_path, names, strategy):
+def test_a_group_gives_the_same_prompt_in_training_and_in_chat(run_folder, checkpoint, tmp_path, names, strategy):
     session = ChatSession.open(run_folder, [f"chat.strategy={strategy}"])
-    made = session.model.checkpoint
-    store = SummaryStore(tmp_path, made.recipe.summary, made.recipe.context, made.format, "t")
-    builder = ExampleBuilder(made.format, made.recipe.context, store, model_limit(made.model.config))
+    assert session.engine.name == "llamacpp"
+    store = SummaryStore(tmp_path, checkpoint.recipe.summary, checkpoint.recipe.context, checkpoint.format, "t")
+    builder = ExampleBuilder(checkpoint.format, checkpoint.recipe.context, store, model_limit(checkpoint.model.config))
     said = group_of(names, 40)
     for turn in range(20, 40, 3):
         # Without a speaker "model", the last one but who is answered answers.
@@ -201,8 +201,8 @@ def test_a_group_gives_the_same_prompt_in_training_and_in_chat(run_folder, tmp_p
         dialogue = Dialogue(f"group{turn}", (*said[:turn], Turn(answerer, "Sure.")))
         store.add([dialogue])
         example = builder.build(Target(dialogue, turn), strategy)
-        assert f"{said[turn - 1].speaker}: " in made.format.tokenizer.decode(example.prompt.ids)
-        assert made.format.encode(session.context_of(said[:turn])) == example.prompt
+        assert f"{said[turn - 1].speaker}: " in checkpoint.format.tokenizer.decode(example.prompt.ids)
+        assert session.engine.format.encode(session.context_of(said[:turn])) == example.prompt
 
 
 def test_a_saved_group_goes_on_in_a_chat_with_its_names(run_folder, tmp_path):

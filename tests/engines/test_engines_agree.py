@@ -17,35 +17,31 @@ from transformers import (
 
 from gistchat.context.types import USER, Context, RoleTurn
 from gistchat.engines.engine import ConversationCache, generate_replies, stream_reply
+from gistchat.engines.open import open_answerer
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
 from gistchat.engines.token_sampler import TokenSampler
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
-from gistchat.models.checkpoint import load_checkpoint
 from gistchat.prompts.prompt import Prompt
 
 TEXT = "what do you think about the small garden near my house today and will they keep that old red car"
 WORDS = TEXT.split()
 
 
-@pytest.fixture(scope="module")
-def checkpoint(run_folder):
-    return load_checkpoint(run_folder)
-
-
-# Engines that run here: tests that ask for `engine` hold for every one.
-ENGINES = {"torch": lambda checkpoint: TorchEngine(checkpoint.model, checkpoint.format)}
+ENGINES = ("torch", "llamacpp")  # that run here: tests that ask for `engine` hold for every one
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(checkpoint, request):
-    return ENGINES[request.param](checkpoint)
+def engine(run_folder, request):
+    opened = open_answerer(run_folder, (f"chat.engine={request.param}",)).engine
+    assert opened.name == request.param
+    return opened
 
 
 @pytest.fixture(scope="module")
 def torch_engine(checkpoint):
-    return ENGINES["torch"](checkpoint)
+    return TorchEngine(checkpoint.model, checkpoint.format)
 
 
 def contexts_of(count):
@@ -94,6 +90,7 @@ def test_a_hundred_greedy_replies_are_the_same_with_and_without_cache_and_batche
 
 def test_a_prompt_that_goes_on_from_the_last_costs_only_what_is_new(checkpoint, engine):
     cache = ConversationCache()
+    stream(engine, Prompt(checkpoint.format.encode_text("Of something else.")))
     first = checkpoint.format.encode(contexts_of(21)[20])
     reply = stream(engine, first, cache)
     assert cache.prefilled == len(first)
@@ -175,6 +172,7 @@ class Numbers:
     """As much of a prompt format as an engine and a reply ask for: tokens are numbers, and 7 ends a reply."""
 
     stop_ids = (7,)
+    tokenizer = None  # no texts are counted
 
     def __init__(self, has_types=False):
         self.has_types = has_types

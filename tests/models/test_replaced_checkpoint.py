@@ -11,6 +11,7 @@ import pytest
 from gistchat.errors import UserError
 from gistchat.files import atomic_folder, previous_version
 from gistchat.models import checkpoint as checkpoint_module
+from gistchat.models import checkpoint_folder
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
 
@@ -108,7 +109,7 @@ def test_what_is_damaged_and_not_replaced_is_said_at_once(tmp_path):
 
 
 def test_who_is_replaced_again_and_again_gives_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint_module, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(checkpoint_folder, "RETRY_SECONDS", 0.2)
     save(tmp_path, 0)
     numbers = iter(range(1, 10_000))
     with pytest.raises(UserError, match="replaced again and again"):
