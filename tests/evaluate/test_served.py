@@ -1,0 +1,262 @@
+"""A server's model, or one in llama.cpp, answers a run's held-out items: contexts, budgets, facts, resuming, errors."""
+
+import json
+import re
+import shutil
+
+import pytest
+from conftest import gistchat, make_dialogue
+from fake_chat_server import ChatServer, begin, delta, event, refuses
+
+from gistchat import trusted_hosts
+from gistchat.engines import openai_client
+from gistchat.evaluate.planted_dialogues import planted_dialogue, remembered
+from gistchat.evaluate.planted_facts import PROBE_DISTANCES
+from gistchat.progress import say_once
+from gistchat.prompts.wording import PREAMBLE
+
+STRATEGIES = ["last", "recent", "full", "summary", "hybrid", "rolling", "shuffled"]
+ALL = f"evaluate.strategies={json.dumps(STRATEGIES)}"
+PLANTED = 6
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(trusted_hosts, "_trusted", set())
+    for name, value in {"RETRIES": 0, "FIRST_WAIT": 0.01, "FIRST_PIECE": 20.0, "NEXT_PIECE": 20.0}.items():
+        monkeypatch.setattr(openai_client, name, value)
+    say_once.cache_clear()
+    made = ChatServer()
+    made.models = [{"id": "llama3.2:latest"}]
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(run_folder, tmp_path):
+    """A copy, to be written to."""
+    shutil.copytree(run_folder, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def evaluate(server, run, *options, **more):
+    settings = [word for setting in more.get("set_", ()) for word in ("--set", setting)]
+    return gistchat("evaluate", str(run), "--url", server.url, *options, *settings, cwd=run.parent)
+
+
+def rows_of(folder, name="predictions.jsonl"):
+    return [json.loads(line) for line in (folder / name).read_text().splitlines()]
+
+
+def says(handler, body, text):
+    begin(handler)
+    delta(handler, text)
+    delta(handler, finish="stop")
+    event(handler, b"[DONE]")
+
+
+def texts_of(body):
+    return "\n".join(message["content"] for message in body["messages"])
+
+
+def recalls(handler, body):
+    """Says the fact that is asked for where it was sent; else "No idea." """
+    question = body["messages"][-1]["content"]
+    planted = [planted_dialogue(i, 0) for i in range(PLANTED)]
+    facts = {
+        fact for one in planted for asked, fact in zip(one.questions, one.answers, strict=True) if asked == question
+    }
+    sent = texts_of(body)
+    says(handler, body, next((fact for fact in facts if remembered((fact,), sent)), "No idea."))
+
+
+def test_every_strategy_answers_what_the_run_was_asked(server, run):
+    server.kind = "llama.cpp"
+    done = evaluate(server, run, "--model", "llama3.2", set_=[ALL])
+    assert done.returncode == 0, done.stderr
+    folder = run / "served" / "llama3.2"
+    rows = rows_of(folder)
+    assert [row["strategy"] for row in rows] == [name for name in _in_order() for _ in range(3)]
+    assert {row["model"] for row in rows} == {"served"}
+    assert {row["reply"] for row in rows} == {"Fine, thanks."}
+    assert not {"nats", "rank"} & set().union(*rows)
+    assert not (run / "predictions.jsonl").exists()
+    done = gistchat("evaluate", str(run), "--set", 'evaluate.strategies=["last","recent"]', cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    own = [row for row in rows_of(run) if row["model"] == "tuned" and row["reply"] is not None]
+    assert {(row["id"], row["gold"]) for row in own} == {(row["id"], row["gold"]) for row in rows}
+    # What was sent is what the rows say.
+    sent = {texts_of(body) for body in server.chats}
+    for row in rows:
+        spoken = [text for text in (row["gist"], *(turn["text"] for turn in row["context"])) if text]
+        assert any(all(text in one for text in spoken) for one in sent)
+        assert all(text in row["prompt"] for text in spoken)
+        assert (row["strategy"] in ("summary", "hybrid", "rolling", "shuffled")) >= bool(row["gist"])
+    by_strategy = {name: [row for row in rows if row["strategy"] == name] for name in STRATEGIES}
+    assert all(row["gist"] for name in ("summary", "shuffled") for row in by_strategy[name])
+    assert all(len(row["context"]) == 1 for row in by_strategy["last"])
+    assert all(len(row["context"]) == row["turn"] for row in by_strategy["full"])
+
+
+def _in_order():
+    return ["last", "full", "recent", "summary", "hybrid", "rolling", "shuffled"]
+
+
+@pytest.mark.parametrize("kind", ["llama.cpp", ""])
+def test_the_budget_is_kept_in_what_is_sent(server, run, kind):
+    """By the server's own count, where it counts for us and where it is estimated."""
+    server.kind, server.hidden = kind, 11
+    done = evaluate(server, run, set_=[ALL, "evaluate.budgets=[24, 48]"])
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(run / "served" / "llama3.2-latest")
+    bare = {row["id"]: row["prompt_tokens"] for row in rows if row["strategy"] == "last"}
+    assert {row["budget"] for row in rows} == {None, 24, 48}
+    for row in rows:
+        if row["budget"]:
+            assert row["context_tokens"] <= row["budget"]
+            filler = 6  # a window that begins with the model's turn has a message before it
+            assert row["prompt_tokens"] - bare[row["id"]] <= row["budget"] + filler * (kind == "")
+    widest = [row for row in rows if row["strategy"] == "recent" and row["budget"] == 48]
+    assert max(row["prompt_tokens"] - bare[row["id"]] for row in widest) > 24
+    assert min(bare.values()) > 11 + server.tokens(PREAMBLE)  # hidden tokens and all: as the server counts
+
+
+def test_planted_facts_are_answered_where_they_are_shown(server, run):
+    server.kind, server.answers = "llama.cpp", [recalls]
+    done = evaluate(server, run, set_=[ALL, f"evaluate.probe_items={PLANTED}", "evaluate.max_reply_tokens=12"])
+    assert done.returncode == 0, done.stderr
+    folder = run / "served" / "llama3.2-latest"
+    answers = rows_of(folder, "probe.jsonl")
+    assert len(answers) == PLANTED * len(STRATEGIES)
+    by_strategy = {name: [row for row in answers if row["strategy"] == name] for name in STRATEGIES}
+    assert all(row["right"] and row["shown"] for row in by_strategy["full"])
+    assert not any(row["right"] or row["shown"] for row in by_strategy["last"])
+    assert {row["distance"] for row in answers} == set(PROBE_DISTANCES)
+    assert all(row["right"] == row["shown"] for row in answers if row["strategy"] != "shuffled")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    shares = {entry["strategy"]: entry["right"]["value"] for entry in metrics["probe"]}
+    assert (shares["full"], shares["last"]) == (100, 0)
+    [heading] = [line for line in done.stdout.splitlines() if "answered %" in line]
+    assert "in the prompt %" in heading
+
+
+def test_tables_and_report_have_intervals_and_no_perplexity(server, run):
+    words = iter(range(1000))
+    server.answers = [lambda handler, body: says(handler, body, make_dialogue(next(words)).turns[0].text)]
+    done = evaluate(server, run, set_=["evaluate.max_reply_tokens=30"])
+    assert done.returncode == 0, done.stderr
+    head = done.stdout.split("held-out replies")[0]
+    assert "perplexity" not in head
+    assert "hits" not in head
+    assert re.search(r"served +recent +\d+\.\d \[\d+\.\d, \d+\.\d\]", head)
+    assert "higher ROUGE-L is better. The model gives replies but no likelihoods" in " ".join(done.stdout.split())
+    folder = run / "served" / "llama3.2-latest"
+    report = (folder / "report.md").read_text()
+    results = next(line for line in report.splitlines() if line.startswith("| model"))
+    assert results.split(" | ")[2:5] == ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
+    assert "## Costs" in report
+    costs = next(line for line in report.splitlines() if "prompt tokens" in line)
+    assert "cache" not in costs
+    assert "s per reply" in costs
+    assert "| echo |" in report
+    assert "| random-reply |" in report
+    page = (folder / "report.html").read_text()
+    assert "ROUGE-L by strategy" in page
+    assert "nats per token</option>" not in page
+    said = json.loads((folder / "metrics.json").read_text())
+    pairs = [pair for pair in said["comparisons"] if pair["family"] == "strategy"]
+    assert {pair["of"] for pair in pairs} == {"served last", "served full", "served summary", "served hybrid"}
+    assert {pair["metric"] for pair in pairs} == {"rougeL"}
+    assert "served summary is not shown to differ from served recent: at most" in " ".join(done.stdout.split())
+    assert "points worse" in done.stdout
+
+
+def test_a_judge_compares_what_a_server_said(server, run):
+    assert evaluate(server, run).returncode == 0
+    folder = run / "served" / "llama3.2-latest"
+    server.answers = [lambda handler, body: says(handler, body, "A")]
+    options = ("--of", "served hybrid", "--against", "served recent", "--url", server.url, "--model", "m")
+    done = gistchat("judge", str(folder), *options, cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    assert "served hybrid against served recent, judged by m: 3 of 3 items" in done.stdout
+
+
+def test_a_server_that_goes_down_loses_little(server, run):
+    """What was answered is asked for once, and what is sent is the same as without the break."""
+    server.kind = ""
+    usual, refuse = server.usual, refuses("loading", 503)
+    server.answers = [usual] * 17 + [refuse]
+    done = evaluate(server, run, set_=[ALL])
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert line.startswith(f"error: {server.url}: ")
+    assert line.endswith("; what was answered is kept, and the same command goes on")
+    assert not (run / "served" / "llama3.2-latest" / "predictions.jsonl").exists()
+    stored = run / "served" / "llama3.2-latest" / "evaluation" / "replies.jsonl"
+    kept = len(stored.read_text().splitlines())
+    assert kept > 8
+    first, server.chats, server.answers = [texts_of(body) for body in server.chats[:17]], [], [None]
+    done = evaluate(server, run, set_=[ALL])
+    assert done.returncode == 0, done.stderr
+    whole = [texts_of(body) for body in server.chats]
+    again = [text for text in whole if text in first]
+    assert len(again) <= 8
+    shutil.rmtree(run / "served")
+    server.chats = []
+    assert evaluate(server, run, set_=[ALL]).returncode == 0
+    assert {texts_of(body) for body in server.chats} == {*first, *whole}
+    server.chats = []
+    done = evaluate(server, run, set_=[ALL])
+    assert "done before, skipped" in done.stderr
+    assert not server.chats
+
+
+def test_the_runs_own_results_and_another_servers_stay(server, run):
+    own = gistchat("evaluate", str(run), cwd=run.parent)
+    assert own.returncode == 0, own.stderr
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    assert evaluate(server, run).returncode == 0
+    other = ChatServer()
+    try:
+        other.models, other.words = server.models, ["Other", " words."]
+        done = evaluate(other, run)
+    finally:
+        other.close()
+    assert done.returncode == 0, done.stderr
+    assert "holds results of another model" in done.stderr
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    folder = run / "served" / "llama3.2-latest"
+    assert {row["reply"] for row in rows_of(folder)} == {"Other words."}
+    assert {row["reply"] for row in rows_of(folder.with_name(f"{folder.name}-before"))} == {"Fine, thanks."}
+
+
+@pytest.mark.parametrize(
+    ("options", "set_", "message"),
+    [
+        (["--model", "qwen"], (), "no model 'qwen'; it has llama3.2:latest"),
+        (["--gguf", "x.gguf"], (), "--url, --gguf and --engine each say who answers; give one of them"),
+        ([], ["evaluate.reply_items=0"], "evaluate.reply_items is 0"),
+        ([], ["chat.temperature=1"], "evaluate takes settings of evaluate, context, summary"),
+        ([], ["evaluate.max_reply_tokens=4090"], "every test item is longer than the model takes"),
+    ],
+)
+def test_mistakes_are_said_in_one_line(server, run, options, set_, message):
+    done = evaluate(server, run, *options, set_=set_)
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert message in line
+    assert not server.chats
+
+
+def test_a_model_name_needs_an_address(run):
+    done = gistchat("evaluate", str(run), "--model", "m", cwd=run.parent)
+    assert done.stderr.startswith("error: --model names a model of a server")
+
+
+def test_nothing_answers(server, run):
+    server.close()
+    done = evaluate(server, run)
+    assert done.returncode == 1
+    assert len([line for line in done.stderr.splitlines() if line.startswith("error")]) == 1
+    assert not (run / "served").exists()
