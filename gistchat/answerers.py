@@ -18,7 +18,7 @@ from gistchat.engines.open import open_answerer
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.server_engine import open_server_engine
 from gistchat.errors import UserError, require
-from gistchat.evaluate.analysis import analyse, analyse_probe
+from gistchat.evaluate.analysis import analyse, analyse_probe, compare_probe
 from gistchat.evaluate.answers import answer, ask_about, prediction_rows, probe_rows, settle_counts
 from gistchat.evaluate.costs import seconds_per_summary
 from gistchat.evaluate.items import askable, choose_items, conditions
@@ -113,6 +113,7 @@ def evaluate_answerer(workspace: Workspace, answerer: Answerer) -> tuple[Path, d
         write_rows(folder / "probe.jsonl", answers)
         values = analyse(rows, config.baseline, config.resamples, recipe.seed)
         values |= {"probe": analyse_probe(answers, config.resamples, recipe.seed), **facts}
+        values["comparisons"] += compare_probe(answers, config.baseline, config.resamples, recipe.seed)
         write_json(folder / "metrics.json", values)
         subtitle = (
             f"Does the gist of a conversation serve as well as its turns? Replies by {answerer.name}, corpus "

@@ -21,6 +21,7 @@ Measured = dict[str, tuple[Metric, list[Row]]]  # by metric, with the rows that 
 DEPTHS = (0, 12, 24, 48)  # turns before the reply: where the groups of the table by depth begin
 MAIN = "perplexity"
 WITHOUT_LIKELIHOOD = "rougeL"  # takes its place where a model gives replies only
+RECALL = "recall"  # of planted facts: which of them were answered
 FEW = 20  # dialogues; percentile intervals of small samples are too narrow (Hesterberg 2015)
 
 
@@ -250,21 +251,28 @@ def _comparisons(
     for family, pairs in families.items():
         metric = "bits_per_byte" if family == "variant" and main == MAIN else main
         differences = [(*pair, paired) for pair in pairs if (paired := comparer.difference(*pair, metric))]
-        corrected = bootstrap.holm([difference["p"] for _, _, difference in differences])
-        for (system, other, difference), p in zip(differences, corrected, strict=True):
-            comparisons.append(
-                {
-                    "family": family,
-                    "metric": metric,
-                    "system": system._asdict(),
-                    "of": system.name(budgets),
-                    "minus": other.name(budgets),
-                    **difference,
-                    "p_holm": p,
-                    "significant": p < 1 - bootstrap.CONFIDENCE,
-                }
-            )
+        comparisons += _corrected(family, metric, differences, budgets)
     return comparisons
+
+
+def _corrected(
+    family: str, metric: str, differences: Sequence[tuple[System, System, dict[str, float]]], budgets: bool
+) -> list[Row]:
+    """The comparisons of a family, their p-values corrected for how many there are."""
+    corrected = bootstrap.holm([difference["p"] for _, _, difference in differences])
+    return [
+        {
+            "family": family,
+            "metric": metric,
+            "system": system._asdict(),
+            "of": system.name(budgets),
+            "minus": other.name(budgets),
+            **difference,
+            "p_holm": p,
+            "significant": p < 1 - bootstrap.CONFIDENCE,
+        }
+        for (system, other, difference), p in zip(differences, corrected, strict=True)
+    ]
 
 
 def _counterparts(system: System, systems: Sequence[System], trained: Mapping[str, Sequence[str]]) -> list[System]:
@@ -310,6 +318,24 @@ def analyse_probe(rows: Sequence[Row], resamples: int, seed: int) -> list[Row]:
     return entries
 
 
+def compare_probe(rows: Sequence[Row], baseline: str, resamples: int, seed: int) -> list[Row]:
+    """Every strategy's recall of planted facts against the baseline's at the same budget: the family `facts`."""
+    draws, systems = Resampler(resamples, seed), by_system(rows)
+    sampled = {system: _sampled_recall(answers, draws) for system, answers in systems.items()}
+    pairs = [
+        (system, peer)
+        for system in systems
+        if not is_control(system.strategy) and (peer := _peer(system, baseline, systems))
+    ]
+    differences = [(*pair, bootstrap.compared(*map(sampled.__getitem__, pair))) for pair in pairs]
+    return _corrected("facts", RECALL, differences, len({system.budget for system in systems} - {None}) > 1)
+
+
+def _sampled_recall(answers: Sequence[Row], draws: Resampler) -> Sampled:
+    metric = Metric(RECALL, "%", "higher", bootstrap.mean([100.0 * row["right"] for row in answers]))
+    return Sampled.of(metric, len(answers), draws.weights(answers))
+
+
 def _by_seed(comparer: Comparer) -> list[Row]:
     """Perplexity of each seed's model on its own replies, where there is more than one seed."""
     values = []
@@ -322,9 +348,14 @@ def _by_seed(comparer: Comparer) -> list[Row]:
     return values
 
 
+def better(comparison: Row) -> str:
+    """lower | higher: which values of a comparison's metric are better."""
+    return "higher" if comparison["metric"] == RECALL else METRICS[comparison["metric"]].better
+
+
 def is_worse(comparison: Row) -> bool:
     """Whether the first system of a comparison comes out worse than the other."""
-    return (comparison["value"] > 0) == (METRICS[comparison["metric"]].better == "lower")
+    return (comparison["value"] > 0) == (better(comparison) == "lower")
 
 
 def _unread(comparisons: Sequence[Row]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gistchat.context.strategies import STRATEGIES, is_control, shows_summary
-from gistchat.evaluate.analysis import MAIN, is_worse
+from gistchat.evaluate.analysis import MAIN, RECALL, better, is_worse
 from gistchat.evaluate.bootstrap import CONFIDENCE
 from gistchat.evaluate.metrics import METRICS
 from gistchat.report.tables import Entry, main_metric
@@ -18,33 +18,39 @@ def sentences(metrics: Entry) -> list[str]:
 
 
 def main_sentences(metrics: Entry) -> list[str]:
-    """What a terminal has room for: all strategies and controls, or the outcome and the controls of models other than
-    the base."""
-    lines = compared(metrics, "strategy") + compared(metrics, "control")
+    """What a terminal has room for: all strategies, facts and controls, or the outcome and the controls of models
+    other than the base."""
+    lines = [line for family in ("strategy", "facts", "control") for line in compared(metrics, family)]
     if len(lines) > MANY:
         lines = [_sentence(metrics, pair) for pair in _subjects(metrics, "control")]
     return lines + verdicts(metrics)
 
 
 def compared(metrics: Entry, family: str) -> list[str]:
-    """The comparisons of one family: strategy | control | tuning | variant."""
+    """The comparisons of one family: strategy | control | tuning | variant | facts."""
     return [_sentence(metrics, pair) for pair in _family(metrics, family)]
 
 
 def verdicts(metrics: Entry) -> list[str]:
-    """One sentence for each variant: at which budgets the model's gists are worse or better than the baseline."""
-    compared = _subjects(metrics, "strategy")
+    """A sentence for each variant: at which budgets the model's gists are worse or better than the baseline; and for
+    planted facts, where these were compared."""
+    return [line for family in ("strategy", "facts") for line in _verdicts(metrics, family)]
+
+
+def _verdicts(metrics: Entry, family: str) -> list[str]:
+    pairs_of_all = _subjects(metrics, family)
     lines = []
-    for variant, model in dict.fromkeys((pair["system"]["variant"], pair["system"]["model"]) for pair in compared):
+    for variant, model in dict.fromkeys((pair["system"]["variant"], pair["system"]["model"]) for pair in pairs_of_all):
         names: dict[str, list[str]] = {}  # by verdict
         for name in filter(is_gist, STRATEGIES):
             system = {"variant": variant, "model": model, "strategy": name}
-            if pairs := [pair for pair in compared if system.items() <= pair["system"].items()]:
+            if pairs := [pair for pair in pairs_of_all if system.items() <= pair["system"].items()]:
                 names.setdefault(_verdict_by_budget(pairs), []).append(name)
         parts = [f"{_and(same)} {'are' if len(same) > 1 else 'is'} {verdict}" for verdict, same in names.items()]
         of = f" of {variant}" if variant else ""
+        by = "" if pairs_of_all[0]["metric"] == MAIN else f" by {_title(pairs_of_all[0])}"
         if parts:
-            lines.append(f"In short, the {model} model{of} against {metrics['baseline']}: {'; '.join(parts)}.")
+            lines.append(f"In short, the {model} model{of} against {metrics['baseline']}{by}: {'; '.join(parts)}.")
     return lines
 
 
@@ -147,6 +153,10 @@ def _difference(pair: Entry, name: str, other: str) -> str:
     )
 
 
+def _facts(metrics: Entry, pair: Entry) -> str:
+    return f"planted facts: {_strategy(metrics, pair)}"
+
+
 def _control(metrics: Entry, pair: Entry) -> str:
     """`pair` is the own summary minus another dialogue's; the sentence is about the other's."""
     change = _change(pair).turned()
@@ -174,6 +184,7 @@ WORDS: dict[str, Callable[[Entry, Entry], str]] = {
     "control": _control,
     "tuning": _tuning,
     "variant": _variant,
+    "facts": _facts,
 }
 
 
@@ -196,13 +207,13 @@ class Change(NamedTuple):
 
 def _change(pair: Entry) -> Change:
     """Likelihoods are compared by their ratio, in percent; what is a percentage itself, in points."""
-    if METRICS[pair["metric"]].better == "lower":
+    if better(pair) == "lower":
         return Change(*(100 * (pair[name] - 1) for name in ("ratio", "ratio_low", "ratio_high")), "%")
     return Change(-pair["value"], -pair["high"], -pair["low"], "points")
 
 
 def _title(pair: Entry) -> str:
-    return METRICS[pair["metric"]].title
+    return "recall of planted facts" if pair["metric"] == RECALL else METRICS[pair["metric"]].title
 
 
 def _amount(change: Change, value: float | None = None) -> str:

@@ -11,6 +11,7 @@ from gistchat.evaluate.metrics import METRICS
 
 Entry = dict[str, Any]  # all of metrics.json, or what it says of one system or comparison
 MODELS = ("base", "tuned")
+MARKS = {"better": " +", "worse": " -", "": ""}
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,11 @@ def best(metrics: Entry, group: Sequence[Entry]) -> Entry | None:
     return None
 
 
-def _shown(metrics: Entry, result: Entry) -> str:
+def _shown(metrics: Entry, result: Entry, family: str = "strategy") -> str:
     """better | worse: how a result is shown to compare with the baseline; empty where nothing is shown."""
     system = system_key(result)
     for comparison in metrics["comparisons"]:
-        if comparison["family"] == "strategy" and system_key(comparison["system"]) == system:
+        if comparison["family"] == family and system_key(comparison["system"]) == system:
             return ("worse" if is_worse(comparison) else "better") if comparison["significant"] else ""
     return ""
 
@@ -116,7 +117,7 @@ def mark(metrics: Entry, result: Entry, name: str) -> str:
     """+ better, - worse than the baseline: for the main metric by the corrected p-value, else the paired interval."""
     main = main_metric(metrics)
     if name == main or (name == "bits_per_byte" and main == MAIN):  # two ways to write the same likelihoods
-        return {"better": " +", "worse": " -", "": ""}[_shown(metrics, result)]
+        return MARKS[_shown(metrics, result)]
     metric = result["metrics"][name]
     difference = metric.get("difference")
     if not difference or not metric["better"] or difference["low"] <= 0 <= difference["high"]:
@@ -236,7 +237,7 @@ def probe_table(metrics: Entry, variant: str) -> Table | None:
         right = {distance: f"{answers['right']:.0f}" for distance, answers in entry["by_distance"].items()}
         return {
             "questions": Cell(str(entry["items"])),
-            "answered %": Cell(figure(entry["right"])),
+            "answered %": Cell(figure(entry["right"]) + MARKS[_shown(metrics, entry, "facts")]),
             "in the prompt %": Cell(figure(entry["shown"])),
             **{f"after {distance} turns": Cell(right.get(distance, "-")) for distance in distances},
         }

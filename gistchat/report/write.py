@@ -24,6 +24,7 @@ FAMILIES = {
     "control": "Does it matter whose summary it is?",
     "tuning": "What tuning does",
     "variant": "Variants against the first, in bits per byte, as tokenizers differ",
+    "facts": "Planted facts: strategies against the baseline",
 }
 NOTES = {
     "Controls": "Replies that no model made, scored like the others: the gold reply, the turn that is answered, and "

@@ -3,32 +3,47 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
+import xllamacpp
 from conftest import gistchat, make_dialogue
-from fake_chat_server import ChatServer, begin, delta, event, refuses
+from fake_chat_server import ChatServer, begin, delta, event, refuses, send
 
 from gistchat import trusted_hosts
+from gistchat.context.types import Context, RoleTurn
+from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.engines import openai_client
+from gistchat.engines.sampling import Sampling
+from gistchat.engines.torch_engine import TorchEngine
+from gistchat.evaluate.items import choose_items
 from gistchat.evaluate.planted_dialogues import planted_dialogue, remembered
 from gistchat.evaluate.planted_facts import PROBE_DISTANCES
+from gistchat.models.checkpoint import load_checkpoint
+from gistchat.models.checkpoint_folder import read_metadata
 from gistchat.progress import say_once
 from gistchat.prompts.wording import PREAMBLE
 
+IN_ORDER = ["last", "full", "recent", "summary", "hybrid", "rolling", "shuffled"]
 STRATEGIES = ["last", "recent", "full", "summary", "hybrid", "rolling", "shuffled"]
 ALL = f"evaluate.strategies={json.dumps(STRATEGIES)}"
 PLANTED = 6
 
 
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(trusted_hosts, "_trusted", set())
+def make_server(patch, folder):
+    patch.setenv("XDG_CONFIG_HOME", str(folder))
+    patch.setattr(trusted_hosts, "_trusted", set())
     for name, value in {"RETRIES": 0, "FIRST_WAIT": 0.01, "FIRST_PIECE": 20.0, "NEXT_PIECE": 20.0}.items():
-        monkeypatch.setattr(openai_client, name, value)
+        patch.setattr(openai_client, name, value)
     say_once.cache_clear()
     made = ChatServer()
     made.models = [{"id": "llama3.2:latest"}]
+    return made
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    made = make_server(monkeypatch, tmp_path)
     yield made
     made.close()
 
@@ -38,6 +53,20 @@ def run(run_folder, tmp_path):
     """A copy, to be written to."""
     shutil.copytree(run_folder, tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def answered(run_folder, tmp_path_factory):
+    """A run whose items and planted facts a server answered; what the command said; what the server was sent."""
+    folder = tmp_path_factory.mktemp("answered")
+    shutil.copytree(run_folder, folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        server = make_server(patch, folder)
+        server.kind, server.answers = "llama.cpp", [recalls]
+        done = evaluate(server, folder / "run", "--model", "llama3.2", set_=[ALL, f"evaluate.probe_items={PLANTED}"])
+        server.close()
+    assert done.returncode == 0, done.stderr
+    return folder / "run" / "served" / "llama3.2", done, [texts_of(body) for body in server.chats]
 
 
 def evaluate(server, run, *options, **more):
@@ -61,46 +90,52 @@ def texts_of(body):
 
 
 def recalls(handler, body):
-    """Says the fact that is asked for where it was sent; else "No idea." """
-    question = body["messages"][-1]["content"]
+    """Says the fact that is asked for where it was sent, else that it has no idea; to what is no question, anything."""
+    question, sent = body["messages"][-1]["content"], texts_of(body)
     planted = [planted_dialogue(i, 0) for i in range(PLANTED)]
-    facts = {
-        fact for one in planted for asked, fact in zip(one.questions, one.answers, strict=True) if asked == question
-    }
-    sent = texts_of(body)
-    says(handler, body, next((fact for fact in facts if remembered((fact,), sent)), "No idea."))
+    pairs = [pair for one in planted for pair in zip(one.questions, one.answers, strict=True)]
+    facts = {fact for asked, fact in pairs if asked == question}
+    known = next((fact for fact in facts if remembered((fact,), sent)), "No idea.")
+    says(handler, body, known if facts else make_dialogue(len(sent)).turns[0].text)
 
 
-def test_every_strategy_answers_what_the_run_was_asked(server, run):
-    server.kind = "llama.cpp"
-    done = evaluate(server, run, "--model", "llama3.2", set_=[ALL])
-    assert done.returncode == 0, done.stderr
-    folder = run / "served" / "llama3.2"
-    rows = rows_of(folder)
-    assert [row["strategy"] for row in rows] == [name for name in _in_order() for _ in range(3)]
+def test_every_strategy_answers_what_the_run_was_asked(answered):
+    folder, _, sent = answered
+    rows, run = rows_of(folder), folder.parents[1]
+    assert [row["strategy"] for row in rows] == [name for name in IN_ORDER for _ in range(3)]
     assert {row["model"] for row in rows} == {"served"}
-    assert {row["reply"] for row in rows} == {"Fine, thanks."}
     assert not {"nats", "rank"} & set().union(*rows)
     assert not (run / "predictions.jsonl").exists()
-    done = gistchat("evaluate", str(run), "--set", 'evaluate.strategies=["last","recent"]', cwd=run.parent)
-    assert done.returncode == 0, done.stderr
-    own = [row for row in rows_of(run) if row["model"] == "tuned" and row["reply"] is not None]
-    assert {(row["id"], row["gold"]) for row in own} == {(row["id"], row["gold"]) for row in rows}
-    # What was sent is what the rows say.
-    sent = {texts_of(body) for body in server.chats}
-    for row in rows:
+    recipe, _ = read_metadata(run / "checkpoint")
+    items = choose_items(recipe, load_dialogues(Path(recipe.data.folder) / "test.jsonl"))[:3]
+    assert {(row["id"], row["gold"]) for row in rows} == {(item.id, item.gold) for item in items}
+    for row in rows:  # what was sent is what the rows say
         spoken = [text for text in (row["gist"], *(turn["text"] for turn in row["context"])) if text]
         assert any(all(text in one for text in spoken) for one in sent)
         assert all(text in row["prompt"] for text in spoken)
-        assert (row["strategy"] in ("summary", "hybrid", "rolling", "shuffled")) >= bool(row["gist"])
     by_strategy = {name: [row for row in rows if row["strategy"] == name] for name in STRATEGIES}
     assert all(row["gist"] for name in ("summary", "shuffled") for row in by_strategy[name])
+    assert not any(row["gist"] for name in ("last", "recent", "full") for row in by_strategy[name])
     assert all(len(row["context"]) == 1 for row in by_strategy["last"])
     assert all(len(row["context"]) == row["turn"] for row in by_strategy["full"])
 
 
-def _in_order():
-    return ["last", "full", "recent", "summary", "hybrid", "rolling", "shuffled"]
+def test_planted_facts_are_answered_where_they_are_shown(answered):
+    folder, done, _ = answered
+    answers = rows_of(folder, "probe.jsonl")
+    assert len(answers) == PLANTED * len(STRATEGIES)
+    by_strategy = {name: [row for row in answers if row["strategy"] == name] for name in STRATEGIES}
+    assert all(row["right"] and row["shown"] for row in by_strategy["full"])
+    assert not any(row["right"] or row["shown"] for row in by_strategy["last"])
+    assert {row["distance"] for row in answers} == set(PROBE_DISTANCES)
+    assert all(row["right"] == row["shown"] for row in answers if row["strategy"] != "shuffled")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    shares = {entry["strategy"]: entry["right"]["value"] for entry in metrics["probe"]}
+    assert (shares["full"], shares["last"]) == (100, 0)
+    told = " ".join(done.stdout.split())
+    raised = r"Planted facts: served full has 100\.0 points higher recall of planted facts than served recent \["
+    assert re.search(raised + r".* Holm p = 0\.0\d+: it is better\.", told)
+    assert re.search(r"served +full +\d+ +100\.0 \[\d+\.\d, 100\.0\] \+", done.stdout)
 
 
 @pytest.mark.parametrize("kind", ["llama.cpp", ""])
@@ -122,36 +157,13 @@ def test_the_budget_is_kept_in_what_is_sent(server, run, kind):
     assert min(bare.values()) > 11 + server.tokens(PREAMBLE)  # hidden tokens and all: as the server counts
 
 
-def test_planted_facts_are_answered_where_they_are_shown(server, run):
-    server.kind, server.answers = "llama.cpp", [recalls]
-    done = evaluate(server, run, set_=[ALL, f"evaluate.probe_items={PLANTED}", "evaluate.max_reply_tokens=12"])
-    assert done.returncode == 0, done.stderr
-    folder = run / "served" / "llama3.2-latest"
-    answers = rows_of(folder, "probe.jsonl")
-    assert len(answers) == PLANTED * len(STRATEGIES)
-    by_strategy = {name: [row for row in answers if row["strategy"] == name] for name in STRATEGIES}
-    assert all(row["right"] and row["shown"] for row in by_strategy["full"])
-    assert not any(row["right"] or row["shown"] for row in by_strategy["last"])
-    assert {row["distance"] for row in answers} == set(PROBE_DISTANCES)
-    assert all(row["right"] == row["shown"] for row in answers if row["strategy"] != "shuffled")
-    metrics = json.loads((folder / "metrics.json").read_text())
-    shares = {entry["strategy"]: entry["right"]["value"] for entry in metrics["probe"]}
-    assert (shares["full"], shares["last"]) == (100, 0)
-    [heading] = [line for line in done.stdout.splitlines() if "answered %" in line]
-    assert "in the prompt %" in heading
-
-
-def test_tables_and_report_have_intervals_and_no_perplexity(server, run):
-    words = iter(range(1000))
-    server.answers = [lambda handler, body: says(handler, body, make_dialogue(next(words)).turns[0].text)]
-    done = evaluate(server, run, set_=["evaluate.max_reply_tokens=30"])
-    assert done.returncode == 0, done.stderr
+def test_tables_and_report_have_intervals_and_no_perplexity(answered):
+    folder, done, _ = answered
     head = done.stdout.split("held-out replies")[0]
     assert "perplexity" not in head
     assert "hits" not in head
     assert re.search(r"served +recent +\d+\.\d \[\d+\.\d, \d+\.\d\]", head)
     assert "higher ROUGE-L is better. The model gives replies but no likelihoods" in " ".join(done.stdout.split())
-    folder = run / "served" / "llama3.2-latest"
     report = (folder / "report.md").read_text()
     results = next(line for line in report.splitlines() if line.startswith("| model"))
     assert results.split(" | ")[2:5] == ["ROUGE-1", "ROUGE-2", "ROUGE-L"]
@@ -166,20 +178,28 @@ def test_tables_and_report_have_intervals_and_no_perplexity(server, run):
     assert "nats per token</option>" not in page
     said = json.loads((folder / "metrics.json").read_text())
     pairs = [pair for pair in said["comparisons"] if pair["family"] == "strategy"]
-    assert {pair["of"] for pair in pairs} == {"served last", "served full", "served summary", "served hybrid"}
+    assert {pair["of"] for pair in pairs} == {f"served {name}" for name in STRATEGIES} - {
+        "served recent",
+        "served shuffled",
+    }
     assert {pair["metric"] for pair in pairs} == {"rougeL"}
-    assert "served summary is not shown to differ from served recent: at most" in " ".join(done.stdout.split())
-    assert "points worse" in done.stdout
+    told = " ".join(done.stdout.split())
+    assert re.search(r"Served summary is not shown to differ from served recent: at most \d+\.\d points worse", told)
+    assert (
+        "In short, the served model against recent by ROUGE-L: summary, hybrid and rolling are not shown to differ."
+        in told
+    )
 
 
-def test_a_judge_compares_what_a_server_said(server, run):
-    assert evaluate(server, run).returncode == 0
-    folder = run / "served" / "llama3.2-latest"
-    server.answers = [lambda handler, body: says(handler, body, "A")]
+def test_a_judge_compares_what_a_server_said(server, answered):
+    folder, _, _ = answered
+    verdict = {"choices": [{"message": {"role": "assistant", "content": "A"}, "finish_reason": "stop"}]}
+    server.answers = [lambda handler, body: send(handler, verdict)]
     options = ("--of", "served hybrid", "--against", "served recent", "--url", server.url, "--model", "m")
-    done = gistchat("judge", str(folder), *options, cwd=run.parent)
+    done = gistchat("judge", str(folder), *options, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "served hybrid against served recent, judged by m: 3 of 3 items" in done.stdout
+    assert "served hybrid 48 against served recent 48, judged by m: 3 of 3 items" in done.stdout
+    assert len(server.chats) in (2, 4, 6)  # each pair in both orders, unless the replies are the same
 
 
 def test_a_server_that_goes_down_loses_little(server, run):
@@ -202,20 +222,21 @@ def test_a_server_that_goes_down_loses_little(server, run):
     whole = [texts_of(body) for body in server.chats]
     again = [text for text in whole if text in first]
     assert len(again) <= 8
-    shutil.rmtree(run / "served")
-    server.chats = []
-    assert evaluate(server, run, set_=[ALL]).returncode == 0
-    assert {texts_of(body) for body in server.chats} == {*first, *whole}
     server.chats = []
     done = evaluate(server, run, set_=[ALL])
     assert "done before, skipped" in done.stderr
     assert not server.chats
+    shutil.rmtree(run / "served")
+    assert evaluate(server, run, set_=[ALL]).returncode == 0
+    assert {texts_of(body) for body in server.chats} == {*first, *whole}
 
 
 def test_the_runs_own_results_and_another_servers_stay(server, run):
-    own = gistchat("evaluate", str(run), cwd=run.parent)
-    assert own.returncode == 0, own.stderr
-    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    for name in ("predictions.jsonl", "probe.jsonl", "metrics.json", "report.html", "report.md", "evaluated.json"):
+        (run / name).write_text("the run's own")
+    (run / "evaluation").mkdir()
+    (run / "evaluation" / "tuned.jsonl").write_text("the run's own")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert evaluate(server, run).returncode == 0
     other = ChatServer()
     try:
@@ -225,7 +246,11 @@ def test_the_runs_own_results_and_another_servers_stay(server, run):
         other.close()
     assert done.returncode == 0, done.stderr
     assert "holds results of another model" in done.stderr
-    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path.name for path in run.iterdir() if path not in {b for a in before for b in a.parents}} <= {
+        *(path.name for path in before),
+        "served",
+    }
     folder = run / "served" / "llama3.2-latest"
     assert {row["reply"] for row in rows_of(folder)} == {"Other words."}
     assert {row["reply"] for row in rows_of(folder.with_name(f"{folder.name}-before"))} == {"Fine, thanks."}
@@ -260,3 +285,54 @@ def test_nothing_answers(server, run):
     assert done.returncode == 1
     assert len([line for line in done.stderr.splitlines() if line.startswith("error")]) == 1
     assert not (run / "served").exists()
+
+
+# ---- the real thing
+
+
+@pytest.fixture(scope="module")
+def gguf_file(run_folder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("gguf") / "tiny one.gguf"
+    done = gistchat("export", str(run_folder), str(path), "--quant", "f32", cwd=path.parent)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_a_real_llama_cpp_server(run, gguf_file, server):
+    params = xllamacpp.CommonParams()
+    params.model.path, params.n_ctx, params.n_parallel, params.verbosity = str(gguf_file), 512, 1, -1
+    params.warmup = params.ui = False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    real = xllamacpp.Server(params)
+    done = gistchat("evaluate", str(run), "--url", f"{real.listening_address}/v1", *TWO, cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    [folder] = (run / "served").iterdir()
+    rows = rows_of(folder)
+    bare = {row["id"]: row["prompt_tokens"] for row in rows if row["strategy"] == "last"}
+    for row in rows:
+        if row["strategy"] == "recent":
+            assert 20 < row["prompt_tokens"] - bare[row["id"]] <= row["budget"]
+            assert row["seconds"] > 0
+    assert all(row["reply"] for row in rows)
+
+
+TWO = ("--set", 'evaluate.strategies=["last", "recent"]')
+
+
+@pytest.mark.parametrize("who", ["--engine", "--gguf"])
+def test_llama_cpp_in_this_process(run, gguf_file, who):
+    """The run's own replies, which torch gives as well; and those of a file, here of the same model."""
+    value, name, model = {"--engine": ("llamacpp",) * 3, "--gguf": (str(gguf_file), "tiny-one", "gguf")}[who]
+    done = gistchat("evaluate", str(run), who, value, *TWO, cwd=run.parent)
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(run / "served" / name)
+    assert {row["model"] for row in rows} == {model}
+    made = load_checkpoint(run / "checkpoint")
+    for row in rows:
+        turns = [RoleTurn(turn["role"], turn["text"], 0) for turn in row["context"]]
+        context = Context((), tuple(turns[:-1]), turns[-1], 0, 0)
+        engine = TorchEngine(made.model, made.format)
+        [expected] = engine.generate_batch([context], Sampling(max_tokens=6), [0])
+        assert row["reply"] == expected.text
+        assert row["prompt"] == made.format.tokenizer.decode(made.format.encode(context).ids)
+        assert row["prompt_tokens"] == engine.count_tokens(context)
