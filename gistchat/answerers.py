@@ -14,7 +14,7 @@ from typing import Any
 from gistchat import trusted_hosts
 from gistchat.context.strategies import shows_summary
 from gistchat.engines.engine import Engine
-from gistchat.engines.open import open_answerer
+from gistchat.engines.open import Opened, open_answerer
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.server_engine import open_server_engine
 from gistchat.errors import UserError, require
@@ -30,8 +30,10 @@ from gistchat.evaluate.rows import MARKER, write_rows
 from gistchat.examples.build import ContextBuilder, context_builders
 from gistchat.examples.targets import Target
 from gistchat.files import fingerprint, put_aside, read_json, write_json
+from gistchat.models.gguf_header import is_gguf
 from gistchat.names import fault_of_name
 from gistchat.pipeline import Workspace, only_run
+from gistchat.printable import printable
 from gistchat.progress import say
 from gistchat.recipe.schema import Recipe
 from gistchat.report.write import write_report
@@ -60,7 +62,7 @@ class Answerer:
 
     def folder(self, run: Path) -> Path:
         """Where its results go."""
-        plain = re.sub(r"[^\w.-]+", "-", self.name)[:LONGEST_NAME].strip("-.")
+        plain = re.sub(r"[^\w.-]+", "-", self.name).strip("-.")
         return run / FOLDER / (fingerprint(self.name) if fault_of_name(plain) else plain)
 
 
@@ -68,22 +70,32 @@ def open_server(url: str, model: str) -> Answerer:
     """A server's model, by an address that the user typed; its only one where none is named."""
     trusted_hosts.trust(url)
     engine = open_server_engine(url, model)
-    return Answerer(engine, "served", engine.client.model, [engine.client.url, engine.client.model])
+    client = engine.client  # its model may be the server's own word
+    return Answerer(engine, "served", printable(client.model)[:LONGEST_NAME], [client.url, client.model])
 
 
 def open_file(path: Path, recipe: Recipe) -> Answerer:
-    """A GGUF file's model, or a run's own, in llama.cpp."""
-    config = recipe.evaluate
+    """The model of a GGUF file. Raises UserError where it is none, or cannot answer."""
+    if not is_gguf(path):
+        raise UserError(f"{path}: {'not a GGUF file' if path.exists() else 'no such file'}")
+    opened = _in_llama_cpp(path, recipe)
+    return Answerer(opened.engine, "gguf", path.stem, opened.identity)
+
+
+def open_own(workspace: Workspace) -> Answerer:
+    """The run's own model in llama.cpp. Raises UserError where that cannot run it."""
+    opened = _in_llama_cpp(workspace.folder, workspace.recipe)
+    return Answerer(opened.engine, "llamacpp", "llamacpp", opened.identity)
+
+
+def _in_llama_cpp(path: Path, recipe: Recipe) -> Opened:
     settings = {
         "chat.engine": "llamacpp",
-        "chat.max_reply_tokens": config.max_reply_tokens,
+        "chat.max_reply_tokens": recipe.evaluate.max_reply_tokens,
         "context.budget": recipe.context.budget,
         "context.full_limit": recipe.context.full_limit,
     }
-    opened = open_answerer(path, tuple(f"{name}={value}" for name, value in settings.items()))
-    if path.is_file():
-        return Answerer(opened.engine, "gguf", path.stem, opened.identity)
-    return Answerer(opened.engine, "llamacpp", "llamacpp", opened.identity)
+    return open_answerer(path, tuple(f"{name}={value}" for name, value in settings.items()))
 
 
 def evaluate_answerer(workspace: Workspace, answerer: Answerer) -> tuple[Path, dict[str, Any]]:

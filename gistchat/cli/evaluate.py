@@ -84,12 +84,13 @@ def _evaluate_answerer(
         raise UserError("--url, --gguf and --engine each say who answers; give one of them")
     if engine not in (None, "llamacpp"):
         raise UserError(f"--engine {engine}: evaluation takes torch or llamacpp")
-    from gistchat.answerers import evaluate_answerer, open_file, open_server
+    from gistchat.answerers import evaluate_answerer, open_file, open_own, open_server
     from gistchat.pipeline import open_run
 
     server = open_server(url, model or "") if url else None  # first, as it is quick to find out
     workspace = open_run(run_folder, overrides)
-    return evaluate_answerer(workspace, server or open_file(gguf or workspace.folder, workspace.recipe))
+    answerer = server or (open_file(gguf, workspace.recipe) if gguf else open_own(workspace))
+    return evaluate_answerer(workspace, answerer)
 
 
 def compare(

@@ -279,6 +279,25 @@ def test_a_model_name_needs_an_address(run):
     assert done.stderr.startswith("error: --model names a model of a server")
 
 
+def test_no_file_to_answer(run):
+    for name, problem in (("none.gguf", "no such file"), ("trained.json", "not a GGUF file")):
+        done = gistchat("evaluate", str(run), "--gguf", str(run / name), cwd=run.parent)
+        assert done.stderr.splitlines()[-1] == f"error: {run / name}: {problem}"
+    done = gistchat("evaluate", str(run), "--engine", "fast", cwd=run.parent)
+    assert done.stderr == "error: --engine fast: evaluation takes torch or llamacpp\n"
+
+
+def test_a_servers_name_for_its_model_stays_a_name(server, run):
+    server.models = [{"id": "../../<b>\x1b[31m\nred"}]
+    done = evaluate(server, run, set_=['evaluate.strategies=["last", "recent"]'])
+    assert done.returncode == 0, done.stderr
+    [folder] = (run / "served").iterdir()
+    assert (folder / "report.html").is_file()
+    assert "<b>" not in (folder / "report.html").read_text().split("<script")[0]
+    assert "\x1b" not in done.stdout + done.stderr + (folder / "report.md").read_text()
+    assert (folder / "report.md").read_text().startswith("# tiny: ../../<b>")
+
+
 def test_nothing_answers(server, run):
     server.close()
     done = evaluate(server, run)
