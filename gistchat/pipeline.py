@@ -9,13 +9,13 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from gistchat.context.strategies import STRATEGIES, shows_summary
+from gistchat.context.strategies import shows_summary
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import SPLITS, Dialogue
 from gistchat.errors import UserError, require
 from gistchat.evaluate.analysis import analyse, analyse_probe
 from gistchat.evaluate.costs import cache_bytes_per_token, seconds_per_summary
-from gistchat.evaluate.items import build_items, choose_items, conditions
+from gistchat.evaluate.items import askable, build_items, choose_items, conditions
 from gistchat.evaluate.model_metrics import check_models, score_by_models
 from gistchat.evaluate.planted_facts import probe, probe_targets
 from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on
@@ -289,8 +289,6 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
         return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, limit, donors, reserve)
 
     wanted = conditions(recipe)
-    # Planted dialogues have no summary of their own.
-    askable = [condition for condition in wanted if "gold_summary" not in STRATEGIES[condition.strategy].reads]
     items = build_items(targets, wanted, builders(targets))
     parts = open_parts(folder, workspace.key(what_rows_depend_on(recipe), workspace.base.identity, weights))
     subjects = [Subject("base", lambda: untuned(workspace))] if config.base else []
@@ -299,7 +297,9 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
         scored = items.first(config.base_items) if subject.name == "base" else items
         rows += predict(subject, workspace.format, scored, config, parts)
         if asked:
-            answers += probe(subject, workspace.format, asked, askable, builders(asked), config.batch_tokens, parts)
+            answers += probe(
+                subject, workspace.format, asked, askable(wanted), builders(asked), config.batch_tokens, parts
+            )
     facts = {
         "items": len(items.targets),
         "reply_items": min(len(items.targets), config.reply_items),

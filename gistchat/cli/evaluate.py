@@ -1,11 +1,11 @@
 """Commands that measure: evaluate, compare, judge."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from gistchat.cli.options import SEED, RunFolder, Set, within
+from gistchat.cli.options import SEED, RunFolder, ServerModel, Set, Url, answering, within
 from gistchat.errors import UserError
 from gistchat.limits import MOST_ITEMS
 from gistchat.names import checked_path, folder_to_write
@@ -24,16 +24,27 @@ def evaluate(
     old_rouge: Annotated[
         bool, Option("--old-rouge", help="Also the paper's metric, to compare with it (extra paper).")
     ] = False,
+    url: Url = None,
+    model: ServerModel = None,
+    gguf: Annotated[
+        Path | None, Option(parser=checked_path, metavar="FILE", help="A GGUF file whose model answers instead.")
+    ] = None,
+    engine: Annotated[
+        str | None, Option(help="llamacpp: the run's own replies by llama.cpp, without likelihoods. Default: torch.")
+    ] = None,
     set_: Set = None,
 ) -> None:
     """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html.
 
-    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With
-    --predictions and --references it scores a file of replies beside controls instead: JSONL with id and reply, or
-    gold (a text, or a list of texts), or the paper's {"context": [...], "ans": [...]}.
+    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With --url or
+    --gguf another model answers in the run's place, with the same contexts: does a gist serve it as well as the
+    history? Its results go to RUN/served/NAME.
+
+    With --predictions and --references it scores a file of replies beside controls instead: JSONL with id and reply,
+    or gold (a text, or a list of texts), or the paper's {"context": [...], "ans": [...]}.
     """
     if predictions or references:
-        if run_folder or not (predictions and references):
+        if run_folder or url or gguf or not (predictions and references):
             raise UserError("--predictions and --references go together, and without a run's folder")
         from gistchat.evaluate.external_predictions import score_predictions
         from gistchat.files import write_json
@@ -51,12 +62,35 @@ def evaluate(
         return
     if run_folder is None:
         raise UserError("name a run's folder, such as runs/demo, or give --predictions and --references")
-    from gistchat.pipeline import open_run, run_evaluate
     from gistchat.report.write import print_table
 
-    workspace = open_run(run_folder, set_ or [])
-    print_table(run_evaluate(workspace))
-    show("", f"report: {workspace.folder / 'report.html'}")
+    answering(url, model)
+    if url or gguf or engine not in (None, "auto", "torch"):
+        folder, metrics = _evaluate_answerer(run_folder, url, model, gguf, engine, set_ or [])
+    else:
+        from gistchat.pipeline import open_run, run_evaluate
+
+        workspace = open_run(run_folder, set_ or [])
+        folder, metrics = workspace.folder, run_evaluate(workspace)
+    print_table(metrics)
+    show("", f"report: {folder / 'report.html'}")
+
+
+def _evaluate_answerer(
+    run_folder: Path, url: str | None, model: str | None, gguf: Path | None, engine: str | None, overrides: list[str]
+) -> tuple[Path, dict[str, Any]]:
+    """What a model other than the run's, or the run's in another engine, replies."""
+    if sum(map(bool, (url, gguf, engine))) > 1:
+        raise UserError("--url, --gguf and --engine each say who answers; give one of them")
+    if engine not in (None, "llamacpp"):
+        raise UserError(f"--engine {engine}: evaluation takes torch or llamacpp")
+    from gistchat.answerers import evaluate_answerer, open_file, open_own, open_server
+    from gistchat.pipeline import open_run
+
+    server = open_server(url, model or "") if url else None  # first, as it is quick to find out
+    workspace = open_run(run_folder, overrides)
+    answerer = server or (open_file(gguf, workspace.recipe) if gguf else open_own(workspace))
+    return evaluate_answerer(workspace, answerer)
 
 
 def compare(

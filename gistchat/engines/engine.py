@@ -30,6 +30,7 @@ class Reply:
     likelihood: float = 0.0  # mean log-likelihood per token (nats), the end token included
     ended: str = ""  # "end" | "stop" | "length"
     prefill: float | None = None  # its share of the time until the batch's first token, where the engine tells
+    prompt_tokens: int | None = None  # as whoever answered counted them
 
 
 @dataclass
@@ -73,6 +74,10 @@ class Engine(ABC):
         """The end of a text, of about so many tokens and not more."""
 
     @abstractmethod
+    def prompt_text(self, context: Context) -> str:
+        """What it makes of a context, to be read by people."""
+
+    @abstractmethod
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         """Yield a reply piece by piece; a piece ends at a whole character, never inside one."""
 
@@ -101,6 +106,9 @@ class LocalEngine(Engine):
         ids = self.format.encode_text(text)
         # Cut elsewhere than where its pieces begin, a text may have a few tokens more.
         return self.format.tokenizer.decode(ids[max(len(ids) - max(tokens - 8, 1), 0) :])
+
+    def prompt_text(self, context: Context) -> str:
+        return self.format.tokenizer.decode(self.format.encode(context).ids)
 
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         prompt = self.format.encode(context)
@@ -168,7 +176,9 @@ def generate_replies(
         prefill = engine.prefill_seconds and engine.prefill_seconds / len(batch)
         for place, i in enumerate(batch):
             best = _best(drawn[place * draws : (place + 1) * draws])
-            replies[i] = Reply(best.text, len(best.ids), seconds, best.likelihood, best.ended, prefill)
+            replies[i] = Reply(
+                best.text, len(best.ids), seconds, best.likelihood, best.ended, prefill, best.prompt_tokens
+            )
         advance(len(batch))
     return replies
 

@@ -46,6 +46,10 @@ class ServerEngine(Engine):
     def end_of(self, text: str, tokens: int) -> str:
         return self.costs.end_of(text, tokens)
 
+    def prompt_text(self, context: Context) -> str:
+        """The messages, each under its role."""
+        return "\n\n".join(f"[{sent['role']}]\n{sent['content']}" for sent in self.dialect.messages(context))
+
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         """Yield a reply piece by piece.
 

@@ -34,6 +34,11 @@ class ServerReply(GrowingReply):
         return bool(self._finish)
 
     @property
+    def prompt_tokens(self) -> int | None:
+        """As the server counted them; None where it does not tell."""
+        return self.usage.prompt if self.usage else None
+
+    @property
     def ids(self) -> Sequence[int]:
         """As many as it has tokens; a server does not say which."""
         if self.usage and not self._thought and not self._meter.is_exact:
@@ -71,7 +76,8 @@ class ServerReply(GrowingReply):
         if not self.text and (self._thought or self._finish == "length"):
             raise UserError(
                 f"the answer ended before it said anything, after {self.sampling.max_tokens} tokens; does the model "
-                "think before it speaks? Raise --max-reply-tokens, or turn its thinking off"
+                "think before it speaks? Raise --max-reply-tokens (in an evaluation evaluate.max_reply_tokens), or "
+                "turn its thinking off"
             )
         return shown
 

@@ -208,6 +208,7 @@ class TokenMeter:
         self.frame = frame or _guessed_frame(self._count, dialect.preamble)
         self.correction = Correction(1, 1) if self.kind else Correction(0.5, 4)
         self._gist = self._count(GIST_HEADER)
+        self._learns = True
 
     @property
     def is_exact(self) -> bool:
@@ -292,4 +293,10 @@ class TokenMeter:
 
     def note(self, context: Context, tokens: int) -> None:
         """The server read a context's prompt, of so many tokens."""
-        self.correction.note(self._expected(context), tokens)
+        if self._learns:
+            self.correction.note(self._expected(context), tokens)
+
+    def stay(self, ratio: float, constant: float) -> None:
+        """Count with this correction from now on, whatever the server says: what is compared is counted alike."""
+        self._learns = False
+        self.correction.ratio, self.correction.constant = ratio, constant

@@ -16,10 +16,12 @@ class GrowingReply:
         text: what is shown: whole characters, without what ended it.
         ended: why the reply is over: "end" (an end token or a new speaker's), "stop" (a stop text), "length".
         likelihood: mean log-likelihood per token (nats); 0 where the engine does not tell.
+        prompt_tokens: of its prompt, where whoever answered counted them.
     """
 
     ids: Sequence[int]
     likelihood: float = 0.0
+    prompt_tokens: int | None = None
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling

@@ -20,6 +20,8 @@ from gistchat.evaluate.metrics import METRICS, Row, against_gold
 Measured = dict[str, tuple[Metric, list[Row]]]  # by metric, with the rows that it is over
 DEPTHS = (0, 12, 24, 48)  # turns before the reply: where the groups of the table by depth begin
 MAIN = "perplexity"
+WITHOUT_LIKELIHOOD = "rougeL"  # takes its place where a model gives replies only
+RECALL = "recall"  # of planted facts: which of them were answered
 FEW = 20  # dialogues; percentile intervals of small samples are too narrow (Hesterberg 2015)
 
 
@@ -159,7 +161,9 @@ def analyse(
     trained = trained or {}
     comparer = Comparer([*rows, *control_rows(rows)], resamples, seed)
     budgets = sorted({system.budget for system in comparer.rows} - {None})
-    comparisons = _comparisons(comparer, baseline, len(budgets) > 1, trained)
+    scored = any(MAIN in measured for measured in comparer.measured.values())
+    main = MAIN if scored else WITHOUT_LIKELIHOOD
+    comparisons = _comparisons(comparer, main, baseline, len(budgets) > 1, trained)
     results = []
     for system, measured in comparer.measured.items():
         values = {name: comparer.value(system, name) for name in measured}
@@ -170,6 +174,7 @@ def analyse(
         results.append({**system._asdict(), "name": system.name(len(budgets) > 1), "metrics": values})
     return {
         "baseline": baseline,
+        "main": main,
         "confidence": bootstrap.CONFIDENCE,
         "resamples": resamples,
         "replies": len({row["id"] for row in rows}),
@@ -223,7 +228,9 @@ def _peer(system: System, strategy: str, systems: Iterable[System]) -> System | 
     return max(peers, key=lambda peer: peer.budget or 0, default=None)
 
 
-def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapping[str, Sequence[str]]) -> list[Row]:
+def _comparisons(
+    comparer: Comparer, main: str, baseline: str, budgets: bool, trained: Mapping[str, Sequence[str]]
+) -> list[Row]:
     """The questions that a report answers, by families; p-values are corrected within each (Holm 1979).
 
     strategy: is it worse or better than the baseline at the same budget? control: does it matter whose summary it is?
@@ -242,23 +249,30 @@ def _comparisons(comparer: Comparer, baseline: str, budgets: bool, trained: Mapp
             families["variant"] += [(system, first) for first in _counterparts(system, systems, trained)]
     comparisons = []
     for family, pairs in families.items():
-        metric = "bits_per_byte" if family == "variant" else MAIN
+        metric = "bits_per_byte" if family == "variant" and main == MAIN else main
         differences = [(*pair, paired) for pair in pairs if (paired := comparer.difference(*pair, metric))]
-        corrected = bootstrap.holm([difference["p"] for _, _, difference in differences])
-        for (system, other, difference), p in zip(differences, corrected, strict=True):
-            comparisons.append(
-                {
-                    "family": family,
-                    "metric": metric,
-                    "system": system._asdict(),
-                    "of": system.name(budgets),
-                    "minus": other.name(budgets),
-                    **difference,
-                    "p_holm": p,
-                    "significant": p < 1 - bootstrap.CONFIDENCE,
-                }
-            )
+        comparisons += _corrected(family, metric, differences, budgets)
     return comparisons
+
+
+def _corrected(
+    family: str, metric: str, differences: Sequence[tuple[System, System, dict[str, float]]], budgets: bool
+) -> list[Row]:
+    """The comparisons of a family, their p-values corrected for how many there are."""
+    corrected = bootstrap.holm([difference["p"] for _, _, difference in differences])
+    return [
+        {
+            "family": family,
+            "metric": metric,
+            "system": system._asdict(),
+            "of": system.name(budgets),
+            "minus": other.name(budgets),
+            **difference,
+            "p_holm": p,
+            "significant": p < 1 - bootstrap.CONFIDENCE,
+        }
+        for (system, other, difference), p in zip(differences, corrected, strict=True)
+    ]
 
 
 def _counterparts(system: System, systems: Sequence[System], trained: Mapping[str, Sequence[str]]) -> list[System]:
@@ -304,6 +318,24 @@ def analyse_probe(rows: Sequence[Row], resamples: int, seed: int) -> list[Row]:
     return entries
 
 
+def compare_probe(rows: Sequence[Row], baseline: str, resamples: int, seed: int) -> list[Row]:
+    """Every strategy's recall of planted facts against the baseline's at the same budget: the family `facts`."""
+    draws, systems = Resampler(resamples, seed), by_system(rows)
+    sampled = {system: _sampled_recall(answers, draws) for system, answers in systems.items()}
+    pairs = [
+        (system, peer)
+        for system in systems
+        if not is_control(system.strategy) and (peer := _peer(system, baseline, systems))
+    ]
+    differences = [(*pair, bootstrap.compared(*map(sampled.__getitem__, pair))) for pair in pairs]
+    return _corrected("facts", RECALL, differences, len({system.budget for system in systems} - {None}) > 1)
+
+
+def _sampled_recall(answers: Sequence[Row], draws: Resampler) -> Sampled:
+    metric = Metric(RECALL, "%", "higher", bootstrap.mean([100.0 * row["right"] for row in answers]))
+    return Sampled.of(metric, len(answers), draws.weights(answers))
+
+
 def _by_seed(comparer: Comparer) -> list[Row]:
     """Perplexity of each seed's model on its own replies, where there is more than one seed."""
     values = []
@@ -316,13 +348,23 @@ def _by_seed(comparer: Comparer) -> list[Row]:
     return values
 
 
+def better(comparison: Row) -> str:
+    """lower | higher: which values of a comparison's metric are better."""
+    return "higher" if comparison["metric"] == RECALL else METRICS[comparison["metric"]].better
+
+
+def is_worse(comparison: Row) -> bool:
+    """Whether the first system of a comparison comes out worse than the other."""
+    return (comparison["value"] > 0) == (better(comparison) == "lower")
+
+
 def _unread(comparisons: Sequence[Row]) -> Iterator[str]:
-    """Tuned models whose likelihoods do not tell another dialogue's summary from the right one."""
-    control = [row for row in comparisons if row["family"] == "control" and row["system"]["model"] == "tuned"]
-    if unread := [row["of"] for row in control if not row["significant"] or row["value"] > 0]:
+    """Models, other than the base, that are not shown to tell another dialogue's summary from the right one."""
+    control = [row for row in comparisons if row["family"] == "control" and row["system"]["model"] != "base"]
+    if unread := [row["of"] for row in control if not row["significant"] or is_worse(row)]:
         yield (
-            f"perplexity does not show that it matters whose summary it is for {_listed(unread)}: what sets strategies "
-            "apart there is not what a summary says"
+            f"{METRICS[control[0]['metric']].title} does not show that it matters whose summary it is for "
+            f"{_listed(unread)}: what sets strategies apart there is not what a summary says"
         )
 
 

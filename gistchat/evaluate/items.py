@@ -52,6 +52,11 @@ def conditions(recipe: Recipe) -> list[Condition]:
     return unbudgeted + [Condition(name, budget) for budget in budgets for name in budgeted]
 
 
+def askable(wanted: Sequence[Condition]) -> list[Condition]:
+    """Those that planted dialogues can serve, which have no summary of their own."""
+    return [condition for condition in wanted if "gold_summary" not in STRATEGIES[condition.strategy].reads]
+
+
 def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
     """The test replies that are scored, the same for every model and strategy.
 

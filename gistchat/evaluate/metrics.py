@@ -196,7 +196,7 @@ def _bits_per_byte(rows: Sequence[Row]) -> Values:
 
 
 def _reused(rows: Sequence[Row]) -> Values:
-    reused = [100.0 * row.get("reused_tokens", 0) for row in rows]
+    reused = [100.0 * row["reused_tokens"] for row in rows]
     return ratio_of_sums(reused, [row["prompt_tokens"] for row in rows])
 
 
@@ -224,8 +224,8 @@ def _against_gold(name: str, title: str, metric: Callable[..., Values], **more: 
     return MetricEntry(name, title, "%", "higher", "reply", _of(metric, "reply", "gold"), against_gold=True, **more)
 
 
-def _cost(name: str, title: str, unit: str, better: str, field: str, needs: str = "", **more: Any) -> MetricEntry:
-    return MetricEntry(name, title, unit, better, needs or field, _of(mean, field), in_results=False, **more)
+def _cost(name: str, title: str, unit: str, better: str, field: str, **more: Any) -> MetricEntry:
+    return MetricEntry(name, title, unit, better, field, _of(mean, field), in_results=False, **more)
 
 
 # To add a metric, add an entry: analysis, tables, terminal and warnings read this table.
@@ -259,8 +259,8 @@ _ENTRIES = (
         "empty", "empty %", "%", "lower", "reply", _mean(lambda row: 100.0 * (not has_text(row["reply"]))), share=True
     ),
     _cost("reply_tokens", "reply tokens", "tokens", "", "reply_tokens", terminal="reply\ntokens"),
-    _cost("prompt_tokens", "prompt tokens", "tokens", "lower", "prompt_tokens", "nats", terminal="prompt\ntokens"),
-    MetricEntry("reused", "in the cache %", "% of prompt", "higher", "nats", _reused, in_results=False),
+    _cost("prompt_tokens", "prompt tokens", "tokens", "lower", "prompt_tokens", terminal="prompt\ntokens"),
+    MetricEntry("reused", "in the cache %", "% of prompt", "higher", "reused_tokens", _reused, in_results=False),
     _cost("seconds", "s per reply", "s per reply", "lower", "seconds", digits=2),
     _cost("prefill", "prefill s", "s per reply", "lower", "prefill_seconds", digits=2),
 )

@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
 from gistchat.dialogue.turns import Dialogue, Turn
-from gistchat.engines.engine import Reply, generate_replies
+from gistchat.engines.engine import generate_replies
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.evaluate.items import Condition
 from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.planted_dialogues import planted_dialogue, remembered
 from gistchat.evaluate.predict import Subject
-from gistchat.examples.build import Example, ExampleBuilder
+from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import Target
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
@@ -65,28 +63,28 @@ def probe(
                 examples = [builder.build(target, condition.strategy) for target in targets]
                 contexts = [example.context for example in examples]
                 replies = generate_replies(engine, contexts, Sampling(max_tokens=ANSWER_TOKENS), batch_tokens, advance)
-                rows = _rows(subject.name, condition, examples, replies, prompt_format.tokenizer)
+                prompts = [prompt_format.tokenizer.decode(example.prompt.ids) for example in examples]
+                rows = [
+                    probe_row(subject.name, condition, i, targets[i], reply.text, prompt)
+                    for i, (reply, prompt) in enumerate(zip(replies, prompts, strict=True))
+                ]
                 stored.append({"key": key, "row": row} for key, row in zip(keys[condition], rows, strict=True))
     return [stored.get(key)["row"] for condition in wanted for key in keys[condition]]
 
 
-def _rows(
-    model: str, condition: Condition, examples: list[Example], replies: list[Reply], tokenizer: PreTrainedTokenizerBase
-) -> list[Row]:
-    return [
-        {
-            "id": example.target.id,
-            "dialogue": example.target.dialogue.id,
-            "model": model,
-            "strategy": condition.strategy,
-            "budget": condition.budget,
-            "condition": str(condition),
-            "distance": PROBE_DISTANCES[i % len(PROBE_DISTANCES)],
-            "question": example.target.dialogue.turns[-2].text,
-            "answer": example.target.gold,
-            "reply": reply.text,
-            "right": bool(remembered((example.target.gold,), reply.text)),
-            "shown": bool(remembered((example.target.gold,), tokenizer.decode(example.prompt.ids))),
-        }
-        for i, (example, reply) in enumerate(zip(examples, replies, strict=True))
-    ]
+def probe_row(model: str, condition: Condition, number: int, target: Target, reply: str, prompt: str) -> Row:
+    """A row of probe.jsonl; `number`: which of the dialogues it is."""
+    return {
+        "id": target.id,
+        "dialogue": target.dialogue.id,
+        "model": model,
+        "strategy": condition.strategy,
+        "budget": condition.budget,
+        "condition": str(condition),
+        "distance": PROBE_DISTANCES[number % len(PROBE_DISTANCES)],
+        "question": target.dialogue.turns[-2].text,
+        "answer": target.gold,
+        "reply": reply,
+        "right": bool(remembered((target.gold,), reply)),
+        "shown": bool(remembered((target.gold,), prompt)),
+    }

@@ -26,7 +26,7 @@ from gistchat.resumable import ResumableJsonl
 
 COMPUTED = ("nats", "rank", "candidates", "reply", "reply_tokens", "seconds", "prefill_seconds")
 KEY = re.compile("[0-9a-f]{12}")
-PART_FILES = {f"{subject}{kind}.jsonl" for subject in ("base", "tuned") for kind in ("", "-probe")}
+PART_FILES = {f"{subject}{kind}.jsonl" for subject in ("base", "tuned") for kind in ("", "-probe")} | {"replies.jsonl"}
 PART = 512  # items whose likelihood is computed between two times of writing it down
 
 

@@ -3,11 +3,12 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from gistchat.context.budget import fit_limit
 from gistchat.context.strategies import STRATEGIES, Request, build_context
-from gistchat.context.types import Context, Gist, Sentence, Sources, Summary
+from gistchat.context.types import Context, Gist, Sentence, Sources, Summary, TokenCosts
 from gistchat.dialogue.turns import Dialogue, is_group
 from gistchat.errors import UserError
 from gistchat.examples.targets import Target
@@ -18,6 +19,8 @@ from gistchat.models.likelihood import IGNORED
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt
 from gistchat.recipe.schema import ContextConfig
+
+Builder = TypeVar("Builder")
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,13 @@ class TooLong(UserError):
     """Last turn and reply alone exceed the limit, so no context strategy can help."""
 
 
-class ExampleBuilder:
-    """Makes examples of targets: one place for training, validation and evaluation."""
+class ContextBuilder:
+    """Makes what a model is shown before a target, from what is stored: the same for every kind of model."""
 
     def __init__(
         self,
-        prompt_format: PromptFormat,
+        costs: TokenCosts,
+        length: Callable[[Context], int],
         config: ContextConfig,
         store: SummaryStore,
         limit: int,
@@ -63,45 +67,47 @@ class ExampleBuilder:
     ) -> None:
         """
         Args:
+            costs: what turns and lines take in the model's prompts; `length` is what a whole prompt takes.
             limit: tokens of prompt and reply together, at most.
             donors: dialogues that lend their summaries to `shuffled`.
             reserve: tokens kept free after the prompt, where a generated reply may be longer than the gold one.
         """
-        self.format, self.config, self.store, self.limit = prompt_format, config, store, limit
-        self.reserve = reserve
+        self.costs, self.length = costs, length
+        self.config, self.store, self.limit, self.reserve = config, store, limit, reserve
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
         self._histories: dict[str, GistHistory] = {}
 
-    def build(self, target: Target, strategy: str, budget: int | None = None, group: bool | None = None) -> Example:
-        """The example of one target.
+    def context(
+        self, target: Target, strategy: str, reply: int = 0, budget: int | None = None, group: bool | None = None
+    ) -> Context:
+        """What the strategy shows before one target.
 
         The context gives way where prompt and reply would exceed the limit; the last turn and the reply never do.
 
         Args:
+            reply: tokens that the reply takes, at least.
             budget: tokens before the last turn; None: the recipe's for this strategy.
             group: whether names tell speakers apart; None: where more than two speak in the target's dialogue.
         Raises:
             TooLong: last turn and reply alone exceed the limit.
             UserError: the strategy reads what is not stored for this dialogue.
         """
-        reply = self.format.encode_reply(target.gold)
         group = is_group(target.dialogue.turns) if group is None else group
         sources, config = self._sources(target, strategy), self.config
 
         def build(budget: int) -> Context:
             share, turns = config.summary_share, config.max_turns
-            request = Request(target.history, target.speaker, budget, self.format, sources, share, turns, group)
+            request = Request(target.history, target.speaker, budget, self.costs, sources, share, turns, group)
             return build_context(strategy, request)
 
         if budget is None:
             budget = config.budget if STRATEGIES[strategy].budgeted else config.full_limit or self.limit
-        room = self.limit - max(len(reply), self.reserve)
-        context = fit_limit(build, lambda context: len(self.format.encode(context)), budget, room)
-        prompt = self.format.encode(context)
-        if len(prompt) > room:
-            needed = len(prompt) + self.limit - room
+        room = self.limit - max(reply, self.reserve)
+        context = fit_limit(build, self.length, budget, room)
+        if context.tokens == 0 and (length := self.length(context)) > room:
+            needed = length + self.limit - room
             raise TooLong(f"{target.id}: last turn and reply take {needed} tokens, {self.limit} is the limit")
-        return Example(target, context, prompt, reply)
+        return context
 
     def _sources(self, target: Target, strategy: str) -> Sources:
         """What the strategy reads, from what is stored."""
@@ -120,7 +126,7 @@ class ExampleBuilder:
             return stored.history.at
         key = target.dialogue.content_hash
         if key not in self._histories:
-            factory = MemoryFactory.of(self.store.config, self.config, self.format)
+            factory = MemoryFactory.of(self.store.config, self.config, self.costs)
             [self._histories[key]], _ = factory.roll([target.dialogue.turns])
         return self._histories[key].at
 
@@ -155,19 +161,63 @@ class ExampleBuilder:
         return of_prefix
 
 
+class ExampleBuilder(ContextBuilder):
+    """Makes examples of targets: one place for training and evaluation of models that run here."""
+
+    def __init__(
+        self,
+        prompt_format: PromptFormat,
+        config: ContextConfig,
+        store: SummaryStore,
+        limit: int,
+        donors: Sequence[Dialogue] = (),
+        reserve: int = 0,
+    ) -> None:
+        """See `ContextBuilder`; the format says what contexts take."""
+        super().__init__(
+            prompt_format, lambda context: len(prompt_format.encode(context)), config, store, limit, donors, reserve
+        )
+        self.format = prompt_format
+
+    def build(self, target: Target, strategy: str, budget: int | None = None, group: bool | None = None) -> Example:
+        """The example of one target, with its gold reply; see `ContextBuilder.context`."""
+        reply = self.format.encode_reply(target.gold)
+        context = self.context(target, strategy, len(reply), budget, group)
+        return Example(target, context, self.format.encode(context), reply)
+
+
 def builders_by_budget(
     budgets: Sequence[int],
     prompt_format: PromptFormat,
     config: ContextConfig,
     stores: Mapping[int, SummaryStore],
-    limit: int,
-    donors: Sequence[Dialogue] = (),
-    reserve: int = 0,
+    *more: Any,
 ) -> dict[int, ExampleBuilder]:
     """A builder for each budget, or for the recipe's own where none is given; see `ExampleBuilder`."""
+    return _by_budget(partial(ExampleBuilder, prompt_format), budgets, config, stores, more)
+
+
+def context_builders(
+    budgets: Sequence[int],
+    costs: TokenCosts,
+    length: Callable[[Context], int],
+    config: ContextConfig,
+    stores: Mapping[int, SummaryStore],
+    *more: Any,
+) -> dict[int, ContextBuilder]:
+    """The same for a model whose likelihoods nobody knows; see `ContextBuilder`."""
+    return _by_budget(partial(ContextBuilder, costs, length), budgets, config, stores, more)
+
+
+def _by_budget(
+    make: Callable[..., Builder],
+    budgets: Sequence[int],
+    config: ContextConfig,
+    stores: Mapping[int, SummaryStore],
+    more: Sequence[Any],
+) -> dict[int, Builder]:
     return {
-        budget: ExampleBuilder(prompt_format, replace(config, budget=budget), stores[budget], limit, donors, reserve)
-        for budget in budgets or [config.budget]
+        budget: make(replace(config, budget=budget), stores[budget], *more) for budget in budgets or [config.budget]
     }
 
 

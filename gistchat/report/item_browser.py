@@ -110,7 +110,7 @@ def _row(row: Row, texts: Texts, system: int, f1: float | None) -> list[Any]:
         context,
         [texts.number(part) for part in _parts(row["prompt"], shown)],
         None if reply is None else texts.number(reply),
-        _rounded(row["nats"] / row["gold_tokens"] if row["nats"] is not None else None),
+        _rounded(None if row.get("nats") is None else row["nats"] / row["gold_tokens"]),
         row.get("rank"),
         _rounded(f1),
         row.get("candidates"),

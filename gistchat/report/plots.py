@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from gistchat.context.strategies import STRATEGIES, is_control
 from gistchat.errors import require
+from gistchat.evaluate.analysis import MAIN
+from gistchat.evaluate.metrics import METRICS
 from gistchat.report.sentences import is_gist
-from gistchat.report.tables import Entry, depth_name, grouped, groups, system_key, variants
+from gistchat.report.tables import Entry, depth_name, grouped, groups, main_metric, system_key, variants
 
 INK = "#1f2933"  # text and axes; in a page they take the colour of its text
 BLUE, ORANGE, GREY = "#3b7dc4", "#cf7a1c", "#8795a1"  # gists, the baseline, all else; to be told on white and on black
@@ -37,6 +39,9 @@ def _styled(plot: Callable[..., Any]) -> Callable[..., Any]:
     return drawn
 
 
+FACTS = "Questions for a fact told earlier. The tick: how often the fact stood in the prompt."
+
+
 class Plot(NamedTuple):
     """A figure with what it shows, in words."""
 
@@ -57,7 +62,13 @@ def _plots_of(metrics: Entry, logs: Sequence[Sequence[Entry]], variant: str) -> 
     whose = f"{variant}: " if variant else ""
     seeds = " Small dots: single seeds." if metrics["seeds"] else ""
     alone = "95 % intervals of each system alone, wider than those of paired differences; lower is better."
-    if _of(metrics["results"], variant, "tuned"):
+    if (main := main_metric(metrics)) != MAIN:
+        title = METRICS[main].title
+        caption = alone.replace("lower", METRICS[main].better)
+        yield Plot(f"{whose}{title} by strategy", caption, plot_strategies(metrics, variant, main))
+        for model in dict.fromkeys(entry["model"] for entry in metrics.get("probe", [])):
+            yield Plot(f"{whose}Planted facts", FACTS, plot_probe(metrics, variant, model))
+    elif _of(metrics["results"], variant, "tuned"):
         if len(metrics["budgets"]) > 1:
             caption = f"Tuned model. {alone} Level lines: no budget.{seeds}"
             yield Plot(f"{whose}Perplexity by budget", caption, plot_budgets(metrics, variant))
@@ -75,10 +86,7 @@ def _plots_of(metrics: Entry, logs: Sequence[Sequence[Entry]], variant: str) -> 
             caption = f"Tuned model: does a strategy hold up in long conversations? {alone}"
             yield Plot(f"{whose}Perplexity by depth", caption, plot_depth(metrics, variant))
         if _of(metrics.get("probe", []), variant, "tuned"):
-            caption = (
-                "Tuned model: questions for a fact told earlier. The tick: how often the fact stood in the prompt."
-            )
-            yield Plot(f"{whose}Planted facts", caption, plot_probe(metrics, variant))
+            yield Plot(f"{whose}Planted facts", f"Tuned model. {FACTS}", plot_probe(metrics, variant))
     if any("loss" in entry for log in logs for entry in log):
         yield Plot(f"{whose}Training", "Loss on training and validation replies.", plot_training(logs))
 

@@ -1,10 +1,13 @@
 """The comparisons of an evaluation in words: what is worse, better or not shown to differ, and how that was tested."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from gistchat.context.strategies import STRATEGIES, is_control, shows_summary
+from gistchat.evaluate.analysis import MAIN, RECALL, better, is_worse
 from gistchat.evaluate.bootstrap import CONFIDENCE
-from gistchat.report.tables import Entry
+from gistchat.evaluate.metrics import METRICS
+from gistchat.report.tables import Entry, main_metric
 
 MANY = 12  # comparisons that a terminal still shows one by one
 
@@ -15,32 +18,39 @@ def sentences(metrics: Entry) -> list[str]:
 
 
 def main_sentences(metrics: Entry) -> list[str]:
-    """What a terminal has room for: all strategies and controls, or the outcome and the tuned models' controls."""
-    lines = compared(metrics, "strategy") + compared(metrics, "control")
+    """What a terminal has room for: all strategies, facts and controls, or the outcome and the controls of models
+    other than the base."""
+    lines = [line for family in ("strategy", "facts", "control") for line in compared(metrics, family)]
     if len(lines) > MANY:
-        lines = [_sentence(metrics, pair) for pair in _tuned(metrics, "control")]
+        lines = [_sentence(metrics, pair) for pair in _subjects(metrics, "control")]
     return lines + verdicts(metrics)
 
 
 def compared(metrics: Entry, family: str) -> list[str]:
-    """The comparisons of one family: strategy | control | tuning | variant."""
+    """The comparisons of one family: strategy | control | tuning | variant | facts."""
     return [_sentence(metrics, pair) for pair in _family(metrics, family)]
 
 
 def verdicts(metrics: Entry) -> list[str]:
-    """One sentence for each variant: at which budgets the tuned model's gists are worse or better than the baseline."""
-    tuned = _tuned(metrics, "strategy")
+    """A sentence for each variant: at which budgets the model's gists are worse or better than the baseline; and for
+    planted facts, where these were compared."""
+    return [line for family in ("strategy", "facts") for line in _verdicts(metrics, family)]
+
+
+def _verdicts(metrics: Entry, family: str) -> list[str]:
+    pairs_of_all = _subjects(metrics, family)
     lines = []
-    for variant in dict.fromkeys(pair["system"]["variant"] for pair in tuned):
+    for variant, model in dict.fromkeys((pair["system"]["variant"], pair["system"]["model"]) for pair in pairs_of_all):
         names: dict[str, list[str]] = {}  # by verdict
         for name in filter(is_gist, STRATEGIES):
-            system = {"variant": variant, "strategy": name}
-            if pairs := [pair for pair in tuned if system.items() <= pair["system"].items()]:
+            system = {"variant": variant, "model": model, "strategy": name}
+            if pairs := [pair for pair in pairs_of_all if system.items() <= pair["system"].items()]:
                 names.setdefault(_verdict_by_budget(pairs), []).append(name)
         parts = [f"{_and(same)} {'are' if len(same) > 1 else 'is'} {verdict}" for verdict, same in names.items()]
         of = f" of {variant}" if variant else ""
+        by = "" if pairs_of_all[0]["metric"] == MAIN else f" by {_title(pairs_of_all[0])}"
         if parts:
-            lines.append(f"In short, the tuned model{of} against {metrics['baseline']}: {'; '.join(parts)}.")
+            lines.append(f"In short, the {model} model{of} against {metrics['baseline']}{by}: {'; '.join(parts)}.")
     return lines
 
 
@@ -56,13 +66,24 @@ def explanation(metrics: Entry) -> str:
     pooled = " Seeds are pooled: no interval covers what another seed would give." if metrics["seeds"] else ""
     largest = " (the largest, for what has none)" if len(metrics["budgets"]) > 1 else ""
     tested = f" Holm-corrected within each family of comparisons: {families}." if families else ""
+    main = METRICS[main_metric(metrics)]
     return (
-        f"{_sample(metrics)} [95 % bootstrap interval, {metrics['resamples']:,} resamples by dialogue]; lower "
-        "perplexity is better. Systems are compared in pairs, on the same replies with the same resamples."
-        f"{tested}{pooled} Intervals are each by itself, not corrected. + or -: better or worse than "
-        f"'{metrics['baseline']}' of the same model and budget{largest}, for perplexity where Holm p < "
+        f"{_sample(metrics)} [95 % bootstrap interval, {metrics['resamples']:,} resamples by dialogue]; {main.better} "
+        f"{main.title} is better. {_missing(metrics)}Systems are compared in pairs, on the same replies with the same "
+        f"resamples.{tested}{pooled} Intervals are each by itself, not corrected. + or -: better or worse than "
+        f"'{metrics['baseline']}' of the same model and budget{largest}, for {main.title} where Holm p < "
         f"{1 - CONFIDENCE:.2f}, elsewhere where the paired interval excludes zero. Bold: shown to be better than the "
         "next of the same model and budget."
+    )
+
+
+def _missing(metrics: Entry) -> str:
+    """What is not there, where the model gave replies only."""
+    if main_metric(metrics) == MAIN:
+        return ""
+    return (
+        "The model gives replies but no likelihoods, so there are no perplexity and no ranks. Overlap with one gold "
+        "reply says little of a chat: planted facts (evaluate.probe_items) and a judge (gistchat judge) say more. "
     )
 
 
@@ -85,8 +106,9 @@ def _family(metrics: Entry, family: str) -> list[Entry]:
     return [pair for pair in metrics["comparisons"] if pair["family"] == family]
 
 
-def _tuned(metrics: Entry, family: str) -> list[Entry]:
-    return [pair for pair in _family(metrics, family) if pair["system"]["model"] == "tuned"]
+def _subjects(metrics: Entry, family: str) -> list[Entry]:
+    """Those of the models that a report is about: not of the base, which is there to compare with."""
+    return [pair for pair in _family(metrics, family) if pair["system"]["model"] != "base"]
 
 
 def _sentence(metrics: Entry, pair: Entry) -> str:
@@ -111,42 +133,50 @@ def _strategy(metrics: Entry, pair: Entry) -> str:
     if len(metrics["budgets"]) > 1 and system["budget"] is None and STRATEGIES[metrics["baseline"]].budgeted:
         other += f" at {metrics['budgets'][-1]} tokens"
     if pair["low"] == pair["high"] == 0:
-        return f"{name} has the same perplexity as {other} on every reply."
-    return _difference(pair, name, "perplexity", other)
+        return f"{name} has the same {_title(pair)} as {other} on every reply."
+    return _difference(pair, name, other)
 
 
 def _variant(metrics: Entry, pair: Entry) -> str:
-    """In bits per byte; both sides are named in full, as a counterpart may have another strategy or budget."""
-    return _difference(pair, pair["of"], "bits per byte", pair["minus"])
+    """Both sides are named in full, as a counterpart may have another strategy or budget."""
+    return _difference(pair, pair["of"], pair["minus"])
 
 
-def _difference(pair: Entry, name: str, measure: str, other: str) -> str:
+def _difference(pair: Entry, name: str, other: str) -> str:
+    change = _change(pair)
     if not pair["significant"]:
-        return f"{name} is not shown to differ from {other}: {_evidence(pair)}."
-    change = f"{_percent(pair['ratio'])} {'higher' if pair['ratio'] > 1 else 'lower'} {measure}"
-    return f"{name} has {change} than {other} {_evidence(pair)}: it is {_verdict(pair)}."
+        return f"{name} is not shown to differ from {other}: {_evidence(pair, change)}."
+    way = "higher" if pair["value"] > 0 else "lower"
+    return (
+        f"{name} has {_amount(change)} {way} {_title(pair)} than {other} {_evidence(pair, change)}: it is "
+        f"{_verdict(pair)}."
+    )
+
+
+def _facts(metrics: Entry, pair: Entry) -> str:
+    return f"planted facts: {_strategy(metrics, pair)}"
 
 
 def _control(metrics: Entry, pair: Entry) -> str:
     """`pair` is the own summary minus another dialogue's; the sentence is about the other's."""
-    turned = {**pair, "ratio": 1 / pair["ratio"]}
-    turned |= {"ratio_low": 1 / pair["ratio_high"], "ratio_high": 1 / pair["ratio_low"]}
-    model, change = f"the {pair['system']['model']} model", f"perplexity by {_percent(turned['ratio'])}"
+    change = _change(pair).turned()
+    model, verb = f"the {pair['system']['model']} model", "lowers" if pair["value"] > 0 else "raises"
+    said = f"{verb} {_title(pair)} by {_amount(change)}"
     if not pair["significant"]:
         text = f"it is not shown that it matters to {model} whose summary it is: another dialogue's is"
-    elif turned["ratio"] > 1:
-        text = f"{model} reads the summary: another dialogue's raises {change}"
+    elif change.worse > 0:
+        text = f"{model} reads the summary: another dialogue's {said}"
     else:
-        text = f"{model} does better with another dialogue's summary: it lowers {change}"
-    return f"{text} {_evidence(turned)}."
+        text = f"{model} does better with another dialogue's summary: it {said}"
+    return f"{text} {_evidence(pair, change)}."
 
 
 def _tuning(metrics: Entry, pair: Entry) -> str:
-    strategy = pair["system"]["strategy"]
+    strategy, change = pair["system"]["strategy"], _change(pair)
     if not pair["significant"]:
-        return f"tuning is not shown to change the perplexity of {strategy}: {_evidence(pair)}."
-    verb = "raises" if pair["ratio"] > 1 else "lowers"
-    return f"tuning {verb} the perplexity of {strategy} by {_percent(pair['ratio'])} {_evidence(pair)}."
+        return f"tuning is not shown to change the {_title(pair)} of {strategy}: {_evidence(pair, change)}."
+    verb = "raises" if pair["value"] > 0 else "lowers"
+    return f"tuning {verb} the {_title(pair)} of {strategy} by {_amount(change)} {_evidence(pair, change)}."
 
 
 WORDS: dict[str, Callable[[Entry, Entry], str]] = {
@@ -154,25 +184,54 @@ WORDS: dict[str, Callable[[Entry, Entry], str]] = {
     "control": _control,
     "tuning": _tuning,
     "variant": _variant,
+    "facts": _facts,
 }
 
 
-def _percent(ratio: float) -> str:
-    return f"{100 * abs(ratio - 1):.1f} %"
+class Change(NamedTuple):
+    """By how much something is worse, with its interval; below zero it is better."""
+
+    worse: float
+    low: float
+    high: float
+    unit: str
+
+    def turned(self) -> "Change":
+        """The same, seen from the other side."""
+        if self.unit == "%":
+            worse, high, low = (100 * (1 / (1 + value / 100) - 1) for value in self[:3])
+        else:
+            worse, high, low = (-value for value in self[:3])
+        return Change(worse, low, high, self.unit)
 
 
-def _evidence(pair: Entry) -> str:
+def _change(pair: Entry) -> Change:
+    """Likelihoods are compared by their ratio, in percent; what is a percentage itself, in points."""
+    if better(pair) == "lower":
+        return Change(*(100 * (pair[name] - 1) for name in ("ratio", "ratio_low", "ratio_high")), "%")
+    return Change(-pair["value"], -pair["high"], -pair["low"], "points")
+
+
+def _title(pair: Entry) -> str:
+    return "recall of planted facts" if pair["metric"] == RECALL else METRICS[pair["metric"]].title
+
+
+def _amount(change: Change, value: float | None = None) -> str:
+    return f"{abs(change.worse if value is None else value):.1f} {change.unit}"
+
+
+def _evidence(pair: Entry, change: Change) -> str:
     """The interval of a change, in its direction, or how large one that is not shown may be; and the p-value."""
-    low, high = pair["ratio_low"], pair["ratio_high"]
+    low, high, unit = change.low, change.high, change.unit
     if pair["significant"]:
-        ends = [100 * (low - 1), 100 * (high - 1)] if pair["ratio"] >= 1 else [100 * (1 - high), 100 * (1 - low)]
-        limits = f"[{ends[0]:.1f} %, {ends[1]:.1f} %]"
-    elif low > 1:
-        limits = f"{_percent(low)} to {_percent(high)} worse by itself, but not after the correction"
-    elif high < 1:
-        limits = f"{_percent(high)} to {_percent(low)} better by itself, but not after the correction"
+        ends = [low, high] if change.worse >= 0 else [-high, -low]
+        limits = f"[{ends[0]:.1f} {unit}, {ends[1]:.1f} {unit}]"
+    elif low > 0:
+        limits = f"{_amount(change, low)} to {_amount(change, high)} worse by itself, but not after the correction"
+    elif high < 0:
+        limits = f"{_amount(change, high)} to {_amount(change, low)} better by itself, but not after the correction"
     else:
-        limits = f"at most {_percent(high)} worse, at most {_percent(low)} better"
+        limits = f"at most {_amount(change, high)} worse, at most {_amount(change, low)} better"
     p = pair["p_holm"]
     return f"{limits}, Holm p < 0.001" if p < 0.001 else f"{limits}, Holm p = {p:.3g}"
 
@@ -180,7 +239,7 @@ def _evidence(pair: Entry) -> str:
 def _verdict(pair: Entry) -> str:
     if not pair["significant"]:
         return "not shown to differ"
-    return "worse" if pair["ratio"] > 1 else "better"
+    return "worse" if is_worse(pair) else "better"
 
 
 def _verdict_by_budget(pairs: Sequence[Entry]) -> str:

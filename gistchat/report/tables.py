@@ -6,11 +6,12 @@ from itertools import accumulate
 from typing import Any
 
 from gistchat.context.strategies import is_control, shows_summary
-from gistchat.evaluate.analysis import System
+from gistchat.evaluate.analysis import MAIN, System, is_worse
 from gistchat.evaluate.metrics import METRICS
 
 Entry = dict[str, Any]  # all of metrics.json, or what it says of one system or comparison
 MODELS = ("base", "tuned")
+MARKS = {"better": " +", "worse": " -", "": ""}
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,13 @@ def variants(metrics: Entry) -> list[str]:
     return list(dict.fromkeys(result["variant"] for result in metrics["results"] if result["model"] != "control"))
 
 
+def main_metric(metrics: Entry) -> str:
+    """What systems are compared by: perplexity, or what takes its place where there are replies only."""
+    return metrics.get("main", MAIN)
+
+
 def groups(metrics: Entry, variant: str) -> list[list[Entry]]:
-    """Results of the same model and budget, the lowest perplexity first.
+    """Results of the same model and budget, the best first, by the lowest perplexity.
 
     What has no budget follows after the budgets; where there is only one, it stands among its strategies.
     """
@@ -68,7 +74,7 @@ def groups(metrics: Entry, variant: str) -> list[list[Entry]]:
     for result in metrics["results"]:
         if result["model"] != "control" and result["variant"] == variant:
             by_group.setdefault(_group(metrics, result), []).append(result)
-    return [sorted(by_group[key], key=_perplexity) for key in sorted(by_group)]
+    return [sorted(by_group[key], key=lambda result: _worst_last(metrics, result)) for key in sorted(by_group)]
 
 
 def _group(metrics: Entry, system: Entry) -> tuple[int, float]:
@@ -77,8 +83,12 @@ def _group(metrics: Entry, system: Entry) -> tuple[int, float]:
     return model, (float("inf") if system["budget"] is None else system["budget"]) if several else 0
 
 
-def _perplexity(result: Entry) -> float:
-    return result["metrics"].get("perplexity", {"value": float("inf")})["value"]
+def _worst_last(metrics: Entry, result: Entry) -> float:
+    name = main_metric(metrics)
+    if name not in result["metrics"]:
+        return float("inf")
+    value = result["metrics"][name]["value"]
+    return value if METRICS[name].better == "lower" else -value
 
 
 def best(metrics: Entry, group: Sequence[Entry]) -> Entry | None:
@@ -94,19 +104,20 @@ def best(metrics: Entry, group: Sequence[Entry]) -> Entry | None:
     return None
 
 
-def _shown(metrics: Entry, result: Entry) -> str:
+def _shown(metrics: Entry, result: Entry, family: str = "strategy") -> str:
     """better | worse: how a result is shown to compare with the baseline; empty where nothing is shown."""
     system = system_key(result)
     for comparison in metrics["comparisons"]:
-        if comparison["family"] == "strategy" and system_key(comparison["system"]) == system:
-            return ("worse" if comparison["value"] > 0 else "better") if comparison["significant"] else ""
+        if comparison["family"] == family and system_key(comparison["system"]) == system:
+            return ("worse" if is_worse(comparison) else "better") if comparison["significant"] else ""
     return ""
 
 
 def mark(metrics: Entry, result: Entry, name: str) -> str:
-    """+ better, - worse than the baseline: for perplexity by the corrected p-value, else by the paired interval."""
-    if name in ("perplexity", "bits_per_byte"):  # two ways to write the same likelihoods
-        return {"better": " +", "worse": " -", "": ""}[_shown(metrics, result)]
+    """+ better, - worse than the baseline: for the main metric by the corrected p-value, else the paired interval."""
+    main = main_metric(metrics)
+    if name == main or (name == "bits_per_byte" and main == MAIN):  # two ways to write the same likelihoods
+        return MARKS[_shown(metrics, result)]
     metric = result["metrics"][name]
     difference = metric.get("difference")
     if not difference or not metric["better"] or difference["low"] <= 0 <= difference["high"]:
@@ -143,7 +154,7 @@ def _digits(name: str) -> int:
 def _metric_cells(
     metrics: Entry, titles: Mapping[str, str], groups: Sequence[Sequence[Entry]]
 ) -> Callable[[Entry], dict[str, Cell]]:
-    """The cells of those metrics that any result has, with their marks; perplexity with its interval, too."""
+    """The cells of those metrics that any result has, with their marks; the main one with its interval, too."""
     measured = {name for group in groups for result in group for name in result["metrics"]}
     winners = [id(best(metrics, group)) for group in groups]
 
@@ -151,7 +162,7 @@ def _metric_cells(
         if name not in result["metrics"]:
             return Cell("-")
         value, digits = result["metrics"][name], _digits(name)
-        if name == "perplexity":
+        if name == main_metric(metrics):
             return Cell(figure(value) + mark(metrics, result, name), "", id(result) in winners)
         return Cell(f"{value['value']:.{digits}f}" + mark(metrics, result, name), _interval(value, digits))
 
@@ -182,14 +193,14 @@ def main_table(metrics: Entry, variant: str) -> Table:
 
 
 def cost_table(metrics: Entry, variant: str) -> Table:
-    """What a reply of every system costs."""
+    """What a reply of every system costs, as far as it is known."""
     facts = metrics.get("facts", {}).get(variant, metrics)  # of an experiment, by variant
     cache, summary = facts.get("cache_bytes_per_token"), facts.get("summary_seconds")
 
-    def costs(result: Entry) -> dict[str, Cell]:
+    def costs(result: Entry) -> dict[str, tuple[float | None, int]]:
         values = {name: metric["value"] for name, metric in result["metrics"].items()}
         prompt, reply, seconds, prefill = map(values.get, ("prompt_tokens", "reply_tokens", "seconds", "prefill"))
-        columns = {
+        return {
             "prompt tokens": (prompt, _digits("prompt_tokens")),
             "in the cache %": (values.get("reused"), _digits("reused")),
             "prefill s": (prefill, _digits("prefill")),
@@ -199,9 +210,20 @@ def cost_table(metrics: Entry, variant: str) -> Table:
             "cache MB": (None if None in (cache, prompt, reply) else (prompt + reply) * cache / 1e6, 2),
             "summary s": (summary if shows_summary(result["strategy"]) else None, 3),
         }
-        return {title: Cell("-" if value is None else f"{value:.{n}f}") for title, (value, n) in columns.items()}
 
-    return Table.of(names(metrics), costs, groups(metrics, variant))
+    sections = groups(metrics, variant)
+    known = {
+        title for group in sections for one in group for title, (value, _) in costs(one).items() if value is not None
+    }
+
+    def cells(result: Entry) -> dict[str, Cell]:
+        return {
+            title: Cell("-" if value is None else f"{value:.{digits}f}")
+            for title, (value, digits) in costs(result).items()
+            if title in known
+        }
+
+    return Table.of(names(metrics), cells, sections)
 
 
 def probe_table(metrics: Entry, variant: str) -> Table | None:
@@ -215,7 +237,7 @@ def probe_table(metrics: Entry, variant: str) -> Table | None:
         right = {distance: f"{answers['right']:.0f}" for distance, answers in entry["by_distance"].items()}
         return {
             "questions": Cell(str(entry["items"])),
-            "answered %": Cell(figure(entry["right"])),
+            "answered %": Cell(figure(entry["right"]) + MARKS[_shown(metrics, entry, "facts")]),
             "in the prompt %": Cell(figure(entry["shown"])),
             **{f"after {distance} turns": Cell(right.get(distance, "-")) for distance in distances},
         }

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
+from gistchat.evaluate.analysis import MAIN
 from gistchat.files import atomic_text
 from gistchat.printable import printable
 from gistchat.progress import show_sentences, show_table
@@ -23,6 +24,7 @@ FAMILIES = {
     "control": "Does it matter whose summary it is?",
     "tuning": "What tuning does",
     "variant": "Variants against the first, in bits per byte, as tokenizers differ",
+    "facts": "Planted facts: strategies against the baseline",
 }
 NOTES = {
     "Controls": "Replies that no model made, scored like the others: the gold reply, the turn that is answered, and "
@@ -49,6 +51,8 @@ def print_table(metrics: dict[str, Any]) -> None:
         if variant:
             show_sentences("", variant)
         show_table(_for_terminal(tables.main_table(metrics, variant)))
+        if tables.main_metric(metrics) != MAIN and (facts := tables.probe_table(metrics, variant)):
+            show_table(_for_terminal(facts))
     show_sentences(explanation(metrics), "", *main_sentences(metrics))
 
 
@@ -103,6 +107,7 @@ def write_report(
         notes=NOTES,
         plots=all_plots(metrics, logs or {}),
         items=embed(rows),
+        likelihoods=tables.main_metric(metrics) == MAIN,
     )
     with atomic_text(folder / "report.md") as file:
         file.write(_markdown(title, subtitle, metrics, sections))

@@ -89,3 +89,20 @@ def experiment() -> tuple[dict, list]:
         rows += make_rows({"recent": 0.3, "summary": 0.3 - FAR}, seed=seed, variant="large")
     facts = {"small": {"cache_bytes_per_token": 1e6}, "large": {"cache_bytes_per_token": 2e6}}
     return analysed(rows, facts=facts), rows
+
+
+@cache
+def served() -> tuple[dict, list]:
+    """Replies without likelihoods: summary is better than the baseline, last and another's summary are worse."""
+    rows = []
+    for row in make_rows({"recent": 0, "last": 0, "summary": 0, "shuffled": 0}, model="served"):
+        right = {"recent": 4, "last": 1, "summary": 6, "shuffled": 3}[row["strategy"]]  # words of the gold reply
+        words = row["gold"].rstrip(".").split()[3:]
+        reply = " ".join([*words[:right], *["nobody"] * (6 - right)])
+        budget = None if row["strategy"] == "last" else 64
+        kept = {name: value for name, value in row.items() if name not in UNKNOWN}
+        rows.append(kept | {"reply": reply, "reply_tokens": 6, "seconds": 1.0, "budget": budget})
+    return analysed(rows), rows
+
+
+UNKNOWN = ("nats", "rank", "candidates", "gold_tokens", "reused_tokens", "prefill_seconds")

@@ -149,9 +149,11 @@ def test_costs(single, experiment):
     assert recent["cache MB"] == "149.00"  # (140 + 9 tokens) of a million bytes
     assert (recent["summary s"], summary["summary s"]) == ("-", "0.125")
     assert summary["in the cache %"] == "50.0"
-    small, large = (texts(cost_table(experiment[0], name)) for name in ("small", "large"))
-    assert [row[-2] for row in small] == ["149.00", "29.00"]
-    assert [row[-2] for row in large] == ["58.00", "298.00"]
+    small, large = (cost_table(experiment[0], name) for name in ("small", "large"))
+    assert "summary s" not in small.columns  # as nobody tells
+    cache = small.columns.index("cache MB")
+    assert [row[cache] for row in texts(small)] == ["149.00", "29.00"]
+    assert [row[cache] for row in texts(large)] == ["58.00", "298.00"]
 
 
 def test_sentences_say_worse_better_and_not_shown(budgets):
@@ -347,3 +349,36 @@ def test_a_metric_added_in_one_place_stands_in_metrics_tables_and_report(tmp_pat
     report.write_report(tmp_path, "run", "", values, rows, {"": [LOG]})
     assert "questions %" in (tmp_path / "report.html").read_text()
     assert "questions %" in (tmp_path / "report.md").read_text()
+
+
+def test_replies_without_likelihoods_are_compared_by_their_overlap():
+    metrics, rows = copy.deepcopy(report_data.served())
+    table = main_table(metrics, "")
+    assert table.columns[:3] == ["model", "context", "ROUGE-L"]
+    assert [row[1] for row in texts(table)] == ["summary", "recent", "shuffled", "last"]  # the best first
+    assert bold(table) == ["served summary"]
+    marks = {row[1]: row[2].partition("]")[2] for row in texts(table)}
+    assert marks == {"summary": " +", "recent": "", "shuffled": "", "last": " -"}  # none for controls
+    assert "perplexity" not in " ".join(result_table(metrics, "").columns)
+    assert cost_table(metrics, "").columns == ["model", "context", "prompt tokens", "s per reply", "reply tokens"]
+    last, summary = compared(metrics, "strategy")
+    amount = r"\d+\.\d points"
+    lower = rf"Served last has {amount} lower ROUGE-L than served recent \[{amount}, {amount}\], Holm p = 0\.\d+"
+    assert re.fullmatch(rf"{lower}: it is worse\.", last)
+    assert re.match(rf"Served summary has {amount} higher ROUGE-L than served recent \[.*: it is better\.", summary)
+    [control] = compared(metrics, "control")
+    assert re.match(rf"The served model reads the summary: another dialogue's lowers ROUGE-L by {amount} \[\d", control)
+    assert verdicts(metrics) == ["In short, the served model against recent by ROUGE-L: summary is better."]
+    assert not any("does not show that it matters" in line for line in metrics["warnings"])
+    [strategies, facts] = plots.all_plots(metrics, {})[""]
+    assert (strategies.title, facts.title) == ("ROUGE-L by strategy", "Planted facts")
+    assert "higher ROUGE-L is better" in explanation(metrics)
+    few = [row for row in rows if row["dialogue"] in ("d0", "d1", "d2")]
+    for row in few:
+        if row["strategy"] == "summary" and row["dialogue"] == "d0":
+            row["reply"] = "nobody"
+    unshown = compared(analyse(few, "recent", 400, 0), "strategy")[1]
+    worse, better = map(
+        float, re.search(r"at most (\d+\.\d) points worse, at most (\d+\.\d) points better", unshown).groups()
+    )
+    assert worse > better > 0
