@@ -59,7 +59,7 @@ def open_answerer(source: Path | None, overrides: tuple[str, ...] = ()) -> Opene
     trusted_hosts.trust_those_in(overrides)
     if source is not None and is_gguf(source):
         return _open_gguf(source, overrides)
-    if source is None and any(setting.startswith("chat.url=") for setting in overrides):
+    if source is None and override(Recipe(), overrides).chat.url:
         return _open_server(override(_recipe_of_others("server"), overrides))
     return read_while_replaced(source or PACKAGED, lambda folder: _open_folder(folder, overrides))
 
