@@ -41,6 +41,7 @@ from gistchat.resumable import ResumableJsonl
 from gistchat.stages import is_current, keep_changed, mark_done
 
 FOLDER = "served"
+MODEL = "served"  # as rows and tables call it, whoever it is
 NOTE = "answerer.json"  # whose results a folder holds
 LONGEST_NAME = 80
 
@@ -50,13 +51,11 @@ class Answerer:
     """Who gives the replies.
 
     Attributes:
-        model: the name in rows and tables: served | gguf | llamacpp.
         name: for people, and of the folder.
         identity: plain values, equal for the same weights as far as is known.
     """
 
     engine: Engine
-    model: str
     name: str
     identity: Any
 
@@ -71,7 +70,7 @@ def open_server(url: str, model: str) -> Answerer:
     trusted_hosts.trust(url)
     engine = open_server_engine(url, model)
     client = engine.client  # its model may be the server's own word
-    return Answerer(engine, "served", printable(client.model)[:LONGEST_NAME], [client.url, client.model])
+    return Answerer(engine, printable(client.model)[:LONGEST_NAME], [client.url, client.model])
 
 
 def open_file(path: Path, recipe: Recipe) -> Answerer:
@@ -79,13 +78,13 @@ def open_file(path: Path, recipe: Recipe) -> Answerer:
     if not is_gguf(path):
         raise UserError(f"{path}: {'not a GGUF file' if path.exists() else 'no such file'}")
     opened = _in_llama_cpp(path, recipe)
-    return Answerer(opened.engine, "gguf", path.stem, opened.identity)
+    return Answerer(opened.engine, path.stem, opened.identity)
 
 
 def open_own(workspace: Workspace) -> Answerer:
     """The run's own model in llama.cpp. Raises UserError where that cannot run it."""
     opened = _in_llama_cpp(workspace.folder, workspace.recipe)
-    return Answerer(opened.engine, "llamacpp", "llamacpp", opened.identity)
+    return Answerer(opened.engine, "llamacpp", opened.identity)
 
 
 def _in_llama_cpp(path: Path, recipe: Recipe) -> Opened:
@@ -188,5 +187,5 @@ def _predictions(
     }
     if any(map(shows_summary, config.strategies)):
         facts["summary_seconds"] = seconds_per_summary([group[0].target for group in asked], recipe, workspace.format)
-    rows = prediction_rows(engine, answerer.model, asked, answers)
-    return rows, probe_rows(engine, answerer.model, asked_facts, answers), facts
+    rows = prediction_rows(engine, MODEL, asked, answers)
+    return rows, probe_rows(engine, MODEL, asked_facts, answers), facts

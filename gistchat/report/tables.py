@@ -226,8 +226,8 @@ def cost_table(metrics: Entry, variant: str) -> Table:
     return Table.of(names(metrics), cells, sections)
 
 
-def probe_table(metrics: Entry, variant: str) -> Table | None:
-    """The planted facts: answered, shown, and answered by how many turns ago they were told."""
+def probe_table(metrics: Entry, variant: str, in_terminal: bool = False) -> Table | None:
+    """The planted facts: answered, shown, and, where there is room, answered by how many turns ago they were told."""
     entries = [entry for entry in metrics.get("probe", []) if entry["variant"] == variant]
     if not entries:
         return None
@@ -235,12 +235,14 @@ def probe_table(metrics: Entry, variant: str) -> Table | None:
 
     def figures(entry: Entry) -> dict[str, Cell]:
         right = {distance: f"{answers['right']:.0f}" for distance, answers in entry["by_distance"].items()}
-        return {
-            "questions": Cell(str(entry["items"])),
+        shares = {
             "answered %": Cell(figure(entry["right"]) + MARKS[_shown(metrics, entry, "facts")]),
             "in the prompt %": Cell(figure(entry["shown"])),
-            **{f"after {distance} turns": Cell(right.get(distance, "-")) for distance in distances},
         }
+        if in_terminal:
+            return shares
+        by_distance = {f"after {distance} turns": Cell(right.get(distance, "-")) for distance in distances}
+        return {"questions": Cell(str(entry["items"])), **shares, **by_distance}
 
     return Table.of(names(metrics), figures, grouped(metrics, entries))
 

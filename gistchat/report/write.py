@@ -51,7 +51,7 @@ def print_table(metrics: dict[str, Any]) -> None:
         if variant:
             show_sentences("", variant)
         show_table(_for_terminal(tables.main_table(metrics, variant)))
-        if tables.main_metric(metrics) != MAIN and (facts := tables.probe_table(metrics, variant)):
+        if tables.main_metric(metrics) != MAIN and (facts := tables.probe_table(metrics, variant, in_terminal=True)):
             show_table(_for_terminal(facts))
     show_sentences(explanation(metrics), "", *main_sentences(metrics))
 

@@ -135,7 +135,7 @@ def test_planted_facts_are_answered_where_they_are_shown(answered):
     told = " ".join(done.stdout.split())
     raised = r"Planted facts: served full has 100\.0 points higher recall of planted facts than served recent \["
     assert re.search(raised + r".* Holm p = 0\.0\d+: it is better\.", told)
-    assert re.search(r"served +full +\d+ +100\.0 \[\d+\.\d, 100\.0\] \+", done.stdout)
+    assert re.search(r"served +full +100\.0 \[\d+\.\d, 100\.0\] \+", done.stdout)
 
 
 @pytest.mark.parametrize("kind", ["llama.cpp", ""])
@@ -341,11 +341,11 @@ TWO = ("--set", 'evaluate.strategies=["last", "recent"]')
 @pytest.mark.parametrize("who", ["--engine", "--gguf"])
 def test_llama_cpp_in_this_process(run, gguf_file, who):
     """The run's own replies, which torch gives as well; and those of a file, here of the same model."""
-    value, name, model = {"--engine": ("llamacpp",) * 3, "--gguf": (str(gguf_file), "tiny-one", "gguf")}[who]
+    value, name = {"--engine": ("llamacpp", "llamacpp"), "--gguf": (str(gguf_file), "tiny-one")}[who]
     done = gistchat("evaluate", str(run), who, value, *TWO, cwd=run.parent)
     assert done.returncode == 0, done.stderr
     rows = rows_of(run / "served" / name)
-    assert {row["model"] for row in rows} == {model}
+    assert {row["model"] for row in rows} == {"served"}
     made = load_checkpoint(run / "checkpoint")
     for row in rows:
         turns = [RoleTurn(turn["role"], turn["text"], 0) for turn in row["context"]]
