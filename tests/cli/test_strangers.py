@@ -113,10 +113,12 @@ def test_a_chat_goes_on_where_a_strangers_run_is_refused(run_folder, run, strang
     assert (len(session.turns), stranger.asked) == (4, [])
 
 
-@pytest.mark.parametrize("how", ["--url", "--set", "variable", "confirmed"])
+@pytest.mark.parametrize("how", ["--summary-url", "--set", "variable", "confirmed"])
 def test_a_server_that_the_user_names_is_used_at_once_and_said_once(run, stranger, monkeypatch, how, tmp_path):
     origin = stranger.url.removesuffix("/v1")
-    options = {"--url": ["--url", stranger.url], "--set": ["--set", f"summary.url={stranger.url}"]}.get(how, [])
+    options = {"--summary-url": ["--summary-url", stranger.url], "--set": ["--set", f"summary.url={stranger.url}"]}.get(
+        how, []
+    )
     if how == "variable":
         monkeypatch.setenv(trusted_hosts.VARIABLE, origin)
     if how == "confirmed":
