@@ -21,6 +21,7 @@ from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.recipe.load import override
 
 VERSION = 1  # of what `to_dict` gives
+WHO_ANSWERS = ("chat.url=", "chat.model=", "chat.engine=")  # settings that are for one model
 SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
 
 
@@ -293,7 +294,7 @@ class ChatSession:
 
         Raises UserError where there is none; the session then is as it was.
         """
-        own = [setting for setting in self.model.overrides if not setting.startswith(("chat.url=", "chat.model="))]
+        own = [setting for setting in self.model.overrides if not setting.startswith(WHO_ANSWERS)]
         model = ChatModel.open(folder, [*own, f"chat.strategy={self.recipe.chat.strategy}"])
         other = ChatSession(model, self.seed, is_group(self.turns))
         other.memory.pinned = self.memory.pinned
