@@ -1,5 +1,7 @@
 """What llama.cpp opens for a checkpoint: files that are made once, and kept in the cache."""
 
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from gistchat.models.checkpoint import Checkpoint
 
 VERSION = 1  # raise it when the same weights would give another file
+MOST_KEPT = 8  # of each kind, those that were used last; a model that is trained again leaves one behind
 QUANT = "f16"  # of weights that were trained in 32 bits: as good as the same
 
 
@@ -47,7 +50,10 @@ def adapter_files(folder: Path, metadata: dict[str, Any]) -> GgufFiles:
 def converted_file(metadata: dict[str, Any]) -> Path | None:
     """A checkpoint's merged weights as GGUF, where they were converted before and are as they were left."""
     folder = _folder(metadata, "model")
-    return folder / "model.gguf" if is_made(folder) else None
+    if not is_made(folder):
+        return None
+    os.utime(folder)  # used now, so it is among the last to be removed
+    return folder / "model.gguf"
 
 
 def convert(checkpoint: "Checkpoint") -> GgufFiles:
@@ -70,4 +76,8 @@ def _folder(metadata: dict[str, Any], what: str) -> Path:
 def _kept(metadata: dict[str, Any], what: str, make: Callable[[Path], None]) -> Path:
     folder = _folder(metadata, what)
     made_once(folder, folder.name, lambda temporary: make(temporary / f"{what}.gguf"))
+    os.utime(folder)
+    used = sorted(folder.parent.glob(f"gguf-{what}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in used[MOST_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
     return folder / f"{what}.gguf"

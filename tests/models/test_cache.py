@@ -1,9 +1,12 @@
 """Models that gistchat makes once and keeps: damage is mended once, and said."""
 
+import os
+from dataclasses import replace
+
 import pytest
 
 from gistchat.files import file_hash
-from gistchat.models import packaged, scratch
+from gistchat.models import checkpoint_gguf, packaged, scratch
 from gistchat.models.base import load_model, load_tokenizer
 from gistchat.models.cache import RECORD, made_once
 from gistchat.models.resolve import resolve_base
@@ -116,3 +119,15 @@ def test_the_packaged_conversion_is_mended(tmp_path, monkeypatch, capsys):
     assert "tokenizer.json is missing or damaged; making it anew" in capsys.readouterr().err
     packaged.convert_gguf(gguf, tmp_path / "models")
     assert not capsys.readouterr().err
+
+
+def test_of_conversions_for_llama_cpp_those_that_were_used_last_are_kept(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint_gguf, "cache_dir", lambda: tmp_path)
+    versions = [{**checkpoint.metadata, "weights": {"model.safetensors": str(number)}} for number in range(10)]
+    files = []
+    for number, metadata in enumerate(versions):
+        files.append(checkpoint_gguf.convert(replace(checkpoint, metadata=metadata)).model)
+        os.utime(files[-1].parent, (number, number))
+        if number == 7:
+            assert checkpoint_gguf.converted_file(versions[0]) == files[0]  # it is in use again
+    assert [file.is_file() for file in files] == [True, False, False, *[True] * 7]
