@@ -11,8 +11,10 @@ from gistchat.engines.llama_server import LlamaServer, load_library
 from gistchat.engines.llama_tokenizer import LlamaTokenizer
 from gistchat.engines.llamacpp_engine import LlamaCppEngine, rules_fault
 from gistchat.errors import UserError
+from gistchat.files import read_json
 from gistchat.models.checkpoint_folder import PACKAGED, read_metadata, read_while_replaced
 from gistchat.models.checkpoint_gguf import GgufFiles, adapter_files, convert, converted_file, on_packaged_base
+from gistchat.models.gguf_file import kind_fault
 from gistchat.models.gguf_header import GgufHeader, is_gguf, read_header
 from gistchat.progress import say
 from gistchat.prompts.chat_template import ChatTemplate
@@ -88,7 +90,7 @@ def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
     """llama.cpp where it can be had, else torch, and why; `chat.engine` may insist on either."""
     if recipe.chat.engine == "torch":
         return _torch_engine(folder)
-    fault = llama_fault(recipe, metadata)
+    fault = llama_fault(folder, recipe, metadata)
     if not fault:
         try:
             load_library()
@@ -106,12 +108,18 @@ def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
     return _converted(folder, recipe)
 
 
-def llama_fault(recipe: Recipe, metadata: dict[str, Any]) -> str:
-    """Why llama.cpp cannot answer with a checkpoint as its recipe wants it; empty where it can, as far as is known."""
+def llama_fault(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> str:
+    """Why llama.cpp cannot answer with a checkpoint as its recipe wants it; empty where it can, as far as is known.
+
+    Told before anything is loaded or downloaded.
+    """
     prompt_format = FORMATS.get(metadata["format"])
     if prompt_format is not None and prompt_format.has_types:
         return f"the format {metadata['format']!r} has token types, which llama.cpp does not know"
-    return rules_fault(recipe.chat.repetition_penalty, recipe.chat.no_repeat_ngram)
+    if fault := rules_fault(recipe.chat.repetition_penalty, recipe.chat.no_repeat_ngram):
+        return fault
+    config = folder / "config.json"  # that of whole weights; an adapter has its base's
+    return kind_fault(str(read_json(config).get("model_type"))) if config.is_file() else ""
 
 
 def _converted(folder: Path, recipe: Recipe) -> Engine:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gistchat.errors import UserError
+from gistchat.errors import UserError, shown
 from gistchat.models.gguf_vocabulary import Vocabulary, vocabulary_of
 
 QUANTS = ("f32", "f16", "q8_0", "q4_k_m")
@@ -91,14 +91,18 @@ def write_gguf(path: Path, model: Any, tokenizer: Any, quant: str, details: dict
         writer.close()
 
 
+def kind_fault(model_type: str) -> str:
+    """Why models of a type cannot be written, as far as the type alone tells; empty where they can."""
+    if model_type in KINDS:
+        return ""
+    return f"a model of type {shown(model_type)} cannot be written as GGUF, only {', '.join(KINDS)}"
+
+
 def _kind_of(config: Any) -> Kind:
     """Raises UserError where llama.cpp would compute something else than transformers."""
-    kind = KINDS.get(config.model_type)
-    if kind is None:
-        raise UserError(
-            f"a model of type {config.model_type!r} cannot be written as GGUF, only {', '.join(KINDS)}; export to a "
-            "folder instead"
-        )
+    if fault := kind_fault(config.model_type):
+        raise UserError(f"{fault}; export to a folder instead")
+    kind = KINDS[config.model_type]
     for name, allowed in kind.rules.items():
         if (value := getattr(config, name, allowed[0])) not in allowed:
             raise _refused(f"{name} is {value!r}")
