@@ -17,6 +17,7 @@ class ChatModel:
 
     Attributes:
         identity: equal for the same weights.
+        name: of who answers, for people.
         overrides: `field=value` of the recipe, as they were asked for.
         source: the run, or GGUF file, that was asked for; None for the packaged adapter, or a server alone.
     """
@@ -27,6 +28,7 @@ class ChatModel:
     identity: Any = None
     overrides: tuple[str, ...] = ()
     source: Path | None = None
+    name: str = ""
 
     @classmethod
     def open(cls, source: Path | str | None = None, overrides: Sequence[str] = ()) -> "ChatModel":
@@ -39,4 +41,4 @@ class ChatModel:
         opened = open_answerer(source, tuple(overrides))
         recipe, engine = opened.recipe, opened.engine
         memories = MemoryFactory.of(recipe.summary, recipe.context, engine.costs)
-        return cls(recipe, engine, memories, opened.identity, tuple(overrides), source)
+        return cls(recipe, engine, memories, opened.identity, tuple(overrides), source, opened.name)

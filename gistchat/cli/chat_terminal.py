@@ -49,7 +49,7 @@ def chat_in_terminal(
     if journal:
         terminal.keep_in(latest)
     with contextlib.closing(terminal), _ending_by_signals(), quiet_keyboard():
-        terminal.run(str(folder or "the packaged adapter"), load)
+        terminal.run(model.name if model.recipe.chat.url else str(folder or model.name), load)
 
 
 def _resumed(model: ChatModel, journal: Journal, seed: int | None) -> ChatSession:

@@ -16,6 +16,7 @@ from gistchat.models.checkpoint_folder import PACKAGED, read_metadata, read_whil
 from gistchat.models.checkpoint_gguf import GgufFiles, adapter_files, convert, converted_file, on_packaged_base
 from gistchat.models.gguf_file import kind_fault
 from gistchat.models.gguf_header import GgufHeader, is_gguf, read_header
+from gistchat.printable import printable
 from gistchat.progress import say
 from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.formats import FORMATS
@@ -41,11 +42,13 @@ class Opened:
     Attributes:
         recipe: how it was trained and is to talk; overridden.
         identity: equal for the same weights.
+        name: for people.
     """
 
     engine: Engine
     recipe: Recipe
     identity: Any
+    name: str
 
 
 def open_answerer(source: Path | None, overrides: tuple[str, ...] = ()) -> Opened:
@@ -74,7 +77,8 @@ def _open_server(recipe: Recipe) -> Opened:
     from gistchat.engines.server_engine import open_server_engine
 
     engine = open_server_engine(recipe.chat.url, recipe.chat.model, preamble=recipe.chat.system or PREAMBLE)
-    return Opened(_settled(engine, recipe), recipe, [engine.client.url, engine.client.model])
+    url, model = engine.client.url, engine.client.model
+    return Opened(_settled(engine, recipe), recipe, [url, model], f"{printable(model)} at {url}")
 
 
 def _open_folder(folder: Path, overrides: tuple[str, ...]) -> Opened:
@@ -83,7 +87,8 @@ def _open_folder(folder: Path, overrides: tuple[str, ...]) -> Opened:
     if recipe.chat.url:
         return _open_server(recipe)
     engine = _engine_of(folder, recipe, metadata)
-    return Opened(_settled(engine, recipe), recipe, metadata["weights"])
+    name = "the packaged adapter" if folder == PACKAGED else str(folder)
+    return Opened(_settled(engine, recipe), recipe, metadata["weights"], name)
 
 
 def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine:
@@ -158,7 +163,7 @@ def _open_gguf(path: Path, overrides: tuple[str, ...]) -> Opened:
         raise UserError(fault)
     engine = _llama_engine(GgufFiles(path), _format_of(header), recipe, header)
     stat = path.stat()
-    return Opened(_settled(engine, recipe), recipe, [path.name, stat.st_size, stat.st_mtime_ns])
+    return Opened(_settled(engine, recipe), recipe, [path.name, stat.st_size, stat.st_mtime_ns], path.name)
 
 
 def _require_writer(header: GgufHeader) -> None:
