@@ -1,12 +1,9 @@
 """The engine of a chat, llama.cpp: beside torch, beside the library called bare, beside transformers.generate."""
 
-import contextlib
-import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -14,18 +11,10 @@ import torch
 from figures import Measurement, Pair, Timed
 from transformers import GenerationConfig, PreTrainedModel
 
-from gistchat.engines.engine import ConversationCache
-from gistchat.engines.llama_server import LlamaServer, threads
-from gistchat.engines.llama_tokenizer import LlamaTokenizer
-from gistchat.engines.llamacpp_engine import LlamaCppEngine
-from gistchat.engines.sampling import Sampling
-from gistchat.engines.stopping import PartialReply
-from gistchat.models.base import load_model
-from gistchat.models.gguf_header import read_header
+from gistchat.engines.llama_server import threads
+from gistchat.models.base import load_model, load_tokenizer
 from gistchat.models.packaged import packaged_base
 from gistchat.models.packaged_file import packaged_file
-from gistchat.prompts.chat_template import ChatTemplate
-from gistchat.prompts.prompt import Prompt
 
 STARTS = 7  # of each engine
 TOKENS = 100
@@ -43,6 +32,34 @@ for line in sys.stdin:
     times = []
     server.handle_completions(request, lambda chunk: times.append(time.perf_counter()))
     print(len(times) - 1, times[-1] - times[0], flush=True)
+"""
+
+# gistchat's engine, as a chat has it, without torch beside it.
+OURS = """
+import sys, time
+from pathlib import Path
+from gistchat.engines.engine import ConversationCache
+from gistchat.engines.llama_server import LlamaServer
+from gistchat.engines.llama_tokenizer import LlamaTokenizer
+from gistchat.engines.llamacpp_engine import LlamaCppEngine
+from gistchat.engines.sampling import Sampling
+from gistchat.engines.stopping import PartialReply
+from gistchat.models.gguf_header import read_header
+from gistchat.prompts.chat_template import ChatTemplate
+from gistchat.prompts.prompt import Prompt
+model, threads, count, *ids = sys.argv[1:]
+server = LlamaServer(Path(model), 4096)
+engine = LlamaCppEngine(server, ChatTemplate(LlamaTokenizer(read_header(Path(model)), server)))
+sampling, prompt = Sampling(max_tokens=int(count)), Prompt([int(number) for number in ids])
+for line in sys.stdin:
+    reply = PartialReply(engine.format, sampling)
+    stream = engine.stream_prompt(prompt, sampling, ConversationCache(), reply)
+    next(stream)
+    start, before = time.perf_counter(), len(reply.ids)
+    for piece in stream:
+        pass
+    assert len(reply.ids) == int(count), f"the reply ended after {len(reply.ids)} tokens"
+    print(len(reply.ids) - before, time.perf_counter() - start, flush=True)
 """
 
 
@@ -96,55 +113,45 @@ FIRST_BY_TORCH = Measurement(
 
 
 class Engines(NamedTuple):
-    """What answers, with the packaged model's file: gistchat's engine, and others beside it."""
+    """What answers with the packaged model's file, each in a process of its own, as in a chat."""
 
-    engine: LlamaCppEngine
-    ids: list[int]
+    ours: subprocess.Popen
     bare: subprocess.Popen
-    model: PreTrainedModel | None
+    ids: list[int]
+    model: PreTrainedModel | None = None
+
+
+def started(script: str, ids: list[int]) -> subprocess.Popen:
+    command = [sys.executable, "-c", script, str(packaged_file()), str(threads()), str(TOKENS), *map(str, ids)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def with_bare() -> Engines:
-    header = read_header(packaged_file())
-    server = LlamaServer(packaged_file(), 4096)
-    tokenizer = LlamaTokenizer(header, server)
-    ids = tokenizer(BEGINNING)["input_ids"]
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    command = [sys.executable, "-c", BARE, str(packaged_file()), str(threads()), str(TOKENS), *map(str, ids)]
-    bare = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
-    made = Engines(LlamaCppEngine(server, ChatTemplate(tokenizer)), ids, bare, None)
+    ids = load_tokenizer(packaged_base())(BEGINNING)["input_ids"]
+    made = Engines(started(OURS, ids), started(BARE, ids), ids)
     decode(made)
     decode_bare(made)
     return made
 
 
 def with_generate() -> Engines:
-    made = with_bare()
-    return made._replace(model=load_model(packaged_base()))
+    return with_bare()._replace(model=load_model(packaged_base()))
 
 
-def pieces(made: Engines, reply: PartialReply) -> Iterator[str]:
-    sampling = reply.sampling
-    return made.engine.stream_prompt(Prompt(made.ids), sampling, ConversationCache(), reply)
+def timed(process: subprocess.Popen) -> Timed:
+    """Tokens after the first: what reading the prompt takes is another matter."""
+    process.stdin.write("\n")
+    process.stdin.flush()
+    count, seconds = process.stdout.readline().split()
+    return Timed(int(count), float(seconds))
 
 
 def decode(made: Engines) -> Timed:
-    """Tokens after the first: what reading the prompt takes is another matter."""
-    reply = PartialReply(made.engine.format, Sampling(max_tokens=TOKENS))
-    with contextlib.closing(pieces(made, reply)) as stream:
-        next(stream)
-        start, before = time.perf_counter(), len(reply.ids)
-        for _ in stream:
-            pass
-    assert len(reply.ids) == TOKENS, f"the reply ended after {len(reply.ids)} tokens"
-    return Timed(len(reply.ids) - before, time.perf_counter() - start)
+    return timed(made.ours)
 
 
 def decode_bare(made: Engines) -> Timed:
-    made.bare.stdin.write("\n")
-    made.bare.stdin.flush()
-    count, seconds = made.bare.stdout.readline().split()
-    return Timed(int(count), float(seconds))
+    return timed(made.bare)
 
 
 @torch.inference_mode()

@@ -35,6 +35,7 @@ params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in s
 xllamacpp.Server(params)
 """
 REASON = "error loading model: "
+SPINS = "2000"
 BATCH = 256  # tokens of a prompt that are read at a time: between two of them a reply can be cancelled
 
 
@@ -185,9 +186,10 @@ def load_library() -> Any:
             f"this processor lacks {', '.join(sorted(lacking)).upper()}, without which package xllamacpp (llama.cpp) "
             "cannot run; answer with torch (pip install 'gistchat[train]', then --engine torch) or by a server (--url)"
         )
-    # Its threads wait for each other hundreds of times a token. Left to itself, each does so in a loop that keeps its
-    # core busy, and beside other work they stop each other: then a twentieth of the tokens is left.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Its threads wait for each other hundreds of times a token. Left to themselves, they do so in a loop of some
+    # milliseconds that keeps a core busy; beside other work they stop each other. With a short loop, and then sleep, a
+    # quiet machine loses nothing, and a busy one keeps three times as much (docs/LOG.md). Without any, it halves.
+    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     try:
         return importlib.import_module("xllamacpp")
     except ImportError as error:
