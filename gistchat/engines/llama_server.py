@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from gistchat.engines.sampling import not_a_number
 from gistchat.errors import UserError, first_line
 from gistchat.processes import cores
 
@@ -42,7 +43,7 @@ BATCH = 256  # tokens of a prompt that are read at a time: between two of them a
 class Token(NamedTuple):
     """What llama.cpp said next."""
 
-    id: int
+    id: int | None  # None where only its text is told
     text: str  # whole characters; empty for an end token, and while a character is unfinished
     log_likelihood: float | None  # by the model alone, nats; None where it is not told
 
@@ -79,7 +80,18 @@ class LlamaServer:
         except RuntimeError:
             raise UserError(f"{model}: llama.cpp cannot open it ({_reason(model, adapter)})") from None
         self._http = _Connection(self._server.listening_address, key)
-        self.greedy([0], 1)  # a server that is closed before its loop has begun waits for that for ever
+        self._try()
+
+    def _try(self) -> None:
+        """Have a token written. A server that is closed before its loop has begun would wait for that for ever.
+
+        Raises:
+            UserError: the model's output is not a number.
+        """
+        fixed = {"n_predict": 1, "n_probs": 1, "temperature": 0, "cache_prompt": False}
+        [first] = self._http.post("/completion", {"prompt": [0], **fixed})["completion_probabilities"]
+        if first["logprob"] is None:  # JSON has no other word for it
+            raise not_a_number()
 
     def tokenize(self, text: str, control: bool = False) -> list[int]:
         """Ids of a text. `control`: whether control tokens that are spelled out in it count as such."""
@@ -144,10 +156,11 @@ class LlamaServer:
 
     def _of_choice(self, choice: dict[str, Any], count: int) -> Iterator[Token]:
         """The tokens of a piece of text, so many."""
-        named = (choice.get("logprobs") or {}).get("content") or []
-        if not named:
+        named, text = (choice.get("logprobs") or {}).get("content") or [], choice["text"]
+        if not named:  # nobody asked for likelihoods
+            yield from (Token(None, "" if number else text, None) for number in reversed(range(count)))
             return
-        last, text = named[-1], choice["text"]
+        last = named[-1]
         # Tokens of an unfinished character come together with the one that finishes it, and only that one is named.
         held = self.tokenize(text)[:-1][1 - count :] if count > 1 else []
         yield from (Token(token, "", None) for token in [last["id"]] * (count - 1 - len(held)) + held)

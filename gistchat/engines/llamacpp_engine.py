@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gistchat.engines.engine import ConversationCache, LocalEngine
-from gistchat.engines.llama_server import LlamaServer, Progress
+from gistchat.engines.llama_server import LlamaServer, Progress, Token
 from gistchat.engines.sampling import Sampling, not_a_number
 from gistchat.engines.stopping import PartialReply
 from gistchat.errors import UserError
@@ -16,11 +16,13 @@ from gistchat.prompts.prompt import Prompt
 FIXED = {
     "stream": True,
     "cache_prompt": True,  # what a prompt begins with as the one before it did is not read again
-    "n_probs": 1,  # names each token and its likelihood
     "timings_per_token": True,  # tells how much of the prompt was read
     "return_progress": True,  # while a long prompt is read, it can be cancelled
     "samplers": ["temperature", "top_k", "top_p"],  # in the order of transformers
 }
+
+
+UNNAMED = -1  # the id of a token of which only the text is told
 
 
 class LlamaCppEngine(LocalEngine):
@@ -31,11 +33,22 @@ class LlamaCppEngine(LocalEngine):
     def __init__(self, server: LlamaServer, prompt_format: PromptFormat) -> None:
         super().__init__(prompt_format, server.context)
         self.server = server
+        spelled = {number: token for token, number in prompt_format.tokenizer.get_vocab().items()}
+        self._stops = {spelled[number]: number for number in prompt_format.stop_ids}
 
     def stream_prompt(
-        self, prompt: Prompt, sampling: Sampling, cache: ConversationCache, reply: PartialReply, row: int = 0
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        cache: ConversationCache,
+        reply: PartialReply,
+        row: int = 0,
+        scored: bool = False,
     ) -> Iterator[str]:
         """Let a reply grow to its end; yields each piece of text that can be shown.
+
+        Args:
+            scored: whether its tokens' ids and likelihoods are asked for, which takes a tenth longer.
 
         Raises:
             UserError: no room for the reply, or a rule that llama.cpp has otherwise than gistchat.
@@ -46,8 +59,9 @@ class LlamaCppEngine(LocalEngine):
         if reply.ended:
             return
         progress = Progress()
-        with contextlib.closing(self.server.complete(self._request(prompt, sampling, row), progress)) as tokens:
-            for token in tokens:
+        request = self._request(prompt, sampling, row) | ({"n_probs": 1} if scored else {})
+        with contextlib.closing(self.server.complete(request, progress)) as tokens:
+            for token in map(self._named, tokens):
                 if token.log_likelihood is not None and math.isnan(token.log_likelihood):
                     raise not_a_number()
                 if piece := reply.add(token.id, token.log_likelihood, token.text):
@@ -65,14 +79,21 @@ class LlamaCppEngine(LocalEngine):
         """A whole reply to each prompt, one after another: on a CPU several at once take as long."""
         replies = [PartialReply(self.format, sampling) for _ in prompts]
         for prompt, reply, row in zip(prompts, replies, rows, strict=True):
-            for _ in self.stream_prompt(prompt, sampling, ConversationCache(), reply, row):
+            for _ in self.stream_prompt(prompt, sampling, ConversationCache(), reply, row, scored=True):
                 pass
         return replies
+
+    def _named(self, token: Token) -> Token:
+        """With the id of a token that ends a reply, which shows nothing; other ids do not matter."""
+        if token.text in self._stops:
+            return token._replace(id=self._stops[token.text], text="")
+        return token._replace(id=UNNAMED) if token.id is None else token
 
     def _request(self, prompt: Prompt, sampling: Sampling, row: int) -> dict[str, Any]:
         return {
             **FIXED,
             "prompt": prompt.ids,
+            "preserved_tokens": list(self._stops),  # told by their text, which no other token has
             "n_predict": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,

@@ -56,7 +56,8 @@ def contexts_of(count):
 def stream(engine, prompt, cache=None, max_tokens=5):
     """The reply to a prompt, streamed to its end."""
     reply = PartialReply(engine.format, sampling := Sampling(max_tokens=max_tokens))
-    list(engine.stream_prompt(prompt, sampling, cache or ConversationCache(), reply))
+    ids = {"scored": True} if engine.name == "llamacpp" else {}  # without it, its stream names no ids
+    list(engine.stream_prompt(prompt, sampling, cache or ConversationCache(), reply, **ids))
     return reply
 
 

@@ -78,6 +78,11 @@ def engine(run_folder):
 
 
 @pytest.fixture(scope="module")
+def packaged():
+    return open_answerer(None).engine
+
+
+@pytest.fixture(scope="module")
 def torch_engine(run_folder):
     return open_answerer(run_folder, ("chat.engine=torch",)).engine
 
@@ -136,7 +141,8 @@ def stream(engine, prompt, cache=None, **sampling):
     """The reply to a prompt, and its pieces."""
     sampling = Sampling(**{"max_tokens": 8, **sampling})
     reply = PartialReply(engine.format, sampling)
-    pieces = list(engine.stream_prompt(prompt, sampling, cache or ConversationCache(), reply))
+    ids = {"scored": True} if engine.name == "llamacpp" else {}  # without it, its stream names no ids
+    pieces = list(engine.stream_prompt(prompt, sampling, cache or ConversationCache(), reply, **ids))
     assert "".join(pieces) == reply.text
     return reply, pieces
 
@@ -190,15 +196,34 @@ def test_characters_of_several_tokens_come_whole_and_all_their_tokens_count(smol
     assert -2 < reply.likelihood < 0
 
 
+def test_a_reply_whose_tokens_are_not_named_is_the_same(packaged, engine):
+    """That of a chat, which asks for no likelihoods: text, length and what ended it."""
+    for one in (engine, packaged):
+        for prompt in prompts_of(one.format)[:6]:
+            scored, _ = stream(one, prompt, max_tokens=20)
+            plain = PartialReply(one.format, sampling := Sampling(max_tokens=20))
+            assert "".join(one.stream_prompt(prompt, sampling, ConversationCache(), plain)) == plain.text
+            assert (plain.text, plain.ended, len(plain.ids)) == (scored.text, scored.ended, len(scored.ids))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_any_token_at_which_a_reply_ends_ends_it(packaged, which, monkeypatch):
+    """Also the one that begins another message, at which llama.cpp itself would go on, and never their text."""
+    stop = packaged.format.stop_ids[which]
+    request = packaged._request
+    monkeypatch.setattr(packaged, "_request", lambda *given: request(*given) | {"logit_bias": [[stop, 100.0]]})
+    reply = PartialReply(packaged.format, sampling := Sampling(max_tokens=5))
+    assert list(packaged.stream_prompt(prompts_of(packaged.format)[0], sampling, ConversationCache(), reply)) == []
+    assert (reply.ended, reply.ids) == ("end", [])
+
+
 def test_scores_that_are_no_numbers_are_said(checkpoint, tmp_path):
     model = copy.deepcopy(checkpoint.model)
     with torch.no_grad():
         model.transformer.ln_f.weight.fill_(math.nan)
     write_checkpoint_gguf(dataclasses.replace(checkpoint, model=model), tmp_path / "x.gguf", "f16")
-    session = ChatSession.open(tmp_path / "x.gguf")
     with pytest.raises(UserError, match="not a number"):
-        session.say("Hello")
-    assert session.turns == []
+        ChatSession.open(tmp_path / "x.gguf")
 
 
 # ---- the prompt cache
