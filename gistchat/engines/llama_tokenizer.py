@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from gistchat.engines.llama_server import LlamaServer
@@ -12,6 +12,7 @@ from gistchat.models.gguf_file import NORMALIZER
 from gistchat.models.gguf_header import CONTROL, USER_DEFINED, GgufHeader
 from gistchat.prompts.jinja import render_template
 
+KEPT = 20_000  # texts whose ids are kept
 START, END = "\U000f0000", "\U000f0001"  # private-use characters around control tokens that somebody typed
 
 
@@ -28,6 +29,7 @@ class LlamaTokenizer:
     def __init__(self, header: GgufHeader, server: LlamaServer) -> None:
         """Raises UserError where the file has no vocabulary, or one that llama.cpp reads otherwise."""
         self.header, self.server = header, server
+        self._kept = lru_cache(maxsize=KEPT)(self._ask)  # a memory counts the same sentences turn after turn
         self.name_or_path = header.path.name
         self.chat_template = header.chat_template
         if not header.tokens:
@@ -68,7 +70,10 @@ class LlamaTokenizer:
         return {"input_ids": [self._tokenize(one, not split_special_tokens) for one in text]}
 
     def _tokenize(self, text: str, control: bool) -> list[int]:
-        return self.server.tokenize(unicodedata.normalize("NFC", text) if self._composes else text, control)
+        return list(self._kept(text, control))
+
+    def _ask(self, text: str, control: bool) -> tuple[int, ...]:
+        return tuple(self.server.tokenize(unicodedata.normalize("NFC", text) if self._composes else text, control))
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         special = self.added_tokens_decoder if skip_special_tokens else {}
