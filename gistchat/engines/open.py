@@ -104,8 +104,9 @@ def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
     if fault and recipe.chat.engine == "llamacpp":
         raise UserError(fault)
     if fault:
+        engine = _torch_engine(folder)
         say(f"answering with torch: {fault}")
-        return _torch_engine(folder)
+        return engine
     if on_packaged_base(folder, recipe.model, metadata):
         return _llama_engine(adapter_files(folder, metadata), metadata["format"], recipe)
     if kept := converted_file(metadata):
