@@ -148,7 +148,8 @@ class LlamaServer:
             if "error" in part:
                 raise UserError(f"llama.cpp: {first_line(part['error'].get('message', part['error']))}")
             timings, before = part.get("timings", {}), progress.written
-            progress.read = timings.get("prompt_n", progress.read)
+            if known := part.get("prompt_progress"):
+                progress.read = known["total"] - known["cache"]
             progress.written = timings.get("predicted_n", before)
             for choice in part.get("choices", []):
                 progress.cut = choice.get("finish_reason") == "length"
@@ -158,7 +159,8 @@ class LlamaServer:
         """The tokens of a piece of text, so many."""
         named, text = (choice.get("logprobs") or {}).get("content") or [], choice["text"]
         if not named:  # nobody asked for likelihoods
-            yield from (Token(None, "" if number else text, None) for number in reversed(range(count)))
+            if text:
+                yield Token(None, text, None)
             return
         last = named[-1]
         # Tokens of an unfinished character come together with the one that finishes it, and only that one is named.

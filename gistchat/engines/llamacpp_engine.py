@@ -16,12 +16,12 @@ from gistchat.prompts.prompt import Prompt
 FIXED = {
     "stream": True,
     "cache_prompt": True,  # what a prompt begins with as the one before it did is not read again
-    "timings_per_token": True,  # tells how much of the prompt was read
-    "return_progress": True,  # while a long prompt is read, it can be cancelled
+    "return_progress": True,  # tells how much of the prompt is read; between two parts of it, it can be cancelled
     "samplers": ["temperature", "top_k", "top_p"],  # in the order of transformers
 }
 
 
+SCORED = {"n_probs": 1, "timings_per_token": True}  # also how many tokens were written, as not all are named
 UNNAMED = -1  # the id of a token of which only the text is told
 
 
@@ -59,7 +59,7 @@ class LlamaCppEngine(LocalEngine):
         if reply.ended:
             return
         progress = Progress()
-        request = self._request(prompt, sampling, row) | ({"n_probs": 1} if scored else {})
+        request = self._request(prompt, sampling, row) | (SCORED if scored else {})
         with contextlib.closing(self.server.complete(request, progress)) as tokens:
             for token in map(self._named, tokens):
                 if token.log_likelihood is not None and math.isnan(token.log_likelihood):
