@@ -18,6 +18,7 @@ from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
 from gistchat.memory.rolling import gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize
+from gistchat.memory.turn_index import TurnIndex
 from gistchat.recipe.load import override
 
 VERSION = 1  # of what `to_dict` gives
@@ -46,6 +47,7 @@ class ChatSession:
         turns: all turns so far, by PERSON and BOT; in a group, the others by their names.
         answerer: as whom the model speaks, BOT but in a group that `context_of` was given.
         memory: what is kept of them word for word, and the gist of those before.
+        index: finds turns among them.
         cache: what the engine keeps of the conversation between replies.
         edited_up_to: for how many turns a gist written by hand stands.
         context: what the model saw before its latest reply; None before the first.
@@ -193,10 +195,12 @@ class ChatSession:
         if not (text := clean_text(text)):
             raise UserError("an empty turn says nothing; /undo takes the last one back")
         self.turns[number - 1] = Turn(self.turns[number - 1].speaker, text)
+        self.index.cut(number - 1)
         self._follow_changed_turns()
 
     def _follow_changed_turns(self) -> None:
         """Bring the memory in line with the turns: a gist that covers a changed one has to go."""
+        self.index.cut(len(self.turns))
         if self.memory.rewind(self.turns, self.model.memories.summarizer if self._uses_memory else None):
             by_hand = ", without lines by hand, which stay as they are" if self.memory.pinned else ""
             self._tell(f"the gist covered what changed; it was made anew from an earlier one{by_hand}")
@@ -211,7 +215,8 @@ class ChatSession:
         """A new conversation, of a person and the model or of a group."""
         self.answerer = answerer
         self.turns: list[Turn] = []
-        self.memory = self.model.memories.new_memory(group)
+        self.memory = self.model.memories.new_memory(group, self.strategy.searches)
+        self.index = TurnIndex()
         self.context: Context | None = None
         self.saved: SavedFile | None = None
         self.notice, self.edited_up_to = "", 0
@@ -288,6 +293,7 @@ class ChatSession:
     def switch_strategy(self, name: str) -> None:
         """Go on with another context strategy. Raises UserError: there is no such one."""
         self.recipe = override(self.recipe, [f"chat.strategy={name}"])
+        self.memory.room = self.model.memories.room(self.strategy.searches)
 
     def switch_model(self, folder: Path | str) -> None:
         """Go on with another run or GGUF file, which hears the whole conversation; what was pinned stays.
@@ -376,7 +382,7 @@ class ChatSession:
 
     @property
     def _rolls(self) -> bool:
-        return "rolling_gist" in self.strategy.reads
+        return self.strategy.rolls
 
     def _next_context(self) -> Context:
         """The context of the last turn, within the model's limit; notes what of the memory is in it."""
@@ -395,11 +401,28 @@ class ChatSession:
     def _build(self, strategy: str, turns: Sequence[Turn], budget: int) -> Context:
         config = self.recipe.context
         # The memory has not heard the last turn yet, so its gist is of the turns before.
-        sources = Sources(summary=partial(self._summary, turns), rolling_gist=lambda _: self.memory.current())
-        group = is_group(self.turns)
-        share, most = config.summary_share, config.max_turns
-        request = Request(turns, self.answerer, budget, self.engine.costs, sources, share, most, group)
+        sources = Sources(
+            summary=partial(self._summary, turns),
+            rolling_gist=lambda _: self.memory.current(),
+            search=self._search(turns),
+        )
+        request = Request(
+            turns,
+            self.answerer,
+            budget,
+            self.engine.costs,
+            sources,
+            config.summary_share,
+            config.max_turns,
+            is_group(self.turns),
+            config.found_share,
+        )
         return build_context(strategy, request)
+
+    def _search(self, turns: Sequence[Turn]) -> TurnIndex:
+        """The index of all turns but the last, which asks."""
+        self.index.follow(turns, len(turns) - 1)
+        return self.index
 
     def _tell_what_was_not_read(self, context: Context) -> None:
         shown = {line.text for line in context.lines}

@@ -70,6 +70,11 @@ def gist_part(budget: int, share: float, heading: int) -> int:
     return max(int(budget * share), least) if share and budget >= least else 0
 
 
+def without_share(budget: int, share: float) -> int:
+    """What of a budget is left beside a share of it."""
+    return budget - int(budget * share)
+
+
 def gist_line(sentence: Sentence, answerer: str, group: bool) -> GistLine:
     """A sentence of the gist as the answerer reads it."""
     role = {answerer: ASSISTANT, "": ""}.get(sentence.speaker, USER)

@@ -8,8 +8,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gistchat.context.budget import as_roles, fit_gist, gist_part, pack_latest
-from gistchat.context.types import SOURCE_NAMES, Context, GistLine, RoleTurn, Sentence, Sources, TokenCosts
+from gistchat.context.budget import as_roles, fit_gist, gist_part, pack_latest, without_share
+from gistchat.context.found import fit_found
+from gistchat.context.types import SOURCE_NAMES, Context, GistLine, RoleTurn, Search, Sentence, Sources, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 
@@ -26,11 +27,27 @@ class Request:
     summary_share: float = 0.34  # of the budget, for a summary beside verbatim turns
     max_turns: int = 0  # verbatim turns of `recent` and `full` at most, the last included; 0: as many as fit
     group: bool = False  # whether more than two speak, so that names tell them apart
+    found_share: float = 0.4  # of the budget, for turns that are found beside a gist and verbatim turns
 
     def split(self, first: int = 0) -> tuple[list[RoleTurn], RoleTurn]:
         """The turns before the last, and the last, as the answerer sees them; from the turn `first` on."""
         *older, last = as_roles(self.turns[first:], self.answerer, first, self.group)
         return older, last
+
+    def latest(self, tokens: int) -> tuple[tuple[RoleTurn, ...], RoleTurn, int]:
+        """As many of the latest turns as fit, the last turn, and what the others cost.
+
+        Looks at no more turns than it must: the work does not grow with the conversation.
+        """
+        seen = FEW
+        while True:
+            first = max(0, len(self.turns) - seen)
+            older, last = self.split(first)
+            kept, cost = pack_latest(older, self.costs.turn_cost, tokens)
+            # The first one that is looked at may be joined with those before it.
+            if first == 0 or len(kept) < len(older):
+                return kept, last, cost
+            seen *= 2
 
     def gist_tokens(self) -> int:
         """What of the budget is for a gist beside verbatim turns."""
@@ -39,6 +56,17 @@ class Request:
     def gist_lines(self, ranked: Sequence[Sentence], tokens: int) -> tuple[tuple[GistLine, ...], int]:
         """The best lines that fit so many tokens, and what they cost."""
         return fit_gist(ranked, self.answerer, tokens, self.costs, self.group)
+
+    def found(
+        self, search: Search, turns: Sequence[Turn], before: int, tokens: int, known: Sequence[GistLine] = ()
+    ) -> tuple[tuple[GistLine, ...], int]:
+        """Of the first `before` turns, those that the last turn asks for and that fit; and what they cost.
+
+        Those that are lines of the gist already are not shown again.
+        """
+        asked, shown = self.turns[-1].text, {line.text for line in known}
+        matches = [match for match in search.find(asked, before) if turns[match.turn].text not in shown]
+        return fit_found(asked, matches, turns, search, self.answerer, tokens, self.costs, self.group)
 
 
 @dataclass(frozen=True)
@@ -58,8 +86,22 @@ class Strategy:
 
     @property
     def has_gist(self) -> bool:
-        """Whether it shows something that stands for older turns."""
-        return bool(self.reads)
+        """Whether it shows a summary that stands for older turns."""
+        return bool(set(self.reads) - SEARCHES)
+
+    @property
+    def rolls(self) -> bool:
+        """Whether it shows the gist of a rolling memory."""
+        return "rolling_gist" in self.reads
+
+    @property
+    def searches(self) -> bool:
+        """Whether it shows turns that the last one asks for."""
+        return not SEARCHES.isdisjoint(self.reads)
+
+
+FEW = 16  # turns
+SEARCHES = {"search", "other_search"}  # sources that turns are found in
 
 
 def _last(request: Request) -> Context:
@@ -67,10 +109,10 @@ def _last(request: Request) -> Context:
 
 
 def _recent(request: Request) -> Context:
-    older, last = request.split()
-    if request.max_turns > 1:
-        older = older[-(request.max_turns - 1) :]
-    kept, cost = pack_latest(older, request.costs.turn_cost, request.budget)
+    kept, last, cost = request.latest(request.budget)
+    if request.max_turns and len(kept) >= request.max_turns:
+        kept = kept[len(kept) - request.max_turns + 1 :]
+        cost = sum(map(request.costs.turn_cost, kept))
     return Context((), kept, last, _boundary(kept, last), cost)
 
 
@@ -115,6 +157,38 @@ def _rolling(request: Request) -> Context:
     return Context(lines, kept, last, _boundary(kept, last), cost + gist_cost)
 
 
+def _retrieval(request: Request) -> Context:
+    """Turns that are found come first; the latest ones get what these leave."""
+    search, turns = request.sources.search, request.turns
+    found, cost = request.found(search, turns, len(turns) - 1, request.budget)
+    context = _with_latest(request, found, cost)
+    if found and found[-1].turn >= context.boundary:  # they are among the latest anyway
+        latest = context.tokens - cost
+        found, cost = request.found(search, turns, context.boundary, request.budget - latest)
+        context = dataclasses.replace(context, found=found, tokens=latest + cost)
+    return context
+
+
+def _shuffled_retrieval(request: Request) -> Context:
+    """Of another dialogue, as many turns as were said in this one are searched."""
+    other = request.sources.other_search
+    before = min(len(request.turns), len(other.turns)) - 1
+    return _with_latest(request, *request.found(other.search, other.turns, before, request.budget))
+
+
+def _with_latest(request: Request, found: tuple[GistLine, ...], found_cost: int) -> Context:
+    kept, last, cost = request.latest(request.budget - found_cost)
+    return Context((), kept, last, _boundary(kept, last), cost + found_cost, found=found)
+
+
+def _memory(request: Request) -> Context:
+    """Gist and latest turns leave a share for what is found, which also gets whatever else they leave."""
+    rolled = _rolling(dataclasses.replace(request, budget=without_share(request.budget, request.found_share)))
+    tokens = request.budget - rolled.tokens
+    found, cost = request.found(request.sources.search, request.turns, rolled.boundary, tokens, rolled.lines)
+    return dataclasses.replace(rolled, found=found, tokens=rolled.tokens + cost)
+
+
 def _boundary(kept: Sequence[RoleTurn], last: RoleTurn) -> int:
     return kept[0].first if kept else last.first
 
@@ -149,6 +223,34 @@ _ENTRIES = (
         line=":",
     ),
     Strategy(
+        "retrieval",
+        _retrieval,
+        "the turns that the last one asks for, and the latest turns in what these leave",
+        reads=("search",),
+        evaluated_by_default=False,
+        marker="p",
+        line="--",
+    ),
+    Strategy(
+        "memory",
+        _memory,
+        "pinned lines and a gist, the turns that the last one asks for, and the latest turns",
+        reads=("rolling_gist", "search"),
+        evaluated_by_default=False,
+        marker="h",
+    ),
+    Strategy(
+        "shuffled-retrieval",
+        _shuffled_retrieval,
+        "control: turns of another dialogue that are found in the same way",
+        reads=("other_search",),
+        in_chat=False,
+        evaluated_by_default=False,
+        control_of="retrieval",
+        marker="x",
+        line="-.",
+    ),
+    Strategy(
         "gold",
         _summary("gold_summary"),
         "the corpus's own summary or personas: an upper bound",
@@ -172,7 +274,7 @@ def is_control(name: str) -> bool:
 
 def shows_summary(name: str) -> bool:
     """Whether summaries have to be made for it; the corpus's own are there already."""
-    return name in STRATEGIES and bool(set(STRATEGIES[name].reads) - {"gold_summary"})
+    return name in STRATEGIES and bool(set(STRATEGIES[name].reads) - {"gold_summary"} - SEARCHES)
 
 
 def controls_of(name: str) -> list[str]:

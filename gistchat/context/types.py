@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gistchat.dialogue.turns import Turn
+
 USER, ASSISTANT = "user", "assistant"  # roles, as seen by the one who answers
 MOST = 10**9  # turns of a dialogue, and whatever else is counted in one
 
@@ -94,14 +96,20 @@ class GistLine:
 
 @dataclass(frozen=True)
 class Context:
-    """What goes into the prompt: the gist of turns 0..boundary-1, the verbatim turns after it, and the last turn."""
+    """What goes into the prompt: the gist of turns 0..boundary-1, the verbatim turns after it, what was found in the
+    turns before it, and the last turn.
+
+    What was found changes with every turn, so it stands late: what comes before it is the same as the time before, and
+    the model need not read it again.
+    """
 
     lines: tuple[GistLine, ...]
     turns: tuple[RoleTurn, ...]
     last: RoleTurn
     boundary: int
-    tokens: int  # cost of lines and turns, at most the budget
+    tokens: int  # cost of lines, turns and what was found; at most the budget
     strategy: str = ""
+    found: tuple[GistLine, ...] = ()  # oldest first
 
 
 class TokenCosts(Protocol):
@@ -114,10 +122,40 @@ class TokenCosts(Protocol):
     def gist_cost(self) -> int:
         """Tokens around the lines of a gist."""
 
+    def found_cost(self) -> int:
+        """Tokens around the lines of turns that were found."""
+
 
 # k -> sentences that may stand for turns 0..k-1, best first and more than fit: the context takes the best that do.
 # For k = 0 there is nothing to say, unless somebody wrote a gist by hand.
 Summary = Callable[[int], Sequence[Sentence]]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A turn that a search found."""
+
+    turn: int
+    score: float
+    words: tuple[str, ...] = ()  # that it shares with what was asked; none where only its neighbours do
+
+
+class Search(Protocol):
+    """Finds turns of a dialogue by what they say."""
+
+    def find(self, text: str, before: int) -> Sequence[Match]:
+        """The turns among the first `before` that match a text, best first."""
+
+    def sentences(self, text: str, turn: Turn) -> Sequence[str]:
+        """The sentences of a turn that match a text, best first."""
+
+
+@dataclass(frozen=True)
+class OtherSearch:
+    """Another dialogue's turns, in the roles of this one, and a search in them."""
+
+    search: Search
+    turns: Sequence[Turn]
 
 
 @dataclass(frozen=True)
@@ -132,12 +170,16 @@ class Sources:
         rolling_gist: k -> the gist as it was when k turns had been said; it may end before turn k.
         other_summary: another dialogue's, in the roles of this one.
         gold_summary: the corpus's own, whatever the beginning.
+        search: in the dialogue's turns.
+        other_search: in another dialogue's turns, which it also has.
     """
 
     summary: Summary | None = None
     rolling_gist: Callable[[int], Gist] | None = None
     other_summary: Summary | None = None
     gold_summary: Summary | None = None
+    search: Search | None = None
+    other_search: OtherSearch | None = None
 
 
 # Each source in words, for the message when it is missing.
@@ -146,4 +188,6 @@ SOURCE_NAMES = {
     "rolling_gist": "a rolling gist",
     "other_summary": "another dialogue's summary",
     "gold_summary": "the corpus's own summary",
+    "search": "the dialogue's own turns",
+    "other_search": "another dialogue's turns",
 }

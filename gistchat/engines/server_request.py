@@ -12,7 +12,7 @@ from gistchat.errors import UserError, first_line
 from gistchat.printable import printable
 from gistchat.progress import say, say_once
 from gistchat.prompts.template_probe import Layout
-from gistchat.prompts.wording import PREAMBLE, opening
+from gistchat.prompts.wording import PREAMBLE, asked, opening
 
 # Between the system message and a window that begins with the model's turn. Templates of Llama 2, Mistral and Gemma
 # refuse a chat in which the user does not begin, and there is no way to ask a server what its template takes; some
@@ -50,9 +50,9 @@ class ServerDialect:
 
     def messages(self, context: Context) -> list[dict[str, str]]:
         """A context as messages: system, then user and assistant in turn, the user last."""
-        turns = (*context.turns, context.last)
-        texts = [opening(context.lines, self.preamble), *(turn.text for turn in turns)]
-        return self.messages_of([turn.role for turn in turns], texts)
+        last = asked(context.found, context.last.text)
+        texts = [opening(context.lines, self.preamble), *(turn.text for turn in context.turns), last]
+        return self.messages_of([turn.role for turn in (*context.turns, context.last)], texts)
 
     def messages_of(self, roles: Sequence[str], texts: Sequence[str]) -> list[dict[str, str]]:
         """Messages of the opening, `texts[0]`, and of turns in these roles."""

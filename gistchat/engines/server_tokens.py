@@ -18,7 +18,7 @@ from gistchat.engines.server_request import FILLER, ServerDialect, plain, root_o
 from gistchat.errors import UserError
 from gistchat.progress import say_once
 from gistchat.prompts.template_probe import alternating
-from gistchat.prompts.wording import GIST_HEADER, render_line
+from gistchat.prompts.wording import FOUND_END, FOUND_HEADER, GIST_HEADER, render_line
 
 AT_ONCE = 4
 KEPT, LONGEST_KEPT = 20_000, 5000  # texts whose tokens are kept, and characters of one: at most 400 MB in all
@@ -208,6 +208,7 @@ class TokenMeter:
         self.frame = frame or _guessed_frame(self._count, dialect.preamble)
         self.correction = Correction(1, 1) if self.kind else Correction(0.5, 4)
         self._gist = self._count(GIST_HEADER)
+        self._found = self._count(FOUND_HEADER) + self._count(FOUND_END)
         self._learns = True
 
     @property
@@ -278,6 +279,9 @@ class TokenMeter:
     def gist_cost(self) -> int:
         return math.ceil(self.correction.ratio * self._gist)
 
+    def found_cost(self) -> int:
+        return math.ceil(self.correction.ratio * self._found)
+
     def _line(self, line: GistLine) -> float:
         return self._count(render_line(line)) + 1  # and a line break
 
@@ -289,7 +293,8 @@ class TokenMeter:
         self._count_all([turn.text for turn in (*context.turns, context.last)])  # at once, where the server counts
         turns = sum(self._count(turn.text) + self.frame.wrapping[turn.role] for turn in context.turns)
         gist = self._gist + sum(map(self._line, context.lines)) if context.lines else 0
-        return self.frame.fixed + turns + gist + self._count(context.last.text)
+        found = self._found + sum(map(self._line, context.found)) if context.found else 0
+        return self.frame.fixed + turns + gist + found + self._count(context.last.text)
 
     def note(self, context: Context, tokens: int) -> None:
         """The server read a context's prompt, of so many tokens."""

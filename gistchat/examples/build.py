@@ -3,24 +3,26 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from gistchat.context.budget import fit_limit
 from gistchat.context.strategies import STRATEGIES, Request, build_context
-from gistchat.context.types import Context, Gist, Sentence, Sources, Summary, TokenCosts
+from gistchat.context.types import Context, Gist, OtherSearch, Sentence, Sources, Summary, TokenCosts
 from gistchat.dialogue.turns import Dialogue, is_group
 from gistchat.errors import UserError
 from gistchat.examples.targets import Target
 from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.rolling import GistHistory
 from gistchat.memory.summary_store import SummaryStore, Written
+from gistchat.memory.turn_index import TurnIndex
 from gistchat.models.likelihood import IGNORED
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt
 from gistchat.recipe.schema import ContextConfig
 
 Builder = TypeVar("Builder")
+KEPT_INDICES = 100  # of dialogues, whose replies mostly come one after another
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class ContextBuilder:
         self.costs, self.length = costs, length
         self.config, self.store, self.limit, self.reserve = config, store, limit, reserve
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
-        self._histories: dict[str, GistHistory] = {}
+        self._histories: dict[tuple[str, bool], GistHistory] = {}
+        self._index = lru_cache(maxsize=KEPT_INDICES)(lambda dialogue: TurnIndex(dialogue.turns))
 
     def context(
         self, target: Target, strategy: str, reply: int = 0, budget: int | None = None, group: bool | None = None
@@ -96,8 +99,17 @@ class ContextBuilder:
         sources, config = self._sources(target, strategy), self.config
 
         def build(budget: int) -> Context:
-            share, turns = config.summary_share, config.max_turns
-            request = Request(target.history, target.speaker, budget, self.costs, sources, share, turns, group)
+            request = Request(
+                target.history,
+                target.speaker,
+                budget,
+                self.costs,
+                sources,
+                config.summary_share,
+                config.max_turns,
+                group,
+                config.found_share,
+            )
             return build_context(strategy, request)
 
         if budget is None:
@@ -113,21 +125,27 @@ class ContextBuilder:
         """What the strategy reads, from what is stored."""
         readers: dict[str, Callable[[Target], Any]] = {
             "summary": lambda target: self.store.get(target.dialogue).of_prefix,
-            "rolling_gist": self._rolling_gist,
+            "rolling_gist": partial(self._rolling_gist, searches=STRATEGIES[strategy].searches),
             "other_summary": self._other_summary,
             "gold_summary": _gold_summary,
+            "search": lambda target: self._index(target.dialogue),
+            "other_search": self._other_search,
         }
         return Sources(**{name: readers[name](target) for name in STRATEGIES[strategy].reads if name in readers})
 
-    def _rolling_gist(self, target: Target) -> Callable[[int], Gist]:
-        """The gists that a rolling memory goes through: stored where a model wrote them, else made here."""
+    def _rolling_gist(self, target: Target, searches: bool) -> Callable[[int], Gist]:
+        """The gists that a rolling memory goes through: stored where a model wrote them, else made here.
+
+        Those that a model wrote are made once for all strategies: beside turns that are found, verbatim turns have less
+        room than was left them, so that the oldest of them have to be found.
+        """
         stored = self.store.get(target.dialogue)
         if isinstance(stored, Written):
             return stored.history.at
-        key = target.dialogue.content_hash
+        key = target.dialogue.content_hash, searches
         if key not in self._histories:
             factory = MemoryFactory.of(self.store.config, self.config, self.costs)
-            [self._histories[key]], _ = factory.roll([target.dialogue.turns])
+            [self._histories[key]], _ = factory.roll([target.dialogue.turns], searches)
         return self._histories[key].at
 
     def donor(self, target: Target) -> Dialogue:
@@ -139,26 +157,26 @@ class ContextBuilder:
         return random.Random(target.id).choice(long_enough or others)
 
     def _other_summary(self, target: Target) -> Summary:
-        """The donor's summaries, in the target's roles: whoever spoke last in the prefix is the one who answers.
-
-        In a group the others keep their names.
-        """
+        """The donor's summaries, in the target's roles: whoever spoke last in the prefix is the one who answers."""
         donor = self.donor(target)
-        summaries, group = self.store.get(donor), is_group(target.dialogue.turns)
-
-        def role(speaker: str, answerer: str) -> str:
-            if not speaker or speaker == answerer:  # lines that a model wrote are nobody's
-                return speaker and target.speaker
-            return speaker if group and speaker != target.speaker else "another"
+        summaries = self.store.get(donor)
 
         def of_prefix(turns: int) -> list[Sentence]:
             length = min(turns, len(donor.turns) - 1)
             answerer = donor.turns[max(length - 1, 0)].speaker
             return [
-                replace(sentence, speaker=role(sentence.speaker, answerer)) for sentence in summaries.of_prefix(length)
+                replace(sentence, speaker=_role(sentence.speaker, answerer, target))
+                for sentence in summaries.of_prefix(length)
             ]
 
         return of_prefix
+
+    def _other_search(self, target: Target) -> OtherSearch:
+        """The donor's turns in the target's roles: whoever speaks last in it is the one who answers."""
+        donor = self.donor(target)
+        answerer = donor.turns[min(target.turn, len(donor.turns)) - 1].speaker
+        turns = [turn._replace(speaker=_role(turn.speaker, answerer, target)) for turn in donor.turns]
+        return OtherSearch(self._index(donor), turns)
 
 
 class ExampleBuilder(ContextBuilder):
@@ -219,6 +237,13 @@ def _by_budget(
     return {
         budget: make(replace(config, budget=budget), stores[budget], *more) for budget in budgets or [config.budget]
     }
+
+
+def _role(speaker: str, answerer: str, target: Target) -> str:
+    """Who a donor's speaker is in the target's dialogue. In a group the others keep their names."""
+    if not speaker or speaker == answerer:  # lines that a model wrote are nobody's
+        return speaker and target.speaker
+    return speaker if is_group(target.dialogue.turns) and speaker != target.speaker else "another"
 
 
 def _gold_summary(target: Target) -> Summary:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from gistchat import trusted_hosts
-from gistchat.context.budget import gist_part
+from gistchat.context.budget import gist_part, without_share
 from gistchat.context.types import TokenCosts
 from gistchat.dialogue.turns import Turn, is_group
 from gistchat.memory.rolling import Costs, GistHistory, RollingMemory, Room, prompt_costs, roll_dialogues
@@ -21,23 +21,27 @@ class MemoryFactory:
 
     def __init__(self, summary: SummaryConfig, context: ContextConfig, costs: Callable[[bool], Costs]) -> None:
         """`costs`: of a prompt, by whether a group speaks. Raises UserError as `make_summarizer` does."""
-        heading = costs(False).heading
-        self.room = Room(context.budget, gist_part(context.budget, context.summary_share, heading), heading)
-        self.summarizer = make_summarizer(summary, self.room.of_lines(0))
-        self.costs, self.method = costs, summary.method
+        self.context, self.costs, self.method = context, costs, summary.method
+        self.summarizer = make_summarizer(summary, self.room().of_lines(0))
 
     @classmethod
     def of(cls, summary: SummaryConfig, context: ContextConfig, costs: TokenCosts) -> "MemoryFactory":
         """Of a recipe's sections; a prompt format, or an engine's costs, say what turns and lines take."""
         return cls(summary, context, partial(prompt_costs, costs))
 
-    def new_memory(self, group: bool = False) -> RollingMemory:
-        """A memory in which nothing was said; of a group, whose lines begin with names."""
-        return RollingMemory(self.room, self.costs(group), self.method)
+    def room(self, searches: bool = False) -> Room:
+        """How gist and latest turns share the budget; or, under a strategy that `searches`, what found turns leave."""
+        heading, config = self.costs(False).heading, self.context
+        budget = without_share(config.budget, config.found_share) if searches else config.budget
+        return Room(budget, gist_part(budget, config.summary_share, heading), heading)
 
-    def roll(self, dialogues: Sequence[Sequence[Turn]]) -> tuple[list[GistHistory], list[str]]:
+    def new_memory(self, group: bool = False, searches: bool = False) -> RollingMemory:
+        """A memory in which nothing was said; of a group, whose lines begin with names."""
+        return RollingMemory(self.room(searches), self.costs(group), self.method)
+
+    def roll(self, dialogues: Sequence[Sequence[Turn]], searches: bool = False) -> tuple[list[GistHistory], list[str]]:
         """The gists that each dialogue's memory goes through; see `roll_dialogues`."""
-        memories = [self.new_memory(is_group(turns)) for turns in dialogues]
+        memories = [self.new_memory(is_group(turns), searches) for turns in dialogues]
         return roll_dialogues(dialogues, memories, self.summarizer)
 
 

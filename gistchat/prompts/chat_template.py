@@ -19,13 +19,14 @@ from gistchat.prompts.template_probe import (
     skeleton,
 )
 from gistchat.prompts.tokenizer import Tokenizer
-from gistchat.prompts.wording import GIST_HEADER, PREAMBLE, opening
+from gistchat.prompts.wording import FOUND_END, FOUND_HEADER, GIST_HEADER, PREAMBLE, asked, opening
 
 
 class ChatTemplate(PromptFormat):
     """The instruct model's own template: turns as user and assistant messages, the gist in the system message.
 
-    Where a template does not show a system message first, the gist is on top of the first user message.
+    Where a template does not show a system message first, the gist is on top of the first user message. What was found
+    is on top of the last one.
     """
 
     name = "chat-template"
@@ -48,6 +49,7 @@ class ChatTemplate(PromptFormat):
             self.stop_ids = self._find_stop_ids()
         self._wrapping = self._measure_wrapping()
         self._gist_extra = self._count(GIST_HEADER)
+        self._found_extra = self._count(FOUND_HEADER) + self._count(FOUND_END)
 
     def _render(self, messages: list[Message], ask: bool) -> str:
         return self.tokenizer.apply_chat_template(
@@ -105,7 +107,8 @@ class ChatTemplate(PromptFormat):
         )
 
     def encode(self, context: Context) -> Prompt:
-        turns = [(turn.role, turn.text) for turn in (*context.turns, context.last)]
+        last = context.last.role, asked(context.found, context.last.text)
+        turns = [*((turn.role, turn.text) for turn in context.turns), last]
         return Prompt(self._encode(opening(context.lines, self.preamble), turns))
 
     def turn_cost(self, turn: RoleTurn) -> int:
@@ -113,6 +116,9 @@ class ChatTemplate(PromptFormat):
 
     def gist_cost(self) -> int:
         return self._gist_extra
+
+    def found_cost(self) -> int:
+        return self._found_extra
 
 
 @contextlib.contextmanager

@@ -59,6 +59,10 @@ class PromptFormat(ABC):
     def gist_cost(self) -> int:
         """Tokens around the lines of a gist."""
 
+    @abstractmethod
+    def found_cost(self) -> int:
+        """Tokens around the lines of turns that were found."""
+
 
 def as_reply(text: str) -> str:
     """Generated text without white space around it; a reply that shows nothing is empty."""

@@ -62,9 +62,9 @@ class PaperTurns(Paper):
         self.own, self.other = self.sp2, self.sp1
 
     def encode(self, context: Context) -> Prompt:
-        if context.lines:
+        if context.lines or context.found:
             raise UserError(
-                "the format 'paper-turns' has no place for a summary; use the strategies last, recent or full, "
-                "or model.format = 'paper'"
+                "the format 'paper-turns' has no place for a summary or turns that were found; use the strategies "
+                "last, recent or full, or model.format = 'paper'"
             )
         return self.typed([self.bos, *self.encode_turns(context)])

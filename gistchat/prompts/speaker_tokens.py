@@ -12,7 +12,7 @@ SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
 
 
 class SpeakerTokens(PromptFormat):
-    """`<bos> [<sum> gist] (<sp1> own turn | <sp2> other's turn)* <sp2> last turn <sp1>`, where there is no template."""
+    """`<bos> [<sum> gist] (<sp1> own turn | <sp2> other's turn)* [<sum> found] <sp2> last turn <sp1>`, without a template."""
 
     name = "speaker-tokens"
 
@@ -32,12 +32,20 @@ class SpeakerTokens(PromptFormat):
     def encode_turns(self, context: Context) -> list[int]:
         """The turns behind the tokens of their speakers, and the token that asks for a reply."""
         ids: list[int] = []
-        for turn in (*context.turns, context.last):
-            ids += [self.own if turn.role == ASSISTANT else self.other, *self.encode_text(turn.text)]
-        return [*ids, self.own]
+        for turn in context.turns:
+            ids += self._encode_turn(turn)
+        if context.found:  # a format without a token for gists has them as its own turn, as it has a summary
+            ids += [*(self.gist or [self.own]), *self.encode_text(render_gist(context.found))]
+        return [*ids, *self._encode_turn(context.last), self.own]
+
+    def _encode_turn(self, turn: RoleTurn) -> list[int]:
+        return [self.own if turn.role == ASSISTANT else self.other, *self.encode_text(turn.text)]
 
     def turn_cost(self, turn: RoleTurn) -> int:
         return self._count(turn.text) + 1
 
     def gist_cost(self) -> int:
+        return 1
+
+    def found_cost(self) -> int:
         return 1

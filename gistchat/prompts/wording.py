@@ -6,6 +6,9 @@ from gistchat.context.types import ASSISTANT, USER, GistLine
 
 PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
 GIST_HEADER = "\nEarlier in this chat:\n"
+# Around what was found, in the message that is answered.
+FOUND_HEADER = "From earlier in this chat:\n"
+FOUND_END = "\n\nNow: "
 LABELS = {USER: "User: ", ASSISTANT: "You: ", "": ""}
 
 
@@ -21,3 +24,8 @@ def render_gist(lines: Sequence[GistLine]) -> str:
 def opening(lines: Sequence[GistLine], preamble: str = PREAMBLE) -> str:
     """What stands before the turns of an instruct model's prompt: the preamble, and the gist under its heading."""
     return preamble + (GIST_HEADER + render_gist(lines) if lines else "")
+
+
+def asked(found: Sequence[GistLine], text: str) -> str:
+    """The last message of an instruct model's prompt: what was found, and the turn that is answered."""
+    return FOUND_HEADER + render_gist(found) + FOUND_END + text if found else text

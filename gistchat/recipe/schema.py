@@ -170,6 +170,9 @@ class ContextConfig:
     summary_share: float = setting(
         0.34, "share of the budget that the summary gets beside verbatim turns (hybrid, rolling)", ge=0, le=1
     )
+    found_share: float = setting(
+        0.4, "share of the budget that turns which are found get beside gist and latest turns (memory)", ge=0, le=1
+    )
     full_limit: int = setting(0, "tokens at which `full` is cut; 0: the model's limit", ge=0, le=MOST_TOKENS)
     max_turns: int = setting(
         0, "turns that `recent` and `full` show, the last included; 0: as many as fit", ge=0, le=MOST_ITEMS
@@ -384,10 +387,11 @@ class Recipe:
             if len(set(config.budgets)) < len(config.budgets):
                 raise _problem(f"{section}.budgets: a budget is there twice")
             # The layout of the paper's parent has no place for a summary; better said before training than after.
-            gists = [name for name in config.strategies if STRATEGIES[name].has_gist]
-            if self.model.format == "paper-turns" and gists:
+            more = [name for name in config.strategies if STRATEGIES[name].reads]
+            if self.model.format == "paper-turns" and more:
                 raise _problem(
-                    f"{section}.strategies: model.format 'paper-turns' has no place for the summary of {min(gists)!r}"
+                    f"{section}.strategies: model.format 'paper-turns' has no place for what {min(more)!r} shows "
+                    "besides turns"
                 )
 
     def change(self, **changes: Any) -> "Recipe":
