@@ -12,7 +12,7 @@ SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
 
 
 class SpeakerTokens(PromptFormat):
-    """`<bos> [<sum> gist] (<sp1> own turn | <sp2> other's turn)* [<sum> found] <sp2> last turn <sp1>`, without a template."""
+    """`<bos> [<sum> gist] (<sp1> own turn | <sp2> other's turn)* [<sum> found] <sp2> last turn <sp1>`: no template."""
 
     name = "speaker-tokens"
 
