@@ -23,6 +23,7 @@ from gistchat.recipe.load import override
 
 VERSION = 1  # of what `to_dict` gives
 WHO_ANSWERS = ("chat.url=", "chat.model=", "chat.engine=")  # settings that are for one model
+FORGOTTEN = "…"  # what stands for a turn that was forgotten
 SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
 
 
@@ -36,6 +37,14 @@ class SavedFile(NamedTuple):
 
     path: Path
     digest: str
+
+
+class Found(NamedTuple):
+    """A turn that was searched for: its index, and the words that it shares with what was asked."""
+
+    number: int
+    turn: Turn
+    words: list[str]
 
 
 class ChatSession:
@@ -190,12 +199,20 @@ class ChatSession:
 
     def edit_turn(self, number: int, text: str) -> None:
         """Replace the text of a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
-        if not 1 <= number <= len(self.turns):
-            raise UserError(f"no turn {number}; there are {len(self.turns)}")
+        self._turn(number)
         if not (text := clean_text(text)):
             raise UserError("an empty turn says nothing; /undo takes the last one back")
-        self.turns[number - 1] = Turn(self.turns[number - 1].speaker, text)
-        self.index.cut(number - 1)
+        self._replace_turn(number, text)
+
+    def _turn(self, number: int) -> Turn:
+        if not 1 <= number <= len(self.turns):
+            raise UserError(f"no turn {number}; there are {len(self.turns)}")
+        return self.turns[number - 1]
+
+    def _replace_turn(self, number: int, text: str) -> None:
+        self.turns[number - 1] = self.turns[number - 1]._replace(text=text)
+        if number <= len(self.index):
+            self.index.put(number - 1, self.turns[number - 1])
         self._follow_changed_turns()
 
     def _follow_changed_turns(self) -> None:
@@ -206,6 +223,29 @@ class ChatSession:
             self._tell(f"the gist covered what changed; it was made anew from an earlier one{by_hand}")
         self.remember()  # a changed turn may be longer; beside lines that were pinned since, an earlier gist too large
         self.edited_up_to = min(self.edited_up_to, len(self.turns))
+
+    def forget(self, number: int) -> Turn:
+        """Take the text of a turn, numbered from 1, out of the conversation; returns the turn as it was.
+
+        Whatever was made of it goes: gists that cover it, lines that were pinned from it. The turn keeps its place and
+        number. Raises UserError: no such turn.
+        """
+        turn = self._turn(number)
+        self.memory.drop_source(number - 1)
+        self._replace_turn(number, FORGOTTEN)
+        return turn
+
+    def search(self, text: str) -> list[Found]:
+        """Turns that match a text, best first, and the words that they share with it."""
+        index = self._search([*self.turns, Turn(PERSON, text)])
+        return [
+            Found(match.turn, self.turns[match.turn], index.shared(text, match.turn))
+            for match in index.find(text, len(self.turns))
+        ]
+
+    def shared_words(self, turn: int) -> list[str]:
+        """The words that a turn shares with the one that was answered last."""
+        return self.index.shared(self.context.last.text, turn) if self.context else []
 
     def reset(self) -> None:
         """Forget everything that was said."""
