@@ -64,6 +64,7 @@ class ChatSession:
         gist_end: of how many turns that gist is.
         notice: what the user should know about the latest turn, such as that it was shortened.
         saved: the file that the conversation was saved to or loaded from, which may be written over.
+        forgot: whether a turn was forgotten that whoever keeps the conversation may still have.
         draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
@@ -233,6 +234,7 @@ class ChatSession:
         turn = self._turn(number)
         self.memory.drop_source(number - 1)
         self._replace_turn(number, FORGOTTEN)
+        self.forgot = True
         return turn
 
     def search(self, text: str) -> list[Found]:
@@ -259,7 +261,7 @@ class ChatSession:
         self.index = TurnIndex()
         self.context: Context | None = None
         self.saved: SavedFile | None = None
-        self.notice, self.edited_up_to = "", 0
+        self.notice, self.edited_up_to, self.forgot = "", 0, False
 
     # ---- the gist
 
