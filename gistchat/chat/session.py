@@ -16,6 +16,7 @@ from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
+from gistchat.memory.factory import make_index
 from gistchat.memory.rolling import gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.memory.turn_index import TurnIndex
@@ -212,6 +213,7 @@ class ChatSession:
         return self.turns[number - 1]
 
     def _replace_turn(self, number: int, text: str) -> None:
+        self.index.forget(self.turns[number - 1])
         self.turns[number - 1] = self.turns[number - 1]._replace(text=text)
         if number <= len(self.index):
             self.index.put(number - 1, self.turns[number - 1])
@@ -246,6 +248,10 @@ class ChatSession:
             for match in index.find(text, len(self.turns))
         ]
 
+    @property
+    def searches_meaning(self) -> bool:
+        return bool(self.recipe.memory.encoder)
+
     def shared_words(self, turn: int) -> list[str]:
         """The words that a turn shares with the one that was answered last."""
         return self.index.shared(self.context.last.text, turn) if self.context else []
@@ -259,7 +265,7 @@ class ChatSession:
         self.answerer, self.group = answerer, group
         self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory(group, self.strategy.searches)
-        self.index = TurnIndex()
+        self.index = make_index(self.recipe.memory)
         self.context: Context | None = None
         self.saved: SavedFile | None = None
         self.notice, self.edited_up_to, self.forgot = "", 0, False
@@ -349,6 +355,7 @@ class ChatSession:
         other.memory.pinned = self.memory.pinned
         other.hear(self.turns)
         self.model, self.recipe, self.memory, self.cache = other.model, other.recipe, other.memory, other.cache
+        self.index = other.index
         self.context, self.edited_up_to = None, 0
 
     # ---- as plain values
