@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Turn, name_of
 from gistchat.memory.vector_cache import VectorCache, key_of
 from gistchat.processes import batched
 from gistchat.progress import progress
@@ -77,4 +77,4 @@ class TurnVectors:
 
 def spoken(turn: Turn) -> str:
     """A turn as models of meaning read it."""
-    return f"{turn.speaker}: {turn.text}" if turn.speaker else turn.text
+    return f"{name}: {turn.text}" if (name := name_of(turn)) else turn.text
