@@ -20,7 +20,7 @@ from gistchat.errors import UserError
 from gistchat.examples.build import ContextBuilder
 from gistchat.memory import factory, turn_vectors, vector_cache
 from gistchat.memory.factory import make_index, search_settings
-from gistchat.memory.turn_index import TurnIndex
+from gistchat.memory.turn_index import NEIGHBOUR, TurnIndex
 from gistchat.memory.turn_vectors import TurnVectors, spoken
 from gistchat.memory.vector_cache import VectorCache, key_of
 from gistchat.recipe.schema import MemoryConfig, Recipe
@@ -250,7 +250,7 @@ def test_shared_words_and_meaning_are_added_up_in_standard_deviations(encoder):
 
     def beside(values):
         padded = np.pad(values, 1)
-        return values + 0.3 * (padded[:-2] + padded[2:])
+        return values + NEIGHBOUR * (padded[:-2] + padded[2:])
 
     lexical = np.zeros(12)
     for match in TurnIndex(turns).find(asked, 12):
