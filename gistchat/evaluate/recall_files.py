@@ -22,6 +22,7 @@ LOCOMO, REALTALK, BEAM, OWN = "LoCoMo", "REALTALK", "BEAM", "own"
 CATEGORIES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
 UNANSWERABLE = ("adversarial", "abstention")  # what is asked for was never said
 GROUPS = ("all", "answerable")  # of questions, beside their categories
+LONGEST_CATEGORY = 60  # characters: it is a name in tables
 CHAT, PROBES = "chat.json", "probing_questions.json"  # of a BEAM chat
 NO_EVIDENCE = "questions without evidence"
 NO_TEXT = "turns without text"
@@ -231,8 +232,9 @@ class _Talk:
         self.asked += 1
         if not isinstance(text, str) or not clean_text(text):
             raise Unreadable(f"question {self.asked} has no text")
-        if category in GROUPS:
-            raise Unreadable(f"a category cannot be called {category!r}")
+        category = clean_line(category)
+        if category in GROUPS or len(category) > LONGEST_CATEGORY:
+            raise Unreadable(f"a category cannot be called {shown(category)}")
         names = list(dict.fromkeys(evidence))
         self.left_out.unknown_ids += (name for name in names if name not in self.places)
         if not (turns := sorted({self.places[name] for name in names if name in self.places})):
