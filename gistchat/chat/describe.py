@@ -2,8 +2,9 @@
 
 from gistchat.chat.session import ChatSession
 from gistchat.chat.speakers import BOT, PERSON
-from gistchat.context.types import Sentence
+from gistchat.context.types import GistLine, Sentence
 from gistchat.printable import printable
+from gistchat.prompts.wording import render_line
 
 LABELS = {PERSON: "User: ", BOT: "You: ", "": ""}  # as the model reads them
 
@@ -24,6 +25,8 @@ def describe_gist(session: ChatSession) -> str:
     covers = f" of turns 1 to {session.gist_end}, by {printable(session.gist_by)}" if session.gist_end else ""
     empty = "no gist" if context.boundary else "no gist: nothing has left the verbatim window"
     lines = [f"gist{covers}:", *gist] if gist else [empty]
+    if context.found:
+        lines += ["found for your last turn:", *(_found(session, line) for line in context.found)]
     lines.append(f"verbatim, from turn {context.boundary + 1}:")
     lines += [
         f"  {'User' if turn.role == PERSON else 'You'}: {printable(turn.text)}"
@@ -40,6 +43,12 @@ def _line(session: ChatSession, line: Sentence, number: int) -> str:
     pinned = "  (pinned)" if line.text in {other.text for other in session.memory.pinned} else ""
     label = LABELS.get(line.speaker, f"{line.speaker}: ")
     return f"  {number}. {printable(label + line.text)}{_sources(line)}{pinned}"
+
+
+def _found(session: ChatSession, line: GistLine) -> str:
+    words = session.shared_words(line.turn)
+    why = f"shares {', '.join(words)}" if words else "beside one that matches"
+    return f"  {printable(render_line(line))}  (turn {line.turn + 1}: {printable(why)})"
 
 
 def _sources(line: Sentence) -> str:

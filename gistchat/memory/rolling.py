@@ -200,6 +200,15 @@ class RollingMemory:
         self._replace(self.gist, self.pinned[:number] + self.pinned[number + 1 :])
         return line
 
+    def drop_source(self, turn: int) -> None:
+        """Unpin the lines that come from a turn, in earlier versions, too."""
+
+        def others(lines: tuple[Sentence, ...]) -> tuple[Sentence, ...]:
+            return tuple(line for line in lines if turn not in (line.sources or (line.turn,)))
+
+        self.pinned = others(self.pinned)
+        self.versions = deque((Version(gist, others(pinned)) for gist, pinned in self.versions), VERSIONS)
+
     def back_to(self, number: int, turns: Sequence[Turn]) -> None:
         """Go back to an earlier version, 1 being the latest, with what was pinned then; later ones are dropped.
 

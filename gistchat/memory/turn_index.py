@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import regex
@@ -24,7 +25,18 @@ NEIGHBOUR = 0.3  # of a turn's score goes to the turn before it and to the one a
 MOST_MATCHES = 200  # turns of a search, at most
 _UNSPACED_RUN = regex.compile(rf"(?:{UNSPACED}\p{{M}}*)+", regex.V1)
 _LETTER = regex.compile(rf"{UNSPACED}\p{{M}}*", regex.V1)
-_stem = lru_cache(maxsize=200_000)(stemmer("english").stemWord)
+_LEMMAS = {
+    form: lemma
+    for lemma, *forms in map(str.split, Path(__file__).with_name("irregular_forms.txt").read_text().splitlines())
+    for form in forms
+}
+_english = stemmer("english").stemWord
+
+
+@lru_cache(maxsize=200_000)
+def _stem(word: str) -> str:
+    """Without its ending: "hiked" and "hiking" are one, and so are "went" and "go"."""
+    return _english(_LEMMAS.get(word, word))
 
 
 def terms(text: str) -> list[str]:
@@ -136,6 +148,10 @@ class TurnIndex:
         beside[1:] += NEIGHBOUR * scores[:-1]
         beside[:-1] += NEIGHBOUR * scores[1:]
         return beside
+
+    def shared(self, text: str, turn: int) -> list[str]:
+        """The words of a text by which it finds a turn; none where only turns beside that one hold them."""
+        return [word for word in dict.fromkeys(content_words(text)) if any(t in self._terms[turn] for t in terms(word))]
 
     def sentences(self, text: str, turn: Turn) -> list[str]:
         """The sentences of a turn that match a text, best first."""
