@@ -7,7 +7,7 @@ too. Shares are means over questions of the share of a question's evidence, as L
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
@@ -16,6 +16,7 @@ from statistics import mean
 from typing import Any
 
 from gistchat import __version__
+from gistchat.context.budget import as_roles, gist_line
 from gistchat.context.strategies import STRATEGIES, Request, build_context
 from gistchat.context.types import Context, Match, RoleTurn, Search, Sentence, Sources, TokenCosts
 from gistchat.dialogue.turns import Turn, is_group
@@ -25,11 +26,14 @@ from gistchat.evaluate.recall_rows import Results, Tally
 from gistchat.limits import MOST_TOKENS
 from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.rolling import GistHistory, gist_and_since
+from gistchat.memory.sentences import split_sentences
 from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.memory.turn_index import TurnIndex
 from gistchat.processes import batched
 from gistchat.progress import progress, say
+from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.token_count import Count
+from gistchat.prompts.wording import render_line
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 
 RANKS = (5, 10, 25, 50)  # k of R@k
@@ -99,6 +103,7 @@ def measure_recall(collection: Collection, plan: Plan, file: str) -> Results:
     start = time.perf_counter()
     asked = [conversation for conversation in collection.conversations if conversation.questions]
     ends = [ConversationEnd(conversation) for conversation in asked]
+    _encode_ahead(ends, plan.costs)
     histories = _roll(ends, plan)
     tally = Tally()
     with progress("recall: questions", collection.questions) as advance:
@@ -185,6 +190,14 @@ class ConversationEnd:
         """The turns, and the question as the last one."""
         return (*self.turns, Turn(self.asker, question))
 
+    def texts(self) -> Iterator[str]:
+        """Of turns and lines, as prompts may hold them."""
+        for number, turn in enumerate(self.turns):
+            lines = [Sentence(number, *turn), *split_sentences([turn], number)]
+            for answerer in ("", turn.speaker):
+                yield as_roles([turn], answerer, number, self.group)[0].text
+                yield from (render_line(gist_line(line, answerer, self.group)) for line in lines)
+
     def shown(self, context: Context, evidence: set[int]) -> tuple[set[int], set[int]]:
         """Of these turns, those whose whole text is in a context, and those of which any part is.
 
@@ -234,6 +247,15 @@ def _is_all(text: str, parts: Sequence[str]) -> bool:
     for part in sorted(parts, key=len, reverse=True):
         left = left.replace("".join(part.split()), "", 1)
     return not left
+
+
+def _encode_ahead(ends: Sequence[ConversationEnd], costs: TokenCosts) -> None:
+    """Every text is asked for again at each budget, more of them than a prompt format keeps by itself."""
+    if isinstance(costs, PromptFormat):
+        with progress("recall: tokens", len(ends)) as advance:
+            for end in ends:
+                costs.encode_ahead(list(dict.fromkeys(end.texts())))
+                advance(1)
 
 
 Histories = dict[tuple[int, bool], list[GistHistory]]  # by budget, and whether found turns have a share of it

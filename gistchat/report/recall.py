@@ -1,6 +1,6 @@
 """What `gistchat recall` measured, as tables on the terminal and as a page with plots."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,66 +42,75 @@ def published(results: Results) -> dict[str, dict[int, float]]:
 def sections(results: Results) -> list[Section]:
     """The tables, those without any row left out."""
     budgets, ranks = results.of("budget"), results.of("rank")
-    whole = "Share of the evidence of a question that is in the prompt in whole turns, mean in %, by tokens before it."
-    of_category = [row for row in budgets if row.group not in GROUPS]
+    what = "Share of the evidence of a question that is in the prompt, mean in %, by the tokens before the question"
     found = [
-        Section("Whole turns", f"{whole} 95 % intervals.", _table(_main(budgets), "tokens", _with_interval)),
-        Section("Any part", "The same, where any sentence of a turn counts.", _table(_main(budgets), "tokens", _any)),
-        Section("By category", "Whole turns.", _table(of_category, "tokens", _plain)),
+        Section("Evidence in the prompt", f"{what}, with 95 % intervals.", _main_table("tokens", budgets)),
+        Section("By category", f"{what}: in whole turns.", _category_table("{:,}", budgets)),
     ]
     if ranks:
         others = published(results)
-        note = (
-            "Share of a question's evidence among the k turns that the search ranks first, mean in %, 95 % intervals."
-        )
-        table = _table(ranks, "R@", _with_interval, others)
-        found.append(Section("Ranking", f"{note} {SOURCE}" if others else note, table))
+        what = "Share of a question's evidence among the k turns that the search ranks first, mean in %"
+        note = f"{what}, with 95 % intervals. {SOURCE if others else ''}".strip()
+        found += [
+            Section("Ranking", note, _main_table("k", ranks, others)),
+            Section("Ranking by category", f"{what}.", _category_table("R@{:,}", ranks)),
+        ]
     return [section for section in found if section.table.rows]
 
 
-def _main(rows: Sequence[Row]) -> list[Row]:
-    """Of all and of answerable questions; the latter only where they are others."""
+def main_groups(rows: Sequence[Row]) -> list[str]:
+    """All and answerable questions; the latter only where they are others."""
     sizes = {row.group: row.n for row in rows}
-    same = sizes.get(GROUPS[0]) == sizes.get(GROUPS[1])
-    return [row for row in rows if row.group in GROUPS[: 1 if same else 2]]
+    return [name for name in GROUPS if name in sizes and (name == GROUPS[0] or sizes[name] < sizes[GROUPS[0]])]
 
 
-def _any(row: Row) -> str:
-    return f"{100 * row.any_part:.1f}"
+def _main_table(unit: str, rows: Sequence[Row], others: Mapping[str, Mapping[int, float]] | None = None) -> Table:
+    """A line for each budget or k and strategy; of equal lines, strategies share one."""
+    groups = main_groups(rows)
+    cells = {(row.at, row.strategy, row.group): row for row in rows}
+    sizes = {row.group: row.n for row in rows}
+    parts = ["whole turns", "any part"] if unit == "tokens" else [""]
+    titles = [f"{part}\n{group} ({sizes[group]:,})".strip() for part in parts for group in groups]
+    lines, starts = [], []
+    for at in sorted({row.at for row in rows}):
+        starts.append(len(lines))
+        texts: dict[tuple[str, ...], list[str]] = {}
+        for strategy in dict.fromkeys(row.strategy for row in rows if row.at == at):
+            own = [cells[at, strategy, group] for group in groups]
+            figures = *map(_with_interval, own), *(_percent(row.any_part) for row in own if len(parts) > 1)
+            texts.setdefault(figures, []).append(strategy)
+        named = [(", ".join(strategies), figures) for figures, strategies in texts.items()]
+        if others:
+            named.append(
+                (RETRIEVER, tuple(f"{others[name][at]:.1f}" if at in others[name] else "-" for name in groups))
+            )
+        lines += [[Cell(f"{at:,}"), Cell(name), *map(Cell, figures)] for name, figures in named]
+    return Table([unit, "strategy", *titles], lines, 2, frozenset(starts[1:]))
 
 
-def _plain(row: Row) -> str:
-    return f"{100 * row.share:.1f}"
+def _category_table(title: str, rows: Sequence[Row]) -> Table:
+    """A line for each category and strategy, a column for each budget or k."""
+    rows = [row for row in rows if row.group not in GROUPS]
+    places = sorted({row.at for row in rows})
+    lines, starts = [], []
+    for group in ordered_groups(rows):
+        starts.append(len(lines))
+        texts: dict[tuple[str, ...], list[str]] = {}
+        for strategy in dict.fromkeys(row.strategy for row in rows):
+            shares = {row.at: _percent(row.share) for row in rows if (row.group, row.strategy) == (group, strategy)}
+            texts.setdefault(tuple(shares.get(at, "-") for at in places), []).append(strategy)
+        count = next(row.n for row in rows if row.group == group)
+        for figures, strategies in texts.items():
+            lines.append([Cell(f"{group} ({count:,})"), Cell(", ".join(strategies)), *map(Cell, figures)])
+    return Table(["category", "strategy", *map(title.format, places)], lines, 2, frozenset(starts[1:]))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def _with_interval(row: Row) -> str:
-    return f"{_plain(row)} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
-
-
-def _table(
-    rows: Sequence[Row],
-    unit: str,
-    text: Callable[[Row], str],
-    others: dict[str, dict[int, float]] | None = None,
-) -> Table:
-    """A row for each group and strategy, a column for each budget or k; strategies with equal rows share one."""
-    places = sorted({row.at for row in rows})
-    titles = [f"R@{at}" if unit == "R@" else f"{at:,} {unit}" for at in places]
-    lines: list[list[Cell]] = []
-    starts = set()
-    for group in ordered_groups(rows):
-        starts.add(len(lines))
-        of_group = [row for row in rows if row.group == group]
-        texts: dict[tuple[str, ...], list[str]] = {}
-        for strategy in dict.fromkeys(row.strategy for row in of_group):
-            cells = {row.at: text(row) for row in of_group if row.strategy == strategy}
-            texts.setdefault(tuple(cells.get(at, "-") for at in places), []).append(strategy)
-        named = [(", ".join(strategies), figures) for figures, strategies in texts.items()]
-        if figures := (others or {}).get(group):
-            named.append((RETRIEVER, tuple(f"{figures[at]:.1f}" if at in figures else "-" for at in places)))
-        words = f"{group} ({of_group[0].n:,})"
-        lines += [[Cell(words), Cell(name), *map(Cell, figures)] for name, figures in named]
-    return Table(["questions", "strategy", *titles], lines, 2, frozenset(starts - {0}))
+    return f"{_percent(row.share)} [{_percent(row.low)}, {_percent(row.high)}]"
 
 
 def ordered_groups(rows: Iterable[Row]) -> list[str]:
@@ -153,7 +162,7 @@ def write_page(path: Path, results: Results) -> None:
 def _plots(results: Results) -> Iterable[Plot]:
     budgets, ranks = results.of("budget"), results.of("rank")
     band = "Whole turns; bands are 95 % intervals."
-    for group in dict.fromkeys(row.group for row in _main(budgets)):
+    for group in main_groups(budgets):
         rows = [row for row in budgets if row.group == group]
         title = f"Evidence in the prompt, {group} questions ({rows[0].n:,})"
         yield Plot(title, band, plot_budgets(rows))
@@ -161,7 +170,7 @@ def _plots(results: Results) -> Iterable[Plot]:
     if by_category:
         panels = {name: [row for row in by_category if row.group == name] for name in ordered_groups(by_category)}
         yield Plot("Evidence in the prompt, by category", band, plot_categories(panels))
-    for group in dict.fromkeys(row.group for row in _main(ranks)):
+    for group in main_groups(ranks):
         rows = [row for row in ranks if row.group == group]
         others = published(results).get(group, {})
         caption = "Evidence among the first k turns; bands are 95 % intervals."
