@@ -36,14 +36,15 @@ def recall(
     ] = None,
     set_: Set = None,
 ) -> None:
-    """Measure what a memory keeps: how much of the evidence of questions is in the prompt, without any model's answer.
+    """Measure what a memory keeps: how much of the evidence of questions is in the prompt. No model answers.
 
-    Each question is asked at the end of its conversation. For every strategy and budget, the context that a chat would
-    have is built, and the turns that hold the answer are looked for in it: as whole turns, and in any part. Where a
-    strategy searches, R@k of its ranking is printed, too. Tokens are those of the packaged model, and settings those of
-    its chat, such as summary.method and context.found_share, which --set changes.
+    Each question is asked at the end of its conversation. For every strategy and budget, the
+    context that a chat would have is built, and the turns that hold the answer are looked for in
+    it: as whole turns, and in any part. Where a strategy searches, R@k of its ranking is printed,
+    too. Tokens are those of the packaged model, and settings those of its chat, such as
+    summary.method and context.found_share, which --set changes.
 
-    gistchat recall locomo10.json --out runs/locomo
+    Such as: gistchat recall locomo10.json --out runs/locomo
     """
     from gistchat.evaluate.recall_rows import read_results
     from gistchat.report.recall import print_results
