@@ -25,6 +25,8 @@ from gistchat.corpora.sources import estimate, kind_of_file
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed
 from gistchat.errors import UserError
 from gistchat.evaluate.external_predictions import read_texts
+from gistchat.evaluate.recall_files import read_collection
+from gistchat.evaluate.recall_rows import read_results
 from gistchat.files import read_json
 from gistchat.prepare.clean import Batch, CleaningRules, clean_batch
 from gistchat.recipe.load import load_recipe, recipe_from_dict
@@ -142,12 +144,23 @@ def _read_metadata(path: Path) -> None:
         recipe_from_dict(value["recipe"], str(path))
 
 
+ASKED = [{"question": "Who?", "evidence": [1, "2"], "category": "a", "answerable": True}]
+SESSION = [{"speaker": "Ann", "dia_id": "D1:1", "text": "Hi", "blip_caption": "a photo of a dog"}]
+LOCOMO = {"sample_id": "conv-1", "conversation": {"session_1": SESSION, "session_1_date_time": "8 May"}}
+LOCOMO |= {"qa": [{"question": "Who?", "evidence": ["D1:1; D1:2"], "category": 1}]}
+ROW = {"strategy": "recent", "measure": "budget", "at": 96, "group": "all", "share": 0.5, "any_part": 0.5}
+RESULTS = dict.fromkeys(("conversations", "turns", "questions", "unknown_ids"), 1) | {"kind": "gistchat recall"}
+RESULTS |= dict.fromkeys(("index_seconds", "search_seconds", "seconds"), 0.5) | {"left_out": {}, "settings": {"a": 1}}
+RESULTS |= dict.fromkeys(("file", "layout", "tokens_of"), "x") | {"rows": [ROW | {"low": 0, "high": 1, "n": 1}]}
 METADATA = {"recipe": {"name": "r", "train": {"steps": 5}, "evaluate": {"budgets": [8]}}, "weights": {"a": "b"}}
 OTHER_FILES: list[tuple[Callable[[Path], Any], str, bytes]] = [
     (load_recipe, "r.toml", RECIPE),
     (read_texts, "p.jsonl", _lines({"id": 1, "reply": "Hi"}, {"id": 2, "reply": "Ho", "context": TURNS})),
     (read_texts, "gold.jsonl", _lines({"id": 1, "gold": ["Hi", "Ha"]}, {"id": 2, "gold": "Ho"})),
     (read_texts, "paper.json", json.dumps({"context": ["s.  Hi"], "ans": ["Ho"]}).encode()),
+    (read_collection, "own.jsonl", _lines({"id": "d1", "turns": TURNS, "questions": ASKED})),
+    (read_collection, "locomo.json", json.dumps([LOCOMO]).encode()),
+    (read_results, "recall.json", json.dumps(RESULTS).encode()),
     (_read_metadata, "gistchat.json", json.dumps(METADATA).encode()),
     (lambda path: is_current(path, "k"), "prepared.json", json.dumps({"key": "k", "files": {"a": "b"}}).encode()),
     (_read_resumable, "cache.jsonl", b'{"key": "a", "n": 1}\n{"key": "b", "n": [1]}\n'),

@@ -16,6 +16,7 @@ from gistchat.cli.checkpoints import export, import_ckpt
 from gistchat.cli.data import corpora, prepare, summarize
 from gistchat.cli.evaluate import compare, evaluate, judge
 from gistchat.cli.info import env, fields, recipes
+from gistchat.cli.recall import recall
 from gistchat.cli.run import run, train
 from gistchat.cli.streams import check_arguments, prepare_streams
 from gistchat.errors import UserError, missing_extra
@@ -33,7 +34,7 @@ app = typer.Typer(
     "Start with: gistchat run demo",
 )
 
-STAGES = (run, prepare, summarize, train, evaluate, compare, judge)
+STAGES = (run, prepare, summarize, train, evaluate, compare, judge, recall)
 OTHERS = (chat, reply, export, import_ckpt, corpora, recipes, fields, env)
 for command in (*STAGES, *OTHERS):  # the order of --help
     app.command()(command)

@@ -10,9 +10,11 @@ from gistchat.engines.llama_server import LlamaServer
 from gistchat.errors import UserError
 from gistchat.models.gguf_file import NORMALIZER
 from gistchat.models.gguf_header import CONTROL, USER_DEFINED, GgufHeader
+from gistchat.processes import batched
 from gistchat.prompts.jinja import render_template
 
 KEPT = 20_000  # texts whose ids are kept
+MANY = 200  # texts that are asked for in one request; of fewer, most are kept
 START, END = "\U000f0000", "\U000f0001"  # private-use characters around control tokens that somebody typed
 
 
@@ -67,13 +69,21 @@ class LlamaTokenizer:
         """`input_ids`; `split_special_tokens` spells out what looks like a control token."""
         if isinstance(text, str):
             return {"input_ids": self._tokenize(text, not split_special_tokens)}
+        if split_special_tokens and len(text) >= MANY and self.eos_token_id is not None:
+            return {"input_ids": [ids for some in batched(text, MANY) for ids in self._tokenize_all(some)]}
         return {"input_ids": [self._tokenize(one, not split_special_tokens) for one in text]}
+
+    def _tokenize_all(self, texts: list[str]) -> list[list[int]]:
+        return self.server.tokenize_all(list(map(self._composed, texts)), self.eos_token_id)
 
     def _tokenize(self, text: str, control: bool) -> list[int]:
         return list(self._kept(text, control))
 
     def _ask(self, text: str, control: bool) -> tuple[int, ...]:
-        return tuple(self.server.tokenize(unicodedata.normalize("NFC", text) if self._composes else text, control))
+        return tuple(self.server.tokenize(self._composed(text), control))
+
+    def _composed(self, text: str) -> str:
+        return unicodedata.normalize("NFC", text) if self._composes else text
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         special = self.added_tokens_decoder if skip_special_tokens else {}

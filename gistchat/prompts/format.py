@@ -24,7 +24,7 @@ class PromptFormat(ABC):
     has_types = False  # whether prompts have GPT-2's token types
     control_ids: Sequence[int] = ()  # the format's own tokens; LoRA trains their rows
     added_ids: Sequence[int] = ()  # those of them that the tokenizer lacked, whose rows have no values yet
-    stored: TokenStore | None = None  # ids of texts that were encoded before
+    stored: TokenStore | dict[str, list[int]] | None = None  # ids of texts that were encoded before
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
@@ -35,6 +35,12 @@ class PromptFormat(ABC):
         if self.stored and (ids := self.stored.get(text)) is not None:
             return ids
         return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def encode_ahead(self, texts: Sequence[str]) -> None:
+        """Keep the ids of texts that will be asked for: all at once take a third of the time."""
+        ids = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        known = self.stored if isinstance(self.stored, dict) else {}
+        self.stored = known | dict(zip(texts, ids, strict=True))
 
     def encode_reply(self, text: str) -> list[int]:
         """Ids of a reply and the token that ends it; these are the positions with a label."""

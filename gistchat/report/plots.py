@@ -28,7 +28,7 @@ STYLE = {
 }
 
 
-def _styled(plot: Callable[..., Any]) -> Callable[..., Any]:
+def styled(plot: Callable[..., Any]) -> Callable[..., Any]:
     """Draw with the fonts and colours of all plots, and leave matplotlib's own settings alone."""
 
     @functools.wraps(plot)
@@ -91,14 +91,14 @@ def _plots_of(metrics: Entry, logs: Sequence[Sequence[Entry]], variant: str) -> 
         yield Plot(f"{whose}Training", "Loss on training and validation replies.", plot_training(logs))
 
 
-@_styled
+@styled
 def plot_strategies(metrics: Entry, variant: str = "", name: str = "perplexity") -> Any:
     """A metric of every strategy with its interval, the models side by side with axes of their own."""
     by_model: dict[str, list[Entry]] = {}
     for result in (result for group in groups(metrics, variant) for result in group if name in result["metrics"]):
         by_model.setdefault(result["model"], []).append(result)
     order = list(dict.fromkeys(_label(metrics, result) for result in next(reversed(by_model.values()))))
-    figure = _figure(0.9 + 0.3 * len(order))
+    figure = new_figure(0.9 + 0.3 * len(order))
     panels = figure.subplots(1, len(by_model), sharey=True, squeeze=False)[0]
     for axes, (model, results) in zip(panels, by_model.items(), strict=True):
         for result in results:
@@ -115,11 +115,11 @@ def plot_strategies(metrics: Entry, variant: str = "", name: str = "perplexity")
     return figure
 
 
-@_styled
+@styled
 def plot_budgets(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     """Perplexity by budget: a line for each strategy with intervals; level lines for strategies without a budget."""
     results = [result for result in _of(metrics["results"], variant, model) if "perplexity" in result["metrics"]]
-    figure = _figure(3.6)
+    figure = new_figure(3.6)
     axes = figure.subplots()
     lines = _by_strategy(result for result in results if result["budget"])
     for number, (strategy, systems) in enumerate(lines.items()):
@@ -137,17 +137,17 @@ def plot_budgets(metrics: Entry, variant: str = "", model: str = "tuned") -> Any
     axes.set_xticks(budgets, [str(budget) for budget in budgets])
     axes.set_xticks([], minor=True)
     axes.set(xlabel="context budget (tokens)", ylabel="perplexity (per token)")
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
-@_styled
+@styled
 def plot_depth(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     """Perplexity by how many turns lie before the reply; a panel for each budget."""
     entries = _of(metrics["depth"], variant, model)
     depths = _depths(metrics, variant, model)
     budgets: list[int | None] = sorted({entry["budget"] for entry in entries if entry["budget"]}) or [None]
-    figure = _figure(1.2 + 1.9 * len(budgets))
+    figure = new_figure(1.2 + 1.9 * len(budgets))
     panels = figure.subplots(len(budgets), 1, sharex=True, squeeze=False)[:, 0]
     for axes, budget in zip(panels, budgets, strict=True):
         lines = _by_strategy(entry for entry in entries if entry["budget"] in (budget, None))
@@ -161,11 +161,11 @@ def plot_depth(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     names = [depth.replace(" turns", "").replace(" or more", "+") for depth in depths]
     panels[-1].set_xticks(range(len(depths)), [f"{n}\n({items[d]:,})" for n, d in zip(names, depths, strict=True)])
     panels[-1].set_xlabel("turns before the reply (replies)")
-    _legend(figure, panels[0])
+    legend_below(figure, panels[0])
     return figure
 
 
-@_styled
+@styled
 def plot_pareto(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     """Perplexity against the mean length of the prompt, and the front of systems that no other one dominates."""
     results = [
@@ -173,7 +173,7 @@ def plot_pareto(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
         for result in _of(metrics["results"], variant, model)
         if "perplexity" in result["metrics"] and not is_control(result["strategy"])
     ]
-    figure = _figure(3.6)
+    figure = new_figure(3.6)
     axes = figure.subplots()
     points = []
     for strategy, systems in _by_strategy(results).items():
@@ -191,7 +191,7 @@ def plot_pareto(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set(xlabel="prompt (tokens, mean)", ylabel="perplexity (per token)")
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -204,11 +204,11 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-@_styled
+@styled
 def plot_probe(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     """Planted facts that were answered, with intervals; ticks for those that stood in the prompt."""
     entries = [entry for group in grouped(metrics, _of(metrics["probe"], variant, model)) for entry in group]
-    figure = _figure(1.1 + 0.24 * len(entries))
+    figure = new_figure(1.1 + 0.24 * len(entries))
     axes = figure.subplots()
     for y, entry in enumerate(entries):
         _level_interval(axes, metrics, entry, entry["right"], y)
@@ -219,14 +219,14 @@ def plot_probe(metrics: Entry, variant: str = "", model: str = "tuned") -> Any:
     axes.invert_yaxis()
     axes.set_xlim(-3, 103)
     axes.set_xlabel(f"% of {entries[0]['items']:,} questions")
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
-@_styled
+@styled
 def plot_training(logs: Sequence[Sequence[Entry]]) -> Any:
     """The loss of training and validation by step, for the logs of one seed or several."""
-    figure = _figure(3.2)
+    figure = new_figure(3.2)
     axes = figure.subplots()
     for i, log in enumerate(logs):
         train = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
@@ -251,11 +251,11 @@ def svg(figure: Any, title: str) -> str:
     return drawn.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
 
 
-def _figure(height: float) -> Any:
+def new_figure(height: float) -> Any:
     return require("matplotlib.figure", "train").Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def _legend(figure: Any, axes: Any) -> None:
+def legend_below(figure: Any, axes: Any) -> None:
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 

@@ -50,9 +50,9 @@ def print_table(metrics: dict[str, Any]) -> None:
     for variant in tables.variants(metrics):
         if variant:
             show_sentences("", variant)
-        show_table(_for_terminal(tables.main_table(metrics, variant)))
+        show_table(for_terminal(tables.main_table(metrics, variant)))
         if tables.main_metric(metrics) != MAIN and (facts := tables.probe_table(metrics, variant, in_terminal=True)):
-            show_table(_for_terminal(facts))
+            show_table(for_terminal(facts))
     show_sentences(explanation(metrics), "", *main_sentences(metrics))
 
 
@@ -63,12 +63,12 @@ def print_scores(scores: dict[str, Any]) -> None:
         [tables.Cell(metric), *(tables.Cell(tables.figure(values[metric])) for values in results.values())]
         for metric in results["predictions"]
     ]
-    show_table(_for_terminal(tables.Table(["metric", *results], rows, 1)))
+    show_table(for_terminal(tables.Table(["metric", *results], rows, 1)))
     warnings = [f"warning: {line}" for line in scores["warnings"]]
     show_sentences(f"{scores['items']} replies. [95 % bootstrap interval].", *warnings)
 
 
-def _for_terminal(table: tables.Table) -> TerminalTable:
+def for_terminal(table: tables.Table) -> TerminalTable:
     shown = TerminalTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for i, title in enumerate(table.columns):
         shown.add_column(Text(printable(title, "\n")), justify="left" if i < table.words else "right", no_wrap=True)

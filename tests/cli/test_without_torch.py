@@ -1,5 +1,6 @@
 """Chats need neither torch nor what belongs to it: whoever only talks need not install them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -73,6 +74,19 @@ def test_a_chat_with_a_file_and_replies_to_a_file(model_file, tmp_path):
     _, said, imported, code = run("reply", "in.jsonl", "out.jsonl", *words, cwd=tmp_path)
     assert (code, imported) == (0, []), said
     assert (tmp_path / "out.jsonl").read_text().count("\n") == 2
+
+
+def test_recall_without_plots(tmp_path):
+    turns = [{"speaker": "user", "text": "I live in Lisbon."}, {"speaker": "assistant", "text": "How nice!"}]
+    asked = [{"question": "Where do I live?", "evidence": [1]}]
+    (tmp_path / "own.json").write_text(json.dumps({"turns": turns, "questions": asked}))
+    shown, said, imported, code = run("recall", "own.json", "--budgets", "64", "--out", "out", cwd=tmp_path)
+    assert code == 0, said
+    assert imported == []
+    assert "100.0 [100.0, 100.0]" in shown
+    assert "pip install 'gistchat[train]'" in said.splitlines()[-1]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["recall.json"]
+    assert "100.0 [100.0, 100.0]" in run("recall", "out/recall.json", cwd=tmp_path)[0]
 
 
 def test_a_run_that_was_converted_before(run_folder, tmp_path):

@@ -95,9 +95,9 @@ def assert_same_words(ours, theirs):
             assert ours(text, split_special_tokens=split)["input_ids"] == expected, text
         assert ours.decode(expected) == theirs.decode(expected), text
         assert ours.decode(expected, skip_special_tokens=True) == theirs.decode(expected, skip_special_tokens=True)
-    assert ours(TEXTS, split_special_tokens=True) == {
-        "input_ids": theirs(TEXTS, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    }
+    for texts in (TEXTS, ["", *TEXTS * 45]):  # the latter by several requests
+        expected = theirs(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        assert ours(texts, split_special_tokens=True) == {"input_ids": expected}
 
 
 def test_texts_become_the_ids_of_transformers(smollm2, engine, checkpoint):
