@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 AT_A_TIME = 1024  # turns: what a stop in the middle loses of the work
 MANY = 2000  # turns that take long enough to say so
+ROLES = {"", "user", "assistant", "model", "bot", "system", "human"}  # speakers whose names tell nothing of them
 
 
 class TurnVectors:
@@ -76,5 +77,5 @@ class TurnVectors:
 
 
 def spoken(turn: Turn) -> str:
-    """A turn as models of meaning read it."""
-    return f"{turn.speaker}: {turn.text}" if turn.speaker else turn.text
+    """A turn as models of meaning read it: with who said it, where that is a name."""
+    return turn.text if turn.speaker.lower() in ROLES else f"{turn.speaker}: {turn.text}"
