@@ -55,6 +55,7 @@ class ChatSession:
         model: weights, engine and summarizer, which sessions may share.
         recipe: the model's, with what was switched in this conversation.
         turns: all turns so far, by PERSON and BOT; in a group, the others by their names.
+        group: whether more than two speak, each by name.
         answerer: as whom the model speaks, BOT but in a group that `context_of` was given.
         memory: what is kept of them word for word, and the gist of those before.
         index: finds turns among them.
@@ -261,7 +262,7 @@ class ChatSession:
 
     def _start(self, group: bool, answerer: str = BOT) -> None:
         """A new conversation, of a person and the model or of a group."""
-        self.answerer = answerer
+        self.answerer, self.group = answerer, group
         self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory(group, self.strategy.searches)
         self.index = make_index(self.recipe.memory)
@@ -350,7 +351,7 @@ class ChatSession:
         """
         own = [setting for setting in self.model.overrides if not setting.startswith(WHO_ANSWERS)]
         model = ChatModel.open(folder, [*own, f"chat.strategy={self.recipe.chat.strategy}"])
-        other = ChatSession(model, self.seed, is_group(self.turns))
+        other = ChatSession(model, self.seed, self.group)
         other.memory.pinned = self.memory.pinned
         other.hear(self.turns)
         self.model, self.recipe, self.memory, self.cache = other.model, other.recipe, other.memory, other.cache
@@ -466,7 +467,7 @@ class ChatSession:
             sources,
             config.summary_share,
             config.max_turns,
-            is_group(self.turns),
+            self.group,
             config.found_share,
         )
         return build_context(strategy, request)

@@ -19,7 +19,7 @@ import regex
 from snowballstemmer import stemmer
 
 from gistchat.context.types import Match
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Turn, name_of
 from gistchat.dialogue.words import UNSPACED, normalized
 from gistchat.memory.sentences import content_words, split_sentences
 from gistchat.memory.turn_vectors import TurnVectors, spoken
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from gistchat.memory.encoder import Reranker  # needs an extra
 
 # BM25 (Robertson and Zaragoza, 2009): how soon a word that comes again adds nothing, and how much length counts.
-K1, B = 1.2, 0.5
-NEIGHBOUR = 0.3  # of a turn's score goes to the turn before it and to the one after it
+K1, B = 1.2, 0.75
+NEIGHBOUR = 0.35  # of a turn's score goes to the turn before it and to the one after it
+COVERAGE = 0.5  # of a score depends on how much of what is asked the turn holds, rare terms counting more
+PAIR = 0.5  # of the rarity of two terms that stand side by side in both, as those of a name do
+NAME = 3  # times that a speaker's name counts in his or her own turns
 MOST_MATCHES = 200  # turns of a search, at most
 RERANKED = 50  # of them, the best, that a reranker reads
 _UNSPACED_RUN = regex.compile(rf"(?:{UNSPACED}\p{{M}}*)+", regex.V1)
@@ -95,7 +98,7 @@ class TurnIndex:
         """
         self._vectors, self._weight, self._reranker = vectors, weight, reranker
         self._turns: list[Turn] = []
-        self._terms: list[Counter[str]] = []  # of each turn
+        self._terms: list[tuple[str, ...]] = []  # of each turn, in their order
         self._lengths = array("i")
         self._postings: dict[str, _Postings] = {}
         self.follow(turns, len(turns))
@@ -108,7 +111,7 @@ class TurnIndex:
         """Add those of a dialogue's first `end` turns that it does not know yet."""
         for turn in turns[len(self) : end]:
             self._turns.append(turn)
-            self._terms.append(Counter())
+            self._terms.append(())
             self._lengths.append(0)
             self.put(len(self) - 1, turn)
 
@@ -118,9 +121,9 @@ class TurnIndex:
         self._turns[number] = turn
         if self._vectors:
             self._vectors.put(number, turn)
-        self._terms[number] = found = Counter(terms(f"{turn.speaker} {turn.text}"))
-        self._lengths[number] = found.total()
-        for term, count in found.items():
+        self._terms[number] = found = (*terms(name_of(turn)) * NAME, *terms(turn.text))
+        self._lengths[number] = len(found)
+        for term, count in Counter(found).items():
             postings = self._postings.setdefault(term, _Postings())
             place = bisect.bisect_left(postings.turns, number)
             postings.turns.insert(place, number)
@@ -140,18 +143,18 @@ class TurnIndex:
             self._vectors.forget(turn)
 
     def _drop(self, number: int) -> None:
-        for term in self._terms[number]:
+        for term in set(self._terms[number]):
             postings = self._postings[term]
             place = bisect.bisect_left(postings.turns, number)
             del postings.turns[place], postings.counts[place]
             if not postings.turns:
                 del self._postings[term]
-        self._terms[number] = Counter()
+        self._terms[number] = ()
         self._lengths[number] = 0
 
     def find(self, text: str, before: int) -> list[Match]:
         """The turns among the first `before` that match a text, best first."""
-        asked = sorted(set(terms(text)))
+        asked = terms(text)
         lexical = self.scores(asked, before)
         scores = self._with_meaning(lexical, text) if self._vectors and before else lexical
         # A turn that shares words counts even where most share more.
@@ -163,8 +166,7 @@ class TurnIndex:
         if self._reranker:
             best[:RERANKED] = self._reranked(self._reranker, text, best[:RERANKED])
         return [
-            Match(turn, float(scores[turn]), tuple(term for term in asked if term in self._terms[turn]))
-            for turn in best
+            Match(turn, float(scores[turn]), tuple(sorted(set(asked).intersection(self._terms[turn])))) for turn in best
         ]
 
     def _with_meaning(self, lexical: np.ndarray, text: str) -> np.ndarray:
@@ -180,21 +182,38 @@ class TurnIndex:
         return [turn for _, turn in sorted(zip(scores, turns, strict=True), key=lambda pair: -pair[0])]
 
     def scores(self, asked: Sequence[str], before: int) -> np.ndarray:
-        """How well each of the first `before` turns matches; float64 [before]."""
-        lengths = np.frombuffer(self._lengths, dtype=np.int32)[:before] if before else np.zeros(0, np.int32)
-        scores = np.zeros(len(lengths))
-        if not len(lengths):
+        """How well each of the first `before` turns matches some terms, in their order; float64 [before]."""
+        scores, held, most = np.zeros(before), np.zeros(before), 0.0
+        if not before:
             return scores
+        lengths = np.frombuffer(self._lengths, dtype=np.int32)[:before]
         norms = K1 * (1 - B + B * lengths / max(lengths.mean(), 1e-9))
-        for term in asked:
-            if (postings := self._postings.get(term)) is None:
-                continue
-            known = bisect.bisect_left(postings.turns, before)
-            turns = np.frombuffer(postings.turns, dtype=np.int32)[:known]
-            counts = np.frombuffer(postings.counts, dtype=np.int32)[:known]
-            rarity = math.log1p((len(lengths) - known + 0.5) / (known + 0.5))
-            scores[turns] += rarity * counts * (K1 + 1) / (counts + norms[turns])
+        for term in dict.fromkeys(asked):
+            turns, counts = self._holding(term, before)
+            if len(turns):
+                rarity = _rarity(len(turns), before)
+                scores[turns] += rarity * counts * (K1 + 1) / (counts + norms[turns])
+                held[turns] += rarity
+                most += rarity
+        if most:
+            scores *= 1 - COVERAGE + COVERAGE * held / most
+        for pair in dict.fromkeys(pairwise(asked)):
+            if turns := self._side_by_side(pair, before):
+                scores[turns] += PAIR * _rarity(len(turns), before)
         return _with_neighbours(scores)
+
+    def _holding(self, term: str, before: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the first `before` turns hold a term, and how often."""
+        if (postings := self._postings.get(term)) is None:
+            return np.zeros(0, np.int32), np.zeros(0, np.int32)
+        known = bisect.bisect_left(postings.turns, before)
+        turns, counts = (np.frombuffer(values, dtype=np.int32)[:known] for values in (postings.turns, postings.counts))
+        return turns, counts
+
+    def _side_by_side(self, pair: tuple[str, str], before: int) -> list[int]:
+        first, second = (self._holding(term, before)[0] for term in pair)
+        both = np.intersect1d(first, second, assume_unique=True)
+        return [turn for turn in both.tolist() if pair in pairwise(self._terms[turn])]
 
     def shared(self, text: str, turn: int) -> list[str]:
         """The words of a text by which it finds a turn; none where only turns beside that one hold them."""
@@ -206,6 +225,11 @@ class TurnIndex:
         parts = [sentence.text for sentence in split_sentences([turn])]
         shared = {part: len(asked.intersection(terms(part))) for part in parts}
         return sorted((part for part in shared if shared[part]), key=lambda part: -shared[part])
+
+
+def _rarity(turns: int, among: int) -> float:
+    """What a term counts that so many turns hold."""
+    return math.log1p((among - turns + 0.5) / (turns + 0.5))
 
 
 def _with_neighbours(scores: np.ndarray) -> np.ndarray:

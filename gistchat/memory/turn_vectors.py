@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Turn, name_of
 from gistchat.memory.vector_cache import VectorCache, key_of
 from gistchat.processes import batched
 from gistchat.progress import progress
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 AT_A_TIME = 1024  # turns: what a stop in the middle loses of the work
 MANY = 2000  # turns that take long enough to say so
-ROLES = {"", "user", "assistant", "model", "bot", "system", "human"}  # speakers whose names tell nothing of them
 
 
 class TurnVectors:
@@ -77,5 +76,5 @@ class TurnVectors:
 
 
 def spoken(turn: Turn) -> str:
-    """A turn as models of meaning read it: with who said it, where that is a name."""
-    return turn.text if turn.speaker.lower() in ROLES else f"{turn.speaker}: {turn.text}"
+    """A turn as models of meaning read it."""
+    return f"{name}: {turn.text}" if (name := name_of(turn)) else turn.text
