@@ -300,6 +300,19 @@ def test_after_edits_it_is_as_if_it_had_been_made_of_the_turns_as_they_are(encod
             assert found(index, "tea dog") == found(dense_index(encoder, turns), "tea dog")
 
 
+def test_turns_that_were_taken_back_are_not_encoded_and_not_kept(encoder, tmp_path):
+    turns, path = [Turn("user", " ".join(WORDS[i : i + 3])) for i in range(10)], tmp_path / "vectors.sqlite3"
+    index = cached_index(encoder, path, turns)
+    index.cut(5)
+    index.find("olga", 5)
+    keys = list(map(key_of, map(spoken, turns)))
+    assert set(VectorCache(path, encoder.width).get(keys)) == set(keys[:5])
+
+
+def test_models_read_who_said_a_turn_where_that_is_a_name():
+    assert [spoken(Turn(speaker, "Hi.")) for speaker in ("Olga", "user", "Assistant")] == ["Olga: Hi.", "Hi.", "Hi."]
+
+
 @pytest.mark.parametrize("asked", ["", "   ", "What is it?", "zebra"])
 @pytest.mark.parametrize("texts", [[], ["tea"], ["tea"] * 5, ["", "", "tea"], ["\u200b"]])
 def test_degenerate_turns_and_questions(encoder, asked, texts):
