@@ -23,7 +23,7 @@ LONGEST_TURN = 10_000  # letters that are looked at: nobody tells more about the
 LONGEST_FACT = 20  # words
 
 # Which come first where not all fit: what a reply has to keep to, then who somebody is, then what they like.
-_RANKS = {"instruction": 0, "name": 0, "favourite": 2, "likes": 2, "hobby": 2, "preference": 2}
+_RANKS = {"instruction": 0, "name": 0, "favourite": 2, "likes": 2, "hobby": 2, "preference": 2, "never": 2}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _read_rules() -> tuple[list[_Rule], list[_Rule]]:
             if not line or line.startswith("#"):
                 continue
             kind, key, pattern = line.split(" ", 2)
-            pattern = re.sub("<([A-Z]+)>", lambda name, parts=parts: parts[name[1]], pattern)
+            pattern = re.sub("<([A-Z_]+)>", lambda name, parts=parts: parts[name[1]], pattern)
             if key == "=":
                 parts[kind] = pattern
             elif kind == "ends":
@@ -134,7 +134,7 @@ _FOR_NOW = re.compile(
     r"|right now|at the moment|for now|would|could|used to)\b",
     re.IGNORECASE,
 )
-_BY_THE_DAY = {"likes", "preference", "hobby", "work", "health", "pet", "family"}
+_BY_THE_DAY = {"likes", "preference", "hobby", "work", "health", "pet", "family", "lacks"}
 _OPENING, _CLOSING = "“«„", "”»"
 _QUOTED = re.compile(r"[\"“”«»„]")
 
