@@ -295,7 +295,10 @@ class ChatSession:
 
     def versions(self) -> list[Gist]:
         """The earlier gists that are kept, with what was pinned, latest first."""
-        return [replace(gist, sentences=pinned + gist.sentences) for gist, pinned in reversed(self.memory.versions)]
+        return [
+            replace(version.gist, sentences=version.pinned + version.gist.sentences)
+            for version in reversed(self.memory.versions)
+        ]
 
     def back_to(self, number: int) -> None:
         """Go back to an earlier gist, numbered from 1, the latest. Raises UserError: no such gist.
