@@ -107,8 +107,8 @@ _SUBJECT = (
     r"|that['’]?s|this|there|he|she|they|you|your|which|who|where|when|have|are|is|can|could|would|if)\b"
 )
 _CUT = re.compile(
-    rf"(?:\s*[;(]\s*|:\s+|\s[-–—]+\s|\s*—\s*|\s*\.\.+\s*|\s*…\s*"
-    rf"|,?\s+(?:and|but|so|because|cause|cuz|though|although|while|plus|since|as)\s+(?={_SUBJECT})|,\s*(?={_SUBJECT}))",
+    rf"(?:[;(—…]|:\s|\s[-–—]{{1,3}}\s|\.\.+"
+    rf"|,?\s(?:and|but|so|because|cause|cuz|though|although|while|plus|since|as)\s(?={_SUBJECT})|,\s?(?={_SUBJECT}))",
     re.IGNORECASE,
 )
 # Words before the clause itself, which say nothing.
@@ -184,22 +184,22 @@ def _clauses(text: str) -> Iterator[tuple[str, str]]:
         return
     quoted = False
     for sentence in whole_sentences(text):
-        place = 0
-        ends = [*_CUT.finditer(sentence), None]
-        for cut in ends:
+        meant, place = True, 0
+        for cut in [*_CUT.finditer(sentence), None]:
             end = cut.start() if cut else len(sentence)
-            clause, before = sentence[place:end], sentence[:place]
+            clause = sentence[place:end]
             asks = cut is None and sentence.rstrip(" \"')”").endswith("?")
-            if not (quoted ^ _in_quotes(before) or asks or _NOT_MEANT.search(before)):
+            if meant and not quoted and not asks:
                 shown = clause[_LEAD.match(clause).end() :].strip(" ,;:()")
-                yield shown.replace("’", "'"), _shortened(shown)
+                if " " in shown:
+                    yield shown.replace("’", "'"), _shortened(shown)
+            meant = meant and not _NOT_MEANT.search(clause)
+            quoted = _in_quotes(sentence[place : cut.end() if cut else end], quoted)
             place = cut.end() if cut else end
-        quoted ^= _in_quotes(sentence)
 
 
-def _in_quotes(text: str) -> bool:
-    """Whether a quote begins in a text and does not end in it."""
-    quoted = False
+def _in_quotes(text: str, quoted: bool) -> bool:
+    """Whether one is in a quote after a text; `quoted`: whether one was before it."""
     for mark in _QUOTED.findall(text):
         quoted = not quoted if mark == '"' else mark in _OPENING
     return quoted
