@@ -70,6 +70,7 @@ def all_pairs() -> list[Pair | Measurement]:
     import long_chat
     import long_dialogues
     import prepare_corpus
+    import retrieval_cost
     import rolling_turn_cost
     import textrank_prefixes
     import thousand_turns
@@ -80,6 +81,11 @@ def all_pairs() -> list[Pair | Measurement]:
         prepare_corpus.PEAK,
         textrank_prefixes.PAIR,
         textrank_prefixes.PICKS,
+        retrieval_cost.TURN,
+        retrieval_cost.SEARCH,
+        retrieval_cost.BESIDE_FTS5,
+        retrieval_cost.INDEXING,
+        retrieval_cost.RESTART,
         rolling_turn_cost.FIGURE,
         *long_dialogues.SUMMARIES,
         evaluate_items.PAIR,

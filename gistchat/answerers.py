@@ -166,9 +166,9 @@ def _predictions(
         workspace.summarize([target.dialogue for target in chosen], config.budgets)
 
     def builders(chosen: Sequence[Target]) -> dict[int, ContextBuilder]:
-        donors, reserve = [target.dialogue for target in chosen], config.max_reply_tokens
-        costs = engine.costs, engine.count_tokens
-        return context_builders(config.budgets, *costs, recipe.context, workspace.stores, engine.limit, donors, reserve)
+        donors = [target.dialogue for target in chosen]
+        costs, more = (engine.costs, engine.count_tokens), (engine.limit, donors, config.max_reply_tokens)
+        return context_builders(config.budgets, *costs, recipe.context, workspace.stores, *more, memory=recipe.memory)
 
     sampling, wanted = Sampling(max_tokens=config.max_reply_tokens), conditions(recipe)
     settle_counts(engine, targets, max(builders(targets).items())[1], sampling, answers)

@@ -285,8 +285,8 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
     def builders(chosen: Sequence[Target]) -> dict[int, ExampleBuilder]:
         donors = [target.dialogue for target in chosen]
         limit = model_limit(tuned.model.config)
-        stores, reserve = workspace.stores, config.max_reply_tokens
-        return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, limit, donors, reserve)
+        stores, more = workspace.stores, (limit, donors, config.max_reply_tokens)
+        return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, *more, memory=recipe.memory)
 
     wanted = conditions(recipe)
     items = build_items(targets, wanted, builders(targets))

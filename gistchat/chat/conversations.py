@@ -21,7 +21,7 @@ from gistchat.chat.session import ChatSession, SavedFile, read_turns
 from gistchat.context.types import whole_number
 from gistchat.dialogue.turns import Turn, is_texts
 from gistchat.errors import UserError
-from gistchat.files import sync_folder
+from gistchat.files import atomic_file, sync_folder
 from gistchat.locks import locked
 from gistchat.progress import say
 
@@ -159,6 +159,9 @@ class Journal:
             UserError, OSError: it cannot be written; the next call tries again.
         """
         turns = [*session.turns, *([asked] if asked else [])]
+        if session.forgot:
+            self._write_anew(session)
+            session.forgot = False
         if not turns and not session.memory.pinned:
             self.discard()
             return
@@ -170,6 +173,19 @@ class Journal:
         if changed or not keep == len(turns) == len(self.kept.turns):
             line = {"keep": keep, "turns": [turn._asdict() for turn in turns[keep:]], **changed}
             self._write(json.dumps(line).encode() + b"\n")
+            self.kept.turns = turns  # the same objects: that they are equal is seen at once the next time
+
+    def _write_anew(self, session: ChatSession) -> None:
+        """In one line: what was forgotten does not stay on disk in earlier ones."""
+        if not self.kept.end:
+            return
+        self.hold()
+        conversation = Conversation()
+        line = json.dumps({"keep": 0, "turns": [turn._asdict() for turn in session.turns], **_state(session)}).encode()
+        with atomic_file(self.path) as new, open(new, "wb", opener=_for_this_user) as file:
+            file.write(line + b"\n")
+        conversation.apply(line + b"\n")
+        self.kept = conversation
 
     def _is_there(self) -> bool:
         return self.path.is_file() and self.path.stat().st_size >= self.kept.end
@@ -211,15 +227,16 @@ def _state(session: ChatSession) -> dict[str, Any]:
         "settings": model.overrides,
         "seed": session.seed,
         "saved": [str(saved.path), saved.digest] if saved else None,
-        **session.to_dict(),
+        **session.state(),
     }
-    del values["turns"]
     return json.loads(json.dumps(values))
 
 
 def _same_at_start(turns: Sequence[Turn], others: Sequence[Turn]) -> int:
-    pairs = enumerate(zip(turns, others, strict=False))
-    return next((number for number, (turn, other) in pairs if turn != other), min(len(turns), len(others)))
+    least = min(len(turns), len(others))
+    if turns[:least] == others[:least]:  # in nearly all cases, and much faster seen
+        return least
+    return next(number for number in range(least) if turns[number] != others[number])
 
 
 def _newest_first(folder: Path) -> list[tuple[Path, int]]:

@@ -2,9 +2,10 @@
 
 from gistchat.chat.session import ChatSession
 from gistchat.chat.speakers import BOT, PERSON
-from gistchat.context.types import Sentence
+from gistchat.context.types import GistLine, Sentence
 from gistchat.memory.standing_facts import Fact
 from gistchat.printable import printable
+from gistchat.prompts.wording import render_line
 
 LABELS = {PERSON: "User: ", BOT: "You: ", "": ""}  # as the model reads them
 MOST_SHOWN = 5  # facts of each kind that is not in the gist
@@ -26,6 +27,8 @@ def describe_gist(session: ChatSession) -> str:
     covers = f" of turns 1 to {session.gist_end}, by {printable(session.gist_by)}" if session.gist_end else ""
     empty = "no gist" if context.boundary else "no gist: nothing has left the verbatim window"
     lines = [f"gist{covers}:", *gist] if gist else [empty]
+    if context.found:
+        lines += ["found for your last turn:", *(_found(session, line) for line in context.found)]
     lines.append(f"verbatim, from turn {context.boundary + 1}:")
     lines += [
         f"  {'User' if turn.role == PERSON else 'You'}: {printable(turn.text)}"
@@ -47,6 +50,17 @@ def _line(session: ChatSession, line: Sentence, number: int) -> str:
 
 def _said(line: Sentence) -> str:
     return printable(LABELS.get(line.speaker, f"{line.speaker}: ") + line.text)
+
+
+def _found(session: ChatSession, line: GistLine) -> str:
+    words = session.shared_words(line.turn)
+    why = f"shares {', '.join(words)}" if words else without_words(session)
+    return f"  {printable(render_line(line))}  (turn {line.turn + 1}: {printable(why)})"
+
+
+def without_words(session: ChatSession) -> str:
+    """Why a turn is found that shares no word with what was asked."""
+    return "alike in meaning, or beside one that matches" if session.searches_meaning else "beside one that matches"
 
 
 def _sources(line: Sentence) -> str:

@@ -16,6 +16,7 @@ from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
+from gistchat.memory.factory import make_index
 from gistchat.memory.rolling import gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.memory.turn_index import TurnIndex
@@ -23,6 +24,7 @@ from gistchat.recipe.load import override
 
 VERSION = 1  # of what `to_dict` gives
 WHO_ANSWERS = ("chat.url=", "chat.model=", "chat.engine=")  # settings that are for one model
+FORGOTTEN = "…"  # what stands for a turn that was forgotten
 SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
 
 
@@ -38,6 +40,14 @@ class SavedFile(NamedTuple):
     digest: str
 
 
+class Found(NamedTuple):
+    """A turn that was searched for: its index, and the words that it shares with what was asked."""
+
+    number: int
+    turn: Turn
+    words: list[str]
+
+
 class ChatSession:
     """A conversation with a model.
 
@@ -45,6 +55,7 @@ class ChatSession:
         model: weights, engine and summarizer, which sessions may share.
         recipe: the model's, with what was switched in this conversation.
         turns: all turns so far, by PERSON and BOT; in a group, the others by their names.
+        group: whether more than two speak, each by name.
         answerer: as whom the model speaks, BOT but in a group that `context_of` was given.
         memory: what is kept of them word for word, and the gist of those before.
         index: finds turns among them.
@@ -55,6 +66,7 @@ class ChatSession:
         gist_end: of how many turns that gist is.
         notice: what the user should know about the latest turn, such as that it was shortened.
         saved: the file that the conversation was saved to or loaded from, which may be written over.
+        forgot: whether a turn was forgotten that whoever keeps the conversation may still have.
         draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
@@ -190,12 +202,21 @@ class ChatSession:
 
     def edit_turn(self, number: int, text: str) -> None:
         """Replace the text of a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
-        if not 1 <= number <= len(self.turns):
-            raise UserError(f"no turn {number}; there are {len(self.turns)}")
+        self._turn(number)
         if not (text := clean_text(text)):
             raise UserError("an empty turn says nothing; /undo takes the last one back")
-        self.turns[number - 1] = Turn(self.turns[number - 1].speaker, text)
-        self.index.cut(number - 1)
+        self._replace_turn(number, text)
+
+    def _turn(self, number: int) -> Turn:
+        if not 1 <= number <= len(self.turns):
+            raise UserError(f"no turn {number}; there are {len(self.turns)}")
+        return self.turns[number - 1]
+
+    def _replace_turn(self, number: int, text: str) -> None:
+        self.index.forget(self.turns[number - 1])
+        self.turns[number - 1] = self.turns[number - 1]._replace(text=text)
+        if number <= len(self.index):
+            self.index.put(number - 1, self.turns[number - 1])
         self._follow_changed_turns()
 
     def _follow_changed_turns(self) -> None:
@@ -207,19 +228,47 @@ class ChatSession:
         self.remember()  # a changed turn may be longer; beside lines that were pinned since, an earlier gist too large
         self.edited_up_to = min(self.edited_up_to, len(self.turns))
 
+    def forget(self, number: int) -> Turn:
+        """Take the text of a turn, numbered from 1, out of the conversation; returns the turn as it was.
+
+        Whatever was made of it goes: gists that cover it, lines that were pinned from it. The turn keeps its place and
+        number. Raises UserError: no such turn.
+        """
+        turn = self._turn(number)
+        self.memory.drop_source(number - 1)
+        self._replace_turn(number, FORGOTTEN)
+        self.forgot = True
+        return turn
+
+    def search(self, text: str) -> list[Found]:
+        """Turns that match a text, best first, and the words that they share with it."""
+        index = self._search([*self.turns, Turn(PERSON, text)])
+        return [
+            Found(match.turn, self.turns[match.turn], index.shared(text, match.turn))
+            for match in index.find(text, len(self.turns))
+        ]
+
+    @property
+    def searches_meaning(self) -> bool:
+        return bool(self.recipe.memory.encoder)
+
+    def shared_words(self, turn: int) -> list[str]:
+        """The words that a turn shares with the one that was answered last."""
+        return self.index.shared(self.context.last.text, turn) if self.context else []
+
     def reset(self) -> None:
         """Forget everything that was said."""
         self._start(group=False)
 
     def _start(self, group: bool, answerer: str = BOT) -> None:
         """A new conversation, of a person and the model or of a group."""
-        self.answerer = answerer
+        self.answerer, self.group = answerer, group
         self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory(group, self.strategy.searches, self.strategy.keeps_facts)
-        self.index = TurnIndex()
+        self.index = make_index(self.recipe.memory)
         self.context: Context | None = None
         self.saved: SavedFile | None = None
-        self.notice, self.edited_up_to = "", 0
+        self.notice, self.edited_up_to, self.forgot = "", 0, False
 
     # ---- the gist
 
@@ -324,18 +373,22 @@ class ChatSession:
         """
         own = [setting for setting in self.model.overrides if not setting.startswith(WHO_ANSWERS)]
         model = ChatModel.open(folder, [*own, f"chat.strategy={self.recipe.chat.strategy}"])
-        other = ChatSession(model, self.seed, is_group(self.turns))
+        other = ChatSession(model, self.seed, self.group)
         other.memory.keep_by_hand(self.memory.pinned, self.memory.dropped)
         other.hear(self.turns)
         self.model, self.recipe, self.memory, self.cache = other.model, other.recipe, other.memory, other.cache
+        self.index = other.index
         self.context, self.edited_up_to = None, 0
 
     # ---- as plain values
 
     def to_dict(self) -> dict[str, Any]:
         """The conversation as plain values: turns, gist, pins, earlier gists, strategy."""
+        return {"turns": [turn._asdict() for turn in self.turns], **self.state()}
+
+    def state(self) -> dict[str, Any]:
+        """All of `to_dict` but the turns; the work does not grow with the conversation."""
         return {
-            "turns": [turn._asdict() for turn in self.turns],
             "version": VERSION,
             "strategy": self.recipe.chat.strategy,
             "draws": self.draws,
@@ -436,7 +489,7 @@ class ChatSession:
             sources,
             config.summary_share,
             config.max_turns,
-            is_group(self.turns),
+            self.group,
             config.found_share,
         )
         return build_context(strategy, request)

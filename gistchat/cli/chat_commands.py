@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gistchat.chat import session_file
-from gistchat.chat.describe import describe_gist
+from gistchat.chat.describe import describe_gist, without_words
 from gistchat.chat.speakers import BOT, PERSON
 from gistchat.cli.options import CHAT_STRATEGIES
+from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.progress import show
 
 if TYPE_CHECKING:
     from gistchat.cli.chat_terminal import Terminal
+
+MOST_FOUND = 10  # turns that a search shows
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,35 @@ def _turns(terminal: "Terminal", rest: str) -> None:
     turns = terminal.session.turns
     first = max(0, len(turns) - _number(rest, 10))
     for number, turn in enumerate(turns[first:], first + 1):
-        name = {PERSON: "you", BOT: "bot"}.get(turn.speaker, turn.speaker)
-        show(f"{number}. {name}> {turn.text}")
+        show(f"{number}. {_name(turn)}> {turn.text}")
+
+
+def _name(turn: Turn) -> str:
+    return {PERSON: "you", BOT: "bot"}.get(turn.speaker, turn.speaker)
 
 
 def _edit_turn(terminal: "Terminal", rest: str) -> None:
     number, _, text = rest.partition(" ")
     terminal.session.edit_turn(_number(number, 0), text)
     show(f"turn {number} changed; /regenerate answers the last one again")
+
+
+def _search(terminal: "Terminal", rest: str) -> None:
+    if not rest:
+        raise UserError("/search WORDS: what should the turns be about?")
+    found = terminal.session.search(rest)
+    for number, turn, words in found[:MOST_FOUND]:
+        why = ", ".join(words) or without_words(terminal.session)
+        show(f"{number + 1}. {_name(turn)}> {turn.text}  ({why})")
+    if not found:
+        show("no turn holds any of these words")
+    elif len(found) > MOST_FOUND:
+        show(f"and {len(found) - MOST_FOUND} more")
+
+
+def _forget(terminal: "Terminal", rest: str) -> None:
+    turn = terminal.session.forget(_number(rest, 0))
+    show(f"forgotten: {turn.text}")
 
 
 def _undo(terminal: "Terminal", rest: str) -> None:
@@ -166,6 +190,8 @@ COMMANDS = (
     Command("/unpin", "[N]", "unpin the Nth pinned line (1)", _unpin),
     Command("/turns", "[N]", "the last N turns with their numbers (10)", _turns),
     Command("/edit", "N TEXT", "change turn N; a gist that covers it goes", _edit_turn),
+    Command("/search", "WORDS", "the turns that these words are in, best first", _search),
+    Command("/forget", "N", "take turn N out of conversation, gist and search", _forget),
     Command("/undo", "", "take your last turn and its answer back", _undo),
     Command("/regenerate", "", "another answer to your last turn", _regenerate),
     Command("/strategy", "NAME", CHAT_STRATEGIES, _switch_strategy),

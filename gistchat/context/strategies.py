@@ -173,7 +173,7 @@ def _retrieval(request: Request) -> Context:
 def _shuffled_retrieval(request: Request) -> Context:
     """Of another dialogue, as many turns as were said in this one are searched."""
     other = request.sources.other_search
-    before = min(len(request.turns), len(other.turns)) - 1
+    before = min(len(request.turns) - 1, len(other.turns))
     return _with_latest(request, *request.found(other.search, other.turns, before, request.budget))
 
 

@@ -292,6 +292,18 @@ class RollingMemory:
     def _gist_without(self, line: Sentence) -> Gist:
         return replace(self.gist, sentences=tuple(other for other in self.gist.sentences if other != line))
 
+    def drop_source(self, turn: int) -> None:
+        """Unpin the lines that come from a turn, and forget that they were dropped, in earlier versions, too."""
+
+        def others(lines: tuple[Sentence, ...]) -> tuple[Sentence, ...]:
+            return tuple(line for line in lines if turn not in (line.sources or (line.turn,)))
+
+        def without(version: Version) -> Version:
+            return version._replace(pinned=others(version.pinned), dropped=others(version.dropped))
+
+        self._take_over(without(self._now()))
+        self.versions = deque(map(without, self.versions), VERSIONS)
+
     def back_to(self, number: int, turns: Sequence[Turn]) -> None:
         """Go back to an earlier version, 1 being the latest, with what was pinned then; later ones are dropped.
 

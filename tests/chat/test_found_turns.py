@@ -1,0 +1,133 @@
+"""A chat finds what was said long ago, shows why, and forgets what it is told to."""
+
+import json
+
+import pytest
+from conftest import say
+
+from gistchat.chat.conversations import Journal, read_conversation
+from gistchat.chat.describe import describe_gist
+from gistchat.chat.session import FORGOTTEN, ChatSession
+from gistchat.dialogue.turns import Turn
+from gistchat.errors import UserError
+from gistchat.prompts.wording import FOUND_HEADER
+
+TOLD = "My sister Olga works as a nurse in Oslo."
+ASKED = "What does my sister do?"
+
+
+def small_talk(number):
+    return [Turn(("user", "model")[i % 2], f"Nothing new on day {i}.") for i in range(number)]
+
+
+@pytest.fixture
+def session(run_folder):
+    def opened(strategy="memory", budget=96, *more):
+        settings = [f"chat.strategy={strategy}", f"context.budget={budget}", "chat.max_reply_tokens=4", *more]
+        session = ChatSession.open(run_folder, settings, seed=0)
+        session.hear([Turn("user", TOLD), Turn("model", "I see."), *small_talk(100)])
+        return session
+
+    return opened
+
+
+@pytest.mark.parametrize("strategy", ["retrieval", "memory"])
+def test_what_was_told_a_hundred_turns_ago_is_in_the_prompt_when_it_is_asked_for(session, prompts, strategy):
+    chat = session(strategy)
+    say(chat, ASKED)
+    assert TOLD in prompts[-1]
+    assert f"User: {TOLD}  (turn 1: shares sister)" in describe_gist(chat)
+
+
+def test_a_turn_that_asks_for_nothing_finds_nothing(session, prompts):
+    chat = session()
+    say(chat, "Hm, and?")
+    assert TOLD not in prompts[-1]
+    assert "found for your last turn" not in describe_gist(chat)
+
+
+def test_the_prompts_of_memory_begin_alike_whatever_is_asked_until_the_gist_is_made_anew(session):
+    chat = session()
+    read = []
+    for text in ("Is it day 3?", ASKED, "Hm.", "Where is Oslo?"):
+        context = chat._fit([*chat.turns, Turn("user", text)])
+        read.append((context.lines, context.turns))
+    assert read == [read[0]] * 4
+
+
+def test_what_is_edited_taken_back_or_forgotten_is_not_found_any_more(session):
+    chat = session()
+    chat.edit_turn(1, "My brother Finn cooks.")
+    assert chat.search("sister") == []
+    assert [found.number for found in chat.search("Finn")][:1] == [0]
+    chat.forget(1)
+    assert chat.search("Finn") == []
+    assert chat.turns[0] == Turn("user", FORGOTTEN)
+    chat.hear([Turn("user", "A zebra."), Turn("model", "Where?")])
+    assert [found.number for found in chat.search("zebra")][:1] == [102]
+    chat.take_back()
+    assert chat.search("zebra") == []
+    chat.hear([Turn("user", "A lion."), Turn("model", "Where?")])
+    assert chat.search("zebra") == []
+    assert chat.search("lion")
+
+
+def test_what_is_forgotten_leaves_gist_pins_earlier_gists_and_prompts(session, prompts):
+    chat = session("rolling", 64)
+    chat.edit_turn(1, "The zebra is called Quagga.")
+    chat.memory.pin(chat.memory.gist.sentences[0])
+    chat.forget(1)
+    held = json.dumps(chat.to_dict())
+    assert "Quagga" not in held
+    say(chat, "What is the zebra called?")
+    assert "Quagga" not in prompts[-1]
+
+
+def test_a_line_that_was_pinned_from_a_forgotten_turn_is_unpinned(session):
+    chat = session("rolling", 256)
+    line = next(line for line in chat.next_gist_lines())
+    number = line.turn + 1
+    chat.pin_line(1)
+    assert line.text in {pinned.text for pinned in chat.memory.pinned}
+    chat.forget(number)
+    assert line.text not in json.dumps([pinned.text for pinned in chat.memory.pinned])
+    assert all(line not in version.pinned for version in chat.memory.versions)
+
+
+def test_what_is_forgotten_does_not_stay_in_the_file_that_the_chat_is_kept_in(session, tmp_path):
+    chat, journal = session(), Journal(tmp_path / "chat.jsonl")
+    journal.record(chat)
+    assert TOLD in journal.path.read_text()
+    chat.forget(1)
+    journal.record(chat)
+    assert TOLD not in journal.path.read_text()
+    chat.hear([Turn("user", "Hello."), Turn("model", "Hi.")])
+    journal.record(chat)
+    assert read_conversation(journal.path).turns == chat.turns
+    assert journal.path.stat().st_mode & 0o777 == 0o600
+    journal.close()
+
+
+@pytest.mark.parametrize("number", [0, 103, -1])
+def test_a_turn_that_is_not_there_cannot_be_forgotten(session, number):
+    with pytest.raises(UserError, match=f"no turn {number}; there are 102"):
+        session().forget(number)
+
+
+def test_a_conversation_that_is_loaded_is_searched_as_before(session):
+    chat = session()
+    loaded = ChatSession.from_dict(chat.model, chat.to_dict())
+    assert loaded.search("sister") == chat.search("sister")
+    assert loaded.search("sister")[0].words == ["sister"]
+
+
+def test_switching_to_memory_and_back_keeps_gist_and_turns_within_their_room(session, prompts):
+    chat = session("rolling", 128)
+    chat.switch_strategy("memory")
+    say(chat, ASKED)
+    assert TOLD in prompts[-1]
+    assert chat.context.tokens <= 128
+    chat.switch_strategy("rolling")
+    say(chat, ASKED)
+    assert chat.context.tokens <= 128
+    assert FOUND_HEADER not in prompts[-1]
