@@ -264,7 +264,7 @@ class ChatSession:
         """A new conversation, of a person and the model or of a group."""
         self.answerer, self.group = answerer, group
         self.turns: list[Turn] = []
-        self.memory = self.model.memories.new_memory(group, self.strategy.searches)
+        self.memory = self.model.memories.new_memory(group, self.strategy.searches, self.strategy.keeps_facts)
         self.index = make_index(self.recipe.memory)
         self.context: Context | None = None
         self.saved: SavedFile | None = None
@@ -299,11 +299,29 @@ class ChatSession:
 
         Numbered from 1: the lines that the model saw last, and after them those that are new since.
         """
+        line = self._gist_line(number)
+        self._pin(line)
+        return line.text
+
+    def drop_line(self, number: int) -> str:
+        """Remove a line of the gist, numbered as for `pin_line`; returns its text. A fact that it states stays away.
+
+        Raises UserError: no such line, or not one that the gist holds.
+        """
+        line = self._gist_line(number)
+        if not self.memory.drop(line):
+            raise UserError(
+                f"line {number} is not of the gist that is kept: it left, or the strategy {self.strategy.name!r} picks "
+                "lines anew for every reply"
+            )
+        self.remember()
+        return line.text
+
+    def _gist_line(self, number: int) -> Sentence:
         lines = list(dict.fromkeys([*self.gist_lines(), *self.next_gist_lines()]))
         if not 1 <= number <= len(lines):
             raise UserError(f"the gist has no line {number}; it has {len(lines)}")
-        self._pin(lines[number - 1])
-        return lines[number - 1].text
+        return lines[number - 1]
 
     def _pin(self, line: Sentence) -> None:
         self._require_room({*self.memory.pinned, line})
@@ -326,7 +344,10 @@ class ChatSession:
 
     def versions(self) -> list[Gist]:
         """The earlier gists that are kept, with what was pinned, latest first."""
-        return [replace(gist, sentences=pinned + gist.sentences) for gist, pinned in reversed(self.memory.versions)]
+        return [
+            replace(version.gist, sentences=version.pinned + version.gist.sentences)
+            for version in reversed(self.memory.versions)
+        ]
 
     def back_to(self, number: int) -> None:
         """Go back to an earlier gist, numbered from 1, the latest. Raises UserError: no such gist.
@@ -342,7 +363,8 @@ class ChatSession:
     def switch_strategy(self, name: str) -> None:
         """Go on with another context strategy. Raises UserError: there is no such one."""
         self.recipe = override(self.recipe, [f"chat.strategy={name}"])
-        self.memory.room = self.model.memories.room(self.strategy.searches)
+        room = self.model.memories.room(self.strategy.searches, self.strategy.keeps_facts)
+        self.memory.use_room(room, self.turns)
 
     def switch_model(self, folder: Path | str) -> None:
         """Go on with another run or GGUF file, which hears the whole conversation; what was pinned stays.
@@ -352,7 +374,7 @@ class ChatSession:
         own = [setting for setting in self.model.overrides if not setting.startswith(WHO_ANSWERS)]
         model = ChatModel.open(folder, [*own, f"chat.strategy={self.recipe.chat.strategy}"])
         other = ChatSession(model, self.seed, self.group)
-        other.memory.pinned = self.memory.pinned
+        other.memory.keep_by_hand(self.memory.pinned, self.memory.dropped)
         other.hear(self.turns)
         self.model, self.recipe, self.memory, self.cache = other.model, other.recipe, other.memory, other.cache
         self.index = other.index

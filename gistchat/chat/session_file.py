@@ -116,11 +116,14 @@ def restore(
         except UserError as error:
             problems = [f"{path}: {error}: the gist was made anew"]
     session = ChatSession(model, seed, is_group(turns))
-    if isinstance(state, dict) and "pinned" in state:
-        try:
-            session.memory.pinned = tuple(map(Sentence.from_dict, state["pinned"]))
-        except (KeyError, TypeError, ValueError):
-            problems.append("pinned lines could not be read and are lost")
+    if isinstance(state, dict):
+        by_hand = {}
+        for name in ("pinned", "dropped"):
+            try:
+                by_hand[name] = tuple(map(Sentence.from_dict, state.get(name, [])))
+            except (KeyError, TypeError, ValueError):
+                problems.append(f"{name} lines could not be read and are lost")
+        session.memory.keep_by_hand(**by_hand)
     session.hear(turns)
     session.notice = "; ".join(filter(None, [*problems, session.notice]))
     return session, False

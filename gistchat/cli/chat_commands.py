@@ -61,6 +61,10 @@ def _edit_gist(terminal: "Terminal", text: str) -> None:
     show(f"gist set: {text}")
 
 
+def _drop_line(terminal: "Terminal", rest: str) -> None:
+    show(f"dropped: {terminal.session.drop_line(_number(rest, 0))}")
+
+
 def _gist_versions(terminal: "Terminal", rest: str) -> None:
     versions = terminal.session.versions()
     for number, gist in enumerate(versions, 1):
@@ -179,6 +183,7 @@ def _help(terminal: "Terminal", rest: str) -> None:
 COMMANDS = (
     Command("/gist", "", "what the model saw before its last reply, the tokens used, and the gist since", _show_gist),
     Command("/gist edit", "TEXT", "replace the gist (without TEXT: type it on the next line)", _edit_gist),
+    Command("/gist drop", "N", "remove the Nth line of the gist; a fact that it states stays away", _drop_line),
     Command("/gist versions", "", "the earlier gists that are kept", _gist_versions),
     Command("/gist back", "[N]", "go back to the Nth of them (1, the latest)", _gist_back),
     Command("/pin", "TEXT", "keep a line word for word (or /pin N: the Nth line of the gist)", _pin),

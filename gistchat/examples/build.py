@@ -7,13 +7,14 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from gistchat.context.budget import fit_limit
-from gistchat.context.strategies import STRATEGIES, Request, build_context
+from gistchat.context.strategies import STRATEGIES, Request, Strategy, build_context
 from gistchat.context.types import Context, Gist, OtherSearch, Sentence, Sources, Summary, TokenCosts
 from gistchat.dialogue.turns import Dialogue, is_group
 from gistchat.errors import UserError
 from gistchat.examples.targets import Target
-from gistchat.memory.factory import MemoryFactory, make_index
-from gistchat.memory.rolling import GistHistory
+from gistchat.memory.factory import MemoryFactory, divide, make_index
+from gistchat.memory.rolling import GistHistory, prompt_costs
+from gistchat.memory.standing_facts import StandingFacts
 from gistchat.memory.summary_store import SummaryStore, Written
 from gistchat.models.likelihood import IGNORED
 from gistchat.prompts.format import PromptFormat
@@ -78,7 +79,7 @@ class ContextBuilder:
         self.costs, self.length = costs, length
         self.config, self.store, self.limit, self.reserve = config, store, limit, reserve
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
-        self._histories: dict[tuple[str, bool], GistHistory] = {}
+        self._gists: dict[tuple[str, bool, bool], Callable[[int], Gist]] = {}
         self._index = lru_cache(maxsize=KEPT_INDICES)(lambda dialogue: make_index(memory, dialogue.turns))
 
     def context(
@@ -126,7 +127,7 @@ class ContextBuilder:
         """What the strategy reads, from what is stored."""
         readers: dict[str, Callable[[Target], Any]] = {
             "summary": lambda target: self.store.get(target.dialogue).of_prefix,
-            "rolling_gist": partial(self._rolling_gist, searches=STRATEGIES[strategy].searches),
+            "rolling_gist": partial(self._rolling_gist, strategy=STRATEGIES[strategy]),
             "other_summary": self._other_summary,
             "gold_summary": _gold_summary,
             "search": lambda target: self._index(target.dialogue),
@@ -134,20 +135,30 @@ class ContextBuilder:
         }
         return Sources(**{name: readers[name](target) for name in STRATEGIES[strategy].reads if name in readers})
 
-    def _rolling_gist(self, target: Target, searches: bool) -> Callable[[int], Gist]:
+    def _rolling_gist(self, target: Target, strategy: Strategy) -> Callable[[int], Gist]:
         """The gists that a rolling memory goes through: stored where a model wrote them, else made here.
 
         Those that a model wrote are made once for all strategies: beside turns that are found, verbatim turns have less
-        room than was left them, so that the oldest of them have to be found.
+        room than was left them, so that the oldest of them have to be found; and facts come in addition.
         """
-        stored = self.store.get(target.dialogue)
+        dialogue, shares = target.dialogue, (strategy.searches, strategy.keeps_facts)
+        key = dialogue.content_hash, *shares
+        if key not in self._gists:
+            history = self._history(dialogue, *shares)
+            self._gists[key] = history.at
+            if strategy.keeps_facts:
+                costs = prompt_costs(self.costs, is_group(dialogue.turns))
+                room = divide(self.config, costs.heading, *shares)
+                self._gists[key] = history.with_facts(StandingFacts(dialogue.turns), room, costs)
+        return self._gists[key]
+
+    def _history(self, dialogue: Dialogue, searches: bool, keeps_facts: bool) -> GistHistory:
+        stored = self.store.get(dialogue)
         if isinstance(stored, Written):
-            return stored.history.at
-        key = target.dialogue.content_hash, searches
-        if key not in self._histories:
-            factory = MemoryFactory.of(self.store.config, self.config, self.costs)
-            [self._histories[key]], _ = factory.roll([target.dialogue.turns], searches)
-        return self._histories[key].at
+            return stored.history
+        factory = MemoryFactory.of(self.store.config, self.config, self.costs)
+        [history], _ = factory.roll([dialogue.turns], searches, keeps_facts)
+        return history
 
     def donor(self, target: Target) -> Dialogue:
         """The other dialogue whose summary `shuffled` shows; one at least as long where there is one."""

@@ -39,20 +39,26 @@ class MemoryFactory:
         """Of a recipe's sections; a prompt format, or an engine's costs, say what turns and lines take."""
         return cls(summary, context, partial(prompt_costs, costs))
 
-    def room(self, searches: bool = False) -> Room:
-        """How gist and latest turns share the budget; or, under a strategy that `searches`, what found turns leave."""
-        heading, config = self.costs(False).heading, self.context
-        budget = without_share(config.budget, config.found_share) if searches else config.budget
-        return Room(budget, gist_part(budget, config.summary_share, heading), heading)
+    def room(self, searches: bool = False, keeps_facts: bool = False) -> Room:
+        """How gist and latest turns share the budget; see `divide`."""
+        return divide(self.context, self.costs(False).heading, searches, keeps_facts)
 
-    def new_memory(self, group: bool = False, searches: bool = False) -> RollingMemory:
+    def new_memory(self, group: bool = False, searches: bool = False, keeps_facts: bool = False) -> RollingMemory:
         """A memory in which nothing was said; of a group, whose lines begin with names."""
-        return RollingMemory(self.room(searches), self.costs(group), self.method)
+        return RollingMemory(self.room(searches, keeps_facts), self.costs(group), self.method)
 
-    def roll(self, dialogues: Sequence[Sequence[Turn]], searches: bool = False) -> tuple[list[GistHistory], list[str]]:
+    def roll(
+        self, dialogues: Sequence[Sequence[Turn]], searches: bool = False, keeps_facts: bool = False
+    ) -> tuple[list[GistHistory], list[str]]:
         """The gists that each dialogue's memory goes through; see `roll_dialogues`."""
-        memories = [self.new_memory(is_group(turns), searches) for turns in dialogues]
+        memories = [self.new_memory(is_group(turns), searches, keeps_facts) for turns in dialogues]
         return roll_dialogues(dialogues, memories, self.summarizer)
+
+
+def divide(config: ContextConfig, heading: int, searches: bool = False, keeps_facts: bool = False) -> Room:
+    """How gist and latest turns share a budget; or, under a strategy that `searches`, what found turns leave of it."""
+    budget = without_share(config.budget, config.found_share) if searches else config.budget
+    return Room(budget, gist_part(budget, config.summary_share, heading), heading, keeps_facts)
 
 
 def allow_endpoint(config: SummaryConfig) -> None:
