@@ -24,7 +24,7 @@ from gistchat.evaluate.costs import seconds_per_summary
 from gistchat.evaluate.items import askable, choose_items, conditions
 from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.model_metrics import check_models, score_by_models
-from gistchat.evaluate.planted_facts import probe_targets
+from gistchat.evaluate.planted_questions import probe_targets
 from gistchat.evaluate.predict import open_parts, what_rows_depend_on
 from gistchat.evaluate.rows import MARKER, write_rows
 from gistchat.examples.build import ContextBuilder, context_builders
@@ -161,7 +161,7 @@ def _predictions(
 ) -> tuple[list[Row], list[Row], dict[str, Any]]:
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, config, engine = workspace.recipe, workspace.recipe.evaluate, answerer.engine
-    questions = probe_targets(config.probe_items, recipe.seed)
+    questions = probe_targets(config.probe_items, workspace.split("test"), recipe.seed)
     for chosen in (targets, questions):
         workspace.summarize([target.dialogue for target in chosen], config.budgets)
 

@@ -17,7 +17,8 @@ from gistchat.evaluate.analysis import analyse, analyse_probe
 from gistchat.evaluate.costs import cache_bytes_per_token, seconds_per_summary
 from gistchat.evaluate.items import askable, build_items, choose_items, conditions
 from gistchat.evaluate.model_metrics import check_models, score_by_models
-from gistchat.evaluate.planted_facts import probe, probe_targets
+from gistchat.evaluate.planted_facts import probe
+from gistchat.evaluate.planted_questions import probe_targets
 from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on
 from gistchat.evaluate.rows import MARKER, write_rows
 from gistchat.examples.build import ExampleBuilder, builders_by_budget
@@ -277,7 +278,7 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
     targets = _check_evaluation(workspace)
-    asked = probe_targets(config.probe_items, recipe.seed)
+    asked = probe_targets(config.probe_items, workspace.split("test"), recipe.seed)
     for chosen in (targets, asked):
         workspace.summarize([target.dialogue for target in chosen], config.budgets)
     tuned = load_checkpoint(folder / "checkpoint")
