@@ -17,8 +17,8 @@ from gistchat.engines import openai_client
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.evaluate.items import choose_items
-from gistchat.evaluate.planted_dialogues import planted_dialogue, remembered
-from gistchat.evaluate.planted_facts import PROBE_DISTANCES
+from gistchat.evaluate.planted_questions import DISTANCES, facts
+from gistchat.examples.small_talk import holds
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import read_metadata
 from gistchat.progress import say_once
@@ -92,11 +92,9 @@ def texts_of(body):
 def recalls(handler, body):
     """Says the fact that is asked for where it was sent, else that it has no idea; to what is no question, anything."""
     question, sent = body["messages"][-1]["content"], texts_of(body)
-    planted = [planted_dialogue(i, 0) for i in range(PLANTED)]
-    pairs = [pair for one in planted for pair in zip(one.questions, one.answers, strict=True)]
-    facts = {fact for asked, fact in pairs if asked == question}
-    known = next((fact for fact in facts if remembered((fact,), sent)), "No idea.")
-    says(handler, body, known if facts else make_dialogue(len(sent)).turns[0].text)
+    words = [word for fact in facts() if question in (fact.asked, fact.reworded) for word in fact.words]
+    known = next((word for word in words if holds(sent, word)), "No idea.")
+    says(handler, body, known if words else make_dialogue(len(sent)).turns[0].text)
 
 
 def test_every_strategy_answers_what_the_run_was_asked(answered):
@@ -127,7 +125,7 @@ def test_planted_facts_are_answered_where_they_are_shown(answered):
     by_strategy = {name: [row for row in answers if row["strategy"] == name] for name in STRATEGIES}
     assert all(row["right"] and row["shown"] for row in by_strategy["full"])
     assert not any(row["right"] or row["shown"] for row in by_strategy["last"])
-    assert {row["distance"] for row in answers} == set(PROBE_DISTANCES)
+    assert {row["distance"] for row in answers} == set(DISTANCES)
     assert all(row["right"] == row["shown"] for row in answers if row["strategy"] != "shuffled")
     metrics = json.loads((folder / "metrics.json").read_text())
     shares = {entry["strategy"]: entry["right"]["value"] for entry in metrics["probe"]}
