@@ -71,8 +71,8 @@ def turn_seconds() -> list[tuple[float, float]]:
 TURN = Measurement(
     "retrieval_turn_cost",
     "times",
-    f"a turn of a chat with the strategy `memory`, packaged model, replies of 8 tokens: its seconds after {MANY:,} real "
-    f"turns by those after {FEW:,}; the median of {ASKED} pairs. The bound is what it must not exceed.",
+    f"a turn of a chat with the strategy `memory`, packaged model, replies of 8 tokens: its seconds after {MANY:,} "
+    f"real turns by those after {FEW:,}; the median of {ASKED} pairs. The bound is what it must not exceed.",
     lambda: statistics.median(many / few for few, many in turn_seconds()),
     1.5,
 )
@@ -142,8 +142,8 @@ def search_by_index(made: tuple[TurnIndex, sqlite3.Connection]) -> int:
 BESIDE_FTS5 = Pair(
     "retrieval_vs_fts5",
     "searches/s",
-    f"searches among {MANY:,} real turns: gistchat's index, neighbours of matching turns included, beside FTS5 of SQLite, "
-    "which ranks matching turns alone.",
+    f"searches among {MANY:,} real turns: gistchat's index, neighbours of matching turns included, beside FTS5 of "
+    "SQLite, which ranks matching turns alone.",
     lambda: (index(), fts5()),
     search_by_fts5,
     search_by_index,

@@ -226,15 +226,16 @@ def _state(session: ChatSession) -> dict[str, Any]:
         "settings": model.overrides,
         "seed": session.seed,
         "saved": [str(saved.path), saved.digest] if saved else None,
-        **session.to_dict(),
+        **session.state(),
     }
-    del values["turns"]
     return json.loads(json.dumps(values))
 
 
 def _same_at_start(turns: Sequence[Turn], others: Sequence[Turn]) -> int:
-    pairs = enumerate(zip(turns, others, strict=False))
-    return next((number for number, (turn, other) in pairs if turn != other), min(len(turns), len(others)))
+    least = min(len(turns), len(others))
+    if turns[:least] == others[:least]:  # in nearly all cases, and much faster seen
+        return least
+    return next(number for number in range(least) if turns[number] != others[number])
 
 
 def _newest_first(folder: Path) -> list[tuple[Path, int]]:

@@ -354,8 +354,11 @@ class ChatSession:
 
     def to_dict(self) -> dict[str, Any]:
         """The conversation as plain values: turns, gist, pins, earlier gists, strategy."""
+        return {"turns": [turn._asdict() for turn in self.turns], **self.state()}
+
+    def state(self) -> dict[str, Any]:
+        """All of `to_dict` but the turns; the work does not grow with the conversation."""
         return {
-            "turns": [turn._asdict() for turn in self.turns],
             "version": VERSION,
             "strategy": self.recipe.chat.strategy,
             "draws": self.draws,
