@@ -139,8 +139,7 @@ class ContextBuilder:
         Those that a model wrote are made once for all strategies: beside turns that are found, verbatim turns have less
         room than was left them, so that the oldest of them have to be found.
         """
-        stored = self.store.get(target.dialogue)
-        if isinstance(stored, Written):
+        if self.store.written and isinstance(stored := self.store.get(target.dialogue), Written):
             return stored.history.at
         key = target.dialogue.content_hash, searches
         if key not in self._histories:

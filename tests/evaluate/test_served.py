@@ -63,6 +63,7 @@ def answered(run_folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         server = make_server(patch, folder)
         server.kind, server.answers = "llama.cpp", [recalls]
+        server.models[0]["max_model_len"] = 100_000  # the longest of the dialogues with planted facts
         done = evaluate(server, folder / "run", "--model", "llama3.2", set_=[ALL, f"evaluate.probe_items={PLANTED}"])
         server.close()
     assert done.returncode == 0, done.stderr
@@ -131,8 +132,10 @@ def test_planted_facts_are_answered_where_they_are_shown(answered):
     shares = {entry["strategy"]: entry["right"]["value"] for entry in metrics["probe"]}
     assert (shares["full"], shares["last"]) == (100, 0)
     told = " ".join(done.stdout.split())
-    raised = r"Planted facts: served full has 100\.0 points higher recall of planted facts than served recent \["
-    assert re.search(raised + r".* Holm p = 0\.0\d+: it is better\.", told)
+    assert shares["recent"] < 50
+    raised = f"Planted facts: served full has {100 - shares['recent']:.1f} points higher recall of planted facts than "
+    assert re.search(re.escape(raised) + r"served recent \[.* Holm p = 0\.0\d+: it is better\.", told)
+    assert "Planted facts, served model without a budget: in the prompt where the question shares a word with " in told
     assert re.search(r"served +full +100\.0 \[\d+\.\d, 100\.0\] \+", done.stdout)
 
 

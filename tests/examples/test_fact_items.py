@@ -27,7 +27,7 @@ def telling_of(target) -> list[int]:
     """The turns that tell what is asked for."""
     question = target.dialogue.turns[-2].text
     tellings = {told.format(target.word) for fact in wording().facts if question in fact.asked for told in fact.told}
-    return [i for i, turn in enumerate(target.dialogue.turns) if turn.text in tellings]
+    return [i for i, turn in enumerate(target.history) if turn.text in tellings]
 
 
 def test_facts_are_told_once_some_turns_before_they_are_asked_for(targets):
