@@ -32,7 +32,7 @@ from gistchat.examples.targets import Target
 from gistchat.files import fingerprint, put_aside, read_json, write_json
 from gistchat.models.gguf_header import is_gguf
 from gistchat.names import fault_of_name
-from gistchat.pipeline import Workspace, only_run
+from gistchat.pipeline import Stores, Workspace, only_run
 from gistchat.printable import printable
 from gistchat.progress import say
 from gistchat.recipe.schema import Recipe
@@ -162,18 +162,20 @@ def _predictions(
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, config, engine = workspace.recipe, workspace.recipe.evaluate, answerer.engine
     questions = probe_targets(config.probe_items, workspace.split("test"), recipe.seed)
-    for chosen in (targets, questions):
-        workspace.summarize([target.dialogue for target in chosen], config.budgets)
+    workspace.summarize([target.dialogue for target in targets], config.budgets)
+    stores_of_questions = workspace.summaries_asked_once([target.dialogue for target in questions], config.budgets)
 
-    def builders(chosen: Sequence[Target]) -> dict[int, ContextBuilder]:
+    def builders(chosen: Sequence[Target], stores: Stores) -> dict[int, ContextBuilder]:
         donors, reserve = [target.dialogue for target in chosen], config.max_reply_tokens
         costs = engine.costs, engine.count_tokens
-        return context_builders(config.budgets, *costs, recipe.context, workspace.stores, engine.limit, donors, reserve)
+        return context_builders(config.budgets, *costs, recipe.context, stores, engine.limit, donors, reserve)
 
     sampling, wanted = Sampling(max_tokens=config.max_reply_tokens), conditions(recipe)
-    settle_counts(engine, targets, max(builders(targets).items())[1], sampling, answers)
-    asked = ask_about(targets, wanted, builders(targets))
-    asked_facts = ask_about(questions, askable(wanted), builders(questions)) if questions else []
+    of_targets = builders(targets, workspace.stores)
+    settle_counts(engine, targets, max(of_targets.items())[1], sampling, answers)
+    asked = ask_about(targets, wanted, of_targets)
+    asking = builders(questions, stores_of_questions)
+    asked_facts = ask_about(questions, askable(wanted), asking) if questions else []
     answer(engine, asked, sampling, answers, f"evaluate {answerer.name}, replies")
     if questions:
         answer(engine, asked_facts, sampling, answers, f"evaluate {answerer.name}, planted facts")

@@ -14,7 +14,7 @@ from gistchat.errors import UserError
 from gistchat.examples.targets import Target
 from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.rolling import GistHistory
-from gistchat.memory.summary_store import SummaryStore, Written
+from gistchat.memory.summary_store import PickedOnDemand, SummaryStore, Written
 from gistchat.memory.turn_index import TurnIndex
 from gistchat.models.likelihood import IGNORED
 from gistchat.prompts.format import PromptFormat
@@ -62,7 +62,7 @@ class ContextBuilder:
         costs: TokenCosts,
         length: Callable[[Context], int],
         config: ContextConfig,
-        store: SummaryStore,
+        store: SummaryStore | PickedOnDemand,
         limit: int,
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
@@ -185,7 +185,7 @@ class ExampleBuilder(ContextBuilder):
         self,
         prompt_format: PromptFormat,
         config: ContextConfig,
-        store: SummaryStore,
+        store: SummaryStore | PickedOnDemand,
         limit: int,
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
@@ -207,7 +207,7 @@ def builders_by_budget(
     budgets: Sequence[int],
     prompt_format: PromptFormat,
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     *more: Any,
 ) -> dict[int, ExampleBuilder]:
     """A builder for each budget, or for the recipe's own where none is given; see `ExampleBuilder`."""
@@ -219,7 +219,7 @@ def context_builders(
     costs: TokenCosts,
     length: Callable[[Context], int],
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     *more: Any,
 ) -> dict[int, ContextBuilder]:
     """The same for a model whose likelihoods nobody knows; see `ContextBuilder`."""
@@ -230,7 +230,7 @@ def _by_budget(
     make: Callable[..., Builder],
     budgets: Sequence[int],
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     more: Sequence[Any],
 ) -> dict[int, Builder]:
     return {
