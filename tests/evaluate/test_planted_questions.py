@@ -72,6 +72,8 @@ def test_small_talk_is_whole_dialogues_turn_after_turn():
     breaks = [after for before, after in pairwise(places) if after != (before[0], before[1] + 1)]
     assert all(place == 0 for _, place in [places[0], *breaks])  # a dialogue begins where another ended
     assert len(breaks) == len({name for name, _ in places}) - 1 >= 12
+    other = plant(random.Random(2), 200, SmallTalk(DIALOGUES))
+    assert real[other.turns[2 * FACTS].text] != places[0]  # another order for each
 
 
 def test_what_one_speaker_says_in_a_row_is_one_turn_and_a_last_odd_one_is_left_out():

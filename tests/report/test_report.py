@@ -121,18 +121,17 @@ def test_tables_of_depth_seeds_and_planted_facts(single, experiment):
 
 
 def test_planted_facts_in_the_prompt_and_answered_by_wording_and_distance(single, tmp_path):
-    rows = [row | {"shared": row["id"] in ("p0", "p1")} for row in report_data.make_probe(single[1])]
+    rows = [row | {"shared": row["id"] in ("p1", "p3")} for row in report_data.make_probe(single[1])]
     metrics = single[0] | {"probe": analyse_probe(rows, 100, 0)}
     [table] = report.report_tables(metrics)["Planted facts in the prompt"].values()
     assert table.columns == ["model", "context", "question", "after 0 turns", "after 10 turns", "all"]
     own = [row[2:] for row in texts(table) if row[:2] == ["tuned", "summary"]]
-    assert own == [
-        ["shares a word", "100 / 100", "100 / 100", "100 / 100"],
-        ["shares none", "100 / 0", "0 / -", "50 / 0"],
-    ]
+    assert own == [["shares a word", "-", "50 / 100", "50 / 100"], ["shares none", "100 / 50", "-", "100 / 50"]]
     [said] = [line for line in sentences(metrics) if line.startswith("Planted facts, tuned model at 64 tokens: ")]
-    assert "where the question shares a word with what was told, recent 100 %, shuffled 100 %, summary 100 %" in said
-    assert "where it shares none, recent 50 %, shuffled 50 %, summary 50 %. Answered of those in the prompt, " in said
+    assert "where the question shares a word with what was told, recent 50 %, shuffled 50 %, summary 50 %" in said
+    assert (
+        "where it shares none, recent 100 %, shuffled 100 %, summary 100 %. Answered of those in the prompt, " in said
+    )
     assert said.endswith("recent 67 %, shuffled 67 %, summary 67 %.")
     assert said in main_sentences(metrics)
     assert said in report.write_report(tmp_path, "title", "subtitle", metrics, single[1]).read_text()
