@@ -166,9 +166,9 @@ def _predictions(
     stores_of_questions = workspace.summaries_asked_once([target.dialogue for target in questions], config.budgets)
 
     def builders(chosen: Sequence[Target], stores: Stores) -> dict[int, ContextBuilder]:
-        donors, reserve = [target.dialogue for target in chosen], config.max_reply_tokens
-        costs = engine.costs, engine.count_tokens
-        return context_builders(config.budgets, *costs, recipe.context, stores, engine.limit, donors, reserve)
+        donors = [target.dialogue for target in chosen]
+        costs, more = (engine.costs, engine.count_tokens), (engine.limit, donors, config.max_reply_tokens)
+        return context_builders(config.budgets, *costs, recipe.context, stores, *more, memory=recipe.memory)
 
     sampling, wanted = Sampling(max_tokens=config.max_reply_tokens), conditions(recipe)
     of_targets = builders(targets, workspace.stores)

@@ -295,8 +295,8 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
 
     def builders(chosen: Sequence[Target], stores: Stores) -> dict[int, ExampleBuilder]:
         donors = [target.dialogue for target in chosen]
-        limit, reserve = model_limit(tuned.model.config), config.max_reply_tokens
-        return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, limit, donors, reserve)
+        more = model_limit(tuned.model.config), donors, config.max_reply_tokens
+        return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, *more, memory=recipe.memory)
 
     wanted = conditions(recipe)
     items = build_items(targets, wanted, builders(targets, workspace.stores))

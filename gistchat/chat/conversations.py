@@ -173,6 +173,7 @@ class Journal:
         if changed or not keep == len(turns) == len(self.kept.turns):
             line = {"keep": keep, "turns": [turn._asdict() for turn in turns[keep:]], **changed}
             self._write(json.dumps(line).encode() + b"\n")
+            self.kept.turns = turns  # the same objects: that they are equal is seen at once the next time
 
     def _write_anew(self, session: ChatSession) -> None:
         """In one line: what was forgotten does not stay on disk in earlier ones."""

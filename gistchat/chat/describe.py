@@ -47,8 +47,13 @@ def _line(session: ChatSession, line: Sentence, number: int) -> str:
 
 def _found(session: ChatSession, line: GistLine) -> str:
     words = session.shared_words(line.turn)
-    why = f"shares {', '.join(words)}" if words else "beside one that matches"
+    why = f"shares {', '.join(words)}" if words else without_words(session)
     return f"  {printable(render_line(line))}  (turn {line.turn + 1}: {printable(why)})"
+
+
+def without_words(session: ChatSession) -> str:
+    """Why a turn is found that shares no word with what was asked."""
+    return "alike in meaning, or beside one that matches" if session.searches_meaning else "beside one that matches"
 
 
 def _sources(line: Sentence) -> str:

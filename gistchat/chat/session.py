@@ -16,6 +16,7 @@ from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
+from gistchat.memory.factory import make_index
 from gistchat.memory.rolling import gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.memory.turn_index import TurnIndex
@@ -54,6 +55,7 @@ class ChatSession:
         model: weights, engine and summarizer, which sessions may share.
         recipe: the model's, with what was switched in this conversation.
         turns: all turns so far, by PERSON and BOT; in a group, the others by their names.
+        group: whether more than two speak, each by name.
         answerer: as whom the model speaks, BOT but in a group that `context_of` was given.
         memory: what is kept of them word for word, and the gist of those before.
         index: finds turns among them.
@@ -211,6 +213,7 @@ class ChatSession:
         return self.turns[number - 1]
 
     def _replace_turn(self, number: int, text: str) -> None:
+        self.index.forget(self.turns[number - 1])
         self.turns[number - 1] = self.turns[number - 1]._replace(text=text)
         if number <= len(self.index):
             self.index.put(number - 1, self.turns[number - 1])
@@ -245,6 +248,10 @@ class ChatSession:
             for match in index.find(text, len(self.turns))
         ]
 
+    @property
+    def searches_meaning(self) -> bool:
+        return bool(self.recipe.memory.encoder)
+
     def shared_words(self, turn: int) -> list[str]:
         """The words that a turn shares with the one that was answered last."""
         return self.index.shared(self.context.last.text, turn) if self.context else []
@@ -255,10 +262,10 @@ class ChatSession:
 
     def _start(self, group: bool, answerer: str = BOT) -> None:
         """A new conversation, of a person and the model or of a group."""
-        self.answerer = answerer
+        self.answerer, self.group = answerer, group
         self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory(group, self.strategy.searches)
-        self.index = TurnIndex()
+        self.index = make_index(self.recipe.memory)
         self.context: Context | None = None
         self.saved: SavedFile | None = None
         self.notice, self.edited_up_to, self.forgot = "", 0, False
@@ -344,10 +351,11 @@ class ChatSession:
         """
         own = [setting for setting in self.model.overrides if not setting.startswith(WHO_ANSWERS)]
         model = ChatModel.open(folder, [*own, f"chat.strategy={self.recipe.chat.strategy}"])
-        other = ChatSession(model, self.seed, is_group(self.turns))
+        other = ChatSession(model, self.seed, self.group)
         other.memory.pinned = self.memory.pinned
         other.hear(self.turns)
         self.model, self.recipe, self.memory, self.cache = other.model, other.recipe, other.memory, other.cache
+        self.index = other.index
         self.context, self.edited_up_to = None, 0
 
     # ---- as plain values
@@ -459,7 +467,7 @@ class ChatSession:
             sources,
             config.summary_share,
             config.max_turns,
-            is_group(self.turns),
+            self.group,
             config.found_share,
         )
         return build_context(strategy, request)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gistchat.chat import session_file
-from gistchat.chat.describe import describe_gist
+from gistchat.chat.describe import describe_gist, without_words
 from gistchat.chat.speakers import BOT, PERSON
 from gistchat.cli.options import CHAT_STRATEGIES
 from gistchat.dialogue.turns import Turn
@@ -110,7 +110,7 @@ def _search(terminal: "Terminal", rest: str) -> None:
         raise UserError("/search WORDS: what should the turns be about?")
     found = terminal.session.search(rest)
     for number, turn, words in found[:MOST_FOUND]:
-        why = ", ".join(words) or "beside one that matches"
+        why = ", ".join(words) or without_words(terminal.session)
         show(f"{number + 1}. {_name(turn)}> {turn.text}  ({why})")
     if not found:
         show("no turn holds any of these words")

@@ -7,6 +7,8 @@ from gistchat.context.types import GistLine, Match, Search, Sentence, TokenCosts
 from gistchat.dialogue.turns import Turn
 
 LEAST_LINE = 4  # tokens: a shorter line says nothing
+LONG = 45  # words of a turn: a longer one takes the room of several, so it has to match better
+LONGER = 0.4  # how much better: by its length, to this power
 
 
 class FoundLines:
@@ -22,7 +24,7 @@ class FoundLines:
 
     def fill(self, asked: str, matches: Sequence[Match], turns: Sequence[Turn], search: Search) -> None:
         """Take what fits of the turns that were found."""
-        left = [match.turn for match in matches]
+        left = [match.turn for match in sorted(matches, key=lambda match: -_worth(match, turns[match.turn].text))]
         if left and not self._take(left[0], turns[left[0]].speaker, [turns[left[0]].text]):
             self._take_sentence(asked, left[0], turns, search)
         passed_over = [turn for turn in left[1:] if not self._take(turn, turns[turn].speaker, [turns[turn].text])]
@@ -45,6 +47,11 @@ class FoundLines:
                 self.room -= cost
                 return True
         return False
+
+
+def _worth(match: Match, text: str) -> float:
+    """Its score, less for a long turn; at most 0 is as good as an average turn, and stays where it is."""
+    return match.score * max(1.0, (text.count(" ") + 1) / LONG) ** -LONGER if match.score > 0 else match.score
 
 
 def fit_found(

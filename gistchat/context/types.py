@@ -133,11 +133,15 @@ Summary = Callable[[int], Sequence[Sentence]]
 
 @dataclass(frozen=True)
 class Match:
-    """A turn that a search found."""
+    """A turn that a search found.
+
+    Attributes:
+        words: that it shares with what was asked; none where only its neighbours do, or it is alike in meaning.
+    """
 
     turn: int
     score: float
-    words: tuple[str, ...] = ()  # that it shares with what was asked; none where only its neighbours do
+    words: tuple[str, ...] = ()
 
 
 class Search(Protocol):

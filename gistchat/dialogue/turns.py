@@ -10,6 +10,7 @@ from gistchat.errors import shown
 from gistchat.files import fingerprint
 from gistchat.limits import LONGEST_LINE
 
+ROLES = frozenset(("user", "assistant", "model", "bot", "system"))  # speakers that are parts in a chat and no names
 SPLITS = ("train", "validation", "test")
 
 
@@ -18,6 +19,11 @@ class Turn(NamedTuple):
 
     speaker: str
     text: str
+
+
+def name_of(turn: Turn) -> str:
+    """Who said it, where that is a name."""
+    return "" if turn.speaker.lower() in ROLES else turn.speaker
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ class LlamaCppEngine(LocalEngine):
             "preserved_tokens": list(self._stops),  # told by their text, which no other token has
             "n_predict": sampling.max_tokens,
             "temperature": sampling.temperature,
-            "top_k": sampling.top_k,
+            # A greedy reply wants one candidate; to weigh the whole vocabulary for it takes a twelfth of the time.
+            "top_k": sampling.top_k if sampling.temperature > 0 else 1,
             "top_p": sampling.top_p,
             "seed": sampling.seed_of(row) % 2**32,
         }

@@ -131,8 +131,14 @@ def llama_fault(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> str:
 def _converted(folder: Path, recipe: Recipe) -> Engine:
     """llama.cpp with weights that are converted now; torch, which has them already, where they cannot be."""
     from gistchat.engines.torch_engine import TorchEngine
+    from gistchat.models.base import model_type
     from gistchat.models.checkpoint import load_checkpoint
+    from gistchat.models.resolve import resolve_base
 
+    if recipe.chat.engine == "llamacpp" and (folder / "adapter_config.json").is_file():
+        kind = model_type(resolve_base(recipe.model, recipe.seed))
+        if fault := kind_fault(kind):  # said before the base's weights are downloaded
+            raise UserError(fault)
     checkpoint = load_checkpoint(folder)
     try:
         files = convert(checkpoint)

@@ -12,14 +12,13 @@ from gistchat.context.types import Context, Gist, OtherSearch, Sentence, Sources
 from gistchat.dialogue.turns import Dialogue, is_group
 from gistchat.errors import UserError
 from gistchat.examples.targets import Target
-from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.factory import MemoryFactory, make_index
 from gistchat.memory.rolling import GistHistory
 from gistchat.memory.summary_store import PickedOnDemand, SummaryStore, Written
-from gistchat.memory.turn_index import TurnIndex
 from gistchat.models.likelihood import IGNORED
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt
-from gistchat.recipe.schema import ContextConfig
+from gistchat.recipe.schema import ContextConfig, MemoryConfig
 
 Builder = TypeVar("Builder")
 KEPT_INDICES = 100  # of dialogues, whose replies mostly come one after another
@@ -66,6 +65,7 @@ class ContextBuilder:
         limit: int,
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
+        memory: MemoryConfig = MemoryConfig(),
     ) -> None:
         """
         Args:
@@ -73,12 +73,13 @@ class ContextBuilder:
             limit: tokens of prompt and reply together, at most.
             donors: dialogues that lend their summaries to `shuffled`.
             reserve: tokens kept free after the prompt, where a generated reply may be longer than the gold one.
+            memory: how turns are searched.
         """
         self.costs, self.length = costs, length
         self.config, self.store, self.limit, self.reserve = config, store, limit, reserve
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
         self._histories: dict[tuple[str, bool], GistHistory] = {}
-        self._index = lru_cache(maxsize=KEPT_INDICES)(lambda dialogue: TurnIndex(dialogue.turns))
+        self._index = lru_cache(maxsize=KEPT_INDICES)(lambda dialogue: make_index(memory, dialogue.turns))
 
     def context(
         self, target: Target, strategy: str, reply: int = 0, budget: int | None = None, group: bool | None = None
@@ -189,10 +190,18 @@ class ExampleBuilder(ContextBuilder):
         limit: int,
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
+        memory: MemoryConfig = MemoryConfig(),
     ) -> None:
         """See `ContextBuilder`; the format says what contexts take."""
         super().__init__(
-            prompt_format, lambda context: len(prompt_format.encode(context)), config, store, limit, donors, reserve
+            prompt_format,
+            lambda context: len(prompt_format.encode(context)),
+            config,
+            store,
+            limit,
+            donors,
+            reserve,
+            memory,
         )
         self.format = prompt_format
 
@@ -209,9 +218,10 @@ def builders_by_budget(
     config: ContextConfig,
     stores: Mapping[int, SummaryStore | PickedOnDemand],
     *more: Any,
+    memory: MemoryConfig = MemoryConfig(),
 ) -> dict[int, ExampleBuilder]:
     """A builder for each budget, or for the recipe's own where none is given; see `ExampleBuilder`."""
-    return _by_budget(partial(ExampleBuilder, prompt_format), budgets, config, stores, more)
+    return _by_budget(partial(ExampleBuilder, prompt_format, memory=memory), budgets, config, stores, more)
 
 
 def context_builders(
@@ -221,9 +231,10 @@ def context_builders(
     config: ContextConfig,
     stores: Mapping[int, SummaryStore | PickedOnDemand],
     *more: Any,
+    memory: MemoryConfig = MemoryConfig(),
 ) -> dict[int, ContextBuilder]:
     """The same for a model whose likelihoods nobody knows; see `ContextBuilder`."""
-    return _by_budget(partial(ContextBuilder, costs, length), budgets, config, stores, more)
+    return _by_budget(partial(ContextBuilder, costs, length, memory=memory), budgets, config, stores, more)
 
 
 def _by_budget(

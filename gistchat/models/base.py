@@ -54,6 +54,14 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def model_type(base: Base) -> str:
+    """What kind of model it is, by its configuration alone. Raises UserError where there is none."""
+    try:
+        return AutoConfig.from_pretrained(reachable(base.source), trust_remote_code=False).model_type
+    except Exception as error:
+        raise load_error(base.source, error) from None
+
+
 def require_words(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
     """Raises UserError where the vocabulary is missing: the library then makes a tokenizer of the control tokens."""
     if not tokenizer("hello", add_special_tokens=False)["input_ids"]:

@@ -7,8 +7,8 @@ from gistchat.context.types import ASSISTANT, USER, GistLine
 PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
 GIST_HEADER = "\nEarlier in this chat:\n"
 # Around what was found, in the message that is answered.
-FOUND_HEADER = "From earlier in this chat:\n"
-FOUND_END = "\n\nNow: "
+FOUND_HEADER = "Earlier:\n"
+FOUND_END = "\n\n"
 LABELS = {USER: "User: ", ASSISTANT: "You: ", "": ""}
 
 

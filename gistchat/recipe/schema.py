@@ -201,6 +201,24 @@ class SummaryConfig:
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
+class MemoryConfig:
+    """How turns are searched for what the last one asks for."""
+
+    encoder: str = setting(
+        "",
+        "model by which turns are found that mean something alike: minilm (comes with the extra dense), any sentence "
+        "encoder by hub id or folder; empty: only those that share words",
+    )
+    encoder_weight: float = setting(1.0, "weight of meaning beside shared words", ge=0, le=1000)
+    reranker: str = setting(
+        "", "cross-encoder that orders the 50 best turns anew, by hub id or folder (extra dense); empty: none"
+    )
+    keep_vectors: bool = setting(
+        True, "keep vectors of turns in the cache folder, so that a long conversation is searched at once when reopened"
+    )
+
+
+@dataclass(frozen=True, config=NO_OTHERS)
 class TrainConfig:
     """Fine-tuning; the loss is on the reply only."""
 
@@ -377,6 +395,7 @@ class Recipe:
     model: ModelConfig = Field(default_factory=ModelConfig)
     context: ContextConfig = Field(default_factory=ContextConfig)
     summary: SummaryConfig = Field(default_factory=SummaryConfig)
+    memory: MemoryConfig = Field(default_factory=MemoryConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     chat: ChatConfig = Field(default_factory=ChatConfig)

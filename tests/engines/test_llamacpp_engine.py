@@ -5,6 +5,7 @@ import dataclasses
 import http.client
 import json
 import math
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -436,3 +437,20 @@ def test_rules_that_only_torch_keeps(run_folder, capsys):
     assert "answering with torch: chat.repetition_penalty and chat.no_repeat_ngram" in capsys.readouterr().err
     with pytest.raises(UserError, match="rules that only torch keeps"):
         open_answerer(run_folder, ("chat.no_repeat_ngram=3", "chat.engine=llamacpp"))
+
+
+def test_an_adapter_on_a_base_of_another_kind_is_refused_before_weights_are_loaded(run_folder, tmp_path, monkeypatch):
+    base, run = tmp_path / "base", tmp_path / "run"
+    checkpoint = run / "checkpoint"
+    base.mkdir()
+    (base / "config.json").write_text(json.dumps({"model_type": "opt"}))
+    (base / "model.safetensors").write_bytes(b"")  # whoever reads it fails
+    shutil.copytree(run_folder, run)
+    (checkpoint / "config.json").unlink()
+    (checkpoint / "adapter_config.json").write_text("{}")
+    metadata = json.loads((checkpoint / "gistchat.json").read_text())
+    metadata.pop("files")  # whose hashes these are not
+    (checkpoint / "gistchat.json").write_text(json.dumps(metadata))
+    settings = (f"model.name={base}", "model.init=pretrained", "chat.engine=llamacpp")
+    with pytest.raises(UserError, match="a model of type 'opt' cannot be written as GGUF"):
+        open_answerer(run, settings)
