@@ -14,6 +14,7 @@ from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.evaluate.items import Condition, Items
 from gistchat.evaluate.metrics import Row
+from gistchat.evaluate.planted_questions import DISTANCES
 from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import Example
 from gistchat.files import fingerprint, put_aside
@@ -212,5 +213,5 @@ def what_rows_depend_on(recipe: Recipe) -> Row:
         "items": [config.turns, config.min_history],
         "ranked among": config.items if config.rank_items else 0,
         "answers": config.max_reply_tokens,
-        "probe": config.probe_items,
+        "probe": [config.probe_items, *DISTANCES] if config.probe_items else 0,
     }

@@ -15,7 +15,7 @@ from gistchat.examples.targets import Target
 from gistchat.memory.factory import MemoryFactory, divide, make_index
 from gistchat.memory.rolling import GistHistory, prompt_costs
 from gistchat.memory.standing_facts import StandingFacts
-from gistchat.memory.summary_store import SummaryStore, Written
+from gistchat.memory.summary_store import PickedOnDemand, SummaryStore, Written
 from gistchat.models.likelihood import IGNORED
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt
@@ -62,7 +62,7 @@ class ContextBuilder:
         costs: TokenCosts,
         length: Callable[[Context], int],
         config: ContextConfig,
-        store: SummaryStore,
+        store: SummaryStore | PickedOnDemand,
         limit: int,
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
@@ -153,8 +153,7 @@ class ContextBuilder:
         return self._gists[key]
 
     def _history(self, dialogue: Dialogue, searches: bool, keeps_facts: bool) -> GistHistory:
-        stored = self.store.get(dialogue)
-        if isinstance(stored, Written):
+        if self.store.written and isinstance(stored := self.store.get(dialogue), Written):
             return stored.history
         factory = MemoryFactory.of(self.store.config, self.config, self.costs)
         [history], _ = factory.roll([dialogue.turns], searches, keeps_facts)
@@ -198,7 +197,7 @@ class ExampleBuilder(ContextBuilder):
         self,
         prompt_format: PromptFormat,
         config: ContextConfig,
-        store: SummaryStore,
+        store: SummaryStore | PickedOnDemand,
         limit: int,
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
@@ -228,7 +227,7 @@ def builders_by_budget(
     budgets: Sequence[int],
     prompt_format: PromptFormat,
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     *more: Any,
     memory: MemoryConfig = MemoryConfig(),
 ) -> dict[int, ExampleBuilder]:
@@ -241,7 +240,7 @@ def context_builders(
     costs: TokenCosts,
     length: Callable[[Context], int],
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     *more: Any,
     memory: MemoryConfig = MemoryConfig(),
 ) -> dict[int, ContextBuilder]:
@@ -253,7 +252,7 @@ def _by_budget(
     make: Callable[..., Builder],
     budgets: Sequence[int],
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     more: Sequence[Any],
 ) -> dict[int, Builder]:
     return {

@@ -230,6 +230,12 @@ class TrainConfig:
     targets: _choice("one", "all") = setting(
         "one", "one: a reply per row | all: every reply of a dialogue in one pass (strategy full only)"
     )
+    fact_items: int = setting(
+        0,
+        "generated dialogues among the training rows whose reply answers a question for a fact told earlier",
+        ge=0,
+        le=MOST_GENERATED,
+    )
     steps: int = setting(0, "optimizer steps; 0: as many as `epochs` need", ge=0, le=MOST_STEPS)
     epochs: int = setting(1, "passes over all replies, where steps is 0", ge=1, le=MOST_STEPS)
     batch_size: int = setting(8, "rows per optimizer step, over all processes together", ge=1, le=MOST_ROWS)
@@ -275,6 +281,8 @@ class TrainConfig:
             raise _problem(
                 "train.targets 'all' learns every reply with its full history; set train.strategies = [\"full\"]"
             )
+        if self.targets == "all" and self.fact_items:
+            raise _problem('train.fact_items: one reply of each is learned, so it needs train.targets = "one"')
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -297,7 +305,7 @@ class EvaluateConfig:
         0, "for how many of these the gold reply is ranked among 20 candidates by likelihood", ge=0, le=MOST_ITEMS
     )
     probe_items: int = setting(
-        0, "generated dialogues in which a fact told early is asked for late", ge=0, le=MOST_GENERATED
+        0, "dialogues in which a fact is told, real small talk is made, and it is asked for", ge=0, le=MOST_GENERATED
     )
     min_history: int = setting(6, "turns before the reply, at least", ge=1, le=MOST_ITEMS)
     max_reply_tokens: int = setting(40, "tokens per generated reply, at most", ge=1, le=MOST_REPLY_TOKENS)

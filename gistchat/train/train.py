@@ -237,6 +237,8 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     settings = dataclasses.asdict(recipe.train)
     for name in ("micro_batch", "samples", "save_every", "keep_states", "report_to", "fsdp", "deepspeed"):
         settings.pop(name)
+    if not recipe.train.fact_items:  # so that older fingerprints stay good
+        del settings["fact_items"]
     others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context", "summary")}
     others |= search_settings(recipe)
     return {"seed": recipe.seed, **others, "train": settings, "weights": weights_of(recipe)}
