@@ -330,7 +330,9 @@ def test_where_no_word_matches_the_meaning_alone_ranks(encoder):
     turns = random_turns(20)
     cosines = encoder.encode(list(map(spoken, turns))) @ encoder.encode(["?"])[0]
     padded = np.pad(cosines, 1)
-    assert found(dense_index(encoder, turns), "?")[0] == int((cosines + 0.3 * (padded[:-2] + padded[2:])).argmax())
+    assert found(dense_index(encoder, turns), "?")[0] == int(
+        (cosines + NEIGHBOUR * (padded[:-2] + padded[2:])).argmax()
+    )
 
 
 # ---- rerankers
