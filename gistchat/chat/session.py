@@ -1,6 +1,6 @@
 """ChatSession: turns -> context -> reply. The one chat logic, under the terminal and whatever else talks."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -67,6 +67,7 @@ class ChatSession:
         notice: what the user should know about the latest turn, such as that it was shortened.
         saved: the file that the conversation was saved to or loaded from, which may be written over.
         forgot: whether a turn was forgotten that whoever keeps the conversation may still have.
+        clock: gives the date that a turn is said at, as people write it; empty unless somebody sets it.
         draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
@@ -74,6 +75,7 @@ class ChatSession:
         """`group`: whether more than two speak, each by name."""
         self.model, self.recipe, self.seed = model, model.recipe, seed
         self.cache, self.gist_by, self.gist_end, self.draws = ConversationCache(), "", 0, 0
+        self.clock: Callable[[], str] = str
         self._start(group)
 
     @classmethod
@@ -117,7 +119,7 @@ class ChatSession:
         self.notice = ""
         if self.memory.turns < len(self.turns):
             self.remember()  # it was not called after the last reply
-        yield from self._answer(Turn(PERSON, text))
+        yield from self._answer(Turn(PERSON, text, self.clock()))
 
     def regenerate(self) -> Iterator[str]:
         """Yield another answer to the last turn, in place of the one before. Raises UserError: nothing was said yet."""
@@ -131,7 +133,7 @@ class ChatSession:
                 self.turns = turns
 
     def _answer(self, asked: Turn) -> Iterator[str]:
-        self.turns.append(Turn(PERSON, self._shorten(asked.text)))
+        self.turns.append(asked._replace(text=self._shorten(asked.text)))
         pieces: list[str] = []
         try:
             context = self._next_context()
@@ -144,7 +146,7 @@ class ChatSession:
                 yield piece
         finally:
             if answer := clean_text("".join(pieces)):
-                self.turns.append(Turn(self.answerer, answer))
+                self.turns.append(Turn(self.answerer, answer, asked.date))
             else:
                 self.turns.pop()  # without an answer the turn is taken back, so that speakers keep alternating
                 self._tell("no answer came; try again or say it differently")
@@ -384,7 +386,7 @@ class ChatSession:
 
     def to_dict(self) -> dict[str, Any]:
         """The conversation as plain values: turns, gist, pins, earlier gists, strategy."""
-        return {"turns": [turn._asdict() for turn in self.turns], **self.state()}
+        return {"turns": [turn.to_dict() for turn in self.turns], **self.state()}
 
     def state(self) -> dict[str, Any]:
         """All of `to_dict` but the turns; the work does not grow with the conversation."""
@@ -556,4 +558,7 @@ class ChatSession:
 
 def read_turns(values: Sequence[dict[str, Any]]) -> list[Turn]:
     """Turns that `to_dict` wrote down. Raises KeyError, TypeError or ValueError where they are not that."""
-    return [Turn(text_value(turn, "speaker"), text_value(turn, "text")) for turn in values]
+    return [
+        Turn(text_value(turn, "speaker"), text_value(turn, "text"), text_value({"date": "", **turn}, "date"))
+        for turn in values
+    ]

@@ -110,7 +110,7 @@ def restore(
     """
     problems = []
     if state is not None:
-        values = {**state, "turns": [turn._asdict() for turn in turns]} if isinstance(state, dict) else {}
+        values = {**state, "turns": [turn.to_dict() for turn in turns]} if isinstance(state, dict) else {}
         try:
             return ChatSession.from_dict(model, values, seed), True
         except UserError as error:
@@ -141,7 +141,7 @@ def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
         bot = BOT if BOT in speakers else said[-1].speaker
         others = speakers - {bot}
         roles = {bot: BOT} | (dict.fromkeys(others, PERSON) if len(others) == 1 else {})
-    turns = [Turn(roles.get(speaker, speaker), text) for speaker, text in said]
+    turns = [turn._replace(speaker=roles.get(turn.speaker, turn.speaker)) for turn in said]
     while turns and turns[-1].speaker != BOT:
         turns.pop()
     if not turns:

@@ -84,7 +84,7 @@ class RoleTurn:
 class GistLine:
     """A line of the gist as the model reads it; the role is empty for text that is nobody's, such as an edited gist.
 
-    `name` is who said it, where there are more than two to tell apart.
+    `name` is who said it, where there are more than two to tell apart; `date` is when, where that is asked for.
     """
 
     role: str
@@ -92,6 +92,7 @@ class GistLine:
     turn: int
     sources: tuple[int, ...] = ()
     name: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ LABELS = {USER: "User: ", ASSISTANT: "You: ", "": ""}
 
 def render_line(line: GistLine) -> str:
     """A line of the gist as the model reads it."""
-    return (f"{line.name}: " if line.name else LABELS[line.role]) + line.text
+    date = f"[{line.date}] " if line.date else ""
+    return date + (f"{line.name}: " if line.name else LABELS[line.role]) + line.text
 
 
 def render_gist(lines: Sequence[GistLine]) -> str:
