@@ -360,12 +360,15 @@ def test_training_and_evaluation_know_what_a_chat_knew_then(monkeypatch):
     monkeypatch.setattr(standing_facts, "MOST", 5)  # also what was let go
     turns = talk_with_facts()
     [history], _ = roll_dialogues([turns], [RollingMemory(ROOM, WORDS, "textrank")], Extractor("textrank"))
-    at = history.with_facts(StandingFacts(turns), ROOM, WORDS)
+    facts = StandingFacts(turns)
+    at = history.with_facts(facts, ROOM, WORDS)
     live, shown = RollingMemory(ROOM, WORDS, "textrank"), set()
     for said, turn in enumerate(turns[:-1], 1):
         live.add(turn)
         live.refresh(Extractor("textrank"))
         assert (at(said).sentences, at(said).end) == (live.current().sentences, live.gist.end)
+        known = [fact.line for fact in facts.known(said, said)]
+        assert known == [fact.line for fact in live.facts.known(said)]
         shown.update(line.text for line in live.shown_facts())
     assert len(shown) > 4
     assert GistHistory(()).with_facts(StandingFacts(turns), ROOM, WORDS)(50).sentences == ()
