@@ -33,10 +33,13 @@ class Room:
     keeps_facts: bool = False  # whether standing facts have a part of the gist's
 
     def of_facts(self, pinned: int) -> int:
-        """Tokens of standing facts beside pinned lines of so many tokens: at most half of the gist's."""
-        if not self.keeps_facts:
-            return 0
-        return max(0, min((self.gist - self.heading) // 2, self.by_hand() - pinned))
+        """Tokens of standing facts beside pinned lines of so many tokens, which come out of the gist's: half of these.
+
+        Where half is too little for any fact, they have all: a search finds what a summary would say, but not that
+        somebody wants to be answered in German.
+        """
+        lines = max(0, self.gist - self.heading) if self.keeps_facts else 0
+        return max(0, min(max(lines // 2, min(LEAST_GIST, lines)), self.by_hand() - pinned))
 
     def of_lines(self, by_hand: int) -> int:
         """Tokens of the gist's lines beside lines by hand of so many tokens, which take half of its room before turns
@@ -173,9 +176,8 @@ class RollingMemory:
 
     def overflow(self) -> Job | None:
         """What is to be summarised now; None while the window holds all, and the gist has its room."""
-        beside = self._beside(self.gist.end)
-        lines = self.cost(self.gist.sentences)
-        budget, leaving = self.room.of_lines(beside), 0
+        beside, budget = self._division(self.gist.end)
+        lines, leaving = self.cost(self.gist.sentences), 0
         if self._total > self.room.of_turns(beside + lines):
             costs = tuple(self._costs)
             high = self.room.of_turns(beside + budget)  # beside the gist that is about to be
@@ -184,17 +186,18 @@ class RollingMemory:
             # The latest exchange stays word for word where it fits: a reply answers what was just said.
             exchange, _ = pack_latest(costs[-2:], int, high)
             leaving = len(costs) - max(len(kept), len(exchange))
-            budget = self.room.of_lines(self._beside(self.gist.end + leaving))
+            _, budget = self._division(self.gist.end + leaving)
         elif lines <= budget:
             return None
         return Job(self.gist.sentences, tuple(self.window)[:leaving], self.gist.end, budget, self.costs.line)
 
-    def _beside(self, end: int) -> int:
-        """Tokens of pinned lines and facts beside a gist of so many turns."""
+    def _division(self, end: int) -> tuple[int, int]:
+        """Tokens of pinned lines and facts beside a gist of so many turns, and those that are for its lines."""
         # Under another budget than they were pinned at, lines by hand may not fit; these are passed over.
         _, pinned = pack_ranked(self.pinned, self.costs.line, self.room.of_all_lines())
         gist = replace(self.gist, end=end)
-        return pinned + facts_beside(self._now()._replace(gist=gist), self.facts, self.room, self.costs)[1]
+        _, facts = facts_beside(self._now()._replace(gist=gist), self.facts, self.room, self.costs)
+        return pinned + facts, max(0, self.room.of_lines(pinned) - facts)
 
     def accept(self, job: Job, update: Update) -> bool:
         """Replace the turns of a job by its summary; False, with nothing changed, where the summary came out empty

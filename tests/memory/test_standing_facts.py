@@ -328,6 +328,18 @@ def test_facts_stand_beside_the_gist_once_their_turn_left_in_at_most_half_of_its
     assert without.isdisjoint(line.text for line in memory.shown_facts())
 
 
+def test_where_half_of_the_room_holds_no_fact_they_may_have_it_all():
+    room = Room(budget=40, gist=14, heading=2, keeps_facts=True)
+    memory = RollingMemory(room, WORDS, "textrank")
+    for turn in talk_with_facts():
+        memory.add(turn)
+        memory.refresh(Extractor("textrank"))
+        assert memory.cost(memory.current().sentences) <= 12
+    assert [line.text for line in memory.shown_facts()] == ["Call me Jo.", "I'm a teacher now."]
+    assert room.of_facts(0) == 12
+    assert Room(budget=40, gist=14, heading=2).of_facts(0) == Room(8, 0, 2, keeps_facts=True).of_facts(0) == 0
+
+
 def test_without_a_part_of_the_room_nothing_changes():
     memory, other = (RollingMemory(room, WORDS, "textrank") for room in (Room(120, 42, 2), ROOM))
     for turn in talk_with_facts()[:40]:
@@ -348,12 +360,15 @@ def test_training_and_evaluation_know_what_a_chat_knew_then(monkeypatch):
     monkeypatch.setattr(standing_facts, "MOST", 5)  # also what was let go
     turns = talk_with_facts()
     [history], _ = roll_dialogues([turns], [RollingMemory(ROOM, WORDS, "textrank")], Extractor("textrank"))
-    at = history.with_facts(StandingFacts(turns), ROOM, WORDS)
+    facts = StandingFacts(turns)
+    at = history.with_facts(facts, ROOM, WORDS)
     live, shown = RollingMemory(ROOM, WORDS, "textrank"), set()
     for said, turn in enumerate(turns[:-1], 1):
         live.add(turn)
         live.refresh(Extractor("textrank"))
         assert (at(said).sentences, at(said).end) == (live.current().sentences, live.gist.end)
+        known = [fact.line for fact in facts.known(said, said)]
+        assert known == [fact.line for fact in live.facts.known(said)]
         shown.update(line.text for line in live.shown_facts())
     assert len(shown) > 4
     assert GistHistory(()).with_facts(StandingFacts(turns), ROOM, WORDS)(50).sentences == ()
