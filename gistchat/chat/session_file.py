@@ -176,8 +176,8 @@ def export_text(session: ChatSession, path: Path) -> None:
 def _write_text(session: ChatSession, path: Path) -> None:
     names = {PERSON: "You", BOT: "Model"}
     with atomic_text(path) as file:
-        for number, (speaker, text) in enumerate(session.turns, 1):
-            file.write(f"{number}. {names.get(speaker, speaker)}: {text}\n")
+        for number, turn in enumerate(session.turns, 1):
+            file.write(f"{number}. {names.get(turn.speaker, turn.speaker)}: {turn.text}\n")
         if lines := session.next_gist_lines():
             file.write("\nGist, for the next reply:\n")
             file.writelines(f"- {line.text}\n" for line in lines)

@@ -240,5 +240,6 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     if not recipe.train.fact_items:  # so that older fingerprints stay good
         del settings["fact_items"]
     others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context", "summary")}
+    del others["context"]["found_share"]  # which is among these, where it is not as always
     others |= search_settings(recipe)
     return {"seed": recipe.seed, **others, "train": settings, "weights": weights_of(recipe)}
