@@ -24,7 +24,7 @@ from gistchat.evaluate.costs import seconds_per_summary
 from gistchat.evaluate.items import askable, choose_items, conditions
 from gistchat.evaluate.metrics import Row
 from gistchat.evaluate.model_metrics import check_models, score_by_models
-from gistchat.evaluate.planted_facts import probe_targets
+from gistchat.evaluate.planted_questions import probe_targets
 from gistchat.evaluate.predict import open_parts, what_rows_depend_on
 from gistchat.evaluate.rows import MARKER, write_rows
 from gistchat.examples.build import ContextBuilder, context_builders
@@ -32,7 +32,7 @@ from gistchat.examples.targets import Target
 from gistchat.files import fingerprint, put_aside, read_json, write_json
 from gistchat.models.gguf_header import is_gguf
 from gistchat.names import fault_of_name
-from gistchat.pipeline import Workspace, only_run
+from gistchat.pipeline import Stores, Workspace, only_run
 from gistchat.printable import printable
 from gistchat.progress import say
 from gistchat.recipe.schema import Recipe
@@ -161,19 +161,21 @@ def _predictions(
 ) -> tuple[list[Row], list[Row], dict[str, Any]]:
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, config, engine = workspace.recipe, workspace.recipe.evaluate, answerer.engine
-    questions = probe_targets(config.probe_items, recipe.seed)
-    for chosen in (targets, questions):
-        workspace.summarize([target.dialogue for target in chosen], config.budgets)
+    questions = probe_targets(config.probe_items, workspace.split("test"), recipe.seed)
+    workspace.summarize([target.dialogue for target in targets], config.budgets)
+    stores_of_questions = workspace.summaries_asked_once([target.dialogue for target in questions], config.budgets)
 
-    def builders(chosen: Sequence[Target]) -> dict[int, ContextBuilder]:
-        donors, reserve = [target.dialogue for target in chosen], config.max_reply_tokens
-        costs = engine.costs, engine.count_tokens
-        return context_builders(config.budgets, *costs, recipe.context, workspace.stores, engine.limit, donors, reserve)
+    def builders(chosen: Sequence[Target], stores: Stores) -> dict[int, ContextBuilder]:
+        donors = [target.dialogue for target in chosen]
+        costs, more = (engine.costs, engine.count_tokens), (engine.limit, donors, config.max_reply_tokens)
+        return context_builders(config.budgets, *costs, recipe.context, stores, *more, memory=recipe.memory)
 
     sampling, wanted = Sampling(max_tokens=config.max_reply_tokens), conditions(recipe)
-    settle_counts(engine, targets, max(builders(targets).items())[1], sampling, answers)
-    asked = ask_about(targets, wanted, builders(targets))
-    asked_facts = ask_about(questions, askable(wanted), builders(questions)) if questions else []
+    of_targets = builders(targets, workspace.stores)
+    settle_counts(engine, targets, max(of_targets.items())[1], sampling, answers)
+    asked = ask_about(targets, wanted, of_targets)
+    asking = builders(questions, stores_of_questions)
+    asked_facts = ask_about(questions, askable(wanted), asking) if questions else []
     answer(engine, asked, sampling, answers, f"evaluate {answerer.name}, replies")
     if questions:
         answer(engine, asked_facts, sampling, answers, f"evaluate {answerer.name}, planted facts")

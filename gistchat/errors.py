@@ -31,7 +31,7 @@ def shown(value: object, length: int = 100) -> str:
 
 
 TRAINING = ("torch", "transformers", "peft", "accelerate", "tokenizers", "huggingface_hub", "tensorboard", "matplotlib")
-EXTRA_OF = dict.fromkeys(TRAINING, "train")
+EXTRA_OF = {**dict.fromkeys(TRAINING, "train"), "sentence_transformers": "dense"}
 
 
 def missing_extra(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from gistchat.evaluate.analysis import analyse, analyse_probe
 from gistchat.evaluate.costs import cache_bytes_per_token, seconds_per_summary
 from gistchat.evaluate.items import askable, build_items, choose_items, conditions
 from gistchat.evaluate.model_metrics import check_models, score_by_models
-from gistchat.evaluate.planted_facts import probe, probe_targets
+from gistchat.evaluate.planted_facts import probe
+from gistchat.evaluate.planted_questions import probe_targets
 from gistchat.evaluate.predict import Row, Subject, open_parts, predict, what_rows_depend_on
 from gistchat.evaluate.rows import MARKER, write_rows
 from gistchat.examples.build import ExampleBuilder, builders_by_budget
@@ -25,7 +26,7 @@ from gistchat.examples.targets import Target
 from gistchat.files import file_hash, fingerprint, put_aside, read_json, recover_folder, write_json
 from gistchat.locks import locked, locked_by_first
 from gistchat.memory.factory import allow_endpoint
-from gistchat.memory.summary_store import SummaryStore
+from gistchat.memory.summary_store import PickedOnDemand, SummaryStore
 from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
@@ -50,6 +51,7 @@ from gistchat.trusted_hosts import trust_those_in
 
 SETTINGS_OF_EVALUATION = ("evaluate", "context", "summary")
 VERSION = 5  # raise it when the same recipe would give another result
+Stores = Mapping[int, SummaryStore | PickedOnDemand]  # by the budget that they serve
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,15 @@ class Workspace:
             new = store.add(dialogues)
             stored = len({dialogue.content_hash for dialogue in dialogues}) - new
             say(f"summarize: {new:,} dialogues summarised, {stored:,} stored before")
+
+    def summaries_asked_once(self, dialogues: Sequence[Dialogue], budgets: Sequence[int] = ()) -> Stores:
+        """Where dialogues have their summaries of which only the last is asked for: picked sentences are not stored, as
+        it takes seconds to rank those of every prefix of a long dialogue."""
+        if not self.store.written:
+            return {budget: PickedOnDemand(store) for budget, store in self.stores.items()}
+        if dialogues:
+            self.summarize(dialogues, budgets)
+        return self.stores
 
 
 @contextlib.contextmanager
@@ -277,29 +288,26 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
     targets = _check_evaluation(workspace)
-    asked = probe_targets(config.probe_items, recipe.seed)
-    for chosen in (targets, asked):
-        workspace.summarize([target.dialogue for target in chosen], config.budgets)
+    asked = probe_targets(config.probe_items, workspace.split("test"), recipe.seed)
+    workspace.summarize([target.dialogue for target in targets], config.budgets)
+    stores_of_asked = workspace.summaries_asked_once([target.dialogue for target in asked], config.budgets)
     tuned = load_checkpoint(folder / "checkpoint")
 
-    def builders(chosen: Sequence[Target]) -> dict[int, ExampleBuilder]:
+    def builders(chosen: Sequence[Target], stores: Stores) -> dict[int, ExampleBuilder]:
         donors = [target.dialogue for target in chosen]
-        limit = model_limit(tuned.model.config)
-        stores, reserve = workspace.stores, config.max_reply_tokens
-        return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, limit, donors, reserve)
+        more = model_limit(tuned.model.config), donors, config.max_reply_tokens
+        return builders_by_budget(config.budgets, workspace.format, recipe.context, stores, *more, memory=recipe.memory)
 
     wanted = conditions(recipe)
-    items = build_items(targets, wanted, builders(targets))
+    items = build_items(targets, wanted, builders(targets, workspace.stores))
     parts = open_parts(folder, workspace.key(what_rows_depend_on(recipe), workspace.base.identity, weights))
     subjects = [Subject("base", lambda: untuned(workspace))] if config.base else []
-    rows, answers = [], []
+    rows, answers, asking = [], [], builders(asked, stores_of_asked)
     for subject in [*subjects, Subject("tuned", lambda: tuned.model)]:
         scored = items.first(config.base_items) if subject.name == "base" else items
         rows += predict(subject, workspace.format, scored, config, parts)
         if asked:
-            answers += probe(
-                subject, workspace.format, asked, askable(wanted), builders(asked), config.batch_tokens, parts
-            )
+            answers += probe(subject, workspace.format, asked, askable(wanted), asking, config.batch_tokens, parts)
     facts = {
         "items": len(items.targets),
         "reply_items": min(len(items.targets), config.reply_items),

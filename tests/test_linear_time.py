@@ -13,7 +13,7 @@ from gistchat.corpora import empathetic_dialogues, personachat, transcript
 from gistchat.dialogue import text_repair, visible, words
 from gistchat.dialogue.turns import Dialogue, Turn, Unreadable
 from gistchat.evaluate import judge, metrics
-from gistchat.memory import sentences
+from gistchat.memory import sentences, standing_facts
 from gistchat.memory.summarizers import faithfulness
 from gistchat.prepare.near_duplicates import jaccard, word_pairs
 from gistchat.prepare.scrub import scrub
@@ -104,6 +104,7 @@ FUNCTIONS: dict[str, Callable[[str], Any]] = {
     "split_sentences": lambda text: sentences.split_sentences([Turn("a", text)]),
     "is_finished": sentences.is_finished,
     "content_words": sentences.content_words,
+    "find_facts": lambda text: standing_facts.find_facts(0, Turn("a", "I love " + text)),
     "names_and_numbers": lambda text: faithfulness.names_and_numbers("A" + text + "B"),
     "fault": lambda text: faithfulness.fault(text, text),
     "transcript": _transcript,

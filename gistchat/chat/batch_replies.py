@@ -94,7 +94,7 @@ def _read(source: Path) -> list[Dialogue]:
 def _key(session: ChatSession, dialogues: Sequence[Dialogue]) -> str:
     """Equal where the same dialogues are answered by the same weights and settings."""
     recipe = session.recipe
-    settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), session.seed]
+    settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), vars(recipe.memory), session.seed]
     texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
     return fingerprint([session.model.identity, settings, texts])
 

@@ -171,7 +171,7 @@ class Journal:
         keep = _same_at_start(turns, self.kept.turns)
         changed = {name: value for name, value in state.items() if self.kept.state.get(name, ...) != value}
         if changed or not keep == len(turns) == len(self.kept.turns):
-            line = {"keep": keep, "turns": [turn._asdict() for turn in turns[keep:]], **changed}
+            line = {"keep": keep, "turns": [turn.to_dict() for turn in turns[keep:]], **changed}
             self._write(json.dumps(line).encode() + b"\n")
             self.kept.turns = turns  # the same objects: that they are equal is seen at once the next time
 
@@ -181,7 +181,7 @@ class Journal:
             return
         self.hold()
         conversation = Conversation()
-        line = json.dumps({"keep": 0, "turns": [turn._asdict() for turn in session.turns], **_state(session)}).encode()
+        line = json.dumps({"keep": 0, "turns": [turn.to_dict() for turn in session.turns], **_state(session)}).encode()
         with atomic_file(self.path) as new, open(new, "wb", opener=_for_this_user) as file:
             file.write(line + b"\n")
         conversation.apply(line + b"\n")

@@ -3,10 +3,12 @@
 from gistchat.chat.session import ChatSession
 from gistchat.chat.speakers import BOT, PERSON
 from gistchat.context.types import GistLine, Sentence
+from gistchat.memory.standing_facts import Fact
 from gistchat.printable import printable
 from gistchat.prompts.wording import render_line
 
 LABELS = {PERSON: "User: ", BOT: "You: ", "": ""}  # as the model reads them
+MOST_SHOWN = 5  # facts of each kind that is not in the gist
 
 
 def describe_gist(session: ChatSession) -> str:
@@ -17,7 +19,7 @@ def describe_gist(session: ChatSession) -> str:
     numbers = {line: number for number, line in enumerate(dict.fromkeys([*seen, *coming]), 1)}
     gist, upcoming = ([_line(session, line, numbers[line]) for line in lines] for lines in (seen, coming))
     unread = {line.text for line in session.memory.pinned} - {line.text for line in coming}
-    notes = [f"pinned, but not read: {printable(text)}" for text in sorted(unread)]
+    notes = [f"pinned, but not read: {printable(text)}" for text in sorted(unread)] + _facts(session)
     if context is None:
         if not session.turns and not upcoming:
             return "nothing said yet"
@@ -41,14 +43,24 @@ def describe_gist(session: ChatSession) -> str:
 
 def _line(session: ChatSession, line: Sentence, number: int) -> str:
     pinned = "  (pinned)" if line.text in {other.text for other in session.memory.pinned} else ""
-    label = LABELS.get(line.speaker, f"{line.speaker}: ")
-    return f"  {number}. {printable(label + line.text)}{_sources(line)}{pinned}"
+    fact = session.memory.facts.of(line) if session.strategy.keeps_facts else None
+    source = _of_fact(fact) if fact else _sources(line)
+    return f"  {number}. {_said(line)}{source}{pinned}"
+
+
+def _said(line: Sentence) -> str:
+    return printable(LABELS.get(line.speaker, f"{line.speaker}: ") + line.text)
 
 
 def _found(session: ChatSession, line: GistLine) -> str:
     words = session.shared_words(line.turn)
-    why = f"shares {', '.join(words)}" if words else "beside one that matches"
+    why = f"shares {', '.join(words)}" if words else without_words(session)
     return f"  {printable(render_line(line))}  (turn {line.turn + 1}: {printable(why)})"
+
+
+def without_words(session: ChatSession) -> str:
+    """Why a turn is found that shares no word with what was asked."""
+    return "alike in meaning, or beside one that matches" if session.searches_meaning else "beside one that matches"
 
 
 def _sources(line: Sentence) -> str:
@@ -56,3 +68,25 @@ def _sources(line: Sentence) -> str:
     if turns == [0]:
         return "  (by hand)"
     return f"  (turn{'s' if len(turns) > 1 else ''} {', '.join(map(str, turns))})"
+
+
+def _of_fact(fact: Fact) -> str:
+    until = "" if fact.until is None else f" until turn {fact.until + 1}"
+    return f"  (turn {fact.turn + 1}, {fact.kind}{until})"
+
+
+def _facts(session: ChatSession) -> list[str]:
+    """Standing facts that are not in the gist: why, the latest ones, and how many more."""
+    if not session.strategy.keeps_facts:
+        return []
+    memory, lines = session.memory, []
+    unshown = sorted(memory.unshown_facts(), key=lambda fact: fact.turn)
+    for title, facts in (
+        ("facts without room in the gist, found when asked for", [f for f in unshown if f.turn < memory.gist.end]),
+        ("facts for when their turns leave", [fact for fact in unshown if fact.turn >= memory.gist.end]),
+        ("facts that ended", memory.facts.ended()),
+    ):
+        if facts:
+            lines.append(f"{title}: {len(facts)}{f', the latest {MOST_SHOWN}' * (len(facts) > MOST_SHOWN)}")
+            lines += [f"  {_said(fact.line)}{_of_fact(fact)}" for fact in facts[-MOST_SHOWN:]]
+    return lines

@@ -1,6 +1,6 @@
 """ChatSession: turns -> context -> reply. The one chat logic, under the terminal and whatever else talks."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
+from gistchat.memory.factory import make_index
 from gistchat.memory.rolling import gist_and_since
 from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.memory.turn_index import TurnIndex
@@ -66,6 +67,7 @@ class ChatSession:
         notice: what the user should know about the latest turn, such as that it was shortened.
         saved: the file that the conversation was saved to or loaded from, which may be written over.
         forgot: whether a turn was forgotten that whoever keeps the conversation may still have.
+        clock: gives the date that a turn is said at, as people write it; empty unless somebody sets it.
         draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
@@ -73,6 +75,7 @@ class ChatSession:
         """`group`: whether more than two speak, each by name."""
         self.model, self.recipe, self.seed = model, model.recipe, seed
         self.cache, self.gist_by, self.gist_end, self.draws = ConversationCache(), "", 0, 0
+        self.clock: Callable[[], str] = str
         self._start(group)
 
     @classmethod
@@ -116,7 +119,7 @@ class ChatSession:
         self.notice = ""
         if self.memory.turns < len(self.turns):
             self.remember()  # it was not called after the last reply
-        yield from self._answer(Turn(PERSON, text))
+        yield from self._answer(Turn(PERSON, text, self.clock()))
 
     def regenerate(self) -> Iterator[str]:
         """Yield another answer to the last turn, in place of the one before. Raises UserError: nothing was said yet."""
@@ -130,7 +133,7 @@ class ChatSession:
                 self.turns = turns
 
     def _answer(self, asked: Turn) -> Iterator[str]:
-        self.turns.append(Turn(PERSON, self._shorten(asked.text)))
+        self.turns.append(asked._replace(text=self._shorten(asked.text)))
         pieces: list[str] = []
         try:
             context = self._next_context()
@@ -143,7 +146,7 @@ class ChatSession:
                 yield piece
         finally:
             if answer := clean_text("".join(pieces)):
-                self.turns.append(Turn(self.answerer, answer))
+                self.turns.append(Turn(self.answerer, answer, asked.date))
             else:
                 self.turns.pop()  # without an answer the turn is taken back, so that speakers keep alternating
                 self._tell("no answer came; try again or say it differently")
@@ -212,6 +215,7 @@ class ChatSession:
         return self.turns[number - 1]
 
     def _replace_turn(self, number: int, text: str) -> None:
+        self.index.forget(self.turns[number - 1])
         self.turns[number - 1] = self.turns[number - 1]._replace(text=text)
         if number <= len(self.index):
             self.index.put(number - 1, self.turns[number - 1])
@@ -246,6 +250,10 @@ class ChatSession:
             for match in index.find(text, len(self.turns))
         ]
 
+    @property
+    def searches_meaning(self) -> bool:
+        return bool(self.recipe.memory.encoder)
+
     def shared_words(self, turn: int) -> list[str]:
         """The words that a turn shares with the one that was answered last."""
         return self.index.shared(self.context.last.text, turn) if self.context else []
@@ -258,8 +266,8 @@ class ChatSession:
         """A new conversation, of a person and the model or of a group."""
         self.answerer, self.group = answerer, group
         self.turns: list[Turn] = []
-        self.memory = self.model.memories.new_memory(group, self.strategy.searches)
-        self.index = TurnIndex()
+        self.memory = self.model.memories.new_memory(group, self.strategy.searches, self.strategy.keeps_facts)
+        self.index = make_index(self.recipe.memory)
         self.context: Context | None = None
         self.saved: SavedFile | None = None
         self.notice, self.edited_up_to, self.forgot = "", 0, False
@@ -293,11 +301,29 @@ class ChatSession:
 
         Numbered from 1: the lines that the model saw last, and after them those that are new since.
         """
+        line = self._gist_line(number)
+        self._pin(line)
+        return line.text
+
+    def drop_line(self, number: int) -> str:
+        """Remove a line of the gist, numbered as for `pin_line`; returns its text. A fact that it states stays away.
+
+        Raises UserError: no such line, or not one that the gist holds.
+        """
+        line = self._gist_line(number)
+        if not self.memory.drop(line):
+            raise UserError(
+                f"line {number} is not of the gist that is kept: it left, or the strategy {self.strategy.name!r} picks "
+                "lines anew for every reply"
+            )
+        self.remember()
+        return line.text
+
+    def _gist_line(self, number: int) -> Sentence:
         lines = list(dict.fromkeys([*self.gist_lines(), *self.next_gist_lines()]))
         if not 1 <= number <= len(lines):
             raise UserError(f"the gist has no line {number}; it has {len(lines)}")
-        self._pin(lines[number - 1])
-        return lines[number - 1].text
+        return lines[number - 1]
 
     def _pin(self, line: Sentence) -> None:
         self._require_room({*self.memory.pinned, line})
@@ -320,7 +346,10 @@ class ChatSession:
 
     def versions(self) -> list[Gist]:
         """The earlier gists that are kept, with what was pinned, latest first."""
-        return [replace(gist, sentences=pinned + gist.sentences) for gist, pinned in reversed(self.memory.versions)]
+        return [
+            replace(version.gist, sentences=version.pinned + version.gist.sentences)
+            for version in reversed(self.memory.versions)
+        ]
 
     def back_to(self, number: int) -> None:
         """Go back to an earlier gist, numbered from 1, the latest. Raises UserError: no such gist.
@@ -336,7 +365,8 @@ class ChatSession:
     def switch_strategy(self, name: str) -> None:
         """Go on with another context strategy. Raises UserError: there is no such one."""
         self.recipe = override(self.recipe, [f"chat.strategy={name}"])
-        self.memory.room = self.model.memories.room(self.strategy.searches)
+        room = self.model.memories.room(self.strategy.searches, self.strategy.keeps_facts)
+        self.memory.use_room(room, self.turns)
 
     def switch_model(self, folder: Path | str) -> None:
         """Go on with another run or GGUF file, which hears the whole conversation; what was pinned stays.
@@ -346,16 +376,17 @@ class ChatSession:
         own = [setting for setting in self.model.overrides if not setting.startswith(WHO_ANSWERS)]
         model = ChatModel.open(folder, [*own, f"chat.strategy={self.recipe.chat.strategy}"])
         other = ChatSession(model, self.seed, self.group)
-        other.memory.pinned = self.memory.pinned
+        other.memory.keep_by_hand(self.memory.pinned, self.memory.dropped)
         other.hear(self.turns)
         self.model, self.recipe, self.memory, self.cache = other.model, other.recipe, other.memory, other.cache
+        self.index = other.index
         self.context, self.edited_up_to = None, 0
 
     # ---- as plain values
 
     def to_dict(self) -> dict[str, Any]:
         """The conversation as plain values: turns, gist, pins, earlier gists, strategy."""
-        return {"turns": [turn._asdict() for turn in self.turns], **self.state()}
+        return {"turns": [turn.to_dict() for turn in self.turns], **self.state()}
 
     def state(self) -> dict[str, Any]:
         """All of `to_dict` but the turns; the work does not grow with the conversation."""
@@ -527,4 +558,7 @@ class ChatSession:
 
 def read_turns(values: Sequence[dict[str, Any]]) -> list[Turn]:
     """Turns that `to_dict` wrote down. Raises KeyError, TypeError or ValueError where they are not that."""
-    return [Turn(text_value(turn, "speaker"), text_value(turn, "text")) for turn in values]
+    return [
+        Turn(text_value(turn, "speaker"), text_value(turn, "text"), text_value({"date": "", **turn}, "date"))
+        for turn in values
+    ]

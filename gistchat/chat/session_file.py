@@ -110,17 +110,20 @@ def restore(
     """
     problems = []
     if state is not None:
-        values = {**state, "turns": [turn._asdict() for turn in turns]} if isinstance(state, dict) else {}
+        values = {**state, "turns": [turn.to_dict() for turn in turns]} if isinstance(state, dict) else {}
         try:
             return ChatSession.from_dict(model, values, seed), True
         except UserError as error:
             problems = [f"{path}: {error}: the gist was made anew"]
     session = ChatSession(model, seed, is_group(turns))
-    if isinstance(state, dict) and "pinned" in state:
-        try:
-            session.memory.pinned = tuple(map(Sentence.from_dict, state["pinned"]))
-        except (KeyError, TypeError, ValueError):
-            problems.append("pinned lines could not be read and are lost")
+    if isinstance(state, dict):
+        by_hand = {}
+        for name in ("pinned", "dropped"):
+            try:
+                by_hand[name] = tuple(map(Sentence.from_dict, state.get(name, [])))
+            except (KeyError, TypeError, ValueError):
+                problems.append(f"{name} lines could not be read and are lost")
+        session.memory.keep_by_hand(**by_hand)
     session.hear(turns)
     session.notice = "; ".join(filter(None, [*problems, session.notice]))
     return session, False
@@ -138,7 +141,7 @@ def _turns(path: Path, dialogue: Dialogue) -> list[Turn]:
         bot = BOT if BOT in speakers else said[-1].speaker
         others = speakers - {bot}
         roles = {bot: BOT} | (dict.fromkeys(others, PERSON) if len(others) == 1 else {})
-    turns = [Turn(roles.get(speaker, speaker), text) for speaker, text in said]
+    turns = [turn._replace(speaker=roles.get(turn.speaker, turn.speaker)) for turn in said]
     while turns and turns[-1].speaker != BOT:
         turns.pop()
     if not turns:

@@ -24,4 +24,4 @@ def as_chat(turns: Sequence[Turn]) -> tuple[list[Turn], str]:
 
 def cleaned(turns: Sequence[Turn]) -> list[Turn]:
     """Turns of a file with names and texts repaired, as `gistchat prepare` does it."""
-    return [Turn(clean_line(turn.speaker), clean_text(turn.text)) for turn in turns]
+    return [turn._replace(speaker=clean_line(turn.speaker), text=clean_text(turn.text)) for turn in turns]

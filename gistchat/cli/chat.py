@@ -9,6 +9,7 @@ from gistchat.cli.options import (
     CHAT_STRATEGIES,
     SEED,
     ChatFolder,
+    Encoder,
     Engine,
     ReplyTokens,
     ServerModel,
@@ -59,6 +60,7 @@ def chat(
     ] = None,
     prompt: Annotated[str | None, Option(metavar="FILE", help="A prompt of your own for summaries.")] = None,
     budget: Annotated[int | None, Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
+    encoder: Encoder = None,
     system: Annotated[
         str | None, Option(metavar="TEXT", help="What a chat model is told first. Default: to answer briefly.")
     ] = None,
@@ -86,6 +88,7 @@ def chat(
         summary_url, with_ = summary_url or url, with_ or model
     chosen |= {"summary.method": method, "summary.model": with_, "summary.url": summary_url, "summary.prompt": prompt}
     chosen |= {**answering(url, model), "chat.system": system}
+    chosen |= {"memory.encoder": encoder, "memory.keep_vectors": "false" if no_journal else None}
     chat_in_terminal(run_folder, settings(chosen, set_), seed, load, continue_, journal=not no_journal)
 
 
@@ -100,6 +103,7 @@ def reply(
     url: Url = None,
     model: ServerModel = None,
     strategy: Annotated[str | None, Option(help="Context strategy. Default: the recipe's (rolling).")] = None,
+    encoder: Encoder = None,
     temperature: Temperature = None,
     top_p: TopP = None,
     max_reply_tokens: ReplyTokens = None,
@@ -117,7 +121,7 @@ def reply(
     from gistchat.processes import is_first_process
 
     chosen = {"chat.strategy": strategy, "chat.temperature": temperature, "chat.top_p": top_p, "chat.engine": engine}
-    chosen |= {"chat.max_reply_tokens": max_reply_tokens, **answering(url, model)}
+    chosen |= {"chat.max_reply_tokens": max_reply_tokens, **answering(url, model), "memory.encoder": encoder}
     count = reply_to_file(ChatSession.open(run_folder, settings(chosen, set_), seed), source, out, force)
     if is_first_process():
         show(f"{count:,} replies -> {out}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gistchat.chat import session_file
-from gistchat.chat.describe import describe_gist
+from gistchat.chat.describe import describe_gist, without_words
 from gistchat.chat.speakers import BOT, PERSON
 from gistchat.cli.options import CHAT_STRATEGIES
 from gistchat.dialogue.turns import Turn
@@ -59,6 +59,10 @@ def _edit_gist(terminal: "Terminal", text: str) -> None:
     text = text or (terminal.ask("new gist> ") or "").strip()
     terminal.session.edit_gist(text)
     show(f"gist set: {text}")
+
+
+def _drop_line(terminal: "Terminal", rest: str) -> None:
+    show(f"dropped: {terminal.session.drop_line(_number(rest, 0))}")
 
 
 def _gist_versions(terminal: "Terminal", rest: str) -> None:
@@ -110,7 +114,7 @@ def _search(terminal: "Terminal", rest: str) -> None:
         raise UserError("/search WORDS: what should the turns be about?")
     found = terminal.session.search(rest)
     for number, turn, words in found[:MOST_FOUND]:
-        why = ", ".join(words) or "beside one that matches"
+        why = ", ".join(words) or without_words(terminal.session)
         show(f"{number + 1}. {_name(turn)}> {turn.text}  ({why})")
     if not found:
         show("no turn holds any of these words")
@@ -179,6 +183,7 @@ def _help(terminal: "Terminal", rest: str) -> None:
 COMMANDS = (
     Command("/gist", "", "what the model saw before its last reply, the tokens used, and the gist since", _show_gist),
     Command("/gist edit", "TEXT", "replace the gist (without TEXT: type it on the next line)", _edit_gist),
+    Command("/gist drop", "N", "remove the Nth line of the gist; a fact that it states stays away", _drop_line),
     Command("/gist versions", "", "the earlier gists that are kept", _gist_versions),
     Command("/gist back", "[N]", "go back to the Nth of them (1, the latest)", _gist_back),
     Command("/pin", "TEXT", "keep a line word for word (or /pin N: the Nth line of the gist)", _pin),

@@ -103,6 +103,12 @@ def _reader(interactive: bool, history: bool) -> Callable[[str], str]:
     return PromptSession(history=kept, completer=completer, complete_while_typing=False).prompt
 
 
+def today() -> str:
+    """As people write it: 27 November 2026."""
+    now = datetime.now()
+    return f"{now.day} {now:%B %Y}"
+
+
 class Terminal:
     """A session, and the person at it.
 
@@ -112,6 +118,7 @@ class Terminal:
 
     def __init__(self, session: ChatSession, read: Callable[[str], str], interactive: bool) -> None:
         self.session, self.read, self.interactive = session, read, interactive
+        session.clock = today
         self.journal: Journal | None = None
         self._warned = False
 
@@ -125,6 +132,7 @@ class Terminal:
     def go_on_with(self, session: ChatSession) -> None:
         """Go on with another conversation; the one before stays as it was kept."""
         self.session = session
+        session.clock = today
         if self.journal:
             self.close()
             self.journal = None  # should there be no new one, the file of the conversation before is not written to
@@ -139,7 +147,8 @@ class Terminal:
         """Bring what is new in the conversation to disk, and a turn that is about to be answered."""
         if self.journal:
             with self._stoppable("(stopped)"), self._said_once():
-                self.journal.record(self.session, Turn(PERSON, asked) if asked else None)
+                turn = Turn(PERSON, asked, self.session.clock()) if asked else None
+                self.journal.record(self.session, turn)
 
     @contextlib.contextmanager
     def _said_once(self) -> Iterator[None]:

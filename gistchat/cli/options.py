@@ -45,6 +45,14 @@ ReplyTokens = Annotated[int | None, Option(help="Longest reply, in tokens. Defau
 Engine = Annotated[
     str | None, Option(help="auto (llama.cpp where it can run the model) | llamacpp | torch. Default: the recipe's.")
 ]
+Encoder = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="Finds old turns also by meaning, under strategies that search: minilm (extra dense), or any sentence "
+        "encoder by hub id or folder. Default: the recipe's (none).",
+    ),
+]
 Url = Annotated[
     str | None,
     Option(

@@ -77,6 +77,7 @@ class Strategy:
     build: Callable[[Request], Context]
     help: str  # one line for `--help` and the documents
     reads: tuple[str, ...] = ()  # fields of `Sources`; where one is not given, building a context raises
+    keeps_facts: bool = False  # whether what speakers said of themselves has a part of the rolling gist
     budgeted: bool = True  # whether the recipe's budget holds for it; otherwise a context may fill the model's limit
     in_chat: bool = True  # whether a chat offers it
     evaluated_by_default: bool = True  # whether an evaluation scores it unless the recipe says otherwise
@@ -234,8 +235,9 @@ _ENTRIES = (
     Strategy(
         "memory",
         _memory,
-        "pinned lines and a gist, the turns that the last one asks for, and the latest turns",
+        "pinned lines, standing facts and a gist, the turns that the last one asks for, and the latest turns",
         reads=("rolling_gist", "search"),
+        keeps_facts=True,
         evaluated_by_default=False,
         marker="h",
     ),

@@ -84,7 +84,7 @@ class RoleTurn:
 class GistLine:
     """A line of the gist as the model reads it; the role is empty for text that is nobody's, such as an edited gist.
 
-    `name` is who said it, where there are more than two to tell apart.
+    `name` is who said it, where there are more than two to tell apart; `date` is when, where that is asked for.
     """
 
     role: str
@@ -92,6 +92,7 @@ class GistLine:
     turn: int
     sources: tuple[int, ...] = ()
     name: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,15 @@ Summary = Callable[[int], Sequence[Sentence]]
 
 @dataclass(frozen=True)
 class Match:
-    """A turn that a search found."""
+    """A turn that a search found.
+
+    Attributes:
+        words: that it shares with what was asked; none where only its neighbours do, or it is alike in meaning.
+    """
 
     turn: int
     score: float
-    words: tuple[str, ...] = ()  # that it shares with what was asked; none where only its neighbours do
+    words: tuple[str, ...] = ()
 
 
 class Search(Protocol):

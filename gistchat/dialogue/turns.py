@@ -10,14 +10,26 @@ from gistchat.errors import shown
 from gistchat.files import fingerprint
 from gistchat.limits import LONGEST_LINE
 
+ROLES = frozenset(("user", "assistant", "model", "bot", "system"))  # speakers that are parts in a chat and no names
+LONGEST_DATE = 40  # characters
 SPLITS = ("train", "validation", "test")
 
 
 class Turn(NamedTuple):
-    """What one speaker says before another speaks."""
+    """What one speaker says before another speaks, and when, where that is known: as people write a date."""
 
     speaker: str
     text: str
+    date: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """As files have it."""
+        return self._asdict() if self.date else {"speaker": self.speaker, "text": self.text}
+
+
+def name_of(turn: Turn) -> str:
+    """Who said it, where that is a name."""
+    return "" if turn.speaker.lower() in ROLES else turn.speaker
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class Dialogue:
             value["targets"] = self.scored_speakers
         if self.meta:
             value["meta"] = self.meta
-        value["turns"] = [{"speaker": turn.speaker, "text": turn.text} for turn in self.turns]
+        value["turns"] = [turn.to_dict() for turn in self.turns]
         try:
             line = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
         except orjson.JSONEncodeError as error:
@@ -143,8 +155,9 @@ def _is_gold(value: Any) -> bool:
 def _parse_turns(values: list[Any]) -> tuple[Turn, ...]:
     try:
         speakers, texts = [value["speaker"] for value in values], [value["text"] for value in values]
+        dates = [str(value.get("date") or "")[:LONGEST_DATE] for value in values]
         if all(map(str.strip, speakers)) and all(map(str.strip, texts)):
-            return tuple(map(Turn, speakers, texts))
+            return tuple(map(Turn, speakers, texts, dates))
     except (KeyError, TypeError):
         pass
     for number, value in enumerate(values, 1):  # one of them is bad: which, and why?

@@ -300,22 +300,44 @@ def _by_depth(comparer: Comparer) -> list[Row]:
 
 
 def analyse_probe(rows: Sequence[Row], resamples: int, seed: int) -> list[Row]:
-    """Of planted facts, in percent: how many were answered (`right`), and how many stood in the prompt (`shown`)."""
+    """Of planted facts, in percent: how many were answered (`right`), how many stood in the prompt (`shown`), and how
+    many of these were answered (`used`; None where none stood there)."""
     draws = Resampler(resamples, seed)
     entries = []
     for system, answers in by_system(rows).items():
+        shown = [row for row in answers if row["shown"]]
         entry: Row = {**system._asdict(), "items": len(answers)}
-        for name in ("right", "shown"):
-            metric = Metric(name, "%", "higher", bootstrap.mean([100.0 * row[name] for row in answers]))
-            interval = bootstrap.interval(metric, len(answers), draws.weights(answers))
-            entry[name] = vars(bootstrap.exact_where_alike(interval, _dialogues(answers)))
+        entry |= {name: _probe_share(name, answers, draws) for name in ("right", "shown")}
+        entry["used"] = _probe_share("right", shown, draws) if shown else None
         entry["by_distance"] = {}
         for distance in sorted({row["distance"] for row in answers}):
             group = [row for row in answers if row["distance"] == distance]
             shares = {name: 100.0 * sum(row[name] for row in group) / len(group) for name in ("right", "shown")}
             entry["by_distance"][str(distance)] = shares | {"items": len(group)}
+        entry["by_question"] = list(_by_question(answers))
         entries.append(entry)
     return entries
+
+
+def _probe_share(name: str, answers: Sequence[Row], draws: Resampler) -> dict[str, float]:
+    metric = Metric(name, "%", "higher", bootstrap.mean([100.0 * row[name] for row in answers]))
+    interval = bootstrap.interval(metric, len(answers), draws.weights(answers))
+    return vars(bootstrap.exact_where_alike(interval, _dialogues(answers)))
+
+
+def _by_question(answers: Sequence[Row]) -> Iterator[Row]:
+    """By whether the question shares a word with what was told, and by distance; older rows do not say it."""
+    asked = [row for row in answers if "shared" in row]
+    for unshared, distance in sorted({(not row["shared"], row["distance"]) for row in asked}):
+        group = [row for row in asked if (not row["shared"], row["distance"]) == (unshared, distance)]
+        seen = [row for row in group if row["shown"]]
+        yield {
+            "shared": not unshared,
+            "distance": distance,
+            "items": len(group),
+            "shown": len(seen),
+            "used": sum(row["right"] for row in seen),
+        }
 
 
 def compare_probe(rows: Sequence[Row], baseline: str, resamples: int, seed: int) -> list[Row]:

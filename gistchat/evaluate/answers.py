@@ -163,8 +163,8 @@ def probe_rows(engine: Engine, model: str, by_target: Sequence[Sequence[Asked]],
     """Rows of probe.jsonl, as `prediction_rows`."""
     return [
         probe_row(
-            model, asked.condition, i, asked.target, answers.get(asked.key)["reply"], engine.prompt_text(asked.context)
+            model, asked.condition, asked.target, answers.get(asked.key)["reply"], engine.prompt_text(asked.context)
         )
         for of_condition in zip(*by_target, strict=True)
-        for i, asked in enumerate(of_condition)
+        for asked in of_condition
     ]

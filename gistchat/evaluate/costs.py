@@ -31,6 +31,6 @@ def seconds_per_summary(items: Sequence[Target], recipe: Recipe, prompt_format: 
     for item in items[:TIMED]:
         cost = factory.costs(is_group(item.dialogue.turns)).line
         start = time.perf_counter()
-        factory.summarizer.update([Job((), item.dialogue.turns[: item.turn - 1], 0, factory.room.of_lines(0), cost)])
+        factory.summarizer.update([Job((), item.dialogue.turns[: item.turn - 1], 0, factory.room().of_lines(0), cost)])
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)

@@ -14,9 +14,11 @@ from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.evaluate.items import Condition, Items
 from gistchat.evaluate.metrics import Row
+from gistchat.evaluate.planted_questions import DISTANCES
 from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import Example
 from gistchat.files import fingerprint, put_aside
+from gistchat.memory.factory import search_settings
 from gistchat.models.likelihood import score_replies
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
@@ -204,11 +206,12 @@ def what_rows_depend_on(recipe: Recipe) -> Row:
     """
     config = recipe.evaluate
     return {
+        **search_settings(recipe),
         "seed": recipe.seed,
         "full": [recipe.context.full_limit, recipe.context.max_turns, recipe.context.summary_share],
         "summary": [recipe.summary.method, recipe.summary.recency, recipe.summary.model, recipe.summary.prompt],
         "items": [config.turns, config.min_history],
         "ranked among": config.items if config.rank_items else 0,
         "answers": config.max_reply_tokens,
-        "probe": config.probe_items,
+        "probe": [config.probe_items, *DISTANCES] if config.probe_items else 0,
     }

@@ -7,19 +7,19 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from gistchat.context.budget import fit_limit
-from gistchat.context.strategies import STRATEGIES, Request, build_context
+from gistchat.context.strategies import STRATEGIES, Request, Strategy, build_context
 from gistchat.context.types import Context, Gist, OtherSearch, Sentence, Sources, Summary, TokenCosts
 from gistchat.dialogue.turns import Dialogue, is_group
 from gistchat.errors import UserError
 from gistchat.examples.targets import Target
-from gistchat.memory.factory import MemoryFactory
-from gistchat.memory.rolling import GistHistory
-from gistchat.memory.summary_store import SummaryStore, Written
-from gistchat.memory.turn_index import TurnIndex
+from gistchat.memory.factory import MemoryFactory, divide, make_index
+from gistchat.memory.rolling import GistHistory, prompt_costs
+from gistchat.memory.standing_facts import StandingFacts
+from gistchat.memory.summary_store import PickedOnDemand, SummaryStore, Written
 from gistchat.models.likelihood import IGNORED
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt
-from gistchat.recipe.schema import ContextConfig
+from gistchat.recipe.schema import ContextConfig, MemoryConfig
 
 Builder = TypeVar("Builder")
 KEPT_INDICES = 100  # of dialogues, whose replies mostly come one after another
@@ -62,10 +62,11 @@ class ContextBuilder:
         costs: TokenCosts,
         length: Callable[[Context], int],
         config: ContextConfig,
-        store: SummaryStore,
+        store: SummaryStore | PickedOnDemand,
         limit: int,
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
+        memory: MemoryConfig = MemoryConfig(),
     ) -> None:
         """
         Args:
@@ -73,12 +74,13 @@ class ContextBuilder:
             limit: tokens of prompt and reply together, at most.
             donors: dialogues that lend their summaries to `shuffled`.
             reserve: tokens kept free after the prompt, where a generated reply may be longer than the gold one.
+            memory: how turns are searched.
         """
         self.costs, self.length = costs, length
         self.config, self.store, self.limit, self.reserve = config, store, limit, reserve
         self.donors = sorted(donors, key=lambda dialogue: dialogue.id)
-        self._histories: dict[tuple[str, bool], GistHistory] = {}
-        self._index = lru_cache(maxsize=KEPT_INDICES)(lambda dialogue: TurnIndex(dialogue.turns))
+        self._gists: dict[tuple[str, bool, bool], Callable[[int], Gist]] = {}
+        self._index = lru_cache(maxsize=KEPT_INDICES)(lambda dialogue: make_index(memory, dialogue.turns))
 
     def context(
         self, target: Target, strategy: str, reply: int = 0, budget: int | None = None, group: bool | None = None
@@ -125,7 +127,7 @@ class ContextBuilder:
         """What the strategy reads, from what is stored."""
         readers: dict[str, Callable[[Target], Any]] = {
             "summary": lambda target: self.store.get(target.dialogue).of_prefix,
-            "rolling_gist": partial(self._rolling_gist, searches=STRATEGIES[strategy].searches),
+            "rolling_gist": partial(self._rolling_gist, strategy=STRATEGIES[strategy]),
             "other_summary": self._other_summary,
             "gold_summary": _gold_summary,
             "search": lambda target: self._index(target.dialogue),
@@ -133,20 +135,29 @@ class ContextBuilder:
         }
         return Sources(**{name: readers[name](target) for name in STRATEGIES[strategy].reads if name in readers})
 
-    def _rolling_gist(self, target: Target, searches: bool) -> Callable[[int], Gist]:
+    def _rolling_gist(self, target: Target, strategy: Strategy) -> Callable[[int], Gist]:
         """The gists that a rolling memory goes through: stored where a model wrote them, else made here.
 
         Those that a model wrote are made once for all strategies: beside turns that are found, verbatim turns have less
-        room than was left them, so that the oldest of them have to be found.
+        room than was left them, so that the oldest of them have to be found; and facts come in addition.
         """
-        stored = self.store.get(target.dialogue)
-        if isinstance(stored, Written):
-            return stored.history.at
-        key = target.dialogue.content_hash, searches
-        if key not in self._histories:
-            factory = MemoryFactory.of(self.store.config, self.config, self.costs)
-            [self._histories[key]], _ = factory.roll([target.dialogue.turns], searches)
-        return self._histories[key].at
+        dialogue, shares = target.dialogue, (strategy.searches, strategy.keeps_facts)
+        key = dialogue.content_hash, *shares
+        if key not in self._gists:
+            history = self._history(dialogue, *shares)
+            self._gists[key] = history.at
+            if strategy.keeps_facts:
+                costs = prompt_costs(self.costs, is_group(dialogue.turns))
+                room = divide(self.config, costs.heading, *shares)
+                self._gists[key] = history.with_facts(StandingFacts(dialogue.turns), room, costs)
+        return self._gists[key]
+
+    def _history(self, dialogue: Dialogue, searches: bool, keeps_facts: bool) -> GistHistory:
+        if self.store.written and isinstance(stored := self.store.get(dialogue), Written):
+            return stored.history
+        factory = MemoryFactory.of(self.store.config, self.config, self.costs)
+        [history], _ = factory.roll([dialogue.turns], searches, keeps_facts)
+        return history
 
     def donor(self, target: Target) -> Dialogue:
         """The other dialogue whose summary `shuffled` shows; one at least as long where there is one."""
@@ -186,14 +197,22 @@ class ExampleBuilder(ContextBuilder):
         self,
         prompt_format: PromptFormat,
         config: ContextConfig,
-        store: SummaryStore,
+        store: SummaryStore | PickedOnDemand,
         limit: int,
         donors: Sequence[Dialogue] = (),
         reserve: int = 0,
+        memory: MemoryConfig = MemoryConfig(),
     ) -> None:
         """See `ContextBuilder`; the format says what contexts take."""
         super().__init__(
-            prompt_format, lambda context: len(prompt_format.encode(context)), config, store, limit, donors, reserve
+            prompt_format,
+            lambda context: len(prompt_format.encode(context)),
+            config,
+            store,
+            limit,
+            donors,
+            reserve,
+            memory,
         )
         self.format = prompt_format
 
@@ -208,11 +227,12 @@ def builders_by_budget(
     budgets: Sequence[int],
     prompt_format: PromptFormat,
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     *more: Any,
+    memory: MemoryConfig = MemoryConfig(),
 ) -> dict[int, ExampleBuilder]:
     """A builder for each budget, or for the recipe's own where none is given; see `ExampleBuilder`."""
-    return _by_budget(partial(ExampleBuilder, prompt_format), budgets, config, stores, more)
+    return _by_budget(partial(ExampleBuilder, prompt_format, memory=memory), budgets, config, stores, more)
 
 
 def context_builders(
@@ -220,18 +240,19 @@ def context_builders(
     costs: TokenCosts,
     length: Callable[[Context], int],
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     *more: Any,
+    memory: MemoryConfig = MemoryConfig(),
 ) -> dict[int, ContextBuilder]:
     """The same for a model whose likelihoods nobody knows; see `ContextBuilder`."""
-    return _by_budget(partial(ContextBuilder, costs, length), budgets, config, stores, more)
+    return _by_budget(partial(ContextBuilder, costs, length, memory=memory), budgets, config, stores, more)
 
 
 def _by_budget(
     make: Callable[..., Builder],
     budgets: Sequence[int],
     config: ContextConfig,
-    stores: Mapping[int, SummaryStore],
+    stores: Mapping[int, SummaryStore | PickedOnDemand],
     more: Sequence[Any],
 ) -> dict[int, Builder]:
     return {

@@ -14,10 +14,11 @@ class Target:
 
     dialogue: Dialogue
     turn: int
+    reply: str = ""  # to be learned in place of the turn's text
 
     @property
     def gold(self) -> str:
-        return self.dialogue.turns[self.turn].text
+        return self.reply or self.dialogue.turns[self.turn].text
 
     @property
     def speaker(self) -> str:

@@ -1,16 +1,26 @@
-"""From settings to a summarizer, and to memories with it: the one place where they are put together."""
+"""From settings to a summarizer, memories with it, and indices of turns: the one place where they are put together."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import asdict
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 from gistchat import trusted_hosts
 from gistchat.context.budget import gist_part, without_share
 from gistchat.context.types import TokenCosts
 from gistchat.dialogue.turns import Turn, is_group
+from gistchat.errors import require
 from gistchat.memory.rolling import Costs, GistHistory, RollingMemory, Room, prompt_costs, roll_dialogues
 from gistchat.memory.summarizer import Summarizer
 from gistchat.memory.summarizers.extractive import METHODS, Extractor
-from gistchat.recipe.schema import ContextConfig, SummaryConfig
+from gistchat.memory.turn_index import TurnIndex
+from gistchat.memory.turn_vectors import TurnVectors
+from gistchat.memory.vector_cache import VectorCache
+from gistchat.models.cache import cache_dir
+from gistchat.recipe.schema import ContextConfig, MemoryConfig, Recipe, SummaryConfig
+
+if TYPE_CHECKING:
+    from gistchat.memory.encoder import Encoder, Reranker
 
 PAPERS_MODEL = "philschmid/bart-large-cnn-samsum"
 PACKAGED_MODEL = "smollm2"
@@ -29,20 +39,26 @@ class MemoryFactory:
         """Of a recipe's sections; a prompt format, or an engine's costs, say what turns and lines take."""
         return cls(summary, context, partial(prompt_costs, costs))
 
-    def room(self, searches: bool = False) -> Room:
-        """How gist and latest turns share the budget; or, under a strategy that `searches`, what found turns leave."""
-        heading, config = self.costs(False).heading, self.context
-        budget = without_share(config.budget, config.found_share) if searches else config.budget
-        return Room(budget, gist_part(budget, config.summary_share, heading), heading)
+    def room(self, searches: bool = False, keeps_facts: bool = False) -> Room:
+        """How gist and latest turns share the budget; see `divide`."""
+        return divide(self.context, self.costs(False).heading, searches, keeps_facts)
 
-    def new_memory(self, group: bool = False, searches: bool = False) -> RollingMemory:
+    def new_memory(self, group: bool = False, searches: bool = False, keeps_facts: bool = False) -> RollingMemory:
         """A memory in which nothing was said; of a group, whose lines begin with names."""
-        return RollingMemory(self.room(searches), self.costs(group), self.method)
+        return RollingMemory(self.room(searches, keeps_facts), self.costs(group), self.method)
 
-    def roll(self, dialogues: Sequence[Sequence[Turn]], searches: bool = False) -> tuple[list[GistHistory], list[str]]:
+    def roll(
+        self, dialogues: Sequence[Sequence[Turn]], searches: bool = False, keeps_facts: bool = False
+    ) -> tuple[list[GistHistory], list[str]]:
         """The gists that each dialogue's memory goes through; see `roll_dialogues`."""
-        memories = [self.new_memory(is_group(turns), searches) for turns in dialogues]
+        memories = [self.new_memory(is_group(turns), searches, keeps_facts) for turns in dialogues]
         return roll_dialogues(dialogues, memories, self.summarizer)
+
+
+def divide(config: ContextConfig, heading: int, searches: bool = False, keeps_facts: bool = False) -> Room:
+    """How gist and latest turns share a budget; or, under a strategy that `searches`, what found turns leave of it."""
+    budget = without_share(config.budget, config.found_share) if searches else config.budget
+    return Room(budget, gist_part(budget, config.summary_share, heading), heading, keeps_facts)
 
 
 def allow_endpoint(config: SummaryConfig) -> None:
@@ -80,3 +96,42 @@ def make_summarizer(config: SummaryConfig, budget: int) -> Summarizer:
 
         writer = EndpointWriter(config.url, config.model, budget, config.prompt)
     return Abstractive(writer, Extractor("textrank"), budget)
+
+
+def make_index(config: MemoryConfig, turns: Sequence[Turn] = ()) -> TurnIndex:
+    """An index of turns, searched as the settings say; models are loaded once and shared.
+
+    Raises:
+        UserError: a model that cannot be had, or the extra `dense` is missing.
+    """
+    vectors = None
+    if config.encoder:
+        encoder = _encoder(config.encoder)
+        kept = cache_dir() / "vectors" / f"{encoder.identity}.sqlite3"
+        vectors = TurnVectors(encoder, VectorCache(kept, encoder.width) if config.keep_vectors else None)
+    reranker = _reranker(config.reranker) if config.reranker else None
+    return TurnIndex(turns, vectors, config.encoder_weight, reranker)
+
+
+def search_settings(recipe: Recipe) -> dict[str, Any]:
+    """How turns are searched, for fingerprints; nothing where it is as always, so that older fingerprints stay good."""
+    settings, usual = (
+        {**asdict(of.memory), "found_share": of.context.found_share, "keep_vectors": None} for of in (recipe, Recipe())
+    )
+    return {"search": settings} if settings != usual else {}
+
+
+@lru_cache(maxsize=2)
+def _encoder(name: str) -> "Encoder":
+    require("sentence_transformers", "dense")
+    from gistchat.memory.encoder import load_encoder
+
+    return load_encoder(name)
+
+
+@lru_cache(maxsize=2)
+def _reranker(name: str) -> "Reranker":
+    require("sentence_transformers", "dense")
+    from gistchat.memory.encoder import load_reranker
+
+    return load_reranker(name)

@@ -12,11 +12,12 @@ from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.locks import locked
 from gistchat.memory.rolling import GistHistory, gist_and_since
-from gistchat.memory.summarizers.extractive import ALL_RANKED, BEST, LATEST, METHODS, Summaries
+from gistchat.memory.summarizers.extractive import ALL_RANKED, BEST, LATEST, METHODS, Summaries, summarize
 from gistchat.memory.workers import ENGINES, Settings
 from gistchat.processes import batched
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
+from gistchat.prompts.token_count import token_counter
 from gistchat.recipe.schema import ContextConfig, SummaryConfig
 from gistchat.resumable import ResumableJsonl
 
@@ -97,6 +98,35 @@ class SummaryStore:
                 f"picked from about {LATEST} latest sentences and the {BEST} best before"
             )
         return len(missing)
+
+
+@dataclasses.dataclass(frozen=True)
+class PickedOnDemand:
+    """In the place of a store of picked sentences where few summaries are asked for: each is made when it is, the same
+    as the store would hold, and nothing is kept."""
+
+    store: SummaryStore
+    written = False
+
+    @property
+    def config(self) -> SummaryConfig:
+        return self.store.config
+
+    def get(self, dialogue: Dialogue) -> "Picked":
+        return Picked(dialogue, self.store)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picked:
+    """Summaries of a dialogue that are made one by one."""
+
+    dialogue: Dialogue
+    store: SummaryStore
+
+    def of_prefix(self, turns: int) -> list[Sentence]:
+        """As `Summaries.of_prefix`."""
+        config, count = self.store.config, token_counter(self.store.format.tokenizer)
+        return summarize(self.dialogue.turns[:turns], config.method, self.store.context.budget, count, config.recency)
 
 
 @dataclasses.dataclass(frozen=True)

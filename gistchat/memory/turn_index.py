@@ -1,4 +1,7 @@
-"""Search in the turns of a dialogue: those that share words with a text, and those that stand beside them."""
+"""Search in the turns of a dialogue: those that share words with a text, and those that stand beside them.
+
+With an encoder also those that mean something alike; a reranker then reads the best of them again.
+"""
 
 import bisect
 import math
@@ -9,20 +12,29 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import regex
 from snowballstemmer import stemmer
 
 from gistchat.context.types import Match
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Turn, name_of
 from gistchat.dialogue.words import UNSPACED, normalized
 from gistchat.memory.sentences import content_words, split_sentences
+from gistchat.memory.turn_vectors import TurnVectors, spoken
+
+if TYPE_CHECKING:
+    from gistchat.memory.encoder import Reranker  # needs an extra
 
 # BM25 (Robertson and Zaragoza, 2009): how soon a word that comes again adds nothing, and how much length counts.
-K1, B = 1.2, 0.5
-NEIGHBOUR = 0.3  # of a turn's score goes to the turn before it and to the one after it
+K1, B = 1.2, 0.75
+NEIGHBOUR = 0.35  # of a turn's score goes to the turn before it and to the one after it
+COVERAGE = 0.5  # of a score depends on how much of what is asked the turn holds, rare terms counting more
+PAIR = 0.5  # of the rarity of two terms that stand side by side in both, as those of a name do
+NAME = 3  # times that a speaker's name counts in his or her own turns
 MOST_MATCHES = 200  # turns of a search, at most
+RERANKED = 50  # of them, the best, that a reranker reads
 _UNSPACED_RUN = regex.compile(rf"(?:{UNSPACED}\p{{M}}*)+", regex.V1)
 _LETTER = regex.compile(rf"{UNSPACED}\p{{M}}*", regex.V1)
 _LEMMAS = {
@@ -71,8 +83,22 @@ class TurnIndex:
     A search among the first k turns knows nothing of those after them, not even how frequent a word will become.
     """
 
-    def __init__(self, turns: Sequence[Turn] = ()) -> None:
-        self._terms: list[Counter[str]] = []  # of each turn
+    def __init__(
+        self,
+        turns: Sequence[Turn] = (),
+        vectors: TurnVectors | None = None,
+        weight: float = 1.0,
+        reranker: "Reranker | None" = None,
+    ) -> None:
+        """
+        Args:
+            vectors: of the turns, by which those are found that mean something alike.
+            weight: of meaning beside shared words.
+            reranker: orders the best turns anew.
+        """
+        self._vectors, self._weight, self._reranker = vectors, weight, reranker
+        self._turns: list[Turn] = []
+        self._terms: list[tuple[str, ...]] = []  # of each turn, in their order
         self._lengths = array("i")
         self._postings: dict[str, _Postings] = {}
         self.follow(turns, len(turns))
@@ -84,16 +110,20 @@ class TurnIndex:
     def follow(self, turns: Sequence[Turn], end: int) -> None:
         """Add those of a dialogue's first `end` turns that it does not know yet."""
         for turn in turns[len(self) : end]:
-            self._terms.append(Counter())
+            self._turns.append(turn)
+            self._terms.append(())
             self._lengths.append(0)
             self.put(len(self) - 1, turn)
 
     def put(self, number: int, turn: Turn) -> None:
         """Take over a turn that was edited."""
         self._drop(number)
-        self._terms[number] = found = Counter(terms(f"{turn.speaker} {turn.text}"))
-        self._lengths[number] = found.total()
-        for term, count in found.items():
+        self._turns[number] = turn
+        if self._vectors:
+            self._vectors.put(number, turn)
+        self._terms[number] = found = (*terms(name_of(turn)) * NAME, *terms(turn.text))
+        self._lengths[number] = len(found)
+        for term, count in Counter(found).items():
             postings = self._postings.setdefault(term, _Postings())
             place = bisect.bisect_left(postings.turns, number)
             postings.turns.insert(place, number)
@@ -103,51 +133,87 @@ class TurnIndex:
         """Forget all turns but the first so many."""
         for number in reversed(range(length, len(self))):
             self._drop(number)
-        del self._terms[length:], self._lengths[length:]
+        del self._turns[length:], self._terms[length:], self._lengths[length:]
+        if self._vectors:
+            self._vectors.cut(length)
+
+    def forget(self, turn: Turn) -> None:
+        """Remove what is kept of a turn, which was edited, for other indices."""
+        if self._vectors:
+            self._vectors.forget(turn)
 
     def _drop(self, number: int) -> None:
-        for term in self._terms[number]:
+        for term in set(self._terms[number]):
             postings = self._postings[term]
             place = bisect.bisect_left(postings.turns, number)
             del postings.turns[place], postings.counts[place]
             if not postings.turns:
                 del self._postings[term]
-        self._terms[number] = Counter()
+        self._terms[number] = ()
         self._lengths[number] = 0
 
     def find(self, text: str, before: int) -> list[Match]:
         """The turns among the first `before` that match a text, best first."""
-        asked = sorted(set(terms(text)))
-        scores = self.scores(asked, before)
-        found = np.flatnonzero(scores > 0)
+        asked = terms(text)
+        lexical = self.scores(asked, before)
+        scores = self._with_meaning(lexical, text) if self._vectors and before else lexical
+        # A turn that shares words counts even where most share more.
+        found = np.flatnonzero((scores > 0) | (lexical > 0))
         if len(found) > MOST_MATCHES:
             found = found[np.argpartition(-scores[found], MOST_MATCHES)[:MOST_MATCHES]]
         # Of turns that match alike, the later one is more likely to hold still.
         best = sorted(found.tolist(), key=lambda turn: (-scores[turn], -turn))
+        if self._reranker:
+            best[:RERANKED] = self._reranked(self._reranker, text, best[:RERANKED])
         return [
-            Match(turn, float(scores[turn]), tuple(term for term in asked if term in self._terms[turn]))
-            for turn in best
+            Match(turn, float(scores[turn]), tuple(sorted(set(asked).intersection(self._terms[turn])))) for turn in best
         ]
 
+    def _with_meaning(self, lexical: np.ndarray, text: str) -> np.ndarray:
+        """Scores by shared words, [turns], and by meaning added up, each in its own standard deviations.
+
+        So a turn is better than the average one where its score is above 0.
+        """
+        alike = _with_neighbours(self._vectors.cosines(text, len(lexical)).astype(float))
+        return _standardized(lexical) + self._weight * _standardized(alike)
+
+    def _reranked(self, reranker: "Reranker", text: str, turns: Sequence[int]) -> list[int]:
+        scores = reranker.scores(text, [spoken(self._turns[turn]) for turn in turns]) if turns else ()
+        return [turn for _, turn in sorted(zip(scores, turns, strict=True), key=lambda pair: -pair[0])]
+
     def scores(self, asked: Sequence[str], before: int) -> np.ndarray:
-        """How well each of the first `before` turns matches; float64 [before]."""
-        lengths = np.frombuffer(self._lengths, dtype=np.int32)[:before] if before else np.zeros(0, np.int32)
-        scores = np.zeros(len(lengths))
-        if not len(lengths):
+        """How well each of the first `before` turns matches some terms, in their order; float64 [before]."""
+        scores, held, most = np.zeros(before), np.zeros(before), 0.0
+        if not before:
             return scores
+        lengths = np.frombuffer(self._lengths, dtype=np.int32)[:before]
         norms = K1 * (1 - B + B * lengths / max(lengths.mean(), 1e-9))
-        for term in asked:
-            if (postings := self._postings.get(term)) is None:
-                continue
-            known = bisect.bisect_left(postings.turns, before)
-            turns = np.frombuffer(postings.turns, dtype=np.int32)[:known]
-            counts = np.frombuffer(postings.counts, dtype=np.int32)[:known]
-            rarity = math.log1p((len(lengths) - known + 0.5) / (known + 0.5))
-            scores[turns] += rarity * counts * (K1 + 1) / (counts + norms[turns])
-        beside = scores.copy()
-        beside[1:] += NEIGHBOUR * scores[:-1]
-        beside[:-1] += NEIGHBOUR * scores[1:]
-        return beside
+        for term in dict.fromkeys(asked):
+            turns, counts = self._holding(term, before)
+            if len(turns):
+                rarity = _rarity(len(turns), before)
+                scores[turns] += rarity * counts * (K1 + 1) / (counts + norms[turns])
+                held[turns] += rarity
+                most += rarity
+        if most:
+            scores *= 1 - COVERAGE + COVERAGE * held / most
+        for pair in dict.fromkeys(pairwise(asked)):
+            if turns := self._side_by_side(pair, before):
+                scores[turns] += PAIR * _rarity(len(turns), before)
+        return _with_neighbours(scores)
+
+    def _holding(self, term: str, before: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the first `before` turns hold a term, and how often."""
+        if (postings := self._postings.get(term)) is None:
+            return np.zeros(0, np.int32), np.zeros(0, np.int32)
+        known = bisect.bisect_left(postings.turns, before)
+        turns, counts = (np.frombuffer(values, dtype=np.int32)[:known] for values in (postings.turns, postings.counts))
+        return turns, counts
+
+    def _side_by_side(self, pair: tuple[str, str], before: int) -> list[int]:
+        first, second = (self._holding(term, before)[0] for term in pair)
+        both = np.intersect1d(first, second, assume_unique=True)
+        return [turn for turn in both.tolist() if pair in pairwise(self._terms[turn])]
 
     def shared(self, text: str, turn: int) -> list[str]:
         """The words of a text by which it finds a turn; none where only turns beside that one hold them."""
@@ -159,3 +225,22 @@ class TurnIndex:
         parts = [sentence.text for sentence in split_sentences([turn])]
         shared = {part: len(asked.intersection(terms(part))) for part in parts}
         return sorted((part for part in shared if shared[part]), key=lambda part: -shared[part])
+
+
+def _rarity(turns: int, among: int) -> float:
+    """What a term counts that so many turns hold."""
+    return math.log1p((among - turns + 0.5) / (turns + 0.5))
+
+
+def _with_neighbours(scores: np.ndarray) -> np.ndarray:
+    """Each turn's score and a part of those of the turns beside it; [turns]."""
+    beside = scores.copy()
+    beside[1:] += NEIGHBOUR * scores[:-1]
+    beside[:-1] += NEIGHBOUR * scores[1:]
+    return beside
+
+
+def _standardized(scores: np.ndarray) -> np.ndarray:
+    """How many standard deviations above the mean each score is; 0 where all are alike."""
+    deviation = scores.std()
+    return (scores - scores.mean()) / deviation if deviation > 1e-9 else np.zeros(len(scores))

@@ -7,14 +7,15 @@ from gistchat.context.types import ASSISTANT, USER, GistLine
 PREAMBLE = "You are a friendly person in a casual chat. Answer the user in one or two short sentences."
 GIST_HEADER = "\nEarlier in this chat:\n"
 # Around what was found, in the message that is answered.
-FOUND_HEADER = "From earlier in this chat:\n"
-FOUND_END = "\n\nNow: "
+FOUND_HEADER = "Earlier:\n"
+FOUND_END = "\n\n"
 LABELS = {USER: "User: ", ASSISTANT: "You: ", "": ""}
 
 
 def render_line(line: GistLine) -> str:
     """A line of the gist as the model reads it."""
-    return (f"{line.name}: " if line.name else LABELS[line.role]) + line.text
+    date = f"[{line.date}] " if line.date else ""
+    return date + (f"{line.name}: " if line.name else LABELS[line.role]) + line.text
 
 
 def render_gist(lines: Sequence[GistLine]) -> str:

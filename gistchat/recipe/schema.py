@@ -201,6 +201,24 @@ class SummaryConfig:
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
+class MemoryConfig:
+    """How turns are searched for what the last one asks for."""
+
+    encoder: str = setting(
+        "",
+        "model by which turns are found that mean something alike: minilm (comes with the extra dense), any sentence "
+        "encoder by hub id or folder; empty: only those that share words",
+    )
+    encoder_weight: float = setting(1.0, "weight of meaning beside shared words", ge=0, le=1000)
+    reranker: str = setting(
+        "", "cross-encoder that orders the 50 best turns anew, by hub id or folder (extra dense); empty: none"
+    )
+    keep_vectors: bool = setting(
+        True, "keep vectors of turns in the cache folder, so that a long conversation is searched at once when reopened"
+    )
+
+
+@dataclass(frozen=True, config=NO_OTHERS)
 class TrainConfig:
     """Fine-tuning; the loss is on the reply only."""
 
@@ -211,6 +229,12 @@ class TrainConfig:
     budgets: list[StrictInt] = setting([], "token budgets of the training rows, in turn; []: context.budget")
     targets: _choice("one", "all") = setting(
         "one", "one: a reply per row | all: every reply of a dialogue in one pass (strategy full only)"
+    )
+    fact_items: int = setting(
+        0,
+        "generated dialogues among the training rows whose reply answers a question for a fact told earlier",
+        ge=0,
+        le=MOST_GENERATED,
     )
     steps: int = setting(0, "optimizer steps; 0: as many as `epochs` need", ge=0, le=MOST_STEPS)
     epochs: int = setting(1, "passes over all replies, where steps is 0", ge=1, le=MOST_STEPS)
@@ -257,6 +281,8 @@ class TrainConfig:
             raise _problem(
                 "train.targets 'all' learns every reply with its full history; set train.strategies = [\"full\"]"
             )
+        if self.targets == "all" and self.fact_items:
+            raise _problem('train.fact_items: one reply of each is learned, so it needs train.targets = "one"')
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -279,7 +305,7 @@ class EvaluateConfig:
         0, "for how many of these the gold reply is ranked among 20 candidates by likelihood", ge=0, le=MOST_ITEMS
     )
     probe_items: int = setting(
-        0, "generated dialogues in which a fact told early is asked for late", ge=0, le=MOST_GENERATED
+        0, "dialogues in which a fact is told, real small talk is made, and it is asked for", ge=0, le=MOST_GENERATED
     )
     min_history: int = setting(6, "turns before the reply, at least", ge=1, le=MOST_ITEMS)
     max_reply_tokens: int = setting(40, "tokens per generated reply, at most", ge=1, le=MOST_REPLY_TOKENS)
@@ -369,6 +395,7 @@ class Recipe:
     model: ModelConfig = Field(default_factory=ModelConfig)
     context: ContextConfig = Field(default_factory=ContextConfig)
     summary: SummaryConfig = Field(default_factory=SummaryConfig)
+    memory: MemoryConfig = Field(default_factory=MemoryConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     chat: ChatConfig = Field(default_factory=ChatConfig)

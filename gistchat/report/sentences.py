@@ -13,17 +13,48 @@ MANY = 12  # comparisons that a terminal still shows one by one
 
 
 def sentences(metrics: Entry) -> list[str]:
-    """Every comparison as a sentence, then one sentence for each variant of the recipe."""
-    return [line for family in WORDS for line in compared(metrics, family)] + verdicts(metrics)
+    """Every comparison as a sentence, what was in the prompt, then one sentence for each variant of the recipe."""
+    lines = [line for family in WORDS for line in compared(metrics, family)]
+    return lines + facts_in_prompt(metrics) + verdicts(metrics)
 
 
 def main_sentences(metrics: Entry) -> list[str]:
     """What a terminal has room for: all strategies, facts and controls, or the outcome and the controls of models
-    other than the base."""
+    other than the base; and what was in the prompt."""
     lines = [line for family in ("strategy", "facts", "control") for line in compared(metrics, family)]
     if len(lines) > MANY:
         lines = [_sentence(metrics, pair) for pair in _subjects(metrics, "control")]
-    return lines + verdicts(metrics)
+    return lines + facts_in_prompt(metrics) + verdicts(metrics)
+
+
+def facts_in_prompt(metrics: Entry) -> list[str]:
+    """Where planted facts were asked for: how many of them stood in the prompt, and how many of these were answered; a
+    sentence for each budget of each model but the base."""
+    systems: dict[tuple[str, str, int | None], list[Entry]] = {}
+    for entry in metrics.get("probe", []):
+        if entry["model"] != "base" and entry.get("by_question"):
+            systems.setdefault((entry["variant"], entry["model"], entry["budget"]), []).append(entry)
+    return [_facts_in_prompt(*key, entries) for key, entries in systems.items()]
+
+
+def _facts_in_prompt(variant: str, model: str, budget: int | None, entries: Sequence[Entry]) -> str:
+    def shares(of: str, among: str, *shared: bool) -> str:
+        """A percentage of each strategy, over questions that share a word with what was told, or do not."""
+        parts = []
+        for entry in entries:
+            groups = [group for group in entry["by_question"] if group["shared"] in shared]
+            number, total = (sum(group[name] for group in groups) for name in (of, among))
+            if total:
+                parts.append(f"{entry['strategy']} {100 * number / total:.0f} %")
+        return ", ".join(parts) or "-"
+
+    of = f" of {variant}" if variant else ""
+    size = f"at {budget} tokens" if budget is not None else "without a budget"
+    return (
+        f"Planted facts, {model} model{of} {size}: in the prompt where the question shares a word with what was told, "
+        f"{shares('shown', 'items', True)}; where it shares none, {shares('shown', 'items', False)}. Answered of those "
+        f"in the prompt, {shares('used', 'shown', True, False)}."
+    )
 
 
 def compared(metrics: Entry, family: str) -> list[str]:

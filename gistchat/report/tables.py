@@ -1,8 +1,9 @@
 """The tables of a report: sorted rows, marks against the baseline, and bold only for what is shown to be best."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 from gistchat.context.strategies import is_control, shows_summary
@@ -239,12 +240,45 @@ def probe_table(metrics: Entry, variant: str, in_terminal: bool = False) -> Tabl
             "answered %": Cell(figure(entry["right"]) + MARKS[_shown(metrics, entry, "facts")]),
             "in the prompt %": Cell(figure(entry["shown"])),
         }
+        if "used" in entry:  # older files do not say it
+            shares["of these answered %"] = Cell(figure(entry["used"]) if entry["used"] else "-")
         if in_terminal:
             return shares
         by_distance = {f"after {distance} turns": Cell(right.get(distance, "-")) for distance in distances}
         return {"questions": Cell(str(entry["items"])), **shares, **by_distance}
 
     return Table.of(names(metrics), figures, grouped(metrics, entries))
+
+
+def probe_question_table(metrics: Entry, variant: str) -> Table | None:
+    """Of the planted facts, how many stood in the prompt, and of these, how many were answered: by whether the question
+    shares a word with what was told, and by how many turns ago that was."""
+    entries = [entry for entry in metrics.get("probe", []) if entry["variant"] == variant and entry.get("by_question")]
+    if not entries:
+        return None
+    distances = sorted({group["distance"] for entry in entries for group in entry["by_question"]})
+    titles = {distance: f"after {distance:,} turns" for distance in distances}
+
+    def figures(row: Entry) -> dict[str, Cell]:
+        by_distance = {group["distance"]: _shown_and_used([group]) for group in row["groups"]}
+        cells = {title: Cell(by_distance.get(distance, "-")) for distance, title in titles.items()}
+        return {**cells, "all": Cell(_shown_and_used(row["groups"]))}
+
+    def rows(entry: Entry) -> Iterator[Entry]:
+        for shared, words in ((True, "shares a word"), (False, "shares none")):
+            if groups := [group for group in entry["by_question"] if group["shared"] == shared]:
+                yield {**entry, "question": words, "groups": groups}
+
+    columns = {**names(metrics), "question": itemgetter("question")}
+    return Table.of(
+        columns, figures, [[row for entry in group for row in rows(entry)] for group in grouped(metrics, entries)]
+    )
+
+
+def _shown_and_used(groups: Sequence[Entry]) -> str:
+    """Percent in the prompt / percent of these that were answered."""
+    items, shown, used = (sum(group[name] for group in groups) for name in ("items", "shown", "used"))
+    return f"{100 * shown / items:.0f} / {100 * used / shown:.0f}" if shown else "0 / -"
 
 
 def mauve_table(metrics: Entry, variant: str) -> Table | None:

@@ -16,7 +16,7 @@ from gistchat.progress import show_sentences, show_table
 from gistchat.report import tables
 from gistchat.report.item_browser import embed
 from gistchat.report.plots import all_plots
-from gistchat.report.sentences import compared, explanation, main_sentences, sentences, verdicts
+from gistchat.report.sentences import compared, explanation, facts_in_prompt, main_sentences, sentences, verdicts
 
 WARNINGS = 5  # that a terminal shows
 FAMILIES = {
@@ -36,6 +36,8 @@ NOTES = {
     "from the whole history.",
     "Planted facts": "A fact told early in a generated dialogue is asked for at its end; answered: the word stands in "
     "the reply. By how many turns of small talk lie between, in percent answered.",
+    "Planted facts in the prompt": "Percent of the facts that stood in the prompt / percent of these that were "
+    "answered: by whether the question shares a content word with what was told, and by turns of small talk between.",
     "By depth": "Perplexity by how many turns lie before the reply.",
     "By seed": "Perplexity of each seed's model on its own replies.",
 }
@@ -102,7 +104,7 @@ def write_report(
         metrics=metrics,
         explanation=explanation(metrics),
         verdicts=verdicts(metrics),
-        comparisons={heading: lines for family, heading in FAMILIES.items() if (lines := compared(metrics, family))},
+        comparisons=_compared(metrics),
         sections=sections,
         notes=NOTES,
         plots=all_plots(metrics, logs or {}),
@@ -115,6 +117,13 @@ def write_report(
     with atomic_text(path) as file:
         file.write(html)
     return path
+
+
+def _compared(metrics: dict[str, Any]) -> dict[str, list[str]]:
+    """Sentences by heading; headings without any are left out."""
+    lines = {heading: compared(metrics, family) for family, heading in FAMILIES.items()}
+    lines["Planted facts: in the prompt, and answered"] = facts_in_prompt(metrics)
+    return {heading: said for heading, said in lines.items() if said}
 
 
 def report_tables(metrics: dict[str, Any]) -> dict[str, dict[str, tables.Table]]:
@@ -130,6 +139,7 @@ def report_tables(metrics: dict[str, Any]) -> dict[str, dict[str, tables.Table]]
         "MAUVE": for_variants(tables.mauve_table),
         "Costs": for_variants(tables.cost_table),
         "Planted facts": for_variants(tables.probe_table),
+        "Planted facts in the prompt": for_variants(tables.probe_question_table),
         "By depth": for_variants(tables.depth_table),
         "By seed": for_variants(tables.seed_table),
     }

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from gistchat.dialogue.turns import Dialogue, is_group
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong
+from gistchat.examples.fact_items import FactTarget, fact_targets
 from gistchat.examples.targets import Target, require_dialogues, sample_targets
-from gistchat.progress import progress
+from gistchat.progress import progress, say
 from gistchat.recipe.schema import TrainConfig
 
 MEGABATCH = 16  # batches whose rows are sorted by length together
@@ -53,6 +54,7 @@ def choose_targets(
 ) -> TrainingSet:
     """Draw the replies to learn; where train.steps is set, no more than these steps take.
 
+    Of these, `fact_items` are questions for facts, at random places; where rows are few, at most half of them.
     With targets = "all" a target is the last reply of a speaker in a dialogue, and stands for all before it.
 
     Args:
@@ -71,7 +73,19 @@ def choose_targets(
         raise UserError(
             "the validation split has no reply to choose the best checkpoint by; raise data.validation_share"
         )
-    return TrainingSet(drawn[: _rows_needed(config, len(drawn))], held_out)
+    facts = fact_targets(config.fact_items, train, seed)
+    needed = _rows_needed(config, len(drawn) + len(facts))
+    if len(facts) > (room := max(needed // 2, needed - len(drawn))):
+        say(f"train: {room:,} of {len(facts):,} fact items, half of the {needed:,} rows")
+        facts = facts[:room]
+    return TrainingSet(_mixed(drawn[: needed - len(facts)], facts, seed), held_out)
+
+
+def _mixed(drawn: Sequence[Target], facts: Sequence[Target], seed: int) -> list[Target]:
+    """Both in their orders, the facts at random places."""
+    places = set(random.Random(f"{seed} facts").sample(range(len(drawn) + len(facts)), len(facts)))
+    parts = iter(drawn), iter(facts)
+    return [next(parts[place in places]) for place in range(len(drawn) + len(facts))]
 
 
 def _rows_needed(config: TrainConfig, items: int) -> int:
@@ -104,7 +118,7 @@ def build_rows(
     def row_of(number: int, kind: int) -> TrainingRow | None:
         builder, strategy = kinds[kind]
         try:
-            return TrainingRow.from_example(builder.build(targets[number], strategy))
+            return TrainingRow.from_example(_example(builder, targets[number], strategy))
         except TooLong:
             return None
 
@@ -116,6 +130,15 @@ def build_rows(
             advance(1)
     fitting = [row for row in rows if row is not None]
     return fitting, len(rows) - len(fitting)
+
+
+def _example(builder: ExampleBuilder, target: Target, strategy: str) -> Example:
+    """The example of a target; of a question for a fact that the prompt does not hold, with the reply that says so, as
+    else answers would be learned that nobody can know."""
+    example = builder.build(target, strategy)
+    if isinstance(target, FactTarget) and not target.is_known(builder.format.tokenizer.decode(example.prompt.ids)):
+        return builder.build(target.unknown(), strategy)
+    return example
 
 
 def _build_whole_dialogues(

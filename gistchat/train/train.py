@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
 from gistchat.files import fingerprint, put_aside, read_json, recover_folder, write_json
+from gistchat.memory.factory import search_settings
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, model_limit, require_types
 from gistchat.models.checkpoint import save_checkpoint
@@ -74,7 +75,8 @@ def train(
     model = load_model(base)
     require_types(model, prompt_format)
     limit = min(config.max_tokens, model_limit(model.config))
-    builders = list(builders_by_budget(config.budgets, prompt_format, recipe.context, stores, limit).values())
+    by_budget = builders_by_budget(config.budgets, prompt_format, recipe.context, stores, limit, memory=recipe.memory)
+    builders = list(by_budget.values())
     rows, left_out = build_rows(targets.train, config, builders, recipe.seed)
     validation, validation_left_out = build_validation(targets, recipe, builders)
     if left_out or validation_left_out:
@@ -235,5 +237,8 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     settings = dataclasses.asdict(recipe.train)
     for name in ("micro_batch", "samples", "save_every", "keep_states", "report_to", "fsdp", "deepspeed"):
         settings.pop(name)
+    if not recipe.train.fact_items:  # so that older fingerprints stay good
+        del settings["fact_items"]
     others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context", "summary")}
+    others |= search_settings(recipe)
     return {"seed": recipe.seed, **others, "train": settings, "weights": weights_of(recipe)}

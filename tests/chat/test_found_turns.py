@@ -5,6 +5,7 @@ import json
 import pytest
 from conftest import say
 
+from gistchat.chat import session_file
 from gistchat.chat.conversations import Journal, read_conversation
 from gistchat.chat.describe import describe_gist
 from gistchat.chat.session import FORGOTTEN, ChatSession
@@ -119,6 +120,19 @@ def test_a_conversation_that_is_loaded_is_searched_as_before(session):
     loaded = ChatSession.from_dict(chat.model, chat.to_dict())
     assert loaded.search("sister") == chat.search("sister")
     assert loaded.search("sister")[0].words == ["sister"]
+
+
+def test_what_was_said_on_a_day_that_is_known_has_its_date_where_a_time_is_asked_for(session, prompts, tmp_path):
+    chat = session("retrieval")
+    chat.clock = lambda: "27 November 2026"
+    say(chat, "I bought a zebra.")
+    chat.hear(small_talk(60))
+    chat.clock = lambda: "28 November 2026"
+    say(chat, "When did I buy a zebra?")
+    assert "[27 November 2026] User: I bought a zebra." in prompts[-1]
+    session_file.save(chat, path := tmp_path / "chat.jsonl")
+    assert session_file.load(chat.model, path).turns == chat.turns
+    assert chat.turns[-1].date == "28 November 2026"
 
 
 def test_switching_to_memory_and_back_keeps_gist_and_turns_within_their_room(session, prompts):

@@ -5,11 +5,12 @@ from conftest import make_dialogue
 
 from gistchat.context.found import fit_found
 from gistchat.context.strategies import Request, build_context
-from gistchat.context.types import Gist, Match, OtherSearch, Sentence, Sources
+from gistchat.context.types import Gist, GistLine, Match, OtherSearch, Sentence, Sources
 from gistchat.dialogue.turns import Turn
 from gistchat.memory.turn_index import TurnIndex
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
+from gistchat.prompts.wording import render_line
 
 
 class Words:
@@ -154,3 +155,30 @@ def test_prompts_hold_the_budget_and_no_turn_twice(name, budget):
             costs.encode(build_context("last", Request(said, answerer, 0, costs, sources)))
         )
         assert paid <= context.tokens <= budget
+
+
+DATED = [turn._replace(date=f"{day} May 2026") for day, turn in enumerate(TOLD, 1)]
+
+
+def dated_lines(asked, tokens):
+    matches = [Match(turn, 1.0) for turn in (4, 3, 2)]
+    lines, cost = fit_found(asked, matches, DATED, TurnIndex(DATED), "model", tokens, Rendered(), False)
+    assert cost == 3 + sum(map(Rendered().line_cost, lines)) <= tokens
+    return [(line.turn, line.date) for line in lines]
+
+
+class Rendered(Words):
+    def line_cost(self, line):
+        return len(render_line(line).split()) + 1
+
+
+def test_a_turn_that_asks_for_a_time_gets_the_date_of_the_best_line_and_more_while_there_is_room():
+    assert dated_lines("When was your nurse kind?", 100) == [(2, "3 May 2026"), (3, "4 May 2026"), (4, "5 May 2026")]
+    assert dated_lines("When was your nurse kind?", 3 + 9 + 6 + 7) == [(2, ""), (3, ""), (4, "5 May 2026")]
+    assert dated_lines("Was your nurse kind?", 100) == [(2, ""), (3, ""), (4, "")]
+
+
+def test_a_date_stands_before_the_line():
+    assert render_line(GistLine("user", "My nurse was kind.", 4, date="5 May 2026")) == (
+        "[5 May 2026] User: My nurse was kind."
+    )

@@ -209,6 +209,32 @@ def test_planted_facts_are_counted_by_distance():
     }
 
 
+def test_planted_facts_in_the_prompt_are_counted_by_wording_and_distance():
+    common = {"model": "tuned", "strategy": "recent", "budget": 32}
+    rows = [
+        {
+            **common,
+            "dialogue": f"p{i}",
+            "distance": (0, 10)[i % 2],
+            "shared": i < 8,
+            "shown": i % 4 > 0,
+            "right": i in (2, 3),
+        }
+        for i in range(16)
+    ]
+    [one] = analyse_probe(rows, 200, 0)
+    assert one["used"]["value"] == pytest.approx(100 * 2 / 12)  # of those that were shown
+    assert one["by_question"] == [
+        {"shared": True, "distance": 0, "items": 4, "shown": 2, "used": 1},
+        {"shared": True, "distance": 10, "items": 4, "shown": 4, "used": 1},
+        {"shared": False, "distance": 0, "items": 4, "shown": 2, "used": 0},
+        {"shared": False, "distance": 10, "items": 4, "shown": 4, "used": 0},
+    ]
+    [none] = analyse_probe([row | {"shown": False, "right": True} for row in rows], 200, 0)
+    assert none["used"] is None  # by luck; nothing was there to be used
+    assert [group["used"] for group in none["by_question"]] == [0] * 4
+
+
 def test_holm_is_as_in_the_textbook():
     assert bootstrap.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert bootstrap.holm([]) == []

@@ -15,7 +15,8 @@ from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
 from gistchat.evaluate import predict as evaluate
 from gistchat.evaluate.items import Condition, build_items, choose_items, conditions
-from gistchat.evaluate.planted_facts import PROBE_DISTANCES, probe, probe_targets
+from gistchat.evaluate.planted_facts import probe
+from gistchat.evaluate.planted_questions import DISTANCES, FACTS, probe_targets
 from gistchat.evaluate.predict import Subject, predict
 from gistchat.evaluate.ranking import CANDIDATES, draw_others, rank_gold
 from gistchat.examples.build import builders_by_budget
@@ -29,6 +30,7 @@ from gistchat.recipe.schema import ContextConfig, Recipe, SummaryConfig
 DIALOGUES = [make_dialogue(i, turns=16) for i in range(24)]
 TARGETS = [Target(dialogue, 9) for dialogue in DIALOGUES]
 BUDGETS = (32, 96)
+PLANTED = probe_targets(10, DIALOGUES)
 
 
 @pytest.fixture(scope="module", params=["speaker-tokens", "paper"])
@@ -39,7 +41,7 @@ def parts(request, tiny_base, tmp_path_factory):
     fit_embeddings(model, prompt_format)
     context = ContextConfig(budget=96)
     store = SummaryStore(tmp_path_factory.mktemp("s"), SummaryConfig(), context, prompt_format, "t")
-    store.add([*DIALOGUES, *(target.dialogue for target in probe_targets(6))])
+    store.add([*DIALOGUES, *(target.dialogue for target in PLANTED)])
     stores = dict.fromkeys(BUDGETS, store)
     return model, prompt_format, builders_by_budget(BUDGETS, prompt_format, context, stores, 512, DIALOGUES)
 
@@ -230,34 +232,37 @@ def test_which_replies_are_scored():
 
 def test_a_planted_fact_is_right_where_the_answer_says_it(parts, tmp_path):
     model, prompt_format, builders = parts
-    targets = probe_targets(6)
-    for i, target in enumerate(targets):
-        said = " ".join(turn.text for turn in target.dialogue.turns[:-2])
-        assert target.gold in said
-        assert len(target.dialogue.turns) == 12 + PROBE_DISTANCES[i % 3]
-    wanted = [Condition("last", None), Condition("recent", 96), Condition("full", None)]
-    rows = probe(Subject("tuned", lambda: model), prompt_format, targets, wanted, builders, 4096, tmp_path)
-    shown = {name: [row["shown"] for row in rows if row["strategy"] == name] for name in ("last", "full")}
-    assert shown["last"] == [False] * 6
-    assert shown["full"] == [True, True, False] * 2  # with forty turns after it, it is beyond the model's 512 tokens
+    wanted = [Condition("last", None), Condition("recent", 96), Condition("full", None), Condition("retrieval", 96)]
+    rows = probe(Subject("tuned", lambda: model), prompt_format, PLANTED, wanted, builders, 4096, tmp_path)
+    for row, target in zip(rows, PLANTED * 4, strict=True):
+        assert (row["question"], row["answer"]) == (target.dialogue.turns[-2].text, target.gold)
+        assert len(target.dialogue.turns) == 2 * FACTS + row["distance"] + 2
+    assert [(row["distance"], row["shared"]) for row in rows[:10]] == [
+        (distance, i % 2 == 0) for i, distance in enumerate(DISTANCES * 2)
+    ]
+    shown = {one.strategy: [row["shown"] for row in rows if row["strategy"] == one.strategy] for one in wanted}
+    assert shown["last"] == [False] * 10
+    assert shown["full"] == [True, True, False, False, False] * 2  # forty turns are beyond the model's 512 tokens
+    assert all(found for found, row in zip(shown["retrieval"], rows, strict=False) if row["shared"])
+    assert not all(shown["recent"])
     assert not any(row["right"] for row in rows)  # a random model
 
     def no_model():
         raise AssertionError("asked again")
 
-    again = probe(Subject("tuned", no_model), prompt_format, targets, wanted, builders, 4096, tmp_path)
+    again = probe(Subject("tuned", no_model), prompt_format, PLANTED, wanted, builders, 4096, tmp_path)
     assert again == rows
     more = probe(
         Subject("tuned", lambda: model),
         prompt_format,
-        targets,
+        PLANTED,
         [*wanted, Condition("recent", 32)],
         builders,
         4096,
         tmp_path,
     )
     assert more[: len(rows)] == rows
-    assert len(more) == len(rows) + 6
+    assert len(more) == len(rows) + 10
 
 
 def test_budgets_that_cannot_be_are_refused(tiny_folder):

@@ -16,7 +16,7 @@ from gistchat.memory.summarizers import extractive, textrank
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.memory.summarizers.rankers import cosines, lexrank_prefixes, lsa_prefixes, mmr, word_counts
 from gistchat.memory.summarizers.textrank import overlaps, rank_prefixes, textrank_prefixes
-from gistchat.memory.summary_store import SummaryStore
+from gistchat.memory.summary_store import PickedOnDemand, SummaryStore
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.prompts.token_count import token_counter
@@ -208,6 +208,21 @@ def test_store_is_keyed_by_settings_budget_and_tokenizer(tmp_path):
         (TEXTRANK, 60, "u"),
     ):
         assert dialogue not in open_store(tmp_path, *other)
+
+
+@pytest.mark.parametrize("ranked", [1200, 40])
+def test_summaries_on_demand_are_those_of_the_store(tmp_path, monkeypatch, ranked):
+    """Also where a dialogue is longer than what is ranked at once."""
+    for name, value in {"ALL_RANKED": ranked, "LATEST": 20, "BEST": 10, "STEP": 10}.items():
+        monkeypatch.setattr(extractive, name, value)
+    store, dialogue = open_store(tmp_path), make_dialogue(1, turns=40)
+    made = PickedOnDemand(store).get(dialogue)
+    on_demand = [made.of_prefix(turns) for turns in range(40)]
+    assert dialogue not in store
+    store.add([dialogue])
+    assert on_demand == [store.get(dialogue).of_prefix(turns) for turns in range(40)]
+    assert on_demand[0] == []
+    assert len(on_demand[39]) > 3
 
 
 def test_missing_and_damaged_summaries_are_named(tmp_path):

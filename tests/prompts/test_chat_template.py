@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
 from gistchat.context.strategies import Request, build_context
-from gistchat.context.types import ASSISTANT, USER, Context, Gist, GistLine, RoleTurn, Sentence, Sources
+from gistchat.context.types import ASSISTANT, USER, Context, Gist, GistLine, OtherSearch, RoleTurn, Sentence, Sources
 from gistchat.dialogue.turns import Turn
 from gistchat.engines.torch_engine import TorchEngine
 from gistchat.errors import UserError
@@ -20,6 +20,7 @@ from gistchat.examples.build import ExampleBuilder
 from gistchat.examples.targets import sample_targets
 from gistchat.memory.factory import MemoryFactory
 from gistchat.memory.summary_store import SummaryStore
+from gistchat.memory.turn_index import TurnIndex
 from gistchat.models.base import fit_embeddings
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.scratch import gpt2_tokenizer
@@ -329,12 +330,15 @@ def test_costs_are_those_of_the_prompt(template):
 
 
 @pytest.mark.parametrize("template", ONE_OF_EACH_KIND)
-@pytest.mark.parametrize("strategy", ["recent", "hybrid", "rolling", "summary"])
+@pytest.mark.parametrize("strategy", ["recent", "hybrid", "rolling", "summary", "retrieval", "memory"])
 def test_budgets_hold_in_real_tokens(template, strategy):
     prompt_format = format_with(template)
     turns = make_dialogue(0, turns=21).turns
     ranked = [Sentence(i, turn.speaker, turn.text) for i, turn in enumerate(turns[:8])]
-    sources = Sources(lambda k: ranked[:k], lambda k: Gist(tuple(ranked[:6]), 6), lambda k: ranked, lambda k: ranked)
+    search, gist = TurnIndex(turns), Gist(tuple(ranked[:6]), 6)
+    sources = Sources(
+        lambda k: ranked[:k], lambda k: gist, lambda k: ranked, lambda k: ranked, search, OtherSearch(search, turns)
+    )
     for answered, budget in itertools.product((20, 21), (40, 100, 217)):
         said = turns[:answered]
         request = Request(said, said[-2].speaker, budget, prompt_format, sources)

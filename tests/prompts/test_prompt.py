@@ -6,9 +6,10 @@ from transformers import AutoTokenizer
 
 from gistchat.context.budget import as_roles
 from gistchat.context.strategies import STRATEGIES, Request, build_context
-from gistchat.context.types import ASSISTANT, USER, Context, Gist, GistLine, RoleTurn, Sentence, Sources
+from gistchat.context.types import ASSISTANT, USER, Context, Gist, GistLine, OtherSearch, RoleTurn, Sentence, Sources
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
+from gistchat.memory.turn_index import TurnIndex
 from gistchat.models.resolve import resolve_base
 from gistchat.models.scratch import gpt2_tokenizer
 from gistchat.prompts.formats import FORMATS, make_format
@@ -88,7 +89,8 @@ def test_budget_holds_in_real_tokens_and_the_last_turn_is_whole(prompt_format, s
     answerer = turns[-2].speaker
     summary = summarize_all(turns)
     gist = Gist(tuple(summary(6)[::-1]), 6)
-    sources = Sources(summary, lambda turns: gist, summary, summary)
+    search = TurnIndex(turns)
+    sources = Sources(summary, lambda turns: gist, summary, summary, search, OtherSearch(search, turns))
     request = Request(turns, answerer, budget, prompt_format, sources)
     context, bare = build_context(strategy, request), build_context("last", request)
     used = len(prompt_format.encode(context)) - len(prompt_format.encode(bare))

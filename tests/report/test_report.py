@@ -7,7 +7,7 @@ import pytest
 import report_data
 from report_data import LOG
 
-from gistchat.evaluate.analysis import analyse
+from gistchat.evaluate.analysis import analyse, analyse_probe
 from gistchat.evaluate.bootstrap import mean
 from gistchat.evaluate.metrics import METRICS, MetricEntry
 from gistchat.report import plots
@@ -115,9 +115,39 @@ def test_tables_of_depth_seeds_and_planted_facts(single, experiment):
     )  # fmt: skip
     assert depth[""].columns == ["model", "context", "0 to 11 turns", "24 to 47 turns"]
     assert [row[:2] for row in texts(depth[""])] == [row[:2] for row in texts(main_table(single[0], ""))]
-    assert texts(probe[""])[0][2:] == ["4", "50.0 [0.0, 100.0]", "75.0 [25.0, 100.0]", "50", "50"]
+    assert texts(probe[""])[0][2:] == ["4", "50.0 [0.0, 100.0]", "75.0 [25.0, 100.0]", "66.7 [0.0, 100.0]", "50", "50"]
     assert seeds["large"].columns == ["model", "context", "seed 1", "seed 2"]
     assert "By seed" not in report.report_tables(single[0])
+
+
+def test_planted_facts_in_the_prompt_and_answered_by_wording_and_distance(single, tmp_path):
+    rows = [row | {"shared": row["id"] in ("p1", "p3")} for row in report_data.make_probe(single[1])]
+    metrics = single[0] | {"probe": analyse_probe(rows, 100, 0)}
+    [table] = report.report_tables(metrics)["Planted facts in the prompt"].values()
+    assert table.columns == ["model", "context", "question", "after 0 turns", "after 10 turns", "all"]
+    own = [row[2:] for row in texts(table) if row[:2] == ["tuned", "summary"]]
+    assert own == [["shares a word", "-", "50 / 100", "50 / 100"], ["shares none", "100 / 50", "-", "100 / 50"]]
+    [said] = [line for line in sentences(metrics) if line.startswith("Planted facts, tuned model at 64 tokens: ")]
+    assert "where the question shares a word with what was told, recent 50 %, shuffled 50 %, summary 50 %" in said
+    assert (
+        "where it shares none, recent 100 %, shuffled 100 %, summary 100 %. Answered of those in the prompt, " in said
+    )
+    assert said.endswith("recent 67 %, shuffled 67 %, summary 67 %.")
+    assert said in main_sentences(metrics)
+    assert said in report.write_report(tmp_path, "title", "subtitle", metrics, single[1]).read_text()
+    assert said in (tmp_path / "report.md").read_text()
+
+
+def test_runs_that_did_not_ask_in_two_ways_still_have_a_report(single, tmp_path):
+    older = copy.deepcopy(single[0])
+    for entry in older["probe"]:
+        del entry["used"], entry["by_question"]
+    assert "Planted facts in the prompt" not in report.report_tables(older)
+    assert texts(report.report_tables(older)["Planted facts"][""])[0][3:] == [
+        "50.0 [0.0, 100.0]", "75.0 [25.0, 100.0]", "50", "50",
+    ]  # fmt: skip
+    assert not any("shares a word" in line for line in sentences(older))
+    report.write_report(tmp_path, "title", "subtitle", older, single[1])
 
 
 def test_mauve_of_one_run_and_of_several_seeds(single, experiment):
