@@ -54,9 +54,9 @@ def recall(
             raise UserError(f"{file}: these are results; --strategies, --budgets and --set go with conversations")
     else:
         results = _measured(file, strategies or STRATEGIES, budgets or BUDGETS, set_ or [])
+    written = _write(out, results) if out else []  # first, as nobody may read the output to its end
     print_results(results)
-    if out:
-        show("", *(f"-> {path}" for path in _write(out, results)))
+    show(*([""] if written else []), *(f"-> {path}" for path in written))
 
 
 def _measured(file: Path, strategies: str, budgets: str, overrides: list[str]) -> Any:

@@ -193,7 +193,7 @@ class ConversationEnd:
     def texts(self) -> Iterator[str]:
         """Of turns and lines, as prompts may hold them."""
         for number, turn in enumerate(self.turns):
-            lines = [Sentence(number, *turn), *split_sentences([turn], number)]
+            lines = [Sentence(number, turn.speaker, turn.text), *split_sentences([turn], number)]
             for answerer in ("", turn.speaker):
                 yield as_roles([turn], answerer, number, self.group)[0].text
                 yield from (render_line(gist_line(line, answerer, self.group)) for line in lines)
@@ -258,14 +258,14 @@ def _encode_ahead(ends: Sequence[ConversationEnd], costs: TokenCosts) -> None:
                 advance(1)
 
 
-Histories = dict[tuple[int, bool], list[GistHistory]]  # by budget, and whether found turns have a share of it
+Histories = dict[tuple[int, bool, bool], list[GistHistory]]  # by budget, and what has a share of it: found turns, facts
 
 
 def _roll(ends: Sequence[ConversationEnd], plan: Plan) -> Histories:
     """The gists that the conversations' memories go through, once for each budget and kind of room."""
     written = plan.summary.method not in METHODS  # such summaries are gists, too
     rooms = {
-        (budget, STRATEGIES[name].searches): None
+        (budget, STRATEGIES[name].searches, STRATEGIES[name].keeps_facts): None
         for name, budget in plan.systems()
         if STRATEGIES[name].rolls or (written and "summary" in STRATEGIES[name].reads)
     }
@@ -274,10 +274,10 @@ def _roll(ends: Sequence[ConversationEnd], plan: Plan) -> Histories:
     if not rooms:
         return histories
     with progress(f"recall: gists ({plan.summary.method})", len(rooms) * len(ends)) as advance:
-        for (budget, searches), made in histories.items():
+        for (budget, searches, keeps_facts), made in histories.items():
             factory = MemoryFactory.of(plan.summary, replace(plan.context, budget=budget), plan.costs)
             for part in batched(ends, ROLLED_TOGETHER):
-                gists, refused = factory.roll([end.asked("?") for end in part], searches)
+                gists, refused = factory.roll([end.asked("?") for end in part], searches, keeps_facts)
                 made += gists
                 fell_back.update(refused)
                 advance(len(part))
@@ -300,7 +300,7 @@ def _sources(end: ConversationEnd, number: int, plan: Plan, histories: Histories
 
     def of_system(name: str, budget: int) -> Sources:
         strategy = STRATEGIES[name]
-        room = budget, strategy.searches
+        room = budget, strategy.searches, strategy.keeps_facts
         history = histories[room][number] if room in histories else GistHistory(())
         given = {
             "summary": extracted

@@ -342,7 +342,7 @@ def _own(value: Any, name: str, left_out: LeftOut) -> Conversation:
         if not clean_text(turn.text):
             raise Unreadable(f"'text' of turn {number} shows nothing")
         names = [f"turn {number}"] if raw.get("id") is None else [f"turn {number}", str(raw["id"])]
-        talk.say(names, *turn, str(raw.get("date") or ""))
+        talk.say(names, turn.speaker, turn.text, str(raw.get("date") or ""))
     numbered = not any(type(name) is int for name in ids)  # else a whole number is an id, not a place
     if not isinstance(value["questions"], list):
         raise Unreadable("'questions' must be a list")

@@ -126,7 +126,8 @@ class _Group:
         whole, part = shares[self.chosen].T
         values = ratio_of_sums(np.bincount(self._unit, whole), self._sizes)
         found = interval(Metric("share", "", "higher", values), self.units, weights)
-        low, high = np.clip((found.low, found.high), 0.0, 1.0).tolist()  # resamples are added up in 32 bits
+        # Resamples are added up in 32 bits, so where all are alike they may miss the share by a hair.
+        low, high = max(0.0, min(found.low, found.value)), min(1.0, max(found.high, found.value))
         return Row(strategy, measure, at, self.name, found.value, float(part.mean()), low, high, len(whole))
 
 

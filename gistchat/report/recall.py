@@ -69,15 +69,16 @@ def _main_table(unit: str, rows: Sequence[Row], others: Mapping[str, Mapping[int
     groups = main_groups(rows)
     cells = {(row.at, row.strategy, row.group): row for row in rows}
     sizes = {row.group: row.n for row in rows}
-    parts = ["whole turns", "any part"] if unit == "tokens" else [""]
-    titles = [f"{part}\n{group} ({sizes[group]:,})".strip() for part in parts for group in groups]
+    parts = unit == "tokens"  # turns may be there in part
+    titles = [f"{'whole turns' if parts else ''}\n{group} ({sizes[group]:,})".strip() for group in groups]
+    titles += [f"any part\n{group}" for group in groups if parts]
     lines, starts = [], []
     for at in sorted({row.at for row in rows}):
         starts.append(len(lines))
         texts: dict[tuple[str, ...], list[str]] = {}
         for strategy in dict.fromkeys(row.strategy for row in rows if row.at == at):
             own = [cells[at, strategy, group] for group in groups]
-            figures = *map(_with_interval, own), *(_percent(row.any_part) for row in own if len(parts) > 1)
+            figures = *map(_with_interval, own), *(_percent(row.any_part) for row in own if parts)
             texts.setdefault(figures, []).append(strategy)
         named = [(", ".join(strategies), figures) for figures, strategies in texts.items()]
         if others:
@@ -130,7 +131,8 @@ def print_results(results: Results) -> None:
 
 def facts(results: Results) -> list[str]:
     """What was measured, in sentences."""
-    settings = ", ".join(f"{name} {value}" for name, value in results.settings.items())
+    told = {name: value for name, value in results.settings.items() if not isinstance(value, list) and value != ""}
+    settings = ", ".join(f"{name} {value}" for name, value in told.items())
     left_out = [f"{count:,} {what}" for what, count in results.left_out.items()]
     left_out += [f"{results.unknown_ids:,} evidence ids of no turn"] * bool(results.unknown_ids)
     return [
@@ -161,18 +163,19 @@ def write_page(path: Path, results: Results) -> None:
 
 def _plots(results: Results) -> Iterable[Plot]:
     budgets, ranks = results.of("budget"), results.of("rank")
+    strategies = list(dict.fromkeys(row.strategy for row in results.rows))
     band = "Whole turns; bands are 95 % intervals."
     for group in main_groups(budgets):
         rows = [row for row in budgets if row.group == group]
         title = f"Evidence in the prompt, {group} questions ({rows[0].n:,})"
-        yield Plot(title, band, plot_budgets(rows))
+        yield Plot(title, band, plot_budgets(rows, strategies))
     by_category = [row for row in budgets if row.group not in GROUPS]
     if by_category:
         panels = {name: [row for row in by_category if row.group == name] for name in ordered_groups(by_category)}
-        yield Plot("Evidence in the prompt, by category", band, plot_categories(panels))
+        yield Plot("Evidence in the prompt, by category", band, plot_categories(panels, strategies))
     for group in main_groups(ranks):
         rows = [row for row in ranks if row.group == group]
         others = published(results).get(group, {})
         caption = "Evidence among the first k turns; bands are 95 % intervals."
         title = f"Ranking, {group} questions ({rows[0].n:,})"
-        yield Plot(title, f"{caption} {SOURCE}" if others else caption, plot_ranks(rows, others, RETRIEVER))
+        yield Plot(title, f"{caption} {SOURCE}" if others else caption, plot_ranks(rows, strategies, others, RETRIEVER))
