@@ -90,6 +90,7 @@ def _measured(file: Path, strategies: str, budgets: str, overrides: list[str]) -
         limit=engine.limit,
         tokens_of=opened.name,
         resamples=recipe.evaluate.resamples,
+        memory=recipe.memory,
     )
     return measure_recall(collection, plan, file.resolve().name)
 

@@ -8,7 +8,7 @@ too. Shares are means over questions of the share of a question's evidence, as L
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -18,23 +18,23 @@ from typing import Any
 from gistchat import __version__
 from gistchat.context.budget import as_roles, gist_line
 from gistchat.context.strategies import STRATEGIES, Request, build_context
-from gistchat.context.types import Context, Match, RoleTurn, Search, Sentence, Sources, TokenCosts
+from gistchat.context.types import Context, Gist, Match, RoleTurn, Search, Sentence, Sources, TokenCosts
 from gistchat.dialogue.turns import Turn, is_group
 from gistchat.errors import UserError
 from gistchat.evaluate.recall_files import Collection, Conversation, Question
 from gistchat.evaluate.recall_rows import Results, Tally
 from gistchat.limits import MOST_TOKENS
-from gistchat.memory.factory import MemoryFactory
-from gistchat.memory.rolling import GistHistory, gist_and_since
+from gistchat.memory.factory import MemoryFactory, divide, make_index
+from gistchat.memory.rolling import GistHistory, gist_and_since, prompt_costs
 from gistchat.memory.sentences import split_sentences
+from gistchat.memory.standing_facts import StandingFacts
 from gistchat.memory.summarizers.extractive import METHODS, summarize
-from gistchat.memory.turn_index import TurnIndex
 from gistchat.processes import batched
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.token_count import Count
 from gistchat.prompts.wording import render_line
-from gistchat.recipe.schema import ContextConfig, SummaryConfig
+from gistchat.recipe.schema import ContextConfig, MemoryConfig, SummaryConfig
 
 RANKS = (5, 10, 25, 50)  # k of R@k
 GIVEN = {"summary", "rolling_gist", "search"}  # sources of a context that a conversation has by itself
@@ -63,6 +63,7 @@ class Plan:
     limit: int
     tokens_of: str
     resamples: int = 10_000
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     def systems(self) -> list[tuple[str, int]]:
         """Strategies with their budgets."""
@@ -102,7 +103,7 @@ def measure_recall(collection: Collection, plan: Plan, file: str) -> Results:
     check_plan(plan.strategies, plan.budgets)
     start = time.perf_counter()
     asked = [conversation for conversation in collection.conversations if conversation.questions]
-    ends = [ConversationEnd(conversation) for conversation in asked]
+    ends = [ConversationEnd(conversation, plan.memory) for conversation in asked]
     _encode_ahead(ends, plan.costs)
     histories = _roll(ends, plan)
     tally = Tally()
@@ -134,7 +135,7 @@ def measure_recall(collection: Collection, plan: Plan, file: str) -> Results:
 
 def _settings(plan: Plan) -> dict[str, Any]:
     """What the figures depend on, without names of places on this machine."""
-    context, summary = plan.context, plan.summary
+    context, summary, memory = plan.context, plan.summary, plan.memory
     return {
         "strategies": list(plan.strategies),
         "budgets": list(plan.budgets),
@@ -144,8 +145,15 @@ def _settings(plan: Plan) -> dict[str, Any]:
         "full_limit": context.full_limit or plan.limit,
         "method": summary.method,
         "recency": summary.recency,
-        "summary_model": Path(summary.model).name if Path(summary.model).is_absolute() else summary.model,
+        "summary_model": _without_place(summary.model),
+        "encoder": _without_place(memory.encoder),
+        "encoder_weight": memory.encoder_weight,
+        "reranker": _without_place(memory.reranker),
     }
+
+
+def _without_place(model: str) -> str:
+    return Path(model).name if Path(model).is_absolute() else model
 
 
 class KeptSearch:
@@ -176,12 +184,14 @@ class ConversationEnd:
     answers, as in a chat of a group.
     """
 
-    def __init__(self, conversation: Conversation) -> None:
+    def __init__(self, conversation: Conversation, memory: MemoryConfig = MemoryConfig()) -> None:
         self.conversation, self.turns = conversation, conversation.turns
         self.asker, self.answerer = seats(self.turns)
         self.group = is_group(self.asked("?"))
         start = time.perf_counter()
-        index = TurnIndex(self.turns)
+        index = make_index(memory, self.turns)
+        if memory.encoder:
+            index.find("?", len(self.turns))  # vectors are made when they are first needed
         self.index_seconds = time.perf_counter() - start
         self.search = KeptSearch(index, len(self.turns))
         self._ends = _run_ends(self.turns, self.answerer)
@@ -298,6 +308,11 @@ def _sources(end: ConversationEnd, number: int, plan: Plan, histories: Histories
         summary, budget = plan.summary, max(plan.budgets)
         return summarize(end.turns[:turns], summary.method, budget, plan.count, summary.recency) if turns else []
 
+    def with_facts(history: GistHistory, budget: int) -> Callable[[int], Gist]:
+        costs = prompt_costs(plan.costs, end.group)
+        room = divide(replace(plan.context, budget=budget), costs.heading, searches=True, keeps_facts=True)
+        return history.with_facts(StandingFacts(end.turns), room, costs)
+
     def of_system(name: str, budget: int) -> Sources:
         strategy = STRATEGIES[name]
         room = budget, strategy.searches, strategy.keeps_facts
@@ -306,7 +321,7 @@ def _sources(end: ConversationEnd, number: int, plan: Plan, histories: Histories
             "summary": extracted
             if plan.summary.method in METHODS
             else lambda turns: gist_and_since(history.at(turns), end.turns[:turns]),
-            "rolling_gist": history.at,
+            "rolling_gist": with_facts(history, budget) if strategy.keeps_facts else history.at,
             "search": end.search,
         }
         return Sources(**{source: given[source] for source in strategy.reads})

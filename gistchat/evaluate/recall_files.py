@@ -13,7 +13,7 @@ from typing import Any
 
 from gistchat.dialogue.lines import json_lines, require_text
 from gistchat.dialogue.text_repair import clean_line, clean_text
-from gistchat.dialogue.turns import Malformed, Turn, Unreadable, parse_dialogue
+from gistchat.dialogue.turns import LONGEST_DATE, Malformed, Turn, Unreadable, parse_dialogue
 from gistchat.errors import UserError, shown
 from gistchat.files import read_json
 
@@ -30,6 +30,7 @@ SAME_ID = "turns with the id of an earlier one"
 
 _SESSION = re.compile(r"session_(\d{1,9})")
 _TURN_ID = re.compile(r"D:?(\d{1,9}):(\d{1,9})")  # D8:6, and misspelled D:8:6 and D8:06
+_TIME_OF_DAY = re.compile(r"^\d{1,2}:\d\d [ap]m on |, \d{1,2}:\d\d(?::\d\d)?$")  # beside LoCoMo's and REALTALK's dates
 _PHOTO_OF = re.compile(r"^an? (?:photo|photograph|photography|picture|image) of ", re.I)  # how all captions begin
 
 
@@ -51,11 +52,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation, a date for each of its turns (empty where unknown), and what is asked at its end."""
+    """A conversation, and what is asked at its end."""
 
     id: str
     turns: tuple[Turn, ...]
-    dates: tuple[str, ...]
     questions: tuple[Question, ...]
 
 
@@ -207,14 +207,13 @@ class _Talk:
     def __init__(self, left_out: LeftOut) -> None:
         self.left_out = left_out
         self.turns: list[Turn] = []
-        self.dates: list[str] = []
         self.places: dict[str, int] = {}  # turns by their names, of which a turn may have several
         self.questions: list[Question] = []
         self.asked = 0  # questions, those that were left out included
 
     def say(self, names: Sequence[str], speaker: str, text: str, date: str) -> None:
         """Add a turn that evidence may call by any of the names; one without text is left out."""
-        turn = Turn(clean_line(speaker), clean_text(text))
+        turn = Turn(clean_line(speaker), clean_text(text), _TIME_OF_DAY.sub("", clean_line(date))[:LONGEST_DATE])
         if not turn.text:
             self.left_out.counts[NO_TEXT] += 1
             return
@@ -225,7 +224,6 @@ class _Talk:
         for name in names:
             self.places.setdefault(name, len(self.turns))
         self.turns.append(turn)
-        self.dates.append(date)
 
     def ask(self, text: Any, evidence: Iterable[str], category: str, answerable: bool) -> None:
         """Add a question; one without evidence that is a turn is left out."""
@@ -243,7 +241,7 @@ class _Talk:
         self.questions.append(Question(clean_text(text), tuple(turns), category, answerable))
 
     def conversation(self, name: str) -> Conversation:
-        return Conversation(name, tuple(self.turns), tuple(self.dates), tuple(self.questions))
+        return Conversation(name, tuple(self.turns), tuple(self.questions))
 
 
 def _locomo(value: Any, name: str, left_out: LeftOut) -> Conversation:

@@ -108,6 +108,10 @@ class Words:
         return 2
 
 
+def dates(conversation):
+    return tuple(turn.date for turn in conversation.turns)
+
+
 def plan(strategies, budgets, context=None, **summary):
     return Plan(
         strategies,
@@ -149,7 +153,7 @@ def test_locomo(tmp_path):
         ("Ben", "Nice."),
         ("Ben", "Oranges are better."),
     ]
-    assert conversation.dates == ("2:00 pm on 8 May, 2026",) * 2 + ("1:00 pm on 9 May, 2026",)
+    assert dates(conversation) == ("8 May, 2026",) * 2 + ("9 May, 2026",)
     assert conversation.questions == (
         Question("What did Ann show?", (0, 2), "multi-hop"),
         Question("What is better?", (2,), "single-hop"),
@@ -169,7 +173,7 @@ def test_a_folder_of_realtalk(tmp_path):
     assert [conversation.id for conversation in collection.conversations] == ["Chat_2-1", "Chat_10-1"]
     first = collection.conversations[0]
     assert [turn.text for turn in first.turns] == ["I run.", "[shares a photo]", "[shares a photo: a dog]"]
-    assert first.dates == ("29.12.2023, 10:00:00", "29.12.2023", "29.12.2023")
+    assert dates(first) == ("29.12.2023",) * 3
 
 
 def test_other_conversations_in_locomos_layout_are_not_set_beside_its_published_figures(tmp_path):
@@ -190,7 +194,7 @@ def test_beam_with_nested_ids(tmp_path, nested):
     assert [conversation.id for conversation in collection.conversations] == ["2", "10"]
     first = collection.conversations[0]
     assert [turn.speaker for turn in first.turns] == ["user", "assistant", "user", "assistant"]
-    assert first.dates == ("May-08-2026",) * 4
+    assert dates(first) == ("May-08-2026",) * 4
     assert first.questions == (
         Question("Which?", (0, 2, 3), "knowledge_update"),
         Question("In which order?", (0, 2), "event_ordering"),
@@ -223,7 +227,7 @@ def test_evidence_by_ids_of_ones_own(tmp_path):
     turns = [{"speaker": "a", "text": "x", "id": 7, "date": "today"}, {"speaker": "b", "text": "y", "id": "z"}]
     asked = {"question": "?!a", "evidence": [7, "z", 1]}
     [conversation] = read_collection(write(tmp_path / "a.json", {"turns": turns, "questions": [asked]})).conversations
-    assert (conversation.questions[0].evidence, conversation.dates) == ((0, 1), ("today", ""))
+    assert (conversation.questions[0].evidence, dates(conversation)) == ((0, 1), ("today", ""))
     del turns[0]["id"]  # now whole numbers count turns
     [conversation] = read_collection(
         write(tmp_path / "a.json", {"turns": turns, "questions": [asked | {"evidence": [1, "z", 3, 2]}]})
@@ -307,7 +311,7 @@ def test_summaries_and_strategies_without_a_budget(own):
 
 def test_what_of_the_evidence_stands_in_a_context():
     turns = tuple(Turn(*said) for said in SAID)
-    end = ConversationEnd(Conversation("c", turns, ("",) * 6, ()))
+    end = ConversationEnd(Conversation("c", turns, ()))
     assert (end.asker, end.answerer, end.group) == ("Somebody", "Ben", True)
     last = RoleTurn(USER, "Somebody: Who?", 6)
     everything = set(range(6))
@@ -335,7 +339,7 @@ def test_turns_that_are_joined_with_others_or_with_the_question_are_found():
         Turn(name, text)
         for name, text in [("user", "One."), ("assistant", "Two."), ("assistant", "Three."), ("user", "Four.")]
     )
-    end = ConversationEnd(Conversation("c", turns, ("",) * 4, ()))
+    end = ConversationEnd(Conversation("c", turns, ()))
     assert (end.asker, end.answerer, end.group) == ("user", "assistant", False)
     context = Context((), (RoleTurn(ASSISTANT, "Two.\nThree.", 1),), RoleTurn(USER, "Four.\nAnd?", 3), 1, 0)
     assert end.shown(context, {0, 1, 2, 3}) == ({1, 2, 3}, {1, 2, 3})
