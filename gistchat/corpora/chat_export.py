@@ -42,9 +42,9 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         raise Unreadable(f"a message without '{speaker}'")
     spoken = [message for message in messages if message[speaker] not in NOT_SPEAKERS]
     texts = [Turn(message[speaker], _plain_text(message.get(text), text)) for message in spoken]
-    system = [words for role, words in texts if role in SYSTEM]
+    system = [turn.text for turn in texts if turn.speaker in SYSTEM]
     said = [turn for turn in texts if turn.speaker not in SYSTEM and has_text(turn.text)]
-    turns = tuple(Turn(SPEAKERS.get(role, role), words) for role, words in said)
+    turns = tuple(turn._replace(speaker=SPEAKERS.get(turn.speaker, turn.speaker)) for turn in said)
     meta = {"system": "\n".join(system)} if system else {}
     if wordless := len(messages) - len(system) - len(turns):
         yield LeftOut("messages without words (calls of tools, what they return, pictures)", wordless)
