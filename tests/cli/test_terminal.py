@@ -181,6 +181,7 @@ def test_a_conversation_goes_on_however_the_chat_before_it_ended(terminal, tmp_p
     shell.type("Where is it?\r")
     shell.wait_for(r"bot> \S+ \S+")
     shell.process.kill()  # while it answers
+    shell.process.join()  # until it is gone it holds the conversation
 
     shell = terminal("--continue")
     shell.wait_for("your last turn had no answer yet, say it again: Where is it?")
