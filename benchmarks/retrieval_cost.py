@@ -124,6 +124,14 @@ SEARCH = Measurement(
 )
 
 
+def both() -> tuple[TurnIndex, sqlite3.Connection]:
+    return index(), fts5()
+
+
+def many_turns() -> list[Turn]:
+    return real_turns()[:MANY]
+
+
 def search_by_fts5(made: tuple[TurnIndex, sqlite3.Connection]) -> int:
     query = "SELECT rowid FROM turns WHERE turns MATCH ? ORDER BY rank LIMIT 200"
     for text in questions():
@@ -144,7 +152,7 @@ BESIDE_FTS5 = Pair(
     "searches/s",
     f"searches among {MANY:,} real turns: gistchat's index, neighbours of matching turns included, beside FTS5 of "
     "SQLite, which ranks matching turns alone.",
-    lambda: (index(), fts5()),
+    both,
     search_by_fts5,
     search_by_index,
 )
@@ -165,7 +173,7 @@ INDEXING = Pair(
     "retrieval_indexing",
     "turns/s",
     f"turns indexed in a second, of {MANY:,} real ones: gistchat's index beside FTS5 of SQLite.",
-    lambda: real_turns()[:MANY],
+    many_turns,
     index_by_fts5,
     index_by_ours,
     repeats=3,
