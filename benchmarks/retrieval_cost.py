@@ -41,11 +41,18 @@ def questions() -> list[str]:
 
 @cache
 def sessions() -> tuple[ChatSession, ChatSession, float]:
-    """One of few turns and one of many, as a restart finds them, and the seconds that the second restart took."""
+    """One of few turns and one of many, as a restart finds them, and the seconds that the second restart took.
+
+    Only the last few turns of both go through a rolling gist, one by one: it costs the same after any number of turns,
+    and would take an hour for many.
+    """
     model, made = ChatModel.open(overrides=SETTINGS), []
     for length in (FEW, MANY):
         heard = ChatSession(model, seed=0)
-        heard.hear(real_turns()[:length])
+        heard.switch_strategy("retrieval")
+        heard.hear(real_turns()[: length - FEW])
+        heard.switch_strategy("memory")
+        heard.hear(real_turns()[length - FEW : length])
         values = heard.to_dict()
         start = time.perf_counter()
         made.append(ChatSession.from_dict(model, values, seed=0))

@@ -1,8 +1,9 @@
 """Write docs/findings.md and its plots from an experiment's folder.
 
-.venv/bin/python tools/findings.py runs/findings --hours 1.5    # how long the run took
+.venv/bin/python tools/findings.py runs/findings --hours 1.5 --memory runs/adapter runs/openings
 
-What a person read in the figures stands in docs/findings_reading.md, and is put at the page's beginning.
+`--hours` is how long the experiment took. What a person read in the figures stands in docs/findings_reading.md, which
+is put at the page's beginning, and in docs/findings_memory.md, which is put before the tables of the runs about memory.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from gistchat.report.write import report_tables
 
 DOCS = Path(__file__).parent.parent / "docs"
 READING = DOCS / "findings_reading.md"
+MEMORY_READING = DOCS / "findings_memory.md"
 PLOTS = {
     "budget": ("Perplexity by budget, with 95 % intervals of each system alone", plot_budgets),
     "pareto": (
@@ -57,7 +59,7 @@ FOOT = """\
 """
 
 
-def write(folder: Path, hours: float) -> None:
+def write(folder: Path, hours: float, memory: list[Path]) -> None:
     found = read_json(folder / "metrics.json")
     names = variants(found)
     results = [one for one in found["results"] if "rougeL" in one["metrics"] and one["model"] != "control"]
@@ -72,6 +74,9 @@ def write(folder: Path, hours: float) -> None:
             reading=READING.read_text().strip(),
         )
     ]
+    lines += ["## What memory adds", "", MEMORY_READING.read_text().strip(), ""] if memory else []
+    for run in memory:
+        lines += _run(run)
     lines += _warnings(found)
     tables = report_tables(found)
     lines += ["## Results", "", explanation(found), ""]
@@ -87,6 +92,19 @@ def write(folder: Path, hours: float) -> None:
     answered = sorted({one["metrics"]["rougeL"]["items"] for one in results})
     lines.append(FOOT.format(answered=" to ".join(map(str, dict.fromkeys((answered[0], answered[-1]))))))
     (DOCS / "findings.md").write_text("\n".join(lines))
+
+
+def _run(folder: Path) -> list[str]:
+    """The tables of a single run, which the reading before them is about."""
+    found = read_json(folder / "metrics.json")
+    lines = []
+    for title, tables in report_tables(found).items():
+        if title in ("Results", "Planted facts", "Costs"):
+            for table in tables.values():
+                lines += [f"### `gistchat run {folder.name}`: {title.lower()}", "", *markdown(table), ""]
+    for family in ("strategy", "control"):
+        lines += [f"- {line}" for line in compared(found, family)]
+    return [*lines, ""]
 
 
 def _warnings(found: dict[str, Any]) -> list[str]:
@@ -108,6 +126,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path, help="the folder of a run of the recipe findings")
     parser.add_argument("--hours", type=float, required=True, help="how long it took")
+    parser.add_argument("--memory", type=Path, nargs="*", default=[], help="folders of runs about memory")
     arguments = parser.parse_args()
-    write(arguments.experiment, arguments.hours)
+    write(arguments.experiment, arguments.hours, arguments.memory)
     print(f"-> {DOCS / 'findings.md'}")

@@ -247,7 +247,7 @@ class ChatSession:
         index = self._search([*self.turns, Turn(PERSON, text)])
         return [
             Found(match.turn, self.turns[match.turn], index.shared(text, match.turn))
-            for match in index.find(text, len(self.turns))
+            for match in index.find(text, len(self.turns), PERSON)
         ]
 
     @property

@@ -64,9 +64,10 @@ class Request:
 
         Those that are lines of the gist already are not shown again.
         """
-        asked, shown = self.turns[-1].text, {line.text for line in known}
-        matches = [match for match in search.find(asked, before) if turns[match.turn].text not in shown]
-        return fit_found(asked, matches, turns, search, self.answerer, tokens, self.costs, self.group)
+        last, shown = self.turns[-1], {line.text for line in known}
+        found = search.find(last.text, before, last.speaker)
+        matches = [match for match in found if turns[match.turn].text not in shown]
+        return fit_found(last.text, matches, turns, search, self.answerer, tokens, self.costs, self.group)
 
 
 @dataclass(frozen=True)

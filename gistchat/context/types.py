@@ -148,8 +148,8 @@ class Match:
 class Search(Protocol):
     """Finds turns of a dialogue by what they say."""
 
-    def find(self, text: str, before: int) -> Sequence[Match]:
-        """The turns among the first `before` that match a text, best first."""
+    def find(self, text: str, before: int, asker: str = "") -> Sequence[Match]:
+        """The turns among the first `before` that match what the asker says, best first."""
 
     def sentences(self, text: str, turn: Turn) -> Sequence[str]:
         """The sentences of a turn that match a text, best first."""

@@ -1,6 +1,6 @@
 """Multi-Session Chat (Xu et al. 2022; CC BY 4.0): several sessions of the same two speakers, days apart.
 
-A conversation's sessions, in order, are one dialogue; `meta["session_turns"]` tells how many turns each had as read.
+A conversation's sessions, in order, are one dialogue; `meta["session_turns"]` tells how many turns each has.
 The personas of its last session are `meta["gold"]`. Hub rows hold a session each; in ParlAI's own files (JSONL named
 .txt) a line holds a session and all earlier ones, so one folder, such as session_5, is enough.
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import orjson
@@ -60,6 +61,20 @@ class Dialogue:
             if self.turns[i].speaker != self.turns[i - 1].speaker
             and (self.scored_speakers is None or self.turns[i].speaker in self.scored_speakers)
         ]
+
+    def session_starts(self) -> list[int]:
+        """Index of the first turn of each session, where `meta` tells how many turns each has; else of the first."""
+        counts = self.meta.get("session_turns")
+        if not is_counts(counts) or sum(counts) != len(self.turns):
+            return [0]
+        return [0, *accumulate(counts[:-1])]
+
+    def openings(self) -> list[int]:
+        """Indices of the first turn of each later session that answers another speaker and may be scored."""
+        starts = [*self.session_starts(), len(self.turns)]
+        replies = self.reply_indices()
+        firsts = (next((i for i in replies if start <= i < end), None) for start, end in pairwise(starts[1:]))
+        return [i for i in firsts if i is not None]
 
     def to_line(self) -> bytes:
         """A line of JSONL. Raises ValueError if a value cannot be written as JSON."""
@@ -139,6 +154,11 @@ def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dia
     targets = None if scored_speakers is None else tuple(scored_speakers)
     corpus = str(value.get("corpus") or default_corpus)
     return Dialogue(str(value.get("id") or default_id), turns, corpus, split, targets, meta)
+
+
+def is_counts(value: Any) -> bool:
+    """Whether it is a list of whole numbers, none below 0, that is not empty."""
+    return isinstance(value, list) and bool(value) and all(type(count) is int and count >= 0 for count in value)
 
 
 def is_texts(value: Any) -> bool:

@@ -66,6 +66,11 @@ def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
     config = recipe.evaluate
     require_dialogues("test", test)
     items = sample_targets(test, config.items, recipe.seed, config.min_history, config.turns)
+    if not items and config.turns == "openings":
+        raise UserError(
+            "no test dialogue has several sessions (`session_turns` in `meta`, as in msc); evaluate.turns takes: one, "
+            "last, all"
+        )
     if not items:
         raise UserError(
             f"no test reply has {config.min_history} turns before it; lower evaluate.min_history or give more dialogues"

@@ -166,12 +166,12 @@ class KeptSearch:
     def __init__(self, search: Search, turns: int) -> None:
         self.search, self.turns = search, turns
         self.seconds: list[float] = []
-        self.find: Callable[[str, int], Sequence[Match]] = lru_cache(maxsize=KEPT_RANKINGS)(self._find)
+        self.find: Callable[[str, int, str], Sequence[Match]] = lru_cache(maxsize=KEPT_RANKINGS)(self._find)
         self.sentences: Callable[[str, Turn], Sequence[str]] = lru_cache(maxsize=KEPT_SENTENCES)(search.sentences)
 
-    def _find(self, text: str, before: int) -> Sequence[Match]:
+    def _find(self, text: str, before: int, asker: str) -> Sequence[Match]:
         start = time.perf_counter()
-        found = self.search.find(text, before)
+        found = self.search.find(text, before, asker)
         if before == self.turns:
             self.seconds.append(time.perf_counter() - start)
         return found
@@ -334,7 +334,7 @@ def _measure(
 ) -> None:
     """Build every context of a question, and rank the turns; what of the evidence is there is tallied."""
     evidence, turns, config = set(question.evidence), end.asked(question.text), plan.context
-    ranked = [match.turn for match in end.search.find(question.text, len(end.turns))]
+    ranked = [match.turn for match in end.search.find(question.text, len(end.turns), end.asker)]
     for (name, budget), given in sources.items():
         request = Request(
             turns,

@@ -47,13 +47,15 @@ def sample_targets(
 
     Args:
         min_history: turns before the reply, at least.
-        turns: all | one (a reply of each dialogue, drawn, so that items are independent) | last (of each dialogue).
+        turns: all | one (a reply of each dialogue, drawn, so that items are independent) | last (of each dialogue) |
+            openings (the first reply of each session but the first).
         weights: by corpus: 2 puts its replies into the pool twice, 0.5 a random half of them; 1 where none is given.
     """
     rng = random.Random(seed)
     pool = []
     for dialogue in dialogues:
-        replies = [turn for turn in dialogue.reply_indices() if turn >= min_history]
+        indices = dialogue.openings() if turns == "openings" else dialogue.reply_indices()
+        replies = [turn for turn in indices if turn >= min_history]
         if turns == "one" and replies:
             replies = [rng.choice(replies)]
         elif turns == "last":

@@ -20,7 +20,7 @@ from snowballstemmer import stemmer
 
 from gistchat.context.types import Match
 from gistchat.dialogue.turns import Turn, name_of
-from gistchat.dialogue.words import UNSPACED, normalized
+from gistchat.dialogue.words import UNSPACED, normalized, words
 from gistchat.memory.sentences import content_words, split_sentences
 from gistchat.memory.turn_vectors import TurnVectors, spoken
 
@@ -32,9 +32,16 @@ K1, B = 1.2, 0.75
 NEIGHBOUR = 0.35  # of a turn's score goes to the turn before it and to the one after it
 COVERAGE = 0.5  # of a score depends on how much of what is asked the turn holds, rare terms counting more
 PAIR = 0.5  # of the rarity of two terms that stand side by side in both, as those of a name do
+OWN = 1.0  # what turns gain that are of the person whom a question is about: "my" of who asks, "your" of the others
+# In a question about oneself or the others names say little and the verbs of all small talk much, so meaning counts
+# more by this factor. Turns that only ask, which are like any question, lose this part of their likeness, and turns of
+# the person whom it is about gain some.
+PERSONAL, ASKING, ALIKE_OWN = 3.0, 0.3, 0.3
 NAME = 3  # times that a speaker's name counts in his or her own turns
 MOST_MATCHES = 200  # turns of a search, at most
 RERANKED = 50  # of them, the best, that a reranker reads
+_I, _YOU = frozenset(("i", "my", "mine", "myself")), frozenset(("you", "your", "yours", "yourself"))
+_ONLY_ASKS = regex.compile(r"[^.!。！\n]*[?？؟]\s*")
 _UNSPACED_RUN = regex.compile(rf"(?:{UNSPACED}\p{{M}}*)+", regex.V1)
 _LETTER = regex.compile(rf"{UNSPACED}\p{{M}}*", regex.V1)
 _LEMMAS = {
@@ -100,6 +107,9 @@ class TurnIndex:
         self._turns: list[Turn] = []
         self._terms: list[tuple[str, ...]] = []  # of each turn, in their order
         self._lengths = array("i")
+        self._speakers = array("i")  # of each turn, by the order in which they first spoke
+        self._known_speakers: dict[str, int] = {}
+        self._asking = array("b")  # of each turn, whether it only asks
         self._postings: dict[str, _Postings] = {}
         self.follow(turns, len(turns))
 
@@ -113,6 +123,8 @@ class TurnIndex:
             self._turns.append(turn)
             self._terms.append(())
             self._lengths.append(0)
+            self._speakers.append(0)
+            self._asking.append(0)
             self.put(len(self) - 1, turn)
 
     def put(self, number: int, turn: Turn) -> None:
@@ -121,6 +133,8 @@ class TurnIndex:
         self._turns[number] = turn
         if self._vectors:
             self._vectors.put(number, turn)
+        self._speakers[number] = self._known_speakers.setdefault(turn.speaker, len(self._known_speakers))
+        self._asking[number] = bool(_ONLY_ASKS.fullmatch(turn.text))
         self._terms[number] = found = (*terms(name_of(turn)) * NAME, *terms(turn.text))
         self._lengths[number] = len(found)
         for term, count in Counter(found).items():
@@ -134,6 +148,7 @@ class TurnIndex:
         for number in reversed(range(length, len(self))):
             self._drop(number)
         del self._turns[length:], self._terms[length:], self._lengths[length:]
+        del self._speakers[length:], self._asking[length:]
         if self._vectors:
             self._vectors.cut(length)
 
@@ -152,11 +167,15 @@ class TurnIndex:
         self._terms[number] = ()
         self._lengths[number] = 0
 
-    def find(self, text: str, before: int) -> list[Match]:
-        """The turns among the first `before` that match a text, best first."""
-        asked = terms(text)
-        lexical = self.scores(asked, before)
-        scores = self._with_meaning(lexical, text) if self._vectors and before else lexical
+    def find(self, text: str, before: int, asker: str = "") -> list[Match]:
+        """The turns among the first `before` that match a text, best first.
+
+        Args:
+            asker: whose text it is: what is "mine" in it was told by the same speaker.
+        """
+        asked, whose = terms(text), self._whose(text, before, asker)
+        lexical = _with_neighbours(self.scores(asked, before)) * (1 + OWN * whose)
+        scores = self._with_meaning(lexical, text, whose) if self._vectors and before else lexical
         # A turn that shares words counts even where most share more.
         found = np.flatnonzero((scores > 0) | (lexical > 0))
         if len(found) > MOST_MATCHES:
@@ -169,20 +188,23 @@ class TurnIndex:
             Match(turn, float(scores[turn]), tuple(sorted(set(asked).intersection(self._terms[turn])))) for turn in best
         ]
 
-    def _with_meaning(self, lexical: np.ndarray, text: str) -> np.ndarray:
+    def _with_meaning(self, lexical: np.ndarray, text: str, whose: np.ndarray) -> np.ndarray:
         """Scores by shared words, [turns], and by meaning added up, each in its own standard deviations.
 
         So a turn is better than the average one where its score is above 0.
         """
-        alike = _with_neighbours(self._vectors.cosines(text, len(lexical)).astype(float))
-        return _standardized(lexical) + self._weight * _standardized(alike)
+        alike, weight = self._vectors.cosines(text, len(lexical)).astype(float), self._weight
+        if whose.any():
+            alike *= (1 + ALIKE_OWN * whose) * (1 - ASKING * np.frombuffer(self._asking, np.int8)[: len(lexical)])
+            weight *= PERSONAL
+        return _standardized(lexical) + weight * _standardized(_with_neighbours(alike))
 
     def _reranked(self, reranker: "Reranker", text: str, turns: Sequence[int]) -> list[int]:
         scores = reranker.scores(text, [spoken(self._turns[turn]) for turn in turns]) if turns else ()
         return [turn for _, turn in sorted(zip(scores, turns, strict=True), key=lambda pair: -pair[0])]
 
     def scores(self, asked: Sequence[str], before: int) -> np.ndarray:
-        """How well each of the first `before` turns matches some terms, in their order; float64 [before]."""
+        """How well each of the first `before` turns by itself matches some terms, in their order; float64 [before]."""
         scores, held, most = np.zeros(before), np.zeros(before), 0.0
         if not before:
             return scores
@@ -200,7 +222,15 @@ class TurnIndex:
         for pair in dict.fromkeys(pairwise(asked)):
             if turns := self._side_by_side(pair, before):
                 scores[turns] += PAIR * _rarity(len(turns), before)
-        return _with_neighbours(scores)
+        return scores
+
+    def _whose(self, text: str, before: int, asker: str) -> np.ndarray:
+        """Which turns are of whom a text is about, if that is who says it, or the others; [before]."""
+        said = set(words(text.replace("'", " ")))
+        own = np.frombuffer(self._speakers, dtype=np.int32)[:before] == self._known_speakers.get(asker, -1)
+        if asker and _I & said:
+            return own
+        return ~own if asker and _YOU & said else np.zeros(before, bool)
 
     def _holding(self, term: str, before: int) -> tuple[np.ndarray, np.ndarray]:
         """Which of the first `before` turns hold a term, and how often."""

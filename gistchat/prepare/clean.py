@@ -1,5 +1,6 @@
 """Clean and filter dialogues: repair the text, merge turns of one speaker, keep the dialogue or say why not."""
 
+import bisect
 import dataclasses
 import itertools
 import operator
@@ -96,7 +97,8 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
             texts = list(map(join_tokens, texts))
     except (TypeError, AttributeError):  # a column of a table may hold anything
         return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a turn that is not a text")
-    speakers, texts, merged, empty = merge(speakers, texts)
+    speakers, texts, firsts, empty = merge(speakers, texts)
+    merged = len(dialogue.turns) - empty - len(texts)
     left_out = (("turns without text", empty),) if empty else ()
     if reason := _reason_to_drop(speakers, texts, merged, rules):
         return Cleaned(reason, turns_read=len(dialogue.turns), left_out=left_out)
@@ -114,7 +116,10 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
             meta = meta | {"gold": [_clean_gold(line, rules) for line in gold]}
         except (TypeError, AttributeError):
             return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a gold line that is not a text")
-    turns = tuple(map(Turn, speakers, texts))
+    if len(starts := dialogue.session_starts()) > 1:
+        meta = meta | {"session_turns": _session_turns(starts, firsts)}
+    dates = [_clean_name(dialogue.turns[first].date) for first in firsts]
+    turns = tuple(map(Turn, speakers, texts, dates))
     try:
         line = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta).to_line()
     except ValueError as error:
@@ -156,20 +161,33 @@ def _clean_line(text: str, rules: CleaningRules) -> str:
     return scrub(text)[0] if rules.scrub else text
 
 
-def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], int, int]:
+def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], Sequence[int], int]:
     """Join consecutive turns of one speaker by a space, or by a line end where one of them has lines, such as code.
 
     Turns without text vanish.
 
     Returns:
-        Speakers and texts, how many turns were joined to the one before, and how many vanished.
+        Speakers, texts, and of each of these turns the index that its first part had; and how many turns vanished.
     """
     if all(texts) and all(map(operator.ne, speakers, speakers[1:])):  # most dialogues
-        return speakers, texts, 0, 0
-    spoken = [(speaker, text) for speaker, text in zip(speakers, texts, strict=True) if text]
-    runs = [(speaker, [text for _, text in run]) for speaker, run in itertools.groupby(spoken, operator.itemgetter(0))]
-    merged = [("\n" if any("\n" in text for text in run) else " ").join(run) for _, run in runs]
-    return [speaker for speaker, _ in runs], merged, len(spoken) - len(merged), len(texts) - len(spoken)
+        return speakers, texts, range(len(texts)), 0
+    spoken = [i for i, text in enumerate(texts) if text]
+    runs = [list(run) for _, run in itertools.groupby(spoken, speakers.__getitem__)]
+    parts = [[texts[i] for i in run] for run in runs]
+    merged = [("\n" if any("\n" in text for text in part) else " ").join(part) for part in parts]
+    firsts = [run[0] for run in runs]
+    return [speakers[i] for i in firsts], merged, firsts, len(texts) - len(spoken)
+
+
+def _session_turns(starts: Sequence[int], firsts: Sequence[int]) -> list[int]:
+    """How many turns each session has after merging; a turn is of the session that it begins in.
+
+    Args:
+        starts: index of the first turn of each session before merging.
+        firsts: see `merge`.
+    """
+    places = [*(bisect.bisect_left(firsts, start) for start in starts), len(firsts)]
+    return [end - start for start, end in itertools.pairwise(places)]
 
 
 def _reason_to_drop(speakers: Sequence[str], texts: Sequence[str], joined: int, rules: CleaningRules) -> str:

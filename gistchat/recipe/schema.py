@@ -297,8 +297,10 @@ class EvaluateConfig:
     )
     baseline: AnyStrategy = setting("recent", "strategy that the others are compared with")
     items: int = setting(200, "test replies whose likelihood is scored, at most", ge=1, le=MOST_ITEMS)
-    turns: _choice("one", "last", "all") = setting(
-        "one", "which replies: one of each dialogue, drawn | last: of each dialogue, the last | all: any"
+    turns: _choice("one", "last", "openings", "all") = setting(
+        "one",
+        "which replies: one of each dialogue, drawn | last: of each dialogue, the last | openings: the first of each "
+        "session but the first (msc) | all: any",
     )
     reply_items: int = setting(100, "for how many of these a reply is generated", ge=0, le=MOST_ITEMS)
     rank_items: int = setting(

@@ -230,6 +230,16 @@ def test_which_replies_are_scored():
         choose_items(recipe, DIALOGUES)
 
 
+def test_openings_are_the_first_replies_of_later_sessions():
+    met = [make_dialogue(number, 12, meta={"session_turns": [5, 4, 3]}) for number in range(3)]
+    recipe = Recipe().change(evaluate={"turns": "openings", "min_history": 1, "strategies": ["recent"]})
+    assert sorted((item.dialogue.id, item.turn) for item in choose_items(recipe, [*met, *DIALOGUES])) == [
+        (f"d{number}", turn) for number in range(3) for turn in (5, 9)
+    ]
+    with pytest.raises(UserError, match=r"no test dialogue has several sessions.*one, last, all"):
+        choose_items(recipe, DIALOGUES)
+
+
 def test_a_planted_fact_is_right_where_the_answer_says_it(parts, tmp_path):
     model, prompt_format, builders = parts
     wanted = [Condition("last", None), Condition("recent", 96), Condition("full", None), Condition("retrieval", 96)]

@@ -25,6 +25,26 @@ def test_the_turn_that_shares_the_rare_word_comes_first_and_then_those_beside_it
 
 
 @pytest.mark.parametrize(
+    ("asker", "asked", "best"),
+    [
+        ("user", "What is my sister called?", 0),
+        ("user", "What is your sister called?", 3),
+        ("user", "Do you remember what MY sister's name is?", 0),
+        ("model", "What is my sister called?", 3),
+        ("model", "And yours, your sister?", 0),
+        ("user", "What is the sister called?", 3),  # of turns that match alike, the later one
+        ("", "What is my sister called?", 3),
+    ],
+)
+def test_what_is_mine_was_told_by_who_asks(asker, asked, best):
+    texts = ["My sister Olga sings.", "Oh.", "Nice weather.", "My sister Vera dances."]
+    index = TurnIndex([Turn(speaker, text) for speaker, text in zip(["user", "model"] * 2, texts, strict=True)])
+    assert index.find(asked, 4, asker)[0].turn == best
+    index.put(0, Turn("model", texts[0]))  # an edit can also say that another spoke
+    assert index.find("What is my sister called?", 4, "model")[0].turn == 3
+
+
+@pytest.mark.parametrize(
     ("asked", "told"),
     [
         ("When did she hike?", "We went hiking."),

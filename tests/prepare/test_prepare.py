@@ -91,6 +91,28 @@ def test_consecutive_turns_of_a_speaker_are_joined_and_counted(tmp_path):
     assert report["merged_turns"] == 1
 
 
+def test_dates_and_sessions_stay_with_their_turns(tmp_path):
+    said = [("a", "one"), ("a", "two"), ("b", "three"), ("b", "\u200b"), ("a", "four"), ("a", "five"), ("b", "six")]
+    turns = [{"speaker": s, "text": t, "date": f"{day} May 2026, 20:15:00"} for day, (s, t) in enumerate(said, 1)]
+    lines = [
+        {"id": "met", "turns": turns, "meta": {"session_turns": [3, 2, 2]}},
+        {"id": "wrong", "turns": [*turns, {"speaker": "a", "text": "seven"}], "meta": {"session_turns": [3, 2, 2]}},
+    ]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    prepare(config(tmp_path / "d.jsonl", scrub="yes", test_share=0.0, validation_share=0.0), tmp_path / "out")
+    dialogues = {dialogue.id: dialogue for dialogue in load_dialogues(tmp_path / "out" / "train.jsonl")}
+    met = dialogues["met"]
+    assert [(turn.text, turn.date[:1]) for turn in met.turns] == [
+        ("one two", "1"), ("three", "3"), ("four five", "5"), ("six", "7"),
+    ]  # fmt: skip
+    assert met.turns[0].date == "1 May 2026, 20:15:00"
+    assert met.meta["session_turns"] == [2, 1, 1]  # "five" is of the third session, but joined to "four"
+    assert met.session_starts() == [0, 2, 3]
+    assert met.openings() == [2, 3]
+    assert dialogues["wrong"].meta["session_turns"] == [3, 2, 2]
+    assert dialogues["wrong"].openings() == []
+
+
 def test_nothing_left_is_an_error_that_says_why(tmp_path, dialogue_file):
     with pytest.raises(UserError, match=r"no dialogue is left of 20 read .*20 fewer than 50 turns"):
         prepare(config(dialogue_file, min_turns=50), tmp_path / "out")
