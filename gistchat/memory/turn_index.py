@@ -34,9 +34,9 @@ COVERAGE = 0.5  # of a score depends on how much of what is asked the turn holds
 PAIR = 0.5  # of the rarity of two terms that stand side by side in both, as those of a name do
 OWN = 1.0  # what turns gain that are of the person whom a question is about: "my" of who asks, "your" of the others
 # In a question about oneself or the others names say little and the verbs of all small talk much, so meaning counts
-# more by this factor. Turns that only ask, which are like any question, lose this part of their likeness, and turns of
-# the person whom it is about gain some.
-PERSONAL, ASKING, ALIKE_OWN = 3.0, 0.3, 0.3
+# more, by this factor, and more by itself than beside others. Turns that only ask, which are like any question, lose
+# this part of their likeness, and turns of the person whom it is about gain some.
+PERSONAL, ALIKE_NEIGHBOUR, ASKING, ALIKE_OWN = 3.0, 0.1, 0.3, 0.3
 NAME = 3  # times that a speaker's name counts in his or her own turns
 MOST_MATCHES = 200  # turns of a search, at most
 RERANKED = 50  # of them, the best, that a reranker reads
@@ -193,11 +193,11 @@ class TurnIndex:
 
         So a turn is better than the average one where its score is above 0.
         """
-        alike, weight = self._vectors.cosines(text, len(lexical)).astype(float), self._weight
+        alike, weight, neighbour = self._vectors.cosines(text, len(lexical)).astype(float), self._weight, NEIGHBOUR
         if whose.any():
             alike *= (1 + ALIKE_OWN * whose) * (1 - ASKING * np.frombuffer(self._asking, np.int8)[: len(lexical)])
-            weight *= PERSONAL
-        return _standardized(lexical) + weight * _standardized(_with_neighbours(alike))
+            weight, neighbour = weight * PERSONAL, ALIKE_NEIGHBOUR
+        return _standardized(lexical) + weight * _standardized(_with_neighbours(alike, neighbour))
 
     def _reranked(self, reranker: "Reranker", text: str, turns: Sequence[int]) -> list[int]:
         scores = reranker.scores(text, [spoken(self._turns[turn]) for turn in turns]) if turns else ()
@@ -262,11 +262,11 @@ def _rarity(turns: int, among: int) -> float:
     return math.log1p((among - turns + 0.5) / (turns + 0.5))
 
 
-def _with_neighbours(scores: np.ndarray) -> np.ndarray:
+def _with_neighbours(scores: np.ndarray, part: float = NEIGHBOUR) -> np.ndarray:
     """Each turn's score and a part of those of the turns beside it; [turns]."""
     beside = scores.copy()
-    beside[1:] += NEIGHBOUR * scores[:-1]
-    beside[:-1] += NEIGHBOUR * scores[1:]
+    beside[1:] += part * scores[:-1]
+    beside[:-1] += part * scores[1:]
     return beside
 
 

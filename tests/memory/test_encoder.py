@@ -264,6 +264,15 @@ def test_shared_words_and_meaning_are_added_up_in_standard_deviations(encoder):
     )
 
 
+def test_meaning_counts_more_where_one_asks_for_what_is_ones_own(minilm):
+    told = Turn("user", "I share a flat with Astrid.")
+    talk = ["Where do you live?", "In town, near the river.", "I live with my parents.", "Nice weather today."]
+    turns = [told, *(Turn(("model", "user")[place % 2], text) for place, text in enumerate(talk))]
+    index = dense_index(minilm, turns)
+    assert index.find("Who do I live with?", 5, "user")[0].turn == 0
+    assert index.find("Who do I live with?", 5)[0].turn == 3  # nobody knows whose question it is
+
+
 def test_a_weight_of_0_ranks_as_words_alone(encoder):
     turns = random_turns(40)
     assert found(dense_index(encoder, turns, weight=0.0), "where does olga sing") == found(
