@@ -20,7 +20,7 @@ from snowballstemmer import stemmer
 
 from gistchat.context.types import Match
 from gistchat.dialogue.turns import Turn, name_of
-from gistchat.dialogue.words import UNSPACED, normalized, words
+from gistchat.dialogue.words import UNSPACED, normalized, word_parts
 from gistchat.memory.sentences import content_words, split_sentences
 from gistchat.memory.turn_vectors import TurnVectors, spoken
 
@@ -226,7 +226,7 @@ class TurnIndex:
 
     def _whose(self, text: str, before: int, asker: str) -> np.ndarray:
         """Which turns are of whom a text is about, if that is who says it, or the others; [before]."""
-        said = set(words(text.replace("'", " ")))
+        said = set(word_parts(text))
         own = np.frombuffer(self._speakers, dtype=np.int32)[:before] == self._known_speakers.get(asker, -1)
         if asker and _I & said:
             return own

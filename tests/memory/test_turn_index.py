@@ -29,7 +29,8 @@ def test_the_turn_that_shares_the_rare_word_comes_first_and_then_those_beside_it
     [
         ("user", "What is my sister called?", 0),
         ("user", "What is your sister called?", 3),
-        ("user", "Do you remember what MY sister's name is?", 0),
+        ("user", "Do you remember what MY sister’s name is?", 0),
+        ("user", "I’m whose brother, the sister being called what?", 0),
         ("model", "What is my sister called?", 3),
         ("model", "And yours, your sister?", 0),
         ("user", "What is the sister called?", 3),  # of turns that match alike, the later one
