@@ -20,8 +20,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from gistchat.corpora.kinds import kind_of_file
 from gistchat.corpora.readers import CORPORA
-from gistchat.corpora.sources import estimate, kind_of_file
+from gistchat.corpora.sources import estimate
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed
 from gistchat.errors import UserError
 from gistchat.evaluate.external_predictions import read_texts

@@ -64,7 +64,7 @@ def load(
     from gistchat.recipe.load import find_recipe, load_recipe
 
     if from_ and not corpus and Path(from_).is_file():
-        from gistchat.corpora.sources import kind_of_file
+        from gistchat.corpora.kinds import kind_of_file
 
         corpus = kind_of_file(Path(from_))
     chosen = {"data.source": from_, "data.corpus": corpus, "train.targets": targets or None}

@@ -7,7 +7,7 @@ System messages are not turns; they are kept as `meta["system"]`. Tool calls and
 from collections.abc import Iterator
 from typing import Any
 
-from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
@@ -17,6 +17,14 @@ LAYOUTS = (("messages", "role", "content"), ("conversations", "from", "value"), 
 NOT_SPEAKERS = ("tool", "function", "function_call", "observation", "ipython")  # said to nobody
 SYSTEM = ("system", "developer")
 SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
+
+
+def looks_like(head: Head) -> bool:
+    if head.path.suffix not in (".json", ".jsonl", ".parquet"):
+        return False
+    first = head.at(0) if isinstance(head.value, list) else head.value
+    # An empty file is told apart by nothing; what it says then is what most people need to hear.
+    return first is None or isinstance(first, list) or bool(set(first) & {field for field, *_ in LAYOUTS})
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
@@ -68,6 +76,7 @@ CORPUS = Corpus(
     description="your chat exports: messages with role and content, or ShareGPT's conversations",
     read=reader(parse),
     parse=parse,
+    looks_like=looks_like,
     patterns=("*.jsonl", "*.json", "*.parquet"),
     mark=b"\n",
 )

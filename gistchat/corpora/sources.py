@@ -80,29 +80,6 @@ def _find_files(corpus: str, place: Path, patterns: Sequence[str]) -> list[Path]
     raise UserError(f"{place}: no {corpus} file in this folder ({' or '.join(patterns)})")
 
 
-def kind_of_file(path: Path) -> str:
-    """The generic reader for a user's own file, by its name and its first record.
-
-    Raises:
-        UserError: no reader is for such a file.
-    """
-    if path.suffix in (".csv", ".tsv"):
-        return "table"
-    if path.suffix == ".txt":
-        return "transcript"
-    if path.suffix in (".json", ".jsonl", ".parquet"):
-        first = next((value for _, value in records(path)), None)
-        names = set(first) if isinstance(first, dict) else set()
-        if "turns" in names:
-            return "jsonl"
-        # A JSON file that is no list has no records: it is one conversation.
-        if first is None or isinstance(first, list) or names & {"messages", "conversations"}:
-            return "chat"
-        if names and path.suffix == ".parquet":
-            return "table"
-    raise UserError(f"{path}: cannot tell what kind of file this is; name it with --corpus (see gistchat corpora)")
-
-
 def records(path: Path) -> Iterator[tuple[str, Any]]:
     """Decoded records with their location: lines of JSONL, entries of a JSON list, rows of Parquet or Arrow.
 

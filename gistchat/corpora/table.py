@@ -136,5 +136,6 @@ CORPUS = Corpus(
     description="your CSV, TSV or Parquet: columns dialogue, speaker and text",
     read=read,
     patterns=("*.csv", "*.tsv", "*.parquet"),
+    looks_like=lambda head: bool(head.columns),
     mark=b"\n",
 )

@@ -147,5 +147,6 @@ CORPUS = Corpus(
     read=read,
     patterns=("*.txt",),
     mark=b"\n\n",
+    looks_like=lambda head: head.path.suffix == ".txt",
     scrub=True,
 )

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
+from gistchat.corpora.kinds import kind_of_file
 from gistchat.corpora.readers import CORPORA
-from gistchat.corpora.sources import kind_of_file
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import SPLITS, LeftOut, Malformed
 from gistchat.errors import UserError
