@@ -35,7 +35,7 @@ FORMATS += ("%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %
 
 
 def looks_like(head: Head) -> bool:
-    if COLUMNS <= set(head.columns):
+    if set(head.columns) >= COLUMNS:
         return True
     return all(isinstance(head.at(field), dict) for field in ("guild", "channel"))
 

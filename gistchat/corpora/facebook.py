@@ -29,11 +29,10 @@ _SENT = re.compile(
     r"(?:You|Du|Vous|Has|Hai|Você|Je) (?:sent|shared|hast|avez|enviado|inviato|enviou|hebt)\b.{1,60}\.", re.I | re.S
 )
 _YOUR_ACT = re.compile(
-    r"You (?:named the group|changed the|set the|set your|cleared the|created (?:the|a) group|added .{1,60} to the group"
-    r"|removed .{1,60} from the group|left the group|joined the|started (?:a|an|the|sharing)|missed a|pinned a|unpinned a"
-    r"|turned o|unsent a|are now connected|can now (?:message|call)|sent an? (?:attachment|photo|video|sticker|GIF)\b"
-    r"|called ).*",
-    re.S,
+    r"You (?:named the group|changed the (?:group|theme|chat|quick)|set the|cleared the|created (?:the|a) group"
+    r"|added .{1,60} to the group|removed .{1,60} from the group|left the group|joined the|missed an?"
+    r"|started (?:an? (?:audio |video )?(?:call|chat)|sharing)|pinned a message|unpinned a message|unsent a message"
+    r"|are now connected|can now (?:message|call)|sent an? (?:attachment|photo|video|sticker|GIF))\b.{0,120}\."
 )
 _CALL = re.compile(
     r"\b(?:missed|started|ended|joined) (?:an? |the |your )?(?:audio |video |voice )?(?:call|chat)\b|\bcalled\b"
@@ -115,8 +114,8 @@ CORPUS = Corpus(
     patterns=("message_*.json", "*.json"),
     mark=b'"timestamp',
     looks_like=looks_like,
-    export="Accounts Centre, Your information, Download your information: messages, as JSON. Of an end-to-end encrypted "
-    "chat: Messenger, Privacy and safety, End-to-end encrypted chats, Download messages.",
+    export="Accounts Centre, Your information, Download your information: messages, as JSON. Of an encrypted chat: "
+    "Messenger, Privacy and safety, End-to-end encrypted chats, Download messages.",
     scrub=True,
     split_by="time",
 )

@@ -26,7 +26,7 @@ def looks_like(head: Head) -> bool:
     message = head.at("messages", 0)
     if not isinstance(head.at("messages"), list) or not isinstance(head.at("type"), str):
         return False
-    return not message or isinstance(message, dict) and "date" in message and message.get("type") in TYPES
+    return not message or (isinstance(message, dict) and "date" in message and message.get("type") in TYPES)
 
 
 TYPES = ("message", "service")
@@ -97,7 +97,7 @@ CORPUS = Corpus(
     patterns=("result*.json", "*.json"),
     mark=b'"from_id"',
     looks_like=looks_like,
-    export="Telegram Desktop, a chat's menu, Export chat history, as JSON; or Settings, Advanced, Export Telegram data.",
+    export="Telegram Desktop, a chat's menu, Export chat history, as JSON; or Settings, Advanced, Export data.",
     scrub=True,
     split_by="time",
 )
