@@ -22,7 +22,7 @@ COLUMNS = {"chat session", "message date", "type", "text"}
 NOTICES, WORDLESS = "notices (groups, calls, deleted messages)", "messages without words (attachments)"
 TWICE = "replies shown a second time"
 PLACE_OF_ATTACHMENT = "\ufffc"
-DATES = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%y %I:%M %p", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S")
+DATES = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%y %I:%M %p", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S")
 _STAMP = re.compile(
     r"([A-Z][a-z]{2} \d{2}, \d{4} {1,2}\d{1,2}:\d{2}:\d{2} [AP]M)(?: \((?:Read|Delivered|Sent)[^()]*\))?(?: (\S.*))?"
 )
@@ -53,8 +53,9 @@ def _read_table(path: Path) -> Iterator[ReadResult]:
         kind = row["type"].strip().lower()
         text = row["text"].replace(PLACE_OF_ATTACHMENT, "").strip()
         name = row.get("sender name", "").strip()
-        person = row.get("sender id", "").strip() or name
-        if kind not in ("incoming", "outgoing"):
+        # Somebody's telephone number and address are two ids of one name.
+        person = name or row.get("sender id", "").strip()
+        if kind not in ("incoming", "outgoing") or row.get("deleted date", "").strip():
             left_out[NOTICES] += 1
         elif not has_text(text):
             left_out[WORDLESS] += 1
@@ -70,9 +71,10 @@ def _read_table(path: Path) -> Iterator[ReadResult]:
 
 
 def _date(text: str) -> str:
-    for layout in DATES:
+    for layout in ("", *DATES):  # "": ISO 8601
         try:
-            return iso(datetime.strptime(text.strip(), layout))
+            parsed = datetime.strptime(text.strip(), layout) if layout else datetime.fromisoformat(text.strip())
+            return iso(parsed)
         except ValueError:
             continue
     return ""
