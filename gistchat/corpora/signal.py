@@ -18,11 +18,12 @@ from gistchat.dialogue.lines import json_lines, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.dialogue.visible import has_text
 
-ME = "You"  # as sigtop calls the owner in its texts
+ME = "Me"  # as signal-export calls the owner; the JSON of sigtop has no name
 NOTICES, WORDLESS, DELETED = "notices of Signal (calls, groups)", "messages without words (media)", "deleted messages"
 _SHORT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d|unknown) ([^:]{1,80}):(?: \[([^\]]*)\])?(?: (.*))?", re.S)
 _MARKDOWN = re.compile(r"\[(\d{4}-\d\d-\d\d,? \d\d:\d\d(?::\d\d)?)\] ([^:]{1,80}):(?: (.*))?", re.S)
-_PICTURE = re.compile(r"!?\[[^\]]*\]\((?:\./)?media/.*?\)|\(- .{1,200} -\)")  # attachments; reactions
+# Attachments and stickers; reactions and stickers on lines of their own.
+_PICTURE = re.compile(r"!?\[[^\]]*\]\((?:\.{1,2}/|media/).*?\) *|^\(- .{1,200} -\)$|^\(\( .{0,40} \)\)$")
 _FIELD = re.compile(r"(Type|Sent|Received|Attachment|Reaction|Edited): (.*)")
 DETAILS = re.compile(r"(?:reply to .+|edited|\d+ attachments?|.+ message)(?:, .*)?")
 
@@ -95,11 +96,12 @@ def _messages(path: Path) -> Iterator[Piece | Malformed]:
 
 def _from_json(value: dict[str, Any]) -> Piece:
     if "sender" in value:
-        return "", "", Turn(value["sender"], value["body"] or "", iso(datetime.fromisoformat(value["date"])))
+        reason = DELETED if value.get("deleted") else NOTICES if value.get("call") else ""
+        return "", reason, Turn(value["sender"], value["body"] or "", iso(datetime.fromisoformat(value["date"])))
     kind, text = value["type"], value.get("body") or ""
     moment = value.get("sent_at") or value.get("timestamp") or value.get("received_at")
     date = iso(datetime.fromtimestamp(moment / 1000, UTC)) if moment else ""
-    names = ("sourceName", "source", "sourceServiceId", "sourceUuid")
+    names = ("sourceName", "source", "sourceServiceId", "sourceUuid", "conversationId")
     speaker = ME if kind == "outgoing" else next((value[name] for name in names if value.get(name)), "")
     reason = NOTICES if kind not in ("incoming", "outgoing") else DELETED if value.get("deletedForEveryone") else ""
     if not speaker and not reason:
@@ -129,6 +131,7 @@ def _from_lines(path: Path) -> Iterator[Piece | Malformed]:
         if path.suffix == ".md":
             lines = [_PICTURE.sub("", line) for line in lines if not line.startswith("> ")]
         reason = NOTICES if detail and detail.endswith(" message") and not has_text(words or "") else ""
+        reason = DELETED if words == "(This message was deleted)" else reason
         date = "" if date == "unknown" else iso(datetime.fromisoformat(date.replace(",", "")))
         yield "", reason, Turn(speaker.strip(), "\n".join(lines).strip(), date)
 

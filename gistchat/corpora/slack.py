@@ -72,7 +72,7 @@ def _name(profile: Any, user: dict[str, Any]) -> str:
 
 def _message(value: dict[str, Any], names: dict[str, str]) -> tuple[str, str, Message | None]:
     """Why it is left out, empty if it is not; the thread that it belongs to, empty for the channel; the message."""
-    subtype = value.get("subtype")
+    date, subtype = iso(datetime.fromtimestamp(float(value["ts"]), UTC)), value.get("subtype")
     if subtype == "bot_message" or (value.get("bot_id") and subtype in SPOKEN):
         return "messages of bots", "", None
     if subtype == "tombstone":
@@ -87,7 +87,6 @@ def _message(value: dict[str, Any], names: dict[str, str]) -> tuple[str, str, Me
     if thread == value["ts"] and not value.get("reply_count") and not value.get("replies"):
         thread = ""
     name = names.get(person) or _name(value.get("user_profile"), {})
-    date = iso(datetime.fromtimestamp(float(value["ts"]), UTC))
     return "", str(thread), Message(str(person), name, text, date)
 
 

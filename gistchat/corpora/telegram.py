@@ -54,6 +54,7 @@ def _chat(path: Path, chat: dict[str, Any], entries: Iterable[tuple[str, Any]]) 
     for location, message in entries:
         try:
             reason, text = _text(message)
+            date = _date(message)
             if reason:
                 left_out[reason] += 1
                 continue
@@ -62,7 +63,7 @@ def _chat(path: Path, chat: dict[str, Any], entries: Iterable[tuple[str, Any]]) 
             if not person:
                 yield Malformed(location, "a message without 'from' and 'from_id'")
                 continue
-            said.append(Message(person, str(name), text, _date(message)))
+            said.append(Message(person, str(name), text, date))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
             yield Malformed(location, "not a message as Telegram writes it")
     yield from (LeftOut(reason, count) for reason, count in left_out.items())

@@ -43,8 +43,10 @@ def test_json_of_before_nicknames(tmp_path):
 
 
 def test_tables(tmp_path):
-    rows = 'AuthorID,Author,Date,Content,Attachments,Reactions\n"1","ann#1234","2024-03-05T21:15:00.0000000+00:00","Hi, ""you""\nthere","",""\n'
-    rows += '"2","ben","2024-03-05T21:16:00.0000000+00:00","","x.png",""\n"2","ben","2024-03-05","Joined the server.","",""\n'
+    rows = "AuthorID,Author,Date,Content,Attachments,Reactions\n"
+    rows += '"1","ann#1234","2024-03-05T21:15:00.0000000+00:00","Hi, ""you""\nthere","",""\n'
+    rows += '"2","ben","2024-03-05T21:16:00.0000000+00:00","","x.png",""\n'
+    rows += '"2","ben","2024-03-05T21:16:00.0000000+00:00","Joined the server.","",""\n'
     path = write(tmp_path / "soup.csv", rows)
     assert kinds(path) == ["discord"]
     assert said(discord, path) == [[("ann", 'Hi, "you"\nthere')]]

@@ -18,7 +18,7 @@ def test_sigtop_json(tmp_path):
     values = [line("incoming", "Hi: you", source="Ann"), line("outgoing", "Two\n\nlines"), line("call-history", None)]
     path = write(tmp_path / "Ann.json", [*values, line("incoming", None, source="Ann", attachments=[{}])])
     assert kinds(path) == ["signal"]
-    assert said(signal, path) == [HI]
+    assert said(signal, path) == [[HI[0], ("Me", HI[1][1])]]
     assert left_out(signal, path) == {signal.NOTICES: 1, signal.WORDLESS: 1}
     assert (dialogues(signal, path)[0].id, dialogues(signal, path)[0].turns[0].date) == ("Ann", "2024-03-05 21:15:00")
 
@@ -27,7 +27,8 @@ def test_sigtop_text(tmp_path):
     blocks = [
         "Conversation: Ann (+4915100000)\n",
         "From: Ann (+4915100000)\nType: incoming\nSent: Tue, 5 Mar 2024 21:15:00 +0000\n"
-        "Received: Tue, 5 Mar 2024 21:15:01 +0000\nReaction: x from You\n\n> From: You\n> Sent: unknown\n>\n> Old\n\nHi: you\n",
+        "Received: Tue, 5 Mar 2024 21:15:01 +0000\nReaction: x from You\n"
+        "\n> From: You\n> Sent: unknown\n>\n> Old\n\nHi: you\n",
         "From: You\nType: outgoing\nSent: Tue, 5 Mar 2024 22:15:00 +0100\n\nTwo\n\nlines\n",
         "Type: call-history\nSent: Tue, 5 Mar 2024 22:15:00 +0100\nReceived: unknown\n",
         "From: You\nType: outgoing\nSent: Tue, 5 Mar 2024 21:16:00 +0000\nAttachment: a.jpg (image/jpeg, 7 bytes)\n",
