@@ -40,12 +40,13 @@ _CALL = re.compile(
 
 
 def looks_like(head: Head) -> bool:
-    if not isinstance(head.at("participants"), list) or not isinstance(head.at("messages") or [], list):
-        return False
     first = head.at("messages", 0)
-    if first:
-        return isinstance(first, dict) and bool({"timestamp_ms", "senderName"} & set(first) or "sender_name" in first)
-    return any(field in head.value for field in ("thread_path", "threadName"))
+    if isinstance(first, dict) and first:
+        return {"sender_name", "timestamp_ms"} <= set(first) or {"senderName", "timestamp"} <= set(first)
+    empty = isinstance(head.value, dict) and head.value.get("messages") == []
+    return (
+        empty and "participants" in head.value and any(field in head.value for field in ("thread_path", "threadName"))
+    )
 
 
 def read(path: Path) -> Iterator[ReadResult]:

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from gistchat.corpora import discord, facebook, imessage, jsonl, signal, slack, telegram
+from gistchat.corpora import discord, facebook, imessage, jsonl, signal, signal_desktop, slack, telegram
 from gistchat.corpora.kinds import head_of
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed
 
-READERS = (telegram, discord, facebook, slack, signal, imessage)
+READERS = (telegram, discord, facebook, slack, signal, signal_desktop, imessage)
 
 
 def write(path: Path, content) -> Path:
