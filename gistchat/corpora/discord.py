@@ -86,8 +86,10 @@ def _name(path: Path) -> str:
 
 def _from_json(value: dict[str, Any]) -> tuple[str, Message]:
     author = value["author"]
-    name = author.get("nickname") or author["name"]
+    name = str(author.get("nickname") or author["name"])
     text = value.get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError("a text is a string")
     message = Message(str(author.get("id") or name), name, text, _date(value["timestamp"]))
     if str(value.get("type", "Default")) not in SPOKEN:
         return NOTICES, message

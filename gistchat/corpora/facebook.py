@@ -19,7 +19,12 @@ from gistchat.dialogue.visible import has_text
 MEDIA = ("photos", "videos", "audio_files", "gifs", "files", "sticker", "share", "media")
 NOTICES, WORDLESS = "notices of the service", "messages without words (media, links)"
 UNSENT, CALLS, REACTIONS = "unsent messages", "calls", "reactions"
-_REACTION = re.compile(r"Liked a message|Reacted .{1,40} to (?:your|a|the|his|her|their) message.*", re.S)
+# In other languages: an emoji, a word like "reagiert", and one for a message.
+_REACTION = re.compile(
+    r"Liked a message|Reacted .{1,40} to (?:your|a|the|his|her|their) message.*"
+    r"|(?=.*[^\x00-\x7f])(?=.*(?:reag|reacc|réag|rÃ©ag))(?=.*(?:nachricht|mensaje|mensagem|messag|bericht)).{1,80}",
+    re.I,
+)
 # The service writes "Ann sent a photo." beside the photo; to oneself "You sent a photo."
 _VERBS = (
     "sent|shared|named|changed|set|cleared|created|added|removed|left|joined|started|ended|missed|pinned|unpinned|"

@@ -20,7 +20,7 @@ from gistchat.dialogue.visible import has_text
 
 ME = "Me"  # as signal-export calls the owner; the JSON of sigtop has no name
 NOTICES, WORDLESS, DELETED = "notices of Signal (calls, groups)", "messages without words (media)", "deleted messages"
-_SHORT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d|unknown) ([^:]{1,80}):(?: \[([^\]]*)\])?(?: (.*))?", re.S)
+_SHORT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d|unknown) (?![-–—])([^:]{1,80}):(?: \[([^\]]*)\])?(?: (.*))?", re.S)
 _MARKDOWN = re.compile(r"\[(\d{4}-\d\d-\d\d,? \d\d:\d\d(?::\d\d)?)\] ([^:]{1,80}):(?: (.*))?", re.S)
 # Attachments and stickers; reactions and stickers on lines of their own.
 _PICTURE = re.compile(r"!?\[[^\]]*\]\((?:\.{1,2}/|media/).*?\) *|^\(- .{1,200} -\)$|^\(\( .{0,40} \)\)$")
@@ -97,7 +97,7 @@ def _messages(path: Path) -> Iterator[Piece | Malformed]:
 def _from_json(value: dict[str, Any]) -> Piece:
     if "sender" in value:
         reason = DELETED if value.get("deleted") else NOTICES if value.get("call") else ""
-        return "", reason, Turn(value["sender"], value["body"] or "", iso(datetime.fromisoformat(value["date"])))
+        return "", reason, _turn(value["sender"], value["body"] or "", iso(datetime.fromisoformat(value["date"])))
     kind, text = value["type"], value.get("body") or ""
     moment = value.get("sent_at") or value.get("timestamp") or value.get("received_at")
     date = iso(datetime.fromtimestamp(moment / 1000, UTC)) if moment else ""
@@ -106,7 +106,13 @@ def _from_json(value: dict[str, Any]) -> Piece:
     reason = NOTICES if kind not in ("incoming", "outgoing") else DELETED if value.get("deletedForEveryone") else ""
     if not speaker and not reason:
         raise ValueError("nobody said it")
-    return str(value["conversationId"]), reason, Turn(str(speaker), text, date)
+    return str(value["conversationId"]), reason, _turn(str(speaker), text, date)
+
+
+def _turn(speaker: Any, text: Any, date: str) -> Turn:
+    if not isinstance(speaker, str) or not isinstance(text, str):
+        raise TypeError("names and texts are strings")
+    return Turn(speaker, text, date)
 
 
 def _from_lines(path: Path) -> Iterator[Piece | Malformed]:

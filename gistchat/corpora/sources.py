@@ -125,11 +125,20 @@ def json_members(path: Path) -> Iterator[tuple[str, Any]]:
     return _parsed(path, functools.partial(ijson.kvitems, prefix=""))
 
 
-def json_fields(path: Path, without: str) -> dict[str, Any]:
-    """A JSON file's object without one of its fields, which may be large: what else an export says of its chat."""
+def json_fields(path: Path, *without: str) -> dict[str, Any]:
+    """A JSON file's object, with None for those fields that may be large: what else an export says of its chat.
+
+    Raises:
+        UserError: it is no object.
+    """
+    if first_character(path) != "{":
+        raise UserError(f"{path}: expected a JSON object")
     builder = ijson.ObjectBuilder()
     for prefix, event, value in _parsed(path, ijson.parse):
-        if prefix != without and not prefix.startswith(f"{without}."):
+        if prefix in without:
+            if event not in ("end_map", "end_array", "map_key"):
+                builder.event("null", None)
+        elif not prefix.startswith(tuple(f"{field}." for field in without)):
             builder.event(event, value)
     return builder.value
 
@@ -141,10 +150,11 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Malformed]]:
         first = file.readline(LONGEST_LINE)
         file.seek(0)
         csv.field_size_limit(LONGEST_LINE)
-        lines = (line.replace("\0", "") for line in file)
-        reader = csv.reader(lines, delimiter=";" if first.count(";") > first.count(",") else ",")
-        names = [name.strip().lower() for name in next(reader, [])]
+        lines = (line.replace("\0", "") for line in iter(functools.partial(file.readline, LONGEST_LINE), ""))
+        delimiter = ";" if first.count(";") > first.count(",") else ","
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)  # else an open quote swallows the file's rest
         try:
+            names = [name.strip().lower() for name in next(reader, [])]
             for cells in reader:
                 location = f"{path}:{reader.line_num}"
                 if any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):

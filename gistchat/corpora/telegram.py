@@ -23,20 +23,25 @@ CHATS = ("chats", "left_chats")
 def looks_like(head: Head) -> bool:
     if any(isinstance(head.at(field, "list"), list) for field in CHATS):
         return True
+    # Before the chats of a full export may stand more contacts than the beginning of a file holds.
+    if isinstance(head.at("about"), str) and isinstance(head.at("personal_information"), dict):
+        return True
     message = head.at("messages", 0)
     if not isinstance(head.at("messages"), list) or not isinstance(head.at("type"), str):
         return False
-    return not message or (isinstance(message, dict) and "date" in message and message.get("type") in TYPES)
+    if not message:
+        return "id" in head.value
+    return isinstance(message, dict) and "date" in message and message.get("type") in TYPES
 
 
 TYPES = ("message", "service")
 
 
 def read(path: Path) -> Iterator[ReadResult]:
-    fields = json_fields(path, "messages")
-    if not isinstance(fields, dict):
-        raise UserError(f"{path}: no chat of Telegram: expected an object with 'messages' or 'chats'")
-    if not any(field in fields for field in CHATS):
+    fields = json_fields(path, "messages", *CHATS)
+    if not any(field in fields for field in ("messages", *CHATS)):
+        raise UserError(f"{path}: an export of Telegram without chats; choose chats and JSON when you export")
+    if "messages" in fields:
         yield from _chat(path, fields, json_entries(path, "messages.item"))
         return
     for field in CHATS:

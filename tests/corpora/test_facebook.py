@@ -50,9 +50,10 @@ def test_facebook(tmp_path):
 def test_other_languages_name_the_sender(tmp_path):
     german = message("Ann Lee", "Ann Lee hat ein Foto gesendet.", photos=[{"uri": "x"}])
     yours = message("Ben", "Du hast einen Anhang gesendet.", share={"link": "x"})
-    path = write(tmp_path / "message_1.json", thread(german, yours, message("Ben", "Du hast recht.")))
+    reaction = message("Ann Lee", "Hat mit \u2764 auf deine Nachricht reagiert")
+    path = write(tmp_path / "message_1.json", thread(german, yours, reaction, message("Ben", "Du hast recht.")))
     assert said(facebook, path) == [[("Ben", "Du hast recht.")]]
-    assert left_out(facebook, path) == {facebook.WORDLESS: 2}
+    assert left_out(facebook, path) == {facebook.WORDLESS: 2, facebook.REACTIONS: 1}
 
 
 def test_threads_and_their_files_are_told_apart(tmp_path):

@@ -71,3 +71,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
     table = write(tmp_path / "message.csv", "_id,thread_id,date_sent,from_recipient_id,body\n1,2,3,4,Hi\n")
     assert "numbers for names" in signal.refused(head_of(table))
     assert not signal.refused(head_of(write(tmp_path / "a.txt", "Ann: Hi\n")))
+
+
+def test_whatsapp_with_dates_of_the_same_form_is_not_taken(tmp_path):
+    assert kinds(write(tmp_path / "a.txt", "2024-03-05 21:15 - Ann: Hi\n2024-03-05 21:16 - Ben: Hello\n")) == []

@@ -61,5 +61,12 @@ def test_broken_messages_and_files(tmp_path):
     assert len(problems(telegram, path)) == 2
     assert said(telegram, path) == [[("Ann", "Hi"), ("Ben", "Yes")]]
     assert said(telegram, write(tmp_path / "empty.json", chat())) == [[]]
-    with pytest.raises(UserError):
-        list(telegram.read(write(tmp_path / "list.json", [1])))
+    for number, value in enumerate(([1], {"about": "x", "personal_information": {}})):
+        with pytest.raises(UserError):
+            list(telegram.read(write(tmp_path / f"{number}.json", value)))
+
+
+def test_a_full_export_is_told_by_what_comes_before_its_chats(tmp_path):
+    contacts = {"list": [{"first_name": "Ann"}] * 20_000}
+    values = {"about": "x", "personal_information": {}, "contacts": contacts, "chats": {"list": [chat()]}}
+    assert kinds(write(tmp_path / "result.json", values)) == ["telegram"]
