@@ -26,9 +26,17 @@ DATES = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%y %I:%M %p", "%d.%m.%Y %H:%M:%S", "%d/%
 _STAMP = re.compile(
     r"([A-Z][a-z]{2} \d{2}, \d{4} {1,2}\d{1,2}:\d{2}:\d{2} [AP]M)(?: \((?:Read|Delivered|Sent)[^()]*\))?(?: (\S.*))?"
 )
-_PATH = re.compile(r"(?:/|~/|[A-Z]:\\|attachments/|\S*/attachments/).+\.\w{2,5}|Attachment missing!?.*")
-# What follows the words of a message.
-_AFTERWARDS = re.compile(r"(?:Tapbacks|Reactions):|This message responded to an earlier message\.|Sent with .+")
+_PATH = re.compile(
+    r"(?:/|~/|[A-Z]:\\|attachments/|\S*/attachments/).+\.\w{2,5}|Attachment missing!|Sticker from .{1,60}: .+"
+)
+# What follows the words of a message: what others made of it, and how it flew in.
+_AFTERWARDS = re.compile(
+    r"(?:Tapbacks|Reactions):|This message responded to an earlier message\.|Translated from:?.*"
+    r"|Sent with (?:Echo|Spotlight|Balloons|Confetti|Love|Heart|Lasers|Fireworks|Shooting Star|Sparkles|Celebration"
+    r"|Slam|Loud|Gentle|Invisible Ink)"
+)
+_EDITED = re.compile(r"Edited [\w ,]{1,60} later: (.*)")  # below what was written first
+_GONE = re.compile(r"This message was deleted from the conversation!|.{1,60} unsent this message part\b.*!")
 
 
 def looks_like(head: Head) -> bool:
@@ -120,11 +128,13 @@ def _message(stamp: re.Match[str], block: list[str]) -> tuple[str, Turn | None]:
         nested = line.startswith("    ") and _STAMP.fullmatch(line.strip())
         if nested or _AFTERWARDS.fullmatch(line.strip()):
             break
-        if not _PATH.fullmatch(line.strip()):
+        if _GONE.fullmatch(line.strip()):
+            return NOTICES, None
+        if edited := _EDITED.fullmatch(line.strip()):
+            words = [edited[1]]
+        elif not _PATH.fullmatch(line.strip()):
             words.append(line)
     text = "\n".join(words).replace(PLACE_OF_ATTACHMENT, "").strip()
-    if re.fullmatch(r".{1,60} (?:unsent|deleted) (?:this|a) message(?: part)?\b.*", text):
-        return NOTICES, None
     if not has_text(text):
         return WORDLESS, None
     date = iso(datetime.strptime(" ".join(stamp[1].split()), "%b %d, %Y %I:%M:%S %p"))

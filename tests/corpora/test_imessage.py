@@ -67,3 +67,11 @@ May 17, 2022  5:33:00 PM You named the conversation Cooks
     assert said(imessage, path) == [[("Me", "Hello\n\ntwo paragraphs"), ("+491510000", "Hi"), ("Me", "Below")]]
     assert left_out(imessage, path) == {imessage.TWICE: 1, imessage.WORDLESS: 1, imessage.NOTICES: 1}
     assert [turn.date for turn in dialogues(imessage, path)[0].turns][1] == "2022-05-17 23:30:31"
+
+
+def test_edited_and_unsent_messages(tmp_path):
+    edited = "May 17, 2022  5:29:42 PM\nMe\nHelo\nEdited 30 seconds later: Hello\nSent with Confetti\n\n"
+    unsent = "May 17, 2022  5:30:42 PM\nAnn\nAnn unsent this message part 3 seconds after sending!\n\n"
+    path = write(tmp_path / "Ann.txt", edited + unsent + "May 17, 2022  5:31:42 PM\nAnn\nSent with love\n\n")
+    assert said(imessage, path) == [[("Me", "Hello"), ("Ann", "Sent with love")]]
+    assert left_out(imessage, path) == {imessage.NOTICES: 1}
