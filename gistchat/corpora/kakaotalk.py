@@ -25,6 +25,11 @@ _DAY = rf"(?:{_KOREAN_DAY}|{_ENGLISH_DAY})"
 _DAY_LINE = re.compile(rf"(?:-{{5,}} )?{_DAY}(?:,? (?:at )?{_CLOCK})?(?: -{{5,}})?")
 _PHONE = re.compile(rf"{_DAY}(?:,| at)? ?{_CLOCK}(?:, (?P<name>.+?) : (?P<text>.*)|[,:] (?P<notice>.+))", re.S)
 _WINDOWS = re.compile(rf"\[(?P<name>[^\n]+?)\] \[{_CLOCK}\] ?(?P<text>.*)", re.S)
+# On Windows a notice has no stamp.
+_NOTICE = re.compile(
+    r".+님이 (?:들어왔습니다|나갔습니다|.+님을 (?:초대했습니다|초대하였습니다|내보냈습니다))\.?|.+님을 (?:초대|내보).{2,5}\.?"
+    r"|채팅방 관리자가 메시지를 가렸습니다\.?|.+ (?:joined|left) (?:this|the) chat ?room\.?|.+ invited .+ to (?:this|the) chat ?room\.?"
+)
 _MAC = ("date", "user", "message")
 _DELETED = re.compile(
     r"삭제된 메시지입니다\.?|(?:This message was deleted|Deleted message|This is a deleted message)\.?", re.I
@@ -87,12 +92,15 @@ def _messages(path: Path) -> Iterator[Turn | Malformed]:
         line = line.lstrip("\ufeff")
         phone = _PHONE.fullmatch(line)
         found = phone or (_WINDOWS.fullmatch(line) if day else None)
+        notice = not found and bool(day) and _NOTICE.fullmatch(line)
         divider = None if found else _DAY_LINE.fullmatch(strip(line))
-        if found or divider:
+        if found or divider or notice:
             if turn:
                 yield turn._replace(text="\n".join(lines))
             turn = None
-        if divider:
+        if notice:
+            yield Turn("", line)
+        elif divider:
             day = divider.groupdict()
         elif found:
             parts = {**day, **found.groupdict()}

@@ -90,17 +90,14 @@ def stamp_of(line: str) -> Stamped | None:
     clock = day and _TIME.search(head[: day.start()] + "|" * len(day[0]) + head[day.end() :])
     if not day or not clock or int(clock[1]) > 24 or int(clock[2]) > 59 or int(clock[3] or 0) > 59:
         return None
-    parts = sorted(
-        [
-            (day.span(), "-".join("9999" if len(part) > 3 else "9" for part in day.groups())),
-            (clock.span(), "9:9:9" if clock[3] else "9:9"),
-        ]
-    )
+    parts = sorted([(found.span(), _shape(found[0])) for found in (day, clock)])
     (one, _), (other, _) = parts
     between = [head[: one[0]], head[one[1] : other[0]], head[other[1] :]]
     words = [word.strip() for piece in between for word in _WORD.findall(piece)]
     between = [re.sub(r"\s+", " ", _WORD.sub("w", piece)) for piece in between]
     if sum(map(len, words)) > 24 or not all(map(_REST.fullmatch, between)):
+        return None
+    if "w" in between[0] and _bare(words[0]) not in _AFTER_NOON | _BEFORE_NOON:
         return None
     shape = found[0][0] if found[0][0] == "[" else found[0].rstrip()[-1]
     layout = f"{shape}{between[0]}{parts[0][1]}{between[1]}{parts[1][1]}{between[2]}"
@@ -113,6 +110,11 @@ def stamp_of(line: str) -> Stamped | None:
     twelve = next((word for word in words if _bare(word) in _AFTER_NOON | _BEFORE_NOON), "")
     rest = kept[found.end() :]
     return Stamped(layout, day.groups(), time(hour, int(clock[2]), int(clock[3] or 0)), twelve, rest)
+
+
+def _shape(text: str) -> str:
+    """A date or time with a 9 for each number, a year of four digits apart."""
+    return re.sub(r"[A-Z]?\d+", lambda number: "9999" if len(number[0]) > 3 else "9", text)
 
 
 def _bare(word: str) -> str:

@@ -69,7 +69,7 @@ STAMPS = {
 @pytest.mark.parametrize("locale", STAMPS)
 def test_stamps_of_many_languages(tmp_path, locale):
     one, two = STAMPS[locale]
-    text = f"{one}Ann: Hi\n{one}Ben-Lee:  so: \n\n31.12.2020 was a day\n2021/1/1 0:00 - Zoe: too?\n{two}+49 170 1234567: ok\n"
+    text = f"{one}Ann: Hi\n{one}Ben-Lee:  so: \n\n31.12.2020 was a day\n2021.1.1 0:00 - Zoe: too?\n{two}+49 170 1234567: ok\n"
     turns, left_out = parse(tmp_path, text)
     assert [turn.speaker for turn in turns] == ["Ann", "Ben-Lee", "+49 170 1234567"]
     assert turns[0].text == "Hi"
