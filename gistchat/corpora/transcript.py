@@ -3,8 +3,8 @@
 A line that names nobody continues the turn before it, as does everything in a block of code between lines of ```, and
 what Markdown marks as a list, quote, table, heading or code. Line ends and indentations are kept.
 
-A time before the name, as in "[21:15] Ann: Hi", is left out; what messengers export with dates has readers of its own. A
-text is refused whose lines begin with headers ("From:", "Subject:") or mostly with nobody's name.
+A time before the name, as in "[21:15] Ann: Hi", is left out; what messengers export with dates has readers of its own.
+A text is refused whose lines begin with headers ("From:", "Subject:") or mostly with nobody's name.
 """
 
 import re
@@ -26,9 +26,8 @@ _FENCE = "```"  # opens and closes a block of code; a longer one may hold others
 _OPENING_FENCE = re.compile(r"(?:.*:)?\s*(```+)[^`]*$")
 _RULE = re.compile(r"[-=_*]{3,}")
 _MARKS = str.maketrans("", "", "\u200e\u200f\u202a\u202c\ufeff")  # messengers put marks of direction around names
-HEADERS = frozenset(
-    "guild channel topic from to cc bcc subject date sent reply-to message-id content-type mime-version return-path x-mailer".split()
-)
+HEADERS = {"guild", "channel", "topic", "from", "to", "cc", "bcc", "subject", "date", "sent", "reply-to", "message-id"}
+HEADERS |= {"content-type", "mime-version", "return-path", "x-mailer"}
 FIRST_LINES = 300  # by which dates and headers are told
 
 

@@ -53,7 +53,8 @@ _ATTACHED = re.compile(
     r"<[^<>:\n]{3,30}[:,]\s?[^<>\n]+\.\w{2,5}>"
 )  # <attached: 00000012-PHOTO-2023-01-01-12-00-00.jpg>
 _PLACE = re.compile(
-    r"[^\n]{0,200}https?://(?:maps\.google\.com/\?q=|(?:www\.)?foursquare\.com/v/|goo\.gl/maps)\S+", re.I
+    r"(?:[^\n]{1,100}\n){0,2}[^\n]{0,200}https?://(?:maps\.google\.com/\?q=|(?:www\.)?foursquare\.com/v/|goo\.gl/maps)\S+",
+    re.I,
 )
 _OPTION = re.compile(r"([^\W\d_][^:：\n]{1,25})[:：].*[(（].*\d.*[)）]\s*")
 _DOCUMENT = re.compile(r".*(?:\.\w{2,5}|• ?[^\n]*\d[^\n]*)")
@@ -204,9 +205,9 @@ def _dialogue(path: Path, messages: list[Message]) -> Iterator[ReadResult]:
     order = _order([message.stamp for message in messages if isinstance(message.stamp, Stamped)])
     names = _names(messages)
     turns, left_out = [], Counter()
-    for stamp, lines in messages:
+    for number, (stamp, lines) in enumerate(messages):
         name, first = _split(lines[0], names)
-        if not name:
+        if not name or (number < 2 and _is_welcome(first)):
             left_out[NOTICES] += 1
             continue
         text, reason = _words("\n".join([first, *lines[1:]]).rstrip(), ios)
@@ -218,6 +219,11 @@ def _dialogue(path: Path, messages: list[Message]) -> Iterator[ReadResult]:
     yield from (LeftOut(what, count) for what, count in left_out.items())
     if turns:
         yield Dialogue(path.stem, tuple(_names_with_colons(turns)), corpus=path.stem)
+
+
+def _is_welcome(text: str) -> bool:
+    """Whether it is the note on encryption, which iOS puts under the name of the chat."""
+    return len(text) > 50 and bool(re.search("WhatsApp|واتساب", text))
 
 
 def _names(messages: list[Message]) -> set[str]:
@@ -241,7 +247,7 @@ def _split(line: str, names: set[str]) -> tuple[str, str]:
         return "", line
     name = strip(found[1].translate(_DIRECTION).translate(_SPACES))
     quotes = len(_QUOTES.findall(name))
-    if not name or len(name) > 100 or quotes % 2 or re.search(r"[.。] \w", name) and len(name) > 40:
+    if not name or len(name) > 100 or quotes % 2 or (re.search(r"[.。] \w", name) and len(name) > 40):
         return "", line
     return name, found[2]
 
@@ -270,7 +276,7 @@ def _words(text: str, ios: bool) -> tuple[str, str]:
         return "", POLLS
     if words["deleted"].fullmatch(clean.rstrip(".。।")):
         return "", DELETED
-    if _PLACE.fullmatch(text.translate(_DIRECTION).strip()) or words["others"].fullmatch(clean) and not more.strip():
+    if _PLACE.fullmatch(text.translate(_DIRECTION).strip()) or (words["others"].fullmatch(clean) and not more.strip()):
         return "", OTHERS
     if _is_media(clean):
         return _without_edit_mark(more.strip()), MEDIA
@@ -330,6 +336,7 @@ def _word_lists() -> dict[str, re.Pattern[str]]:
     lists = tomllib.loads(Path(__file__).with_name("whatsapp_words.toml").read_text(encoding="utf-8"))
     joined = {name: "|".join(f"(?:{words})" for words in values) for name, values in lists.items()}
     joined["attached"] = rf"[^\n]+\.\w{{2,5}} \((?:{joined['attached']})\)"
+    joined["media"] = rf"(?:[^\n]+\.\w{{2,5}}(?: • [^\n]{{1,20}}?)? )?(?:{joined['media']})"
     return {name: re.compile(pattern, re.I) for name, pattern in joined.items()}
 
 
