@@ -19,7 +19,8 @@ from gistchat.limits import LONGEST_LINE
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _KOREAN_DAY = r"(?P<y>\d{4})(?:년|\.|-|/) ?(?P<m>\d{1,2})(?:월|\.|-|/) ?(?P<d>\d{1,2})(?:일|\.)?(?: ?\w요일)?"
-_ENGLISH_DAY = r"(?:[A-Z][a-z]+day, )?(?:(?P<B>[A-Z][a-z]{2,8})\.? (?P<e>\d{1,2})|(?P<f>\d{1,2}) (?P<C>[A-Z][a-z]{2,8})\.?),? (?P<z>\d{4})"
+_MONTH_DAY = r"(?P<B>[A-Z][a-z]{2,8})\.? (?P<e>\d{1,2})|(?P<f>\d{1,2}) (?P<C>[A-Z][a-z]{2,8})\.?"
+_ENGLISH_DAY = rf"(?:[A-Z][a-z]+day, )?(?:{_MONTH_DAY}),? (?P<z>\d{{4}})"
 _CLOCK = r"(?:(?P<n>오전|오후|AM|PM) ?)?(?P<H>\d{1,2}):(?P<M>\d\d)(?::\d\d)?(?: ?(?P<N>[AaPp][Mm]))?"
 _DAY = rf"(?:{_KOREAN_DAY}|{_ENGLISH_DAY})"
 _DAY_LINE = re.compile(rf"(?:-{{5,}} )?{_DAY}(?:,? (?:at )?{_CLOCK})?(?: -{{5,}})?")
@@ -27,17 +28,19 @@ _PHONE = re.compile(rf"{_DAY}(?:,| at)? ?{_CLOCK}(?:, (?P<name>.+?) : (?P<text>.
 _WINDOWS = re.compile(rf"\[(?P<name>[^\n]+?)\] \[{_CLOCK}\] ?(?P<text>.*)", re.S)
 # On Windows a notice has no stamp.
 _NOTICE = re.compile(
-    r".+님이 (?:들어왔습니다|나갔습니다|.+님을 (?:초대했습니다|초대하였습니다|내보냈습니다))\.?|.+님을 (?:초대|내보).{2,5}\.?"
-    r"|채팅방 관리자가 메시지를 가렸습니다\.?|.+ (?:joined|left) (?:this|the) chat ?room\.?|.+ invited .+ to (?:this|the) chat ?room\.?"
+    r".+님이 (?:들어왔습니다|나갔습니다|.+님을 (?:초대했습니다|초대하였습니다|내보냈습니다))\.?"
+    r"|.+님을 (?:초대|내보).{2,5}\.?|채팅방 관리자가 메시지를 가렸습니다\.?"
+    r"|.+ (?:joined|left) (?:this|the) chat ?room\.?|.+ invited .+ to (?:this|the) chat ?room\.?"
 )
 _MAC = ("date", "user", "message")
 _DELETED = re.compile(
     r"삭제된 메시지입니다\.?|(?:This message was deleted|Deleted message|This is a deleted message)\.?", re.I
 )
 _MEDIA = re.compile(
-    r"\(?이모티콘\)?|사진(?: \d+장)?|동영상|음성메시지|라이브톡.*|(?:보이스톡|페이스톡).{0,20}|파일: .+|지도: .+|연락처: .+|샵검색: .+"
-    r"|\(?emoticons?\)?|photos?|\d+ photos?|videos?|voice (?:note|message)s?|file: .+|map: .+|contact: .+|(?:voice|face) talk.{0,20}"
-    r"|\S{20,}\.(?:jpe?g|png|gif|mp4|m4a|webp)",
+    r"\(?이모티콘\)?|사진(?: \d+장)?|동영상|음성메시지|라이브톡.*|(?:보이스톡|페이스톡).{0,20}"
+    r"|파일: .+|지도: .+|연락처: .+|샵검색: .+"
+    r"|\(?emoticons?\)?|photos?|\d+ photos?|videos?|voice (?:note|message)s?"
+    r"|file: .+|map: .+|contact: .+|(?:voice|face) talk.{0,20}|\S{20,}\.(?:jpe?g|png|gif|mp4|m4a|webp)",
     re.I,
 )
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, time
 from pathlib import Path
+from typing import NamedTuple
 
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.whatsapp import MEDIA, NOTICES, OTHERS, day_of, order_of
@@ -17,17 +18,27 @@ from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Tu
 from gistchat.errors import UserError
 
 _DAY = re.compile(r"(?:\w{2,9}[,.]? )?(\d{1,4})[./年-](\d{1,2})[./月-](\d{1,4})日? ?[(（]?(?:\w{1,12}\.?)?[)）]?")
-_MESSAGE = re.compile(r"([^\W\d]{2,3} ?)?(\d{1,2}):(\d\d) ?([AaPp]\.?[Mm]\.?)?([\t ])(.*)")
+_MESSAGE = re.compile(
+    r"((?:[AaPp]\.?[Mm]\.?|上午|下午|午前|午後|오전|오후) ?)?(\d{1,2}):(\d\d) ?([AaPp]\.?[Mm]\.?)?([\t ])(.*)"
+)
 _AFTER_NOON = ("pm", "下午", "午後", "오후")
 _MORNING = ("am", "上午", "午前", "오전")
 _MEDIA = re.compile(r"\[[^\[\]\n]{1,30}\]|\([^()\n]{1,12}\)$(?<=emoji\))")
 _WINDOWS_MEDIA = re.compile(
-    r"(?:Stickers?|Photos?|Videos?|Images?|Files?|スタンプ|写真|動画|貼圖|圖片|照片|影片|스티커|사진|동영상)"
+    "Stickers?|Photos?|Videos?|Images?|Files?|スタンプ|写真|動画|貼圖|圖片|照片|影片|스티커|사진|동영상"
 )
 _CALL = re.compile(r"☎.*")
 _UNSENT = re.compile(
-    r".*(?:unsent a message\.?|メッセージの送信を取り消しました|已?收回(?:了)?(?:一則)?訊息|메시지를 취소했습니다\.?|ยกเลิกข้อความ)"
+    r".*(?:unsent a message\.?|メッセージの送信を取り消しました"
+    r"|已?收回了?(?:一則)?訊息|메시지를 취소했습니다\.?|ยกเลิกข้อความ)"
 )
+
+
+class Message(NamedTuple):
+    day: tuple[str, str, str]
+    clock: time
+    gap: str  # what stands behind the time: a tab on phones, a space on Windows
+    lines: list[str]
 
 
 def looks_like(head: Head) -> bool:
@@ -42,23 +53,13 @@ def looks_like(head: Head) -> bool:
 
 def read(path: Path) -> Iterator[ReadResult]:
     """Raises UserError where no day with a message is found."""
-    title, day = "", None
-    messages: list[tuple[tuple[str, str, str] | None, time, str, list[str]]] = []
-    for _, line in text_lines(path, as_typed=True):
-        if isinstance(line, Malformed):
-            yield line
-        elif found := _DAY.fullmatch(strip(line)):
-            day = found.groups()
-        elif found := _MESSAGE.fullmatch(line) if day else None:
-            messages.append((day, _time(found), found[5], [found[6]]))
-        elif messages:
-            messages[-1][3].append(line)
-        elif line.lstrip("\ufeff").startswith("[LINE]"):
-            title = line
+    title: list[str] = []
+    messages: list[Message] = []
+    yield from _gather(path, title, messages)
     if not messages:
         raise UserError(f"{path}: no message of LINE in it (a line a day, then time, name and words)")
-    order = order_of([message[0] for message in messages], month_first=True)
-    names = _names([lines[0] for _, _, gap, lines in messages if gap == " "], title)
+    order = order_of([message.day for message in messages], month_first=True)
+    names = _names([lines[0] for _, _, gap, lines in messages if gap == " "], "\n".join(title))
     turns, left_out = [], Counter()
     for day, clock, gap, lines in messages:
         name, text = _split(lines, names) if gap == " " else _columns(lines)
@@ -71,6 +72,22 @@ def read(path: Path) -> Iterator[ReadResult]:
     yield from (LeftOut(what, count) for what, count in left_out.items())
     if turns:
         yield Dialogue(path.stem, tuple(turns), corpus=path.stem)
+
+
+def _gather(path: Path, title: list[str], messages: list[Message]) -> Iterator[Malformed]:
+    """Put the lines of a file into `title` and `messages`; what cannot be read comes out."""
+    day = None
+    for _, line in text_lines(path, as_typed=True):
+        if isinstance(line, Malformed):
+            yield line
+        elif found := _DAY.fullmatch(strip(line)):
+            day = found.groups()
+        elif day and (found := _MESSAGE.fullmatch(line)) and (not messages or found[5] == messages[0].gap):
+            messages.append(Message(day, _time(found), found[5], [found[6]]))
+        elif messages:
+            messages[-1].lines.append(line)
+        elif line.lstrip("\ufeff").startswith("[LINE]"):
+            title.append(line)
 
 
 def _time(found: re.Match[str]) -> time:

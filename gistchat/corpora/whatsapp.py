@@ -24,6 +24,7 @@ from gistchat.errors import UserError
 MARK = "\u200e"  # iOS begins with it whatever is WhatsApp's own
 NOTICES, MEDIA, DELETED = "messenger's notices", "media without words", "deleted messages"
 POLLS, OTHERS = "polls", "calls, places and other messages without words"
+LONGEST_OWN = 300  # characters of what WhatsApp writes in place of media
 FIRST_LINES = 300  # by which the stamp is learned
 
 _DIRECTION = dict.fromkeys([0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x61C, 0xFEFF])
@@ -35,17 +36,18 @@ _DATE = re.compile(r"(?<![:\d])([A-Z]?\d{1,4})[ ]?[./\-年 ][ ]?(\d{1,2})[ ]?[./
 _TIME = re.compile(r"(?<!\d)(\d{1,2}) ?[:.h時时시点點] ?(\d{2})(?:[:.](\d{2}))?(?!\d)")
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f'’.]| (?=[^\W\d_]))*")
 _REST = re.compile(r"[\s,،.、;|w]*")
-_AFTER_NOON = {
-    *("pm", "μμ", "م", "下午", "午後", "오후", "晚上", "中午", "傍晚", "ch", "chiều", "tối", "ös", "nm", "em", "du", "odp", "ip", "pp", "ptg", "pg"),
-    *("md", "بعدازظهر", "بعدالظهر", "مساء", "مساءً", "अपराह्न", "หลังเที่ยง", "บ่าย", "пп", "сл", "popoldne", "noon", "вечера", "дня", "мп", "غم", "בערב", "אחהצ"),
-}  # fmt: skip
-_BEFORE_NOON = {
-    *("am", "πμ", "ص", "上午", "午前", "오전", "凌晨", "早上", "清晨", "sa", "sáng", "öö", "vm", "fm", "de", "dop", "ap", "pd", "قبلازظهر", "صباحًا"),
-    *("पूर्वाह्न", "ก่อนเที่ยง", "пр", "дп", "ночи", "утра", "קם", "לפנהצ", "قظ"),
-}  # fmt: skip
+_AFTER_NOON = set(
+    "pm μμ م 下午 午後 오후 晚上 中午 傍晚 ch chiều tối ös nm em du odp ip pp ptg pg md بعدازظهر بعدالظهر مساء مساءً"
+    " अपराह्न หลังเที่ยง บ่าย пп сл popoldne noon вечера дня мп غم בערב אחהצ".split()
+)
+_BEFORE_NOON = set(
+    "am πμ ص 上午 午前 오전 凌晨 早上 清晨 sa sáng öö vm fm de dop ap pd قبلازظهر صباحًا पूर्वाह्न ก่อนเที่ยง пр дп преди ночи утра"
+    " קם לפנהצ قظ".split()
+)
 _QUOTES = re.compile('["“”„«»「」『』]')
 _FILE = re.compile(
-    r"\S*(?:(?:IMG|VID|AUD|PTT|STK|DOC|GIF)-\d{8}-WA\d{4}|\d{8}-(?:PHOTO|VIDEO|AUDIO|GIF|STICKER|DOCUMENT)-[\d-]+)\S*\.\w{2,5}"
+    r"\S*(?:(?:IMG|VID|AUD|PTT|STK|DOC|GIF)-\d{8}-WA\d{4}|\d{8}-(?:PHOTO|VIDEO|AUDIO|GIF|STICKER|DOCUMENT)-[\d-]+)"
+    r"\S*\.\w{2,5}"
     r"(?: \([^()]*\))?"
 )
 _IN_ANGLES = re.compile(r"<[^<>\n]{3,80}>")
@@ -272,7 +274,7 @@ def _words(text: str, ios: bool) -> tuple[str, str]:
     first, _, more = text.partition("\n")
     own = ios and first.lstrip().startswith(MARK)
     clean = first.translate(_DIRECTION).strip()
-    if _is_poll(clean, more):
+    if len(clean) < LONGEST_OWN and _is_poll(clean, more):
         return "", POLLS
     if words["deleted"].fullmatch(clean.rstrip(".。।")):
         return "", DELETED
@@ -280,7 +282,7 @@ def _words(text: str, ios: bool) -> tuple[str, str]:
         return "", OTHERS
     if _is_media(clean):
         return _without_edit_mark(more.strip()), MEDIA
-    if attached := _ATTACHED.search(clean):
+    if len(clean) < 20 * LONGEST_OWN and (attached := _ATTACHED.search(clean)):
         said = "" if _DOCUMENT.fullmatch(clean[: attached.start()].strip()) else clean[: attached.start()].strip()
         return "\n".join(part for part in (said, more.strip()) if part), MEDIA
     if own:
@@ -307,7 +309,7 @@ _DIRECTION_BUT_JOINERS = {mark: None for mark in _DIRECTION if mark != 0x200B}
 
 def _is_media(line: str) -> bool:
     words = _word_lists()
-    return bool(
+    return len(line) < LONGEST_OWN and bool(
         _IN_ANGLES.fullmatch(line)
         or _FILE.fullmatch(line)
         or words["attached"].fullmatch(line)

@@ -60,7 +60,8 @@ IPHONE = """Ann 님과 카카오톡 대화
 그래요
 2023. 5. 1. 오후 9:15: Ann님이 나갔습니다.
 """
-MAC = 'Date,User,Message\n2023-05-01 00:05:00,"Ann","안녕"\n2023-05-01 21:15:00,"Ben","네\n\n그래요"\n2023-05-01 21:15:00,"Ben","사진"\n'
+MAC = 'Date,User,Message\n2023-05-01 00:05:00,"Ann","안녕"\n'
+MAC += '2023-05-01 21:15:00,"Ben","네\n\n그래요"\n2023-05-01 21:15:00,"Ben","사진"\n'
 
 
 @pytest.mark.parametrize("text", [WINDOWS, WINDOWS_ENGLISH, ANDROID, ANDROID_ENGLISH, IPHONE, MAC])

@@ -69,7 +69,8 @@ STAMPS = {
 @pytest.mark.parametrize("locale", STAMPS)
 def test_stamps_of_many_languages(tmp_path, locale):
     one, two = STAMPS[locale]
-    text = f"{one}Ann: Hi\n{one}Ben-Lee:  so: \n\n31.12.2020 was a day\n2021.1.1 0:00 - Zoe: too?\n{two}+49 170 1234567: ok\n"
+    text = f"{one}Ann: Hi\n{one}Ben-Lee:  so: \n\n"
+    text += f"31.12.2020 was a day\n2021.1.1 0:00 - Zoe: too?\n{two}+49 170 1234567: ok\n"
     turns, left_out = parse(tmp_path, text)
     assert [turn.speaker for turn in turns] == ["Ann", "Ben-Lee", "+49 170 1234567"]
     assert turns[0].text == "Hi"
@@ -89,7 +90,8 @@ def test_notices_media_and_deleted_messages_of_iphones(tmp_path):
         "\u200e[01.05.23, 21:15:01] Ben: \u200eBild weggelassen\n"
         "\u200e[01.05.23, 21:15:01] Ben: Plan.pdf • \u200e2 Seiten \u200eDokument weggelassen\n"
         "\u200e[01.05.23, 21:15:01] Ben: Schau mal \u200e<angehängt: 00000012-PHOTO-2023-05-01-21-15-01.jpg>\n"
-        "\u200e[01.05.23, 21:15:02] Ben: \u200eUMFRAGE:\nWann?\n\u200eOPTION: Heute (\u200e2 Stimmen)\n\u200eOPTION: Nie (\u200e0 Stimmen)\n"
+        "\u200e[01.05.23, 21:15:02] Ben: \u200eUMFRAGE:\nWann?\n"
+        "\u200eOPTION: Heute (\u200e2 Stimmen)\n\u200eOPTION: Nie (\u200e0 Stimmen)\n"
         "[01.05.23, 21:15:03] Ben: Diese Nachricht wurde gelöscht.\n"
         "[01.05.23, 21:15:04] \u202a+49 170 1\u202c: Gut \u200e<Diese Nachricht wurde bearbeitet.>\n"
         "[01.05.23, 21:15:05] Ann: \u200eStandort: https://maps.google.com/?q=51.5,-0.12\n"
