@@ -36,14 +36,15 @@ _DATE = re.compile(r"(?<![:\d])([A-Z]?\d{1,4})[ ]?[./\-年 ][ ]?(\d{1,2})[ ]?[./
 _TIME = re.compile(r"(?<!\d)(\d{1,2}) ?[:.h時时시点點] ?(\d{2})(?:[:.](\d{2}))?(?!\d)")
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u0900-\u0dff\u0e00-\u0e7f'’.]| (?=[^\W\d_]))*")
 _REST = re.compile(r"[\s,،.、;|w]*")
-_AFTER_NOON = set(
+_EVENINGS = (
     "pm μμ م 下午 午後 오후 晚上 中午 傍晚 ch chiều tối ös nm em du odp ip pp ptg pg md بعدازظهر بعدالظهر مساء مساءً"
-    " अपराह्न หลังเที่ยง บ่าย пп сл popoldne noon вечера дня мп غم בערב אחהצ".split()
+    " अपराह्न หลังเที่ยง บ่าย пп сл popoldne noon вечера дня мп غم בערב אחהצ"
 )
-_BEFORE_NOON = set(
-    "am πμ ص 上午 午前 오전 凌晨 早上 清晨 sa sáng öö vm fm de dop ap pd قبلازظهر صباحًا पूर्वाह्न ก่อนเที่ยง пр дп преди ночи утра"
-    " קם לפנהצ قظ".split()
+_MORNINGS = (
+    "am πμ ص 上午 午前 오전 凌晨 早上 清晨 sa sáng öö vm fm de dop ap pd قبلازظهر صباحًا"
+    " पूर्वाह्न ก่อนเที่ยง пр дп преди ночи утра קם לפנהצ قظ"
 )
+_AFTER_NOON, _BEFORE_NOON = set(_EVENINGS.split()), set(_MORNINGS.split())
 _QUOTES = re.compile('["“”„«»「」『』]')
 _FILE = re.compile(
     r"\S*(?:(?:IMG|VID|AUD|PTT|STK|DOC|GIF)-\d{8}-WA\d{4}|\d{8}-(?:PHOTO|VIDEO|AUDIO|GIF|STICKER|DOCUMENT)-[\d-]+)"
@@ -55,15 +56,14 @@ _ATTACHED = re.compile(
     r"<[^<>:\n]{3,30}[:,]\s?[^<>\n]+\.\w{2,5}>"
 )  # <attached: 00000012-PHOTO-2023-01-01-12-00-00.jpg>
 _PLACE = re.compile(
-    r"(?:[^\n]{1,100}\n){0,2}[^\n]{0,200}https?://(?:maps\.google\.com/\?q=|(?:www\.)?foursquare\.com/v/|goo\.gl/maps)\S+",
+    r"(?:[^\n:]{1,40}: ?)?https?://maps\.google\.com/\?q=\S+"
+    r"|(?:[^\n]{1,100}\n){0,2}[^\n]{0,200}https?://(?:www\.)?foursquare\.com/v/\S+",
     re.I,
 )
 _OPTION = re.compile(r"([^\W\d_][^:：\n]{1,25})[:：].*[(（].*\d.*[)）]\s*")
 _DOCUMENT = re.compile(r".*(?:\.\w{2,5}|• ?[^\n]*\d[^\n]*)")
-# fmt: off
-_DIRECTIVES = {"d": r"\d{1,2}", "m": r"\d{1,2}", "y": r"\d{2}", "Y": r"\d{4}", "H": r"\d{1,2}", "I": r"\d{1,2}", "M": r"\d{2}", "S": r"\d{2}",
-               "f": r"\d+", "p": r"[AaPp]\.?[Mm]\.?", "b": r"\w+", "B": r"\w+", "a": r"\w+", "A": r"\w+", "%": "%"}
-# fmt: on
+_DIRECTIVES = dict.fromkeys("dmHI", r"\d{1,2}") | dict.fromkeys("yMS", r"\d{2}") | dict.fromkeys("bBaA", r"\w+")
+_DIRECTIVES |= {"Y": r"\d{4}", "f": r"\d+", "p": r"[AaPp][Mm]", "%": "%"}
 
 
 class Stamped(NamedTuple):
@@ -209,7 +209,7 @@ def _dialogue(path: Path, messages: list[Message]) -> Iterator[ReadResult]:
     turns, left_out = [], Counter()
     for number, (stamp, lines) in enumerate(messages):
         name, first = _split(lines[0], names)
-        if not name or (number < 2 and _is_welcome(first)):
+        if not name or (ios and number < 2 and _is_welcome(first)):
             left_out[NOTICES] += 1
             continue
         text, reason = _words("\n".join([first, *lines[1:]]).rstrip(), ios)
