@@ -97,6 +97,7 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
             texts = list(map(join_tokens, texts))
     except (TypeError, AttributeError):  # a column of a table may hold anything
         return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a turn that is not a text")
+    said = texts
     speakers, texts, firsts, empty = merge(speakers, texts)
     merged = len(dialogue.turns) - empty - len(texts)
     left_out = (("turns without text", empty),) if empty else ()
@@ -120,8 +121,10 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         meta = meta | {"session_turns": _session_turns(starts, firsts)}
     dates = [_clean_name(dialogue.turns[first].date) for first in firsts]
     turns = tuple(map(Turn, speakers, texts, dates))
+    unscored = _unscored(dialogue.unscored, said, firsts)
+    cleaned = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta, unscored=unscored)
     try:
-        line = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta).to_line()
+        line = cleaned.to_line()
     except ValueError as error:
         return Cleaned(MALFORMED, f"dialogue {dialogue.id!a}: {error}")
     return Cleaned(
@@ -129,7 +132,7 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         split=dialogue.split,
         turns_read=len(dialogue.turns),
         turns=len(texts),
-        replies=sum(scored_speakers is None or speaker in scored_speakers for speaker in speakers[1:]),
+        replies=len(cleaned.reply_indices()),
         digest=digest,
         rank=hash64(f"{rules.seed} {meta.get('group') or digest}"),
         speakers=tuple(sorted(set(speakers))),
@@ -177,6 +180,21 @@ def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], 
     merged = [("\n" if any("\n" in text for text in part) else " ").join(part) for part in parts]
     firsts = [run[0] for run in runs]
     return [speakers[i] for i in firsts], merged, firsts, len(texts) - len(spoken)
+
+
+def _unscored(indices: Sequence[int], texts: Sequence[str], firsts: Sequence[int]) -> tuple[int, ...]:
+    """Indices after merging of the turns that are not scored: those whose last part with text is not.
+
+    Args:
+        indices: of turns that are not scored, before merging.
+        texts: before merging.
+        firsts: see `merge`.
+    """
+    if not indices:
+        return ()
+    lasts = [i - 1 for i in firsts[1:]] + [len(texts) - 1]
+    spoken = [next(i for i in range(last, -1, -1) if texts[i]) for last in lasts]
+    return tuple(place for place, last in enumerate(spoken) if last in indices)
 
 
 def _session_turns(starts: Sequence[int], firsts: Sequence[int]) -> list[int]:
