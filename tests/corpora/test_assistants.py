@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from gistchat.corpora import chat_export, chatgpt, claude, sillytavern
+from gistchat.corpora import characterai, chat_export, chatgpt, claude, koboldcpp, preferences, sillytavern
 from gistchat.corpora.kinds import head_of
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, parse_dialogue
 from gistchat.prepare.clean import Batch, CleaningRules, clean_batch
 
-MODULES = (chatgpt, claude, sillytavern, chat_export)
+MODULES = (chatgpt, claude, sillytavern, characterai, koboldcpp, preferences)
 
 
 def write(path: Path, value) -> Path:
@@ -24,7 +24,10 @@ def jsonl(path: Path, values) -> Path:
 
 def read(module, path: Path) -> tuple[list[Dialogue], dict[str, int]]:
     """Dialogues and what was left out; the file is of this kind and of no other."""
-    assert [kind for kind in MODULES if kind.looks_like(head_of(path))] == [module]
+    head = head_of(path)
+    expected = [] if module is chat_export else [module]
+    assert [kind for kind in MODULES if kind.looks_like(head)] == expected
+    assert module.looks_like(head)
     found = list(module.CORPUS.read(path))
     left_out: dict[str, int] = {}
     for entry in found:
@@ -203,3 +206,92 @@ def test_a_merged_turn_is_unscored_where_its_last_part_is():
         [cleaned] = clean_batch(rules, Batch([dialogue], None, "f", "", ""))
         assert (cleaned.turns, cleaned.replies) == (3, replies)
         assert len(parse_dialogue(json.loads(cleaned.line), "").reply_indices()) == replies
+
+
+ASKED = {"from": "human", "value": "Tea?"}
+YES, NO = {"from": "gpt", "value": "Yes."}, {"from": "gpt", "value": "No."}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"instruction": "Tea?", "input": "", "output": "Yes."},
+        {"prompt": "Tea?", "completion": "Yes."},
+        {"prompt": "Tea?", "chosen": "Yes.", "rejected": "No."},
+        {"instruction": "Tea?", "chosen": "Yes.", "rejected": "No."},
+        {"chosen": "\n\nHuman: Tea?\n\nAssistant: Yes.", "rejected": "\n\nHuman: Tea?\n\nAssistant: No."},
+        {"conversations": [ASKED], "chosen": YES, "rejected": NO},
+        {
+            "prompt": "Tea?",
+            "chosen": [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Yes."}],
+            "rejected": [],
+        },
+        {
+            "prompt": [{"role": "user", "content": "Tea?"}],
+            "chosen": [{"role": "assistant", "content": "Yes."}],
+            "rejected": [],
+        },
+    ],
+)
+def test_instructions_and_preferences(tmp_path, value):
+    for path in (jsonl(tmp_path / "p.jsonl", [value] * 2), write(tmp_path / "p.json", [value] * 2)):
+        [dialogue, _], left_out = read(preferences, path)
+        assert said(dialogue) == [("user", "Tea?"), ("assistant", "Yes.")]
+        assert dialogue.reply_indices() == [1]
+        assert left_out == ({"replies that were rejected": 2} if "chosen" in value else {})
+
+
+def test_alpaca_with_history_and_system(tmp_path):
+    value = {"instruction": "Sum", "input": "1 2", "output": "3", "history": [["Hi", "Hello"]], "system": "Be kind."}
+    [dialogue], _ = read(preferences, write(tmp_path / "a.json", [value]))
+    assert [text for _, text in said(dialogue)] == ["Hi", "Hello", "Sum\n1 2", "3"]
+    assert dialogue.meta == {"system": "Be kind."}
+
+
+def old_message(name: str, text: str, human: bool) -> dict:
+    return {"src": {"name": name, "is_human": human}, "text": text}
+
+
+def new_turn(name: str, human: bool, minute: int, *texts: str) -> dict:
+    candidates = [{"candidate_id": str(i), "raw_content": text} for i, text in enumerate(texts)]
+    author = {"name": name, "author_id": "x"} | ({"is_human": True} if human else {})
+    date = f"2024-01-02T03:{minute:02}:00.123456Z"
+    primary = str(len(texts) - 1)
+    return {"author": author, "candidates": candidates, "primary_candidate_id": primary, "create_time": date}
+
+
+def test_character_ai_old_and_new(tmp_path):
+    msgs = [old_message("Iris", "Hi", False), old_message("Ben", "Yo", True), old_message("Iris", "So?", False)]
+    old = {"info": {"character": {"name": "Iris"}}, "histories": {"histories": [{"external_id": "h1", "msgs": msgs}]}}
+    turns = [new_turn("Iris", False, 1, "Hi"), new_turn("Ben", True, 2, "Yo"), new_turn("Iris", False, 3, "no", "So?")]
+    for value in (old, {"turns": turns}, {"chats": [{"chat_id": "c", "turns": turns[::-1]}]}, [{"turns": turns}]):
+        [dialogue], left_out = read(characterai, write(tmp_path / "c.json", value))
+        assert said(dialogue) == [("Iris", "Hi"), ("Ben", "Yo"), ("Iris", "So?")]
+        assert dialogue.scored_speakers == ("Iris",)
+        assert left_out == ({} if value is old else {"other candidates for a reply": 1})
+
+
+INSTRUCT = {"opmode": "4", "instruct_starttag": "\\n<|user|>\\n", "instruct_endtag": "\\n<|bot|>\\n"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "actions", "settings", "speakers"),
+    [
+        ("\n{{[INPUT]}}\nHi", ["\n{{[OUTPUT]}}\n", "Hello"], {"opmode": "4"}, ["user", "assistant"]),
+        ("\n<|user|>\nHi", ["\n<|bot|>\nHello"], INSTRUCT, ["user", "assistant"]),
+        ("You: Hi", ["\nIris: Hello"], {"opmode": "3", "chatname": "You", "chatopponent": "Iris"}, ["You", "Iris"]),
+        ("You: Hi\n", ["KoboldAI: Hello"], None, ["You", "KoboldAI"]),
+    ],
+)
+def test_koboldcpp(tmp_path, prompt, actions, settings, speakers):
+    value = {"gamestarted": True, "prompt": prompt, "memory": "A shop.", "actions": actions, "savedsettings": settings}
+    [dialogue], _ = read(koboldcpp, write(tmp_path / "story.json", value))
+    assert said(dialogue) == list(zip(speakers, ("Hi", "Hello"), strict=True))
+    assert dialogue.scored_speakers == (speakers[1],)
+    assert dialogue.meta == {"system": "A shop."}
+
+
+def test_a_story_is_no_chat(tmp_path):
+    value = {"gamestarted": True, "prompt": "Once upon a time", "actions": [" there was a cat."]}
+    [bad] = koboldcpp.CORPUS.read(write(tmp_path / "story.json", value))
+    assert "not a chat" in str(bad)
