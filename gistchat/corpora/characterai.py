@@ -21,9 +21,6 @@ def looks_like(head: Head) -> bool:
 def _chats(value: Any) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """What a file says of each chat, and its messages, wherever it holds them."""
     if isinstance(value, list):
-        if value and all(map(_is_message, value)):
-            yield {}, value
-            return
         for part in value:
             yield from _chats(part)
     if isinstance(value, dict):

@@ -27,7 +27,9 @@ def looks_like(head: Head) -> bool:
         return False
     first = head.at(0) if isinstance(head.value, list) else head.value
     # An empty file is told apart by nothing; what it says then is what most people need to hear.
-    return first is None or isinstance(first, list) or bool(set(first) & {field for field, *_ in LAYOUTS})
+    if isinstance(first, dict):
+        return bool(first.keys() & {field for field, *_ in LAYOUTS})
+    return first is None or isinstance(first, list)
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:

@@ -32,8 +32,9 @@ def as_date(value: Any, day_first: bool = True) -> datetime | None:
         if seconds < 10**8:
             return None
         return datetime.fromtimestamp(seconds / 1000 if seconds >= _MILLISECONDS else seconds, UTC)
-    with contextlib.suppress(ValueError):
-        return datetime.fromisoformat(text.removesuffix(" UTC") + ("+00:00" if text.endswith(" UTC") else ""))
+    with contextlib.suppress(ValueError, OverflowError):
+        moment = datetime.fromisoformat(text.removesuffix(" UTC") + ("+00:00" if text.endswith(" UTC") else ""))
+        return moment.astimezone(UTC) if moment.tzinfo else moment
     if match := _SILLYTAVERN.fullmatch(text):
         with contextlib.suppress(ValueError):
             return datetime(*map(int, match.groups()))  # type: ignore[arg-type]

@@ -41,11 +41,11 @@ def read(path: Path) -> Iterator[ReadResult]:
     for location, line in json_lines(path):
         if isinstance(line, Malformed):
             yield line
-        elif not isinstance(line, dict) or not (_is_about(line) or isinstance(line.get("mes"), str)):
+        elif not isinstance(line, dict) or not isinstance(line.get("mes", "" if _is_about(line) else None), str):
             yield Malformed(location, "neither a message with 'mes' nor the line about the chat")
         elif "mes" not in line:
             about = about or line
-        elif line.get("is_system") or (line.get("extra") or {}).get("type") in ("narrator", "comment"):
+        elif line.get("is_system") or _is_note(line.get("extra")):
             left_out[HIDDEN] += 1
         else:
             messages.append(line)
@@ -57,13 +57,20 @@ def read(path: Path) -> Iterator[ReadResult]:
     yield Dialogue(path.stem, tuple(turns), corpus=path.stem, scored_speakers=scored)
 
 
+def _is_note(extra: Any) -> bool:
+    return isinstance(extra, dict) and extra.get("type") in ("narrator", "comment")
+
+
 def _turns(messages: list[dict[str, Any]], about: dict[str, Any]) -> tuple[list[Turn], set[str]]:
     """Turns, and the names of the characters."""
     characters = {_name(message) for message in messages if not message.get("is_user")} - {""}
-    named = [about.get("character_name"), *(_name(message) for message in messages if not message.get("is_user"))]
-    character = next((name for name in named if name and name not in NO_NAMES), "character")
+    named = [
+        str(about.get("character_name") or ""),
+        *(_name(message) for message in messages if not message.get("is_user")),
+    ]
+    character = next((name for name in named if name not in NO_NAMES), "character")
     users = [_name(message) for message in messages if message.get("is_user")]
-    user = next((name for name in [*users, about.get("user_name")] if name and name not in NO_NAMES), "user")
+    user = next((name for name in [*users, str(about.get("user_name") or "")] if name not in NO_NAMES), "user")
     turns = []
     for message in messages:
         is_user = message.get("is_user")
