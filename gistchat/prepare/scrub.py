@@ -20,7 +20,7 @@ _URL = re.compile(
     r"\.(?:(?:com|org|net|edu|gov|io)\b(?:/\S*)?|(?!(?:" + _SUFFIXES + r")/)[a-z]{2,3}/\S+)",
     re.I,
 )
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", re.I)
 _DATE = (
     r"(?:\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d{2}|\d{1,2}:\d{2}(?::\d{2})?)"
     r"(?![./-]?\d)"
@@ -144,6 +144,8 @@ def _is_plain_phone(digits: str, before: str) -> bool:
     """Whether digits without grouping are a phone number: announced, with a leading 0, or of a length that few have."""
     if _ANNOUNCED.search(before):
         return 7 <= len(digits) <= 15
+    if re.search(r"\w[-_/]$", before):  # the end of an id or a path
+        return False
     if digits[0] == "0":
         return 9 <= len(digits) <= 13
     # A 1 begins the seconds and milliseconds since 1970, and no American number.
