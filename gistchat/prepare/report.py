@@ -20,6 +20,7 @@ class Report:
     left_out: dict[str, int] = field(default_factory=dict)
     scrubbed: int = 0
     merged_turns: int = 0
+    speakers: dict[str, int] = field(default_factory=dict)  # turns of each, of those who speak most
     skipped: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     corpora: dict[str, dict[str, int]] = field(default_factory=dict)

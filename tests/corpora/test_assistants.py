@@ -295,3 +295,11 @@ def test_a_story_is_no_chat(tmp_path):
     value = {"gamestarted": True, "prompt": "Once upon a time", "actions": [" there was a cat."]}
     [bad] = koboldcpp.CORPUS.read(write(tmp_path / "story.json", value))
     assert "not a chat" in str(bad)
+
+
+def test_who_is_silent_in_a_dialogue_is_not_scored_in_it():
+    turns = [{"speaker": s, "text": s} for s in "abac"]
+    dialogue = parse_dialogue({"turns": turns, "targets": ["b", "c"]}, "d")
+    part = Dialogue("d", dialogue.turns[:2], scored_speakers=("b", "c"))
+    [cleaned] = clean_batch(CleaningRules(2, 0, False, 0), Batch([part], None, "f", "", ""))
+    assert parse_dialogue(json.loads(cleaned.line), "").scored_speakers == ("b",)
