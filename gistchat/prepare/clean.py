@@ -107,6 +107,7 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
             texts = list(map(join_tokens, texts))
     except (TypeError, AttributeError):  # a column of a table may hold anything
         return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a turn that is not a text")
+    unmerged = texts
     speakers, texts, firsts, empty = merge(speakers, texts, rules.keep_lines)
     merged = len(dialogue.turns) - empty - len(texts)
     left_out = (("turns without text", empty),) if empty else ()
@@ -120,6 +121,8 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         scrubbed = sum(counts)
         speakers = list(map(_scrub_name, speakers))
         scored_speakers = scored_speakers and tuple(map(_scrub_name, scored_speakers))
+    if scored_speakers is not None:  # one of a chat's may be silent in this part of it
+        scored_speakers = tuple(name for name in scored_speakers if name in speakers)
     meta = dialogue.meta
     if gold := meta.get("gold"):
         try:
@@ -130,7 +133,8 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         meta = meta | {"session_turns": _session_turns(starts, firsts)}
     dates = [clean_name(dialogue.turns[first].date) for first in firsts]
     turns = tuple(map(Turn, speakers, texts, dates))
-    cleaned = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta)
+    unscored = _unscored(dialogue.unscored, unmerged, firsts)
+    cleaned = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta, unscored=unscored)
     try:
         line = cleaned.to_line()
     except ValueError as error:
@@ -140,7 +144,7 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         split=dialogue.split,
         turns_read=len(dialogue.turns),
         turns=len(texts),
-        replies=sum(scored_speakers is None or speaker in scored_speakers for speaker in speakers[1:]),
+        replies=len(cleaned.reply_indices()),
         digest=digest,
         rank=_rank(rules, cleaned, digest),
         speakers=(names := tuple(sorted(set(speakers)))),
@@ -203,6 +207,21 @@ def merge(
     merged = [("\n" if keep_lines or any("\n" in text for text in part) else " ").join(part) for part in parts]
     firsts = [run[0] for run in runs]
     return [speakers[i] for i in firsts], merged, firsts, len(texts) - len(spoken)
+
+
+def _unscored(indices: Sequence[int], texts: Sequence[str], firsts: Sequence[int]) -> tuple[int, ...]:
+    """Indices after merging of the turns that are not scored: those whose last part with text is not.
+
+    Args:
+        indices: of turns that are not scored, before merging.
+        texts: before merging.
+        firsts: see `merge`.
+    """
+    if not indices:
+        return ()
+    lasts = [i - 1 for i in firsts[1:]] + [len(texts) - 1]
+    spoken = [next(i for i in range(last, -1, -1) if texts[i]) for last in lasts]
+    return tuple(place for place, last in enumerate(spoken) if last in indices)
 
 
 def _session_turns(starts: Sequence[int], firsts: Sequence[int]) -> list[int]:
