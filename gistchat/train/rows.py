@@ -26,6 +26,13 @@ class TrainingSet:
     train: list[Target]
     validation: list[Target]
 
+    @property
+    def dialogues(self) -> list[Dialogue]:
+        """All whose summaries may be needed."""
+        targets = self.train + self.validation
+        near = (target.near for target in targets if isinstance(target, FactTarget) and target.near)
+        return [target.dialogue for target in (*targets, *near)]
+
 
 @dataclass(frozen=True)
 class TrainingRow:
