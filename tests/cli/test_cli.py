@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import forked, gistchat
+from conftest import forked, gistchat, make_dialogue
 
 from gistchat.cli import app
-from gistchat.files import file_hash
+from gistchat.dialogue.jsonl import write_jsonl
+from gistchat.files import file_hash, read_json_lines
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -220,7 +221,7 @@ def test_gpt2_from_a_local_folder_and_evaluate_with_other_settings(tiny_folder, 
         tiny_folder / "met.jsonl", [make_dialogue(n, 12, meta={"session_turns": [7, 5]}) for n in range(50, 60)]
     )
     elsewhere = ["--corpus", "jsonl", "--from", "met.jsonl", "--set", "data.test_share=0.8"]
-    changed = ["--set", "evaluate.turns=openings", "--set", "evaluate.base=false", "--set", "evaluate.reply_items=0"]
+    changed = ["--set", "evaluate.turns=openings", "--set", "evaluate.base=false", "--set", "evaluate.items=8"]
     done = gistchat("evaluate", "r", *elsewhere, *changed, cwd=tiny_folder)
     assert done.returncode == 0, done.stderr
     rows = read_json_lines(tiny_folder / "r" / "on" / "jsonl" / "predictions.jsonl")
