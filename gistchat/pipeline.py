@@ -40,7 +40,7 @@ from gistchat.prompts.formats import make_format
 from gistchat.prompts.token_store import TokenStore, tokenize
 from gistchat.prompts.token_store import report_lines as tokens_lines
 from gistchat.recipe.load import override, recipe_from_dict
-from gistchat.recipe.schema import Recipe
+from gistchat.recipe.schema import DataConfig, Recipe
 from gistchat.report.write import write_report
 from gistchat.stages import changed_files, is_current, keep_changed, mark_done, read_marker
 from gistchat.train.rows import choose_targets
@@ -66,6 +66,11 @@ class Workspace:
     tokenizer: PreTrainedTokenizerBase
     format: PromptFormat
     stores: dict[int, SummaryStore]  # by the budget that they serve
+    run: Path | None = None  # the run's folder, where this one is in it for the results on other data
+
+    @property
+    def checkpoint(self) -> Path:
+        return (self.run or self.folder) / "checkpoint"
 
     @property
     def store(self) -> SummaryStore:
@@ -187,7 +192,7 @@ def run_train(workspace: Workspace, force: bool = False) -> None:
         targets = choose_targets(
             recipe.train, workspace.split("train"), workspace.split("validation"), recipe.seed, weights_of(recipe)
         )
-        workspace.summarize([target.dialogue for target in targets.train + targets.validation], recipe.train.budgets)
+        workspace.summarize(targets.dialogues, recipe.train.budgets)
         history = train(recipe, workspace.base, workspace.format, targets, workspace.stores, folder, details, force)
         if is_first_process():
             mark_finished(checkpoint)
@@ -253,8 +258,8 @@ def run_evaluate(workspace: Workspace) -> dict[str, Any]:
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
     marker = folder / MARKER
     with only_run(folder):
-        recover_folder(folder / "checkpoint")
-        weights = read_json(folder / "checkpoint" / METADATA)["weights"]
+        recover_folder(workspace.checkpoint)
+        weights = read_json(workspace.checkpoint / METADATA)["weights"]
         key = workspace.key(what_rows_depend_on(recipe), dataclasses.asdict(config), workspace.base.identity, weights)
         if is_current(marker, key):
             say(f"evaluate: {folder / 'metrics.json'} (done before, skipped)")
@@ -291,7 +296,7 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
     asked = probe_targets(config.probe_items, workspace.split("test"), recipe.seed)
     workspace.summarize([target.dialogue for target in targets], config.budgets)
     stores_of_asked = workspace.summaries_asked_once([target.dialogue for target in asked], config.budgets)
-    tuned = load_checkpoint(folder / "checkpoint")
+    tuned = load_checkpoint(workspace.checkpoint)
 
     def builders(chosen: Sequence[Target], stores: Stores) -> dict[int, ExampleBuilder]:
         donors = [target.dialogue for target in chosen]
@@ -328,24 +333,32 @@ def untuned(workspace: Workspace) -> PreTrainedModel:
     return model
 
 
-def open_run(folder: Path, overrides: Sequence[str]) -> Workspace:
+def open_run(folder: Path, overrides: Sequence[str], data: DataConfig | None = None) -> Workspace:
     """The workspace of a trained run, to evaluate it with other settings.
 
+    Args:
+        data: other conversations, to be evaluated on in the folder RUN/on/CORPUS; None: those it was made with.
     Raises:
         UserError: an override of what the checkpoint was made with, or data that are no longer those it was made
             with: their split may hold training dialogues.
     """
+    allowed = SETTINGS_OF_EVALUATION + (("data",) if data else ())
     for setting in overrides:
-        if setting.split(".")[0] not in SETTINGS_OF_EVALUATION:
+        if setting.split(".")[0] not in allowed:
             raise UserError(
-                f"--set {setting}: evaluate takes settings of {', '.join(SETTINGS_OF_EVALUATION)}; "
-                "for another model or other data, run a recipe"
+                f"--set {setting}: evaluate takes settings of {', '.join(allowed)}; "
+                "for another model, run a recipe; for other data, name them with --corpus"
             )
     trust_those_in(overrides)
     checkpoint = find_checkpoint(folder)
     metadata = read_while_replaced(folder, lambda found: read_json(found / METADATA))
-    recipe = override(recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA)), overrides)
-    workspace = open_workspace(recipe, checkpoint.parent)
+    recipe = recipe_from_dict(metadata["recipe"], str(checkpoint / METADATA))
+    run = checkpoint.parent
+    if data:
+        recipe = override(dataclasses.replace(recipe, data=data), overrides)
+        return dataclasses.replace(open_workspace(recipe, run / "on" / data.corpus), run=run)
+    recipe = override(recipe, overrides)
+    workspace = open_workspace(recipe, run)
     if workspace.data_key != metadata["data"].get("key", workspace.data_key):  # an imported checkpoint knows of none
         raise UserError(
             f"the {recipe.data.corpus} data have changed since {folder} was trained, so its test split may hold "

@@ -1,6 +1,6 @@
 """Write docs/findings.md and its plots from an experiment's folder.
 
-.venv/bin/python tools/findings.py runs/findings --hours 1.5 --memory runs/adapter runs/openings
+.venv/bin/python tools/findings.py runs/findings --hours 1.5 --memory runs/adapter runs/adapter/on/msc
 
 `--hours` is how long the experiment took. What a person read in the figures stands in docs/findings_reading.md, which
 is put at the page's beginning, and in docs/findings_memory.md, which is put before the tables of the runs about memory.

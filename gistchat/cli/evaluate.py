@@ -32,13 +32,20 @@ def evaluate(
     engine: Annotated[
         str | None, Option(help="llamacpp: the run's own replies by llama.cpp, without likelihoods. Default: torch.")
     ] = None,
+    corpus: Annotated[
+        str | None, Option(help="Other conversations than the run's own, of those that gistchat corpora lists.")
+    ] = None,
+    from_: Annotated[
+        str, Option("--from", metavar="PLACE", help="With --corpus: a file or folder, hub, or hub:ID.")
+    ] = "",
     set_: Set = None,
 ) -> None:
     """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html.
 
-    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With --url or
-    --gguf another model answers in the run's place, with the same contexts: does a gist serve it as well as the
-    history? Its results go to RUN/served/NAME.
+    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With --corpus
+    the test split of other conversations is scored, into RUN/on/CORPUS; --set then also takes fields of data. With
+    --url or --gguf another model answers in the run's place, with the same contexts: does a gist serve it as well as
+    the history? Its results go to RUN/served/NAME.
 
     With --predictions and --references it scores a file of replies beside controls instead: JSONL with id and reply,
     or gold (a text, or a list of texts), or the paper's {"context": [...], "ans": [...]}.
@@ -66,14 +73,27 @@ def evaluate(
 
     answering(url, model)
     if url or gguf or engine not in (None, "auto", "torch"):
+        if corpus or from_:
+            raise UserError("--corpus goes with the run's own model in torch")
         folder, metrics = _evaluate_answerer(run_folder, url, model, gguf, engine, set_ or [])
     else:
         from gistchat.pipeline import open_run, run_evaluate
 
-        workspace = open_run(run_folder, set_ or [])
+        workspace = open_run(run_folder, set_ or [], _other_data(corpus, from_))
         folder, metrics = workspace.folder, run_evaluate(workspace)
     print_table(metrics)
     show("", f"report: {folder / 'report.html'}")
+
+
+def _other_data(corpus: str | None, place: str) -> Any:
+    from gistchat.recipe.load import override
+    from gistchat.recipe.schema import Recipe
+
+    if not corpus:
+        if place:
+            raise UserError("--from goes with --corpus, which says what kind of conversations they are")
+        return None
+    return override(Recipe(), [f"data.corpus={corpus}", f"data.source={place}"], "--corpus").data
 
 
 def _evaluate_answerer(

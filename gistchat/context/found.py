@@ -1,6 +1,6 @@
 """Turns that a search found, as lines of a context: the best that fit, oldest first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import regex
@@ -15,6 +15,7 @@ ASKS_WHEN = regex.compile(
     r"|wann|quand|cu[áa]ndo|quando|wanneer|kiedy|когда|متى)\b|いつ|什么时候|什麼時候|언제|เมื่อไหร่",
     regex.IGNORECASE,
 )
+ASKS = regex.compile("[?？؟՞፧]")  # what marks a question, in any script
 LEAST_LINE = 4  # tokens: a shorter line says nothing
 LONG = 45  # words of a turn: a longer one takes the room of several, so it has to match better
 LONGER = 0.4  # how much better: by its length, to this power
@@ -31,6 +32,15 @@ class FoundLines:
         self.room = tokens - costs.found_cost()
         self.lines: list[GistLine] = []  # best first
 
+    def fill_latest(self, turns: Sequence[Turn], before: int, known: Collection[str]) -> None:
+        """Take the latest of the first `before` turns, one before the other, as long as they fit."""
+        taken = {line.turn for line in self.lines}
+        for number in range(before - 1, -1, -1):
+            if number in taken or turns[number].text in known:
+                continue
+            if not self._take(number, turns[number], [turns[number].text]):
+                return
+
     def fill(self, asked: str, matches: Sequence[Match], turns: Sequence[Turn], search: Search) -> None:
         """Take what fits of the turns that were found."""
         left = [match.turn for match in sorted(matches, key=lambda match: -_worth(match, turns[match.turn].text))]
@@ -42,6 +52,12 @@ class FoundLines:
             self._take_sentence(asked, turn, turns, search)
         if dated:
             self._add_dates(turns)
+
+    def result(self, tokens: int) -> tuple[tuple[GistLine, ...], int]:
+        """The lines, oldest first, and what they cost of so many tokens."""
+        if not self.lines:
+            return (), 0
+        return tuple(sorted(self.lines, key=lambda line: line.turn)), tokens - self.room
 
     def _take_sentence(self, asked: str, turn: int, turns: Sequence[Turn], search: Search, dated: bool = False) -> None:
         if self.room >= LEAST_LINE:
@@ -88,6 +104,26 @@ def fit_found(
     """The best of the turns that a text asks for, oldest first; and what they cost, 0 where nothing fits."""
     found = FoundLines(answerer, costs, tokens, group)
     found.fill(asked, matches, turns, search)
-    if not found.lines:
-        return (), 0
-    return tuple(sorted(found.lines, key=lambda line: line.turn)), tokens - found.room
+    return found.result(tokens)
+
+
+def fit_found_or_latest(
+    asked: str,
+    matches: Sequence[Match],
+    turns: Sequence[Turn],
+    before: int,
+    known: Collection[str],
+    search: Search,
+    answerer: str,
+    tokens: int,
+    costs: TokenCosts,
+    group: bool,
+) -> tuple[tuple[GistLine, ...], int]:
+    """The same, and in what they leave, the latest of the first `before` turns whose texts are not known.
+
+    To who asks nothing, what was said last matters more: only the best turn is found for that.
+    """
+    found = FoundLines(answerer, costs, tokens, group)
+    found.fill(asked, matches if ASKS.search(asked) else matches[:1], turns, search)
+    found.fill_latest(turns, before, known)
+    return found.result(tokens)

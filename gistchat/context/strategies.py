@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gistchat.context.budget import as_roles, fit_gist, gist_part, pack_latest, without_share
-from gistchat.context.found import fit_found
+from gistchat.context.found import fit_found, fit_found_or_latest
 from gistchat.context.types import SOURCE_NAMES, Context, GistLine, RoleTurn, Search, Sentence, Sources, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
@@ -58,16 +58,23 @@ class Request:
         return fit_gist(ranked, self.answerer, tokens, self.costs, self.group)
 
     def found(
-        self, search: Search, turns: Sequence[Turn], before: int, tokens: int, known: Sequence[GistLine] = ()
+        self, search: Search, turns: Sequence[Turn], before: int, tokens: int
     ) -> tuple[tuple[GistLine, ...], int]:
-        """Of the first `before` turns, those that the last turn asks for and that fit; and what they cost.
-
-        Those that are lines of the gist already are not shown again.
-        """
-        last, shown = self.turns[-1], {line.text for line in known}
-        found = search.find(last.text, before, last.speaker)
-        matches = [match for match in found if turns[match.turn].text not in shown]
+        """Of the first `before` turns, those that the last turn asks for and that fit; and what they cost."""
+        last = self.turns[-1]
+        matches = search.find(last.text, before, last.speaker)
         return fit_found(last.text, matches, turns, search, self.answerer, tokens, self.costs, self.group)
+
+    def found_or_latest(
+        self, search: Search, before: int, tokens: int, gist: Sequence[GistLine]
+    ) -> tuple[tuple[GistLine, ...], int]:
+        """The same, and the latest of these turns in what they leave. Lines of the gist are not shown again."""
+        last, known = self.turns[-1], {line.text for line in gist}
+        found = search.find(last.text, before, last.speaker)
+        matches = [match for match in found if self.turns[match.turn].text not in known]
+        return fit_found_or_latest(
+            last.text, matches, self.turns, before, known, search, self.answerer, tokens, self.costs, self.group
+        )
 
 
 @dataclass(frozen=True)
@@ -184,10 +191,13 @@ def _with_latest(request: Request, found: tuple[GistLine, ...], found_cost: int)
 
 
 def _memory(request: Request) -> Context:
-    """Gist and latest turns leave a share for what is found, which also gets whatever else they leave."""
+    """Gist and latest turns leave a share for what is found, which also gets whatever else they leave.
+
+    All before the last turn stays as it is until the next summary; what is found stands in the last turn.
+    """
     rolled = _rolling(dataclasses.replace(request, budget=without_share(request.budget, request.found_share)))
     tokens = request.budget - rolled.tokens
-    found, cost = request.found(request.sources.search, request.turns, rolled.boundary, tokens, rolled.lines)
+    found, cost = request.found_or_latest(request.sources.search, rolled.boundary, tokens, rolled.lines)
     return dataclasses.replace(rolled, found=found, tokens=rolled.tokens + cost)
 
 

@@ -16,6 +16,7 @@ LEAST, MOST = 2, 60  # turns between what was told and the question
 BEFORE = 6  # exchanges before it, at most
 OTHERS = 3  # other facts that are told, at most
 UNTOLD = 6  # one dialogue in so many asks for what was never told
+NEAR = 2  # turns between what was told and the question, where the prompt would not hold it else
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,13 @@ class FactTarget(Target):
     Attributes:
         word: what the fact is about; empty where it was never told.
         otherwise: what to reply where the prompt does not hold the word.
+        near: the same question soon after the fact was told, for prompts that would not hold it else; None to be
+            answered by who does not know.
     """
 
     word: str = ""
     otherwise: str = ""
+    near: "FactTarget | None" = None
 
     def is_known(self, prompt: str) -> bool:
         """Whether the gold reply can be given by who reads this."""
@@ -95,12 +99,19 @@ def _target(number: int, seed: int, talk: SmallTalk) -> FactTarget:
     for fact in others:
         pairs[rng.randrange(len(pairs))] = _telling(fact, rng.choice([w for w in fact.words if w != word]), rng)
     told = number % UNTOLD != UNTOLD - 1
-    if told:
-        pairs.insert(before, _telling(asked, word, rng))
+    telling = _telling(asked, word, rng)
     gold = rng.choice(asked.answered).format(word) if told else reply
-    turns = [turn for pair in pairs for turn in pair] + [Turn(USER, rng.choice(asked.asked)), Turn(MODEL, gold)]
-    dialogue = Dialogue(f"fact-{seed}-{number}", tuple(turns), "facts", "train")
-    return FactTarget(dialogue, len(turns) - 1, word=word if told else "", otherwise=reply)
+    question = [Turn(USER, rng.choice(asked.asked)), Turn(MODEL, gold)]
+
+    def target(name: str, exchanges: list[tuple[Turn, Turn]], near: FactTarget | None = None) -> FactTarget:
+        turns = [turn for pair in exchanges for turn in pair] + question
+        dialogue = Dialogue(f"fact-{seed}-{number}{name}", tuple(turns), "facts", "train")
+        return FactTarget(dialogue, len(turns) - 1, word=word if told else "", otherwise=reply, near=near)
+
+    if not told:
+        return target("", pairs)
+    near = target("-near", [*pairs, telling, *talk.draw(NEAR // 2, rng, [word])])
+    return target("", [*pairs[:before], telling, *pairs[before:]], near if number % UNTOLD else None)
 
 
 def _telling(fact: Fact, word: str, rng: random.Random) -> tuple[Turn, Turn]:

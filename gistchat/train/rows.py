@@ -26,6 +26,13 @@ class TrainingSet:
     train: list[Target]
     validation: list[Target]
 
+    @property
+    def dialogues(self) -> list[Dialogue]:
+        """All whose summaries may be needed."""
+        targets = self.train + self.validation
+        near = (target.near for target in targets if isinstance(target, FactTarget) and target.near)
+        return [target.dialogue for target in (*targets, *near)]
+
 
 @dataclass(frozen=True)
 class TrainingRow:
@@ -133,12 +140,18 @@ def build_rows(
 
 
 def _example(builder: ExampleBuilder, target: Target, strategy: str) -> Example:
-    """The example of a target; of a question for a fact that the prompt does not hold, with the reply that says so, as
-    else answers would be learned that nobody can know."""
+    """The example of a target; of a question for a fact that the prompt does not hold, that of the same question asked
+    soon after, or with the reply that says so: answers that nobody can know would be made up later."""
     example = builder.build(target, strategy)
-    if isinstance(target, FactTarget) and not target.is_known(builder.format.tokenizer.decode(example.prompt.ids)):
-        return builder.build(target.unknown(), strategy)
-    return example
+    if not isinstance(target, FactTarget) or _is_known(example, target, builder):
+        return example
+    if target.near and _is_known(near := builder.build(target.near, strategy), target.near, builder):
+        return near
+    return builder.build(target.unknown(), strategy)
+
+
+def _is_known(example: Example, target: FactTarget, builder: ExampleBuilder) -> bool:
+    return target.is_known(builder.format.tokenizer.decode(example.prompt.ids))
 
 
 def _build_whole_dialogues(

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import forked, gistchat
+from conftest import forked, gistchat, make_dialogue
 
 from gistchat.cli import app
-from gistchat.files import file_hash
+from gistchat.dialogue.jsonl import write_jsonl
+from gistchat.files import file_hash, read_json_lines
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -216,6 +217,18 @@ def test_gpt2_from_a_local_folder_and_evaluate_with_other_settings(tiny_folder, 
     assert {result["model"] for result in values["results"]} == {"tuned", "control"}
     refused = gistchat("evaluate", "r", "--set", "data.seed=1", cwd=tiny_folder)
     assert "evaluate takes settings of evaluate, context, summary" in refused.stderr
+    write_jsonl(
+        tiny_folder / "met.jsonl", [make_dialogue(n, 12, meta={"session_turns": [7, 5]}) for n in range(50, 60)]
+    )
+    elsewhere = ["--corpus", "jsonl", "--from", "met.jsonl", "--set", "data.test_share=0.8"]
+    changed = ["--set", "evaluate.turns=openings", "--set", "evaluate.base=false", "--set", "evaluate.items=8"]
+    done = gistchat("evaluate", "r", *elsewhere, *changed, cwd=tiny_folder)
+    assert done.returncode == 0, done.stderr
+    rows = read_json_lines(tiny_folder / "r" / "on" / "jsonl" / "predictions.jsonl")
+    assert {row["id"].partition("#")[2] for row in rows} == {"7"}
+    assert len({row["dialogue"] for row in rows}) == 8
+    assert json.loads((tiny_folder / "r" / "metrics.json").read_text()) == values  # the run's own stay
+    assert "--from goes with --corpus" in gistchat("evaluate", "r", "--from", "met.jsonl", cwd=tiny_folder).stderr
     (tiny_folder / "talks.jsonl").write_text((tiny_folder / "talks.jsonl").read_text().replace("garden", "orchard"))
     refused = gistchat("evaluate", "r", cwd=tiny_folder)
     assert "the jsonl data have changed since r was trained" in refused.stderr

@@ -106,23 +106,35 @@ def test_memory_shows_gist_found_and_latest_turns_within_the_budget():
     gist = Gist((Sentence(2, "user", "We walked to the river."),), 4)
     context = build_context("memory", request(TOLD, 60, gist=gist))
     assert [line.text for line in context.lines] == ["We walked to the river."]
-    assert shown(context) == ([0, 1], [4, 5])
+    assert shown(context) == ([0, 1, 3], [4, 5])  # 3 matches nothing, but there was room
     assert context.tokens <= 60
 
 
 def test_memory_does_not_show_again_what_is_a_line_of_the_gist():
     gist = Gist((Sentence(1, "model", "A nurse is a fine thing to be."),), 4)
     context = build_context("memory", request(TOLD, 80, gist=gist))
-    assert [line.turn for line in context.found] == [0, 2]
+    assert [line.turn for line in context.found] == [0, 2, 3]
 
 
 def test_what_is_found_for_memory_leaves_the_beginning_as_it_is():
     gist = Gist((Sentence(2, "user", "We walked to the river."),), 4)
     asking = build_context("memory", request(TOLD, 60, gist=gist))
-    saying = build_context("memory", request(TOLD, 60, asked="Hm.", gist=gist))
-    assert asking.found
-    assert not saying.found
+    saying = build_context("memory", request(TOLD, 40, asked="Hm.", gist=gist))
+    assert [line.turn for line in saying.found] == [1, 3]  # the latest before the others
+    assert asking.found != saying.found
     assert (asking.lines, asking.turns) == (saying.lines, saying.turns)
+
+
+def test_to_who_asks_nothing_only_the_best_turn_is_found_and_then_the_latest():
+    told = [*TOLD, Turn("user", "A nurse it is."), *(Turn(("model", "user")[i % 2], f"Hm {i} hm.") for i in range(5))]
+    gist = Gist((), len(told) - 1)
+    contexts = [
+        build_context("memory", request(told, 24, asked=asked, gist=gist)) for asked in ("My nurse.", "My nurse?")
+    ]
+    said, asked = ([line.turn for line in context.found] for context in contexts)
+    assert len(set(said) & {0, 1, 4, 6}) == 1
+    assert set(said) >= {9, 10}
+    assert set(asked) >= {4, 6}
 
 
 def test_another_dialogues_turns_are_found_in_the_roles_of_this_one():
