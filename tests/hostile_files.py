@@ -102,7 +102,7 @@ CORPUS_FILES = [
     ("table", "t.parquet", _parquet(ROWS)),
     ("table", "t.arrow", _arrow(ROWS)),
     ("transcript", "t.txt", PLAIN.encode()),
-    ("transcript", "w.txt", EXPORT.encode()),
+    ("whatsapp", "w.txt", EXPORT.encode()),
     ("triples", "x_summarized.json", json.dumps(TRIPLES).encode()),
     ("triples", "train_utters.json", json.dumps([TEXTS, TEXTS]).encode()),
     ("triples", "train_utters.pickle", pickle.dumps([TEXTS, TEXTS])),

@@ -50,7 +50,7 @@ class Corpus:
 
     name: str
     description: str  # one line for `gistchat corpora`; so are `size`, `licence`, `citation` and `link`
-    read: Callable[[Path], Iterator[ReadResult]]  # the dialogues of a file, and what is wrong with or left out of it
+    read: Callable[..., Iterator[ReadResult]]  # the dialogues of a file, and what is wrong with or left out of it
     patterns: tuple[str, ...]  # names of its files, in the layouts that it is distributed in
     mark: bytes  # occurs about once per dialogue, for the total of the progress bar
     size: str = ""
@@ -61,6 +61,8 @@ class Corpus:
     find: Callable[[str], list[Source]] | None = None  # the files at a place, if patterns and hub are not enough
     tokenised: bool = False  # its text was cut into tokens, at least in part: `join_tokens` puts it together
     looks_like: Callable[[Head], bool] | None = None  # whether a file is of this kind; None: only where it is named
+    refused: Callable[[Head], str] | None = None  # what to say of its files that cannot be read; "" for all others
+    takes: tuple[str, ...] = ()  # settings of `data` that `read` takes by name: stamp, columns
     export: str = ""  # how one gets such a file, for people's own conversations
     parse: Parse | None = None  # the dialogues of `raw_records`; worker processes then call it instead of `read`
     # defaults for `data` in recipes

@@ -131,6 +131,7 @@ CORPUS = Corpus(
     patterns=("*.json", "*.csv"),
     mark=b'"timestampEdited"',
     looks_like=looks_like,
+    refused=refused,
     export="DiscordChatExporter, a channel or direct messages, format JSON (or CSV).",
     scrub=True,
     split_by="time",

@@ -11,6 +11,10 @@ CORPORA_OF_OTHERS = (
     "samsum", "triples",
 )  # fmt: skip
 # Of these the first that a file looks like is taken, so what many files look like comes last.
-YOURS = ("jsonl", "chat_export", "table", "transcript")
+YOURS = (
+    "jsonl", "telegram", "discord", "facebook", "slack", "signal_desktop", "signal", "imessage", "kakaotalk", "line",
+    "whatsapp", "chatgpt", "claude", "sillytavern", "characterai", "koboldcpp", "preferences", "chat_export", "table",
+    "transcript",
+)  # fmt: skip
 _MODULES = [importlib.import_module(f"gistchat.corpora.{reader}") for reader in CORPORA_OF_OTHERS + YOURS]
 CORPORA = {module.CORPUS.name: module.CORPUS for module in _MODULES}

@@ -189,6 +189,7 @@ CORPUS = Corpus(
     patterns=("data.json", "index.md", "*.json", "*.txt"),
     mark=b"\n",
     looks_like=looks_like,
+    refused=refused,
     export="From Signal Desktop: sigtop export-messages -f json, or sigexport.",
     scrub=True,
     split_by="time",

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import ijson
 
 from gistchat.corpora import hub
+from gistchat.corpora.archive import is_archive, unpacked
 from gistchat.dialogue.lines import BYTE_ORDER_MARK, Parse, json_lines, parse_records, raw_json_lines, require_text
 from gistchat.dialogue.turns import Malformed, ReadResult
 from gistchat.errors import UserError, first_line, require
@@ -53,7 +54,13 @@ def find_sources(corpus: str, patterns: Sequence[str], ids: Sequence[str], place
     if not place:
         on_hub = " or --from hub" if ids else ""
         raise UserError(f"say where the {corpus} files are: --from FILE_OR_FOLDER{on_hub}, in a recipe data.source")
-    return _official([Source(path, split_of_name(path)) for path in _find_files(corpus, Path(place), patterns)])
+    files = _find_files(corpus, Path(place), patterns)
+    return _official([Source(path, split_of_name(path), _origin(Path(place), path)) for path in files])
+
+
+def _origin(place: Path, path: Path) -> str:
+    """What to call a file that was unpacked from the archive `place`; empty for others."""
+    return f"{place}: {path.relative_to(unpacked(place))}" if place.is_file() and place != path else ""
 
 
 def _official(sources: list[Source]) -> list[Source]:
@@ -70,8 +77,10 @@ def split_of_name(path: Path) -> str:
 
 
 def _find_files(corpus: str, place: Path, patterns: Sequence[str]) -> list[Path]:
-    if place.is_file():
+    if place.is_file() and not is_archive(place):
         return [place]
+    if place.is_file():
+        place = unpacked(place)
     if not place.is_dir():
         raise UserError(f"{place}: no such file or folder")
     # First the folder itself, so that subfolders of a prepared folder are not searched; then nested distributions.

@@ -167,5 +167,6 @@ CORPUS = Corpus(
     read=read,
     patterns=("*.csv", "*.tsv", "*.parquet"),
     looks_like=looks_like,
+    takes=("columns",),
     mark=b"\n",
 )

@@ -135,6 +135,13 @@ def learn_layout(lines: Iterable[str]) -> str:
     return "" if not layouts else layouts[0] if counts[layouts[0]] > 1 else counts.most_common(1)[0][0]
 
 
+def refused(head: Head) -> str:
+    """What to say of files of WhatsApp that cannot be read; empty for all else."""
+    if head.path.suffix.startswith(".crypt"):
+        return f"an encrypted backup of WhatsApp, which only WhatsApp can open; export the chat: {CORPUS.export}"
+    return ""
+
+
 def looks_like(head: Head) -> bool:
     lines = [line for line in head.lines[:FIRST_LINES] if line.strip()]
     layout = learn_layout(lines)
@@ -413,6 +420,8 @@ CORPUS = Corpus(
     patterns=("*.txt",),
     mark=b"\n",
     looks_like=looks_like,
+    refused=refused,
+    takes=("stamp",),
     export="in the chat: the menu, More, Export chat, Without media; on an iPhone the chat's name, Export Chat",
     scrub=True,
     split_by="time",

@@ -1,6 +1,7 @@
 """What of a chat becomes dialogues: whose turns, since when, under which names, and where one of them ends."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,12 +37,21 @@ def choose(dialogue: Dialogue, choice: Choice) -> tuple[list[Dialogue], dict[str
     """The dialogues of a chat, and how many turns were left out, by why."""
     names = dict(choice.renamed)
     turns = [turn._replace(speaker=_renamed(turn.speaker, names)) for turn in dialogue.turns]
-    kept = [turn for turn in turns if not choice.speakers or turn.speaker in choice.speakers]
-    recent = [turn for turn in kept if not choice.from_date or turn.date >= choice.from_date]
-    left_out = {BY_OTHERS: len(turns) - len(kept), TOO_OLD: len(kept) - len(recent)}
+    theirs = [i for i, turn in enumerate(turns) if not choice.speakers or clean_name(turn.speaker) in choice.speakers]
+    recent = [i for i in theirs if not choice.from_date or turns[i].date >= choice.from_date]
+    left_out = {BY_OTHERS: len(turns) - len(theirs), TOO_OLD: len(theirs) - len(recent)}
     scored = dialogue.scored_speakers and tuple(_renamed(name, names) for name in dialogue.scored_speakers)
-    whole = dataclasses.replace(dialogue, turns=tuple(recent), scored_speakers=choice.answer_as or scored)
+    named = dataclasses.replace(dialogue, turns=tuple(turns), scored_speakers=choice.answer_as or scored)
+    whole = named if len(recent) == len(turns) else taken(named, recent)
     return divide(whole, choice.gap) if choice.gap else [whole], {why: n for why, n in left_out.items() if n}
+
+
+def taken(dialogue: Dialogue, places: Sequence[int]) -> Dialogue:
+    """A dialogue of some of its turns, in this order."""
+    unscored, turns = set(dialogue.unscored), tuple(dialogue.turns[place] for place in places)
+    return dataclasses.replace(
+        dialogue, turns=turns, unscored=tuple(new for new, old in enumerate(places) if old in unscored)
+    )
 
 
 def _renamed(name: str, names: dict[str, str]) -> str:
@@ -53,34 +63,33 @@ def divide(dialogue: Dialogue, hours: float) -> list[Dialogue]:
 
     A chat whose newest turn comes first is turned round. A turn without a date was said when the one before it was.
     """
-    turns = _in_order(dialogue.turns)
-    moments = [moment_of(turn) for turn in turns]
+    order = _in_order(dialogue.turns)
     starts, before = [0], None
-    for place, moment in enumerate(moments):
+    for place, turn in enumerate(order):
+        moment = moment_of(dialogue.turns[turn])
         if before and moment and moment - before > timedelta(hours=hours):
             starts.append(place)
         before = moment or before
     if len(starts) == 1:
-        return [dataclasses.replace(dialogue, turns=tuple(turns))]
-    parts = [turns[start:end] for start, end in zip(starts, [*starts[1:], len(turns)], strict=True)]
+        return [taken(dialogue, order)]
+    parts = [order[start:end] for start, end in itertools.pairwise([*starts, len(order)])]
     return [
-        dataclasses.replace(dialogue, id=f"{dialogue.id}-{number}", turns=tuple(part))
-        for number, part in enumerate(parts, 1)
+        dataclasses.replace(taken(dialogue, part), id=f"{dialogue.id}-{number}") for number, part in enumerate(parts, 1)
     ]
 
 
-def _in_order(turns: Sequence[Turn]) -> list[Turn]:
-    moments = [moment_of(turn) for turn in turns]
+def _in_order(turns: Sequence[Turn]) -> list[int]:
+    """The places of turns by their dates; those of one moment stay as they stand."""
+    moments, places = [moment_of(turn) for turn in turns], list(range(len(turns)))
     known = [moment for moment in moments if moment]
     if len(known) < 2:
-        return list(turns)
+        return places
     if known[0] > known[-1]:
-        turns, moments = turns[::-1], moments[::-1]
-    filled, before = [], next(moment for moment in moments if moment)
-    for moment in moments:
-        before = moment or before
-        filled.append(before)
-    return [turns[place] for place in sorted(range(len(turns)), key=filled.__getitem__)]  # stable
+        places.reverse()
+    filled, before = {}, next(moments[place] for place in places if moments[place])
+    for place in places:
+        filled[place] = before = moments[place] or before
+    return sorted(places, key=filled.__getitem__)
 
 
 def moment_of(turn: Turn) -> datetime | None:

@@ -33,7 +33,7 @@ from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 6  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 7  # raise it when the same input would give other output, so that prepared folders are made again
 BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
@@ -52,6 +52,7 @@ class Part:
     corpus: Corpus
     sources: list[Source]
     rules: CleaningRules
+    options: dict[str, Any]  # what its reader takes besides the file
 
 
 def default_folder(config: DataConfig) -> Path:
@@ -115,8 +116,18 @@ def _parts(config: DataConfig) -> list[Part]:
             by_time=_split_by(config, corpus) == "time",
             choice=_choice(config, corpus),
         )
-        parts.append(Part(part.name, corpus, corpus.sources(part.source), rules))
+        parts.append(Part(part.name, corpus, corpus.sources(part.source), rules, _options(config, corpus)))
     return parts
+
+
+def _options(config: DataConfig, corpus: Corpus) -> dict[str, Any]:
+    """Raises UserError for a setting that the corpus's reader does not take."""
+    columns = {part.strip(): name.strip() for part, name in (pair.split("=", 1) for pair in config.columns)}
+    given = {name: value for name, value in (("stamp", config.stamp), ("columns", columns)) if value}
+    if wrong := [name for name in given if name not in corpus.takes]:
+        kinds = ", ".join(name for name, other in CORPORA.items() if wrong[0] in other.takes)
+        raise UserError(f"data.{wrong[0]} (--{wrong[0]}) is for {kinds}, and this is {corpus.name}")
+    return given
 
 
 def _split_by(config: DataConfig, corpus: Corpus) -> str:
@@ -278,7 +289,7 @@ def _batches(part: Part, label: str) -> Iterator[Batch]:
         entries: list[Any] = []
         turns = 0
         about = (part.corpus.parse, source.path.stem, source.split, label)
-        for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path):
+        for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path, **part.options):
             entries.append(entry)
             turns += len(entry.turns) if isinstance(entry, Dialogue) else _turns_of(entry)
             if turns >= TURNS_PER_BATCH:

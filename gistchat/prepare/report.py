@@ -5,6 +5,7 @@ from typing import Any
 
 MOST_SKIPPED = 1000  # malformed pieces that the report names; all are counted
 MOST_SHOWN = 20
+MOST_SPEAKERS_SHOWN = 10
 
 
 @dataclass
@@ -40,7 +41,9 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     if len(report.skipped) > MOST_SHOWN:
         more = report.dropped["malformed"] - MOST_SHOWN
         lines.append(f"  and {more:,} more (report.json names the first {MOST_SKIPPED:,})")
-    lines += [f"  left out {count:,}: {what}" for what, count in most_first(report.left_out)]
+    notes = [what for what, count in report.left_out.items() if not count]  # what no turn was left out for
+    lines += [f"  left out {count:,}: {what}" for what, count in most_first(report.left_out) if count]
+    lines += [f"  note: {note}" for note in notes]
     if report.scrubbed:
         lines.append(f"  replaced {report.scrubbed:,} phone numbers, e-mail and web addresses")
     if report.merged_turns:
@@ -49,6 +52,10 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     lines += [twins.format(**pair) for pair in report.twins[:MOST_SHOWN]]
     if len(report.twins) > MOST_SHOWN:
         lines.append(f"  and {len(report.twins) - MOST_SHOWN:,} more pairs (all in report.json)")
+    if report.speakers:
+        said = [f"{name} {count:,}" for name, count in most_first(report.speakers)[:MOST_SPEAKERS_SHOWN]]
+        more = f" and {len(report.speakers) - len(said):,} more" if len(report.speakers) > len(said) else ""
+        lines.append(f"  speakers, by turns: {', '.join(said)}{more}")
     sizes = "  {}: {dialogues:,} dialogues, {turns:,} turns, {replies:,} scored replies"
     lines += [sizes.format(split, **counts) for split, counts in report.splits.items()]
     if empty := [split for split, counts in report.splits.items() if not counts["dialogues"]]:

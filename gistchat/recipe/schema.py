@@ -143,6 +143,10 @@ class DataConfig:
     anonymise: bool = setting(False, "names become Person 1, Person 2 ..., in texts, too")
     speakers: list[StrictStr] = setting([], "speakers whose turns are kept; []: all")
     from_date: str = setting("", "leave out what was said before this day, as 2024-03-05, where turns have dates")
+    stamp: str = setting(
+        "", "what stands before a name in an export whose stamps are of no known kind, as %d.%m.%Y %H:%M - (whatsapp)"
+    )
+    columns: list[StrictStr] = setting([], "columns of a table, each PART=NAME: speaker, text, dialogue, order")
     keep_lines: bool = setting(False, "messages that a speaker sends in a row stay lines of one turn")
     test_share: float = setting(0.10, "share of speakers or dialogues held out for test", ge=0, le=0.9)
     validation_share: float = setting(0.05, "the same, for validation", ge=0, le=0.9)
@@ -156,6 +160,8 @@ class DataConfig:
             raise _problem("data.test_share + data.validation_share must be below 1")
         if wrong := [pair for pair in self.rename if not all(map(str.strip, pair.partition("=")))]:
             raise _problem(f"data.rename: {shown(wrong[0])} is not OLD=NEW")
+        if wrong := [pair for pair in self.columns if not all(map(str.strip, pair.partition("=")))]:
+            raise _problem(f"data.columns: {shown(wrong[0])} is not PART=NAME")
         if self.from_date and not _is_day(self.from_date):
             raise _problem(f"data.from_date: {shown(self.from_date)} is not a day, as 2024-03-05")
 
