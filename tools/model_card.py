@@ -39,7 +39,8 @@ Written by `tools/model_card.py` from the files of one run. `gistchat chat` with
 ## How good it is
 
 Perplexity of the gold reply, token-weighted, of {items} held-out replies, one per dialogue (of the base, the
-first 60 of them); 95 % bootstrap intervals over dialogues, differences paired. Measured before the adapter was converted to 16 bits.
+first 60 of them); 95 % bootstrap intervals over dialogues, differences paired. Measured before the adapter was
+converted to 16 bits.
 
 {table}
 
