@@ -60,7 +60,11 @@ def _found(session: ChatSession, line: GistLine) -> str:
 
 def without_words(session: ChatSession) -> str:
     """Why a turn is found that shares no word with what was asked."""
-    return "alike in meaning, or beside one that matches" if session.searches_meaning else "beside one that matches"
+    return (
+        "alike in meaning, or said shortly before, or beside one that matches"
+        if session.searches_meaning
+        else "beside one that matches"
+    )
 
 
 def _sources(line: Sentence) -> str:
