@@ -34,7 +34,7 @@ Written by `tools/model_card.py` from the files of one run. `gistchat chat` with
   two processor cores; contexts of {budget} tokens, with the strategies {strategies} in turn. The step with the lowest
   validation loss ({loss:.3f} nats per token, step {best}) is kept.
 - **Make it again**: `gistchat run adapter`, then
-  `.venv/bin/python tools/model_card.py runs/adapter --hours 0.6`.
+  `.venv/bin/python tools/model_card.py runs/adapter --hours 0.4`.
 
 ## How good it is
 
