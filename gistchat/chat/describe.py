@@ -60,7 +60,8 @@ def _found(session: ChatSession, line: GistLine) -> str:
 
 def without_words(session: ChatSession) -> str:
     """Why a turn is found that shares no word with what was asked."""
-    return "alike in meaning, or beside one that matches" if session.searches_meaning else "beside one that matches"
+    near = "said shortly before, or beside one that matches"
+    return f"alike in meaning, {near}" if session.searches_meaning else near
 
 
 def _sources(line: Sentence) -> str:

@@ -32,15 +32,6 @@ class FoundLines:
         self.room = tokens - costs.found_cost()
         self.lines: list[GistLine] = []  # best first
 
-    def fill_latest(self, turns: Sequence[Turn], before: int, known: Collection[str]) -> None:
-        """Take the latest of the first `before` turns, one before the other, as long as they fit."""
-        taken = {line.turn for line in self.lines}
-        for number in range(before - 1, -1, -1):
-            if number in taken or turns[number].text in known:
-                continue
-            if not self._take(number, turns[number], [turns[number].text]):
-                return
-
     def fill(self, asked: str, matches: Sequence[Match], turns: Sequence[Turn], search: Search) -> None:
         """Take what fits of the turns that were found."""
         left = [match.turn for match in sorted(matches, key=lambda match: -_worth(match, turns[match.turn].text))]
@@ -53,11 +44,14 @@ class FoundLines:
         if dated:
             self._add_dates(turns)
 
-    def result(self, tokens: int) -> tuple[tuple[GistLine, ...], int]:
-        """The lines, oldest first, and what they cost of so many tokens."""
-        if not self.lines:
-            return (), 0
-        return tuple(sorted(self.lines, key=lambda line: line.turn)), tokens - self.room
+    def fill_latest(self, turns: Sequence[Turn], before: int, known: Collection[str]) -> None:
+        """Take the latest of the first `before` turns, one before the other, as long as they fit."""
+        taken = {line.turn for line in self.lines}
+        for number in range(before - 1, -1, -1):
+            if number in taken or turns[number].text in known:
+                continue
+            if not self._take(number, turns[number], [turns[number].text]):
+                return
 
     def _take_sentence(self, asked: str, turn: int, turns: Sequence[Turn], search: Search, dated: bool = False) -> None:
         if self.room >= LEAST_LINE:
@@ -100,30 +94,17 @@ def fit_found(
     tokens: int,
     costs: TokenCosts,
     group: bool,
+    latest: int = 0,
+    known: Collection[str] = (),
 ) -> tuple[tuple[GistLine, ...], int]:
-    """The best of the turns that a text asks for, oldest first; and what they cost, 0 where nothing fits."""
-    found = FoundLines(answerer, costs, tokens, group)
-    found.fill(asked, matches, turns, search)
-    return found.result(tokens)
+    """The best of the turns that a text asks for, oldest first; and what they cost, 0 where nothing fits.
 
-
-def fit_found_or_latest(
-    asked: str,
-    matches: Sequence[Match],
-    turns: Sequence[Turn],
-    before: int,
-    known: Collection[str],
-    search: Search,
-    answerer: str,
-    tokens: int,
-    costs: TokenCosts,
-    group: bool,
-) -> tuple[tuple[GistLine, ...], int]:
-    """The same, and in what they leave, the latest of the first `before` turns whose texts are not known.
-
-    To who asks nothing, what was said last matters more: only the best turn is found for that.
+    Args:
+        latest: what they leave gets the latest of so many first turns, but for those whose texts are `known`.
     """
     found = FoundLines(answerer, costs, tokens, group)
-    found.fill(asked, matches if ASKS.search(asked) else matches[:1], turns, search)
-    found.fill_latest(turns, before, known)
-    return found.result(tokens)
+    found.fill(asked, matches, turns, search)
+    found.fill_latest(turns, latest, known)
+    if not found.lines:
+        return (), 0
+    return tuple(sorted(found.lines, key=lambda line: line.turn)), tokens - found.room

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gistchat.context.budget import as_roles, fit_gist, gist_part, pack_latest, without_share
-from gistchat.context.found import fit_found, fit_found_or_latest
+from gistchat.context.found import ASKS, fit_found
 from gistchat.context.types import SOURCE_NAMES, Context, GistLine, RoleTurn, Search, Sentence, Sources, TokenCosts
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
@@ -68,12 +68,16 @@ class Request:
     def found_or_latest(
         self, search: Search, before: int, tokens: int, gist: Sequence[GistLine]
     ) -> tuple[tuple[GistLine, ...], int]:
-        """The same, and the latest of these turns in what they leave. Lines of the gist are not shown again."""
+        """The same, and the latest of these turns in what they leave. Lines of the gist are not shown again.
+
+        To who asks nothing, what was said last matters more: only the best turn is found for that.
+        """
         last, known = self.turns[-1], {line.text for line in gist}
         found = search.find(last.text, before, last.speaker)
         matches = [match for match in found if self.turns[match.turn].text not in known]
-        return fit_found_or_latest(
-            last.text, matches, self.turns, before, known, search, self.answerer, tokens, self.costs, self.group
+        best = matches if ASKS.search(last.text) else matches[:1]
+        return fit_found(
+            last.text, best, self.turns, search, self.answerer, tokens, self.costs, self.group, before, known
         )
 
 

@@ -131,7 +131,7 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
             return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a gold line that is not a text")
     if len(starts := dialogue.session_starts()) > 1:
         meta = meta | {"session_turns": _session_turns(starts, firsts)}
-    dates = [clean_name(dialogue.turns[first].date) for first in firsts]
+    dates = [date and clean_line(date) for date in (dialogue.turns[first].date for first in firsts)]
     turns = tuple(map(Turn, speakers, texts, dates))
     unscored = _unscored(dialogue.unscored, unmerged, firsts)
     cleaned = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta, unscored=unscored)

@@ -44,7 +44,7 @@ def test_a_turn_that_asks_for_nothing_finds_nothing(session, prompts):
     chat = session()
     say(chat, "Hm, and?")
     assert TOLD not in prompts[-1]
-    assert "found for your last turn" not in describe_gist(chat)
+    assert "shares" not in describe_gist(chat)  # its room is for the latest turns
 
 
 def test_the_prompts_of_memory_begin_alike_whatever_is_asked_until_the_gist_is_made_anew(session):
