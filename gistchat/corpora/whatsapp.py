@@ -219,7 +219,7 @@ def _dialogue(path: Path, messages: list[Message]) -> Iterator[ReadResult]:
         if not name or (ios and number < 2 and _is_welcome(first)):
             left_out[NOTICES] += 1
             continue
-        text, reason = _words("\n".join([first, *lines[1:]]).rstrip(), ios)
+        text, reason = _words(strip("\n".join([first, *lines[1:]])), ios)
         if reason:
             left_out[reason] += 1
         if text:
@@ -239,7 +239,7 @@ def _names(messages: list[Message]) -> set[str]:
     """Who speaks, for lines that have no space behind the colon."""
     counts = Counter()
     for message in messages:
-        line = message.lines[0].translate(_DIRECTION).translate(_SPACES)
+        line = message.lines[0].translate(_DIRECTION)
         name, colon, text = line.partition(":")
         if colon and len(name) <= 60 and not text.startswith("//"):
             counts[strip(name)] += 2 if text[:1] in (" ", "") else 1
@@ -250,11 +250,11 @@ def _split(line: str, names: set[str]) -> tuple[str, str]:
     """Name and words of a line behind its stamp; no name where it is a notice."""
     found = re.match(r"([^\n]*?):(?=[\s\u200e\u200f]|$)[\s\u200f]?(.*)", line, re.S)
     short = re.match(r"([^:\n]*):(.*)", line, re.S)
-    if short and strip(short[1].translate(_DIRECTION).translate(_SPACES)) in names:
+    if short and strip(short[1].translate(_DIRECTION)) in names:
         found = re.match(r"([^:\n]*):[ \u00a0\u202f\u200f]?(.*)", line, re.S)
     if not found:
         return "", line
-    name = strip(found[1].translate(_DIRECTION).translate(_SPACES))
+    name = strip(found[1].translate(_DIRECTION))
     quotes = len(_QUOTES.findall(name))
     if not name or len(name) > 100 or quotes % 2 or (re.search(r"[.。] \w", name) and len(name) > 40):
         return "", line
@@ -307,7 +307,7 @@ def _words(text: str, ios: bool) -> tuple[str, str]:
     ):
         said = last[0].translate(_DIRECTION).strip()
         return ("" if _DOCUMENT.fullmatch(said) else said), MEDIA
-    text = text.translate(_DIRECTION_BUT_JOINERS).strip()
+    text = strip(text.translate(_DIRECTION_BUT_JOINERS))
     return (text, "") if has_text(text) else ("", MEDIA)
 
 
