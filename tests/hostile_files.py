@@ -20,8 +20,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from gistchat.corpora.kinds import kind_of_file
 from gistchat.corpora.readers import CORPORA
-from gistchat.corpora.sources import estimate, kind_of_file
+from gistchat.corpora.sources import estimate
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed
 from gistchat.errors import UserError
 from gistchat.evaluate.external_predictions import read_texts
@@ -101,7 +102,7 @@ CORPUS_FILES = [
     ("table", "t.parquet", _parquet(ROWS)),
     ("table", "t.arrow", _arrow(ROWS)),
     ("transcript", "t.txt", PLAIN.encode()),
-    ("transcript", "w.txt", EXPORT.encode()),
+    ("whatsapp", "w.txt", EXPORT.encode()),
     ("triples", "x_summarized.json", json.dumps(TRIPLES).encode()),
     ("triples", "train_utters.json", json.dumps([TEXTS, TEXTS]).encode()),
     ("triples", "train_utters.pickle", pickle.dumps([TEXTS, TEXTS])),

@@ -1,7 +1,9 @@
 """Commands on dialogues: prepare, summarize, corpora."""
 
 import collections
+import itertools
 import random
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,17 +14,29 @@ from gistchat.cli.options import within
 from gistchat.errors import UserError
 from gistchat.limits import MOST_GENERATED, MOST_ITEMS
 from gistchat.names import checked_path, folder_to_write
+from gistchat.printable import printable
 from gistchat.progress import show
+
+EXAMPLES, EXAMPLE_TURNS, EXAMPLE_WIDTH = 3, 6, 100  # dialogues that prepare shows, turns of each, characters of a turn
 
 
 def prepare(
     corpus: Annotated[
         list[str],
-        Argument(metavar="CORPUS[=PLACE]...", help="Of those that gistchat corpora lists; several are put together."),
+        Argument(
+            metavar="FILE | CORPUS[=PLACE]...",
+            help="Your file, folder or ZIP, whose kind is guessed; or of those that gistchat corpora lists, several "
+            "being put together.",
+        ),
     ],
     out: Annotated[
-        Path, Option(parser=folder_to_write, metavar="FOLDER", help="Where train, validation and test .jsonl go.")
-    ],
+        Path | None,
+        Option(
+            parser=folder_to_write,
+            metavar="FOLDER",
+            help="Where train, validation and test .jsonl go. Default: data/CORPUS-KEY.",
+        ),
+    ] = None,
     from_: Annotated[
         str,
         Option(
@@ -35,12 +49,45 @@ def prepare(
         int, Option(help="Drop dialogues with a longer turn, in characters. 0: the corpus's default.")
     ] = 0,
     scrub: Annotated[str, Option(help="Replace phone numbers, e-mail, web addresses: auto | yes | no.")] = "auto",
-    split_by: Annotated[str, Option(help="What may not straddle splits: auto | speaker | dialogue.")] = "auto",
+    split_by: Annotated[
+        str, Option(help="What may not straddle splits: auto | speaker | dialogue | time (the latest are held out).")
+    ] = "auto",
+    as_: Annotated[
+        list[str] | None,
+        Option("--as", metavar="NAME", help="Whose replies are learned and tested. Repeatable. Default: everybody's."),
+    ] = None,
+    rename: Annotated[
+        list[str] | None, Option(metavar="OLD=NEW", help="Change a name; two with one new name are one person.")
+    ] = None,
+    anonymise: Annotated[
+        bool, Option("--anonymise", help="Names become Person 1, Person 2 ..., in texts, too.")
+    ] = False,
+    speakers: Annotated[
+        list[str] | None, Option(metavar="NAME", help="Keep only this speaker's turns. Repeatable.")
+    ] = None,
+    from_date: Annotated[str, Option(metavar="DAY", help="Leave out what was said before, as 2024-03-05.")] = "",
+    gap: Annotated[
+        float, Option(help="Hours without a message after which a messenger's chat is another dialogue. 0: never.")
+    ] = 4,
+    keep_lines: Annotated[
+        bool, Option("--keep-lines", help="Messages that a speaker sends in a row stay lines of one turn.")
+    ] = False,
+    stamp: Annotated[
+        str, Option(metavar="PATTERN", help="What stands before a name, as '%d.%m.%Y %H:%M - ', if it is not known.")
+    ] = "",
+    columns: Annotated[
+        list[str] | None, Option(metavar="PART=NAME", help="A table's column for speaker, text, dialogue, date, order.")
+    ] = None,
     audit: Annotated[bool, Option("--audit", help="Report near duplicates across splits.")] = False,
     drop_twins: Annotated[bool, Option("--drop-twins", help="Audit, and drop those in train.")] = False,
     on_error: Annotated[str, Option(help="At malformed input: stop | skip (and list it).")] = "stop",
 ) -> None:
-    """Turn a corpus into train.jsonl, validation.jsonl, test.jsonl and report.json."""
+    """Turn conversations into train.jsonl, validation.jsonl, test.jsonl and report.json, and show three of them.
+
+    gistchat prepare chat.txt --as Ann    what WhatsApp exported, to learn Ann's replies
+    """
+    from gistchat.corpora.readers import CORPORA
+    from gistchat.prepare.prepare import default_folder
     from gistchat.prepare.prepare import prepare as prepare_corpus
     from gistchat.prepare.report import report_lines
     from gistchat.recipe.load import override
@@ -49,8 +96,17 @@ def prepare(
     chosen = {"seed": seed, "min_turns": min_turns, "max_turn_chars": max_turn_chars, "on_error": on_error}
     chosen |= {"scrub": scrub, "split_by": split_by, "audit": "drop" if drop_twins else "report" if audit else "no"}
     recipe = override(Recipe(), [f"data.{name}={value}" for name, value in chosen.items()], "prepare")
+    people = {"answer_as": as_ or [], "rename": rename or [], "speakers": speakers or [], "columns": columns or []}
+    people |= {"anonymise": anonymise, "from_date": from_date, "gap": gap, "keep_lines": keep_lines, "stamp": stamp}
+    recipe = recipe.change(data=people)
     named = [name.partition("=") for name in corpus]
-    if len(named) == 1:
+    if len(corpus) == 1 and corpus[0] not in CORPORA and Path(corpus[0]).exists() and not from_:
+        from gistchat.corpora.kinds import kind_of
+
+        kind = kind_of(Path(corpus[0]))
+        show(f"{corpus[0]}: {CORPORA[kind].description}")
+        recipe = recipe.change(data={"corpus": kind, "source": corpus[0]})
+    elif len(named) == 1:
         recipe = recipe.change(data={"corpus": named[0][0], "source": named[0][2] or from_})
     elif from_:
         raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
@@ -61,9 +117,26 @@ def prepare(
             counts[name] += 1
             mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
         recipe = recipe.change(data={"mix": mix})
+    out = out or default_folder(recipe.data)
     report, new = prepare_corpus(recipe.data, out)
     show(*report_lines(report))
+    show(*_examples(out))
     show(f"-> {out}" + ("" if new else " (done before, skipped)"))
+
+
+def _examples(folder: Path) -> list[str]:
+    """The beginnings of some dialogues of a prepared folder, as people read them."""
+    from gistchat.dialogue.jsonl import read_jsonl
+
+    lines = []
+    for dialogue in itertools.islice(read_jsonl(folder / "train.jsonl"), EXAMPLES):
+        lines += ["", f"  {printable(dialogue.id)}"]
+        for turn in dialogue.turns[:EXAMPLE_TURNS]:
+            text = textwrap.shorten(printable(turn.text), EXAMPLE_WIDTH, placeholder=" ...")
+            lines.append(f"    {printable(turn.speaker)}: {text}")
+        if len(dialogue.turns) > EXAMPLE_TURNS:
+            lines.append(f"    ... {len(dialogue.turns) - EXAMPLE_TURNS:,} more turns")
+    return [*lines, ""] if lines else []
 
 
 def summarize(

@@ -63,10 +63,10 @@ def load(
     """A recipe as the options change it, and its run's folder."""
     from gistchat.recipe.load import find_recipe, load_recipe
 
-    if from_ and not corpus and Path(from_).is_file():
-        from gistchat.corpora.sources import kind_of_file
+    if from_ and not corpus and Path(from_).exists():
+        from gistchat.corpora.kinds import kind_of
 
-        corpus = kind_of_file(Path(from_))
+        corpus = kind_of(Path(from_))
     chosen = {"data.source": from_, "data.corpus": corpus, "train.targets": targets or None}
     chosen |= {"train.strategies": "full" if targets == "all" else None, "seed": seed}
     chosen |= {"model.name": model, "model.init": init, "model.size": size}

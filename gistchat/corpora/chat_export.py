@@ -2,12 +2,13 @@
 `value`; as JSONL, a JSON list, one JSON object, or Parquet.
 
 System messages are not turns; they are kept as `meta["system"]`. Tool calls and their results are left out and counted.
+Where an assistant speaks, only its turns are scored, but for messages that the file itself takes out of training.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
@@ -16,7 +17,19 @@ from gistchat.dialogue.visible import has_text
 LAYOUTS = (("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content"))
 NOT_SPEAKERS = ("tool", "function", "function_call", "observation", "ipython")  # said to nobody
 SYSTEM = ("system", "developer")
+# Not trained on where 0 or false: OpenAI's fine-tuning and ShareGPT; axolotl, both of its names; ms-swift.
+WEIGHTS = ("weight", "train", "training", "loss")
 SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
+
+
+def looks_like(head: Head) -> bool:
+    if head.path.suffix not in (".json", ".jsonl", ".parquet"):
+        return False
+    first = head.at(0) if isinstance(head.value, list) else head.value
+    # An empty file is told apart by nothing; what it says then is what most people need to hear.
+    if isinstance(first, dict):
+        return bool(first.keys() & {field for field, *_ in LAYOUTS})
+    return first is None or isinstance(first, list)
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
@@ -40,15 +53,31 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         raise Unreadable(f"{wanted} (found: {fields})")
     if any(not isinstance(message[speaker], str) or not message[speaker].strip() for message in messages):
         raise Unreadable(f"a message without '{speaker}'")
-    spoken = [message for message in messages if message[speaker] not in NOT_SPEAKERS]
-    texts = [Turn(message[speaker], _plain_text(message.get(text), text)) for message in spoken]
-    system = [turn.text for turn in texts if turn.speaker in SYSTEM]
-    said = [turn for turn in texts if turn.speaker not in SYSTEM and has_text(turn.text)]
-    turns = tuple(turn._replace(speaker=SPEAKERS.get(turn.speaker, turn.speaker)) for turn in said)
+    turns, unscored, system = _turns(messages, speaker, text)
     meta = {"system": "\n".join(system)} if system else {}
     if wordless := len(messages) - len(system) - len(turns):
         yield LeftOut("messages without words (calls of tools, what they return, pictures)", wordless)
-    yield Dialogue(str(value.get("id") or name), turns, corpus=file, meta=meta)
+    scored = ("assistant",) if any(turn.speaker == "assistant" for turn in turns) else None
+    name = str(value.get("id") or name)
+    yield Dialogue(name, tuple(turns), file, scored_speakers=scored, meta=meta, unscored=tuple(unscored))
+
+
+def _turns(messages: list[dict[str, Any]], speaker: str, text: str) -> tuple[list[Turn], list[int], list[str]]:
+    """Turns, indices of those that are not to be trained on, and what the system says."""
+    turns: list[Turn] = []
+    unscored: list[int] = []
+    system: list[str] = []
+    for message in messages:
+        if message[speaker] in NOT_SPEAKERS:
+            continue
+        words = _plain_text(message.get(text), text)
+        if message[speaker] in SYSTEM:
+            system.append(words)
+        elif has_text(words):
+            if any(message.get(name) in (0, "0") for name in WEIGHTS):  # False is 0
+                unscored.append(len(turns))
+            turns.append(Turn(SPEAKERS.get(message[speaker], message[speaker]), words))
+    return turns, unscored, system
 
 
 def _plain_text(content: Any, name: str) -> str:
@@ -68,6 +97,7 @@ CORPUS = Corpus(
     description="your chat exports: messages with role and content, or ShareGPT's conversations",
     read=reader(parse),
     parse=parse,
+    looks_like=looks_like,
     patterns=("*.jsonl", "*.json", "*.parquet"),
     mark=b"\n",
 )

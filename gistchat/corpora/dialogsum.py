@@ -17,7 +17,7 @@ from gistchat.dialogue.turns import Dialogue
 def parse_summarised(corpus: str, file: str, _: str, value: dict[str, Any]) -> Iterator[Dialogue]:
     name = value["fname"] if "fname" in value else value["id"]
     summaries = [value[key] for key in ("summary", "summary1", "summary2", "summary3") if value.get(key)]
-    turns, _ = parse_lines(line for line in value["dialogue"].split("\n") if line.strip())
+    turns = parse_lines(line for line in value["dialogue"].split("\n") if line.strip())
     meta = {"gold": [{"speaker": "", "text": summaries[0].strip()}], "summaries": summaries} if summaries else {}
     yield Dialogue(str(name), tuple(turns), corpus=corpus, meta=meta)
 

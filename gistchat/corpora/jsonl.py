@@ -20,6 +20,7 @@ CORPUS = Corpus(
     description="your dialogues, one a line (docs/formats.md), or Parquet of the same",
     read=reader(parse),
     parse=parse,
+    looks_like=lambda head: head.path.suffix in (".jsonl", ".parquet") and isinstance(head.at("turns"), list),
     patterns=("*.jsonl", "*.parquet"),
     mark=b"\n",
 )

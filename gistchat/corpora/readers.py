@@ -6,7 +6,15 @@ what is no turn (`LeftOut`: counted). `blended_skill_talk.py` is a short one to 
 
 import importlib
 
-READERS = ("chitchat", "dailydialog", "empathetic_dialogues", "personachat", "blended_skill_talk", "msc", "dialogsum")
-READERS += ("samsum", "jsonl", "table", "transcript", "chat_export", "triples")
-_MODULES = [importlib.import_module(f"gistchat.corpora.{reader}") for reader in READERS]
+CORPORA_OF_OTHERS = (
+    "chitchat", "dailydialog", "empathetic_dialogues", "personachat", "blended_skill_talk", "msc", "dialogsum",
+    "samsum", "triples",
+)  # fmt: skip
+# Of these the first that a file looks like is taken, so what many files look like comes last.
+YOURS = (
+    "jsonl", "telegram", "discord", "facebook", "slack", "signal_desktop", "signal", "imessage", "kakaotalk", "line",
+    "whatsapp", "chatgpt", "claude", "sillytavern", "characterai", "koboldcpp", "preferences", "chat_export", "table",
+    "transcript",
+)  # fmt: skip
+_MODULES = [importlib.import_module(f"gistchat.corpora.{reader}") for reader in CORPORA_OF_OTHERS + YOURS]
 CORPORA = {module.CORPUS.name: module.CORPUS for module in _MODULES}

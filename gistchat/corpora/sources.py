@@ -1,6 +1,7 @@
 """What the readers share: finding a corpus's files and their official splits, and reading records of common formats."""
 
 import contextlib
+import csv
 import dataclasses
 import functools
 import re
@@ -12,11 +13,12 @@ from typing import Any, BinaryIO
 import ijson
 
 from gistchat.corpora import hub
-from gistchat.dialogue.lines import BYTE_ORDER_MARK, Parse, json_lines, parse_records, raw_json_lines
-from gistchat.dialogue.turns import ReadResult
+from gistchat.corpora.archive import is_archive, unpacked
+from gistchat.dialogue.lines import BYTE_ORDER_MARK, Parse, json_lines, parse_records, raw_json_lines, require_text
+from gistchat.dialogue.turns import Malformed, ReadResult
 from gistchat.errors import UserError, first_line, require
 from gistchat.files import read_json
-from gistchat.limits import LONGEST_JSON, TOO_DEEP, UNPACKED_ANYWAY, UNPACKED_TIMES, Nesting
+from gistchat.limits import LONGEST_JSON, LONGEST_LINE, TOO_DEEP, UNPACKED_ANYWAY, UNPACKED_TIMES, Nesting
 
 SPLIT_WORDS = {"train": "train", "valid": "validation", "validation": "validation", "val": "validation"}
 SPLIT_WORDS |= {"dev": "validation", "test": "test"}
@@ -52,7 +54,13 @@ def find_sources(corpus: str, patterns: Sequence[str], ids: Sequence[str], place
     if not place:
         on_hub = " or --from hub" if ids else ""
         raise UserError(f"say where the {corpus} files are: --from FILE_OR_FOLDER{on_hub}, in a recipe data.source")
-    return _official([Source(path, split_of_name(path)) for path in _find_files(corpus, Path(place), patterns)])
+    files = _find_files(corpus, Path(place), patterns)
+    return _official([Source(path, split_of_name(path), _origin(Path(place), path)) for path in files])
+
+
+def _origin(place: Path, path: Path) -> str:
+    """What to call a file that was unpacked from the archive `place`; empty for others."""
+    return f"{place}: {path.relative_to(unpacked(place))}" if place.is_file() and place != path else ""
 
 
 def _official(sources: list[Source]) -> list[Source]:
@@ -69,8 +77,10 @@ def split_of_name(path: Path) -> str:
 
 
 def _find_files(corpus: str, place: Path, patterns: Sequence[str]) -> list[Path]:
-    if place.is_file():
+    if place.is_file() and not is_archive(place):
         return [place]
+    if place.is_file():
+        place = unpacked(place)
     if not place.is_dir():
         raise UserError(f"{place}: no such file or folder")
     # First the folder itself, so that subfolders of a prepared folder are not searched; then nested distributions.
@@ -78,29 +88,6 @@ def _find_files(corpus: str, place: Path, patterns: Sequence[str]) -> list[Path]
         if files := sorted({path for pattern in patterns for path in search(pattern) if path.is_file()}):
             return files
     raise UserError(f"{place}: no {corpus} file in this folder ({' or '.join(patterns)})")
-
-
-def kind_of_file(path: Path) -> str:
-    """The generic reader for a user's own file, by its name and its first record.
-
-    Raises:
-        UserError: no reader is for such a file.
-    """
-    if path.suffix in (".csv", ".tsv"):
-        return "table"
-    if path.suffix == ".txt":
-        return "transcript"
-    if path.suffix in (".json", ".jsonl", ".parquet"):
-        first = next((value for _, value in records(path)), None)
-        names = set(first) if isinstance(first, dict) else set()
-        if "turns" in names:
-            return "jsonl"
-        # A JSON file that is no list has no records: it is one conversation.
-        if first is None or isinstance(first, list) or names & {"messages", "conversations"}:
-            return "chat"
-        if names and path.suffix == ".parquet":
-            return "table"
-    raise UserError(f"{path}: cannot tell what kind of file this is; name it with --corpus (see gistchat corpora)")
 
 
 def records(path: Path) -> Iterator[tuple[str, Any]]:
@@ -145,6 +132,48 @@ def json_entries(path: Path, prefix: str) -> Iterator[tuple[str, Any]]:
 def json_members(path: Path) -> Iterator[tuple[str, Any]]:
     """Names and values of a JSON file's object one after another, without holding the file in memory."""
     return _parsed(path, functools.partial(ijson.kvitems, prefix=""))
+
+
+def json_fields(path: Path, *without: str) -> dict[str, Any]:
+    """A JSON file's object, with None for those fields that may be large: what else an export says of its chat.
+
+    Raises:
+        UserError: it is no object.
+    """
+    if first_character(path) != "{":
+        raise UserError(f"{path}: expected a JSON object")
+    builder = ijson.ObjectBuilder()
+    for prefix, event, value in _parsed(path, ijson.parse):
+        if prefix in without:
+            if event not in ("end_map", "end_array", "map_key"):
+                builder.event("null", None)
+        elif not prefix.startswith(tuple(f"{field}." for field in without)):
+            builder.event(event, value)
+    return builder.value
+
+
+def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Malformed]]:
+    """Rows of a messenger's CSV by the names of its columns in lower case, with the file:line at which each ends."""
+    require_text(path)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        first = file.readline(LONGEST_LINE)
+        file.seek(0)
+        csv.field_size_limit(LONGEST_LINE)
+        lines = (line.replace("\0", "") for line in iter(functools.partial(file.readline, LONGEST_LINE), ""))
+        delimiter = ";" if first.count(";") > first.count(",") else ","
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)  # else an open quote swallows the file's rest
+        try:
+            names = [name.strip().lower() for name in next(reader, [])]
+            for cells in reader:
+                location = f"{path}:{reader.line_num}"
+                if any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):
+                    yield location, Malformed(location, "not UTF-8; save the file as UTF-8")
+                elif len(cells) > len(names) or 0 < len(cells) < len(names) - 1:  # the last may be left away
+                    yield location, Malformed(location, f"expected {len(names)} columns, found {len(cells)}")
+                elif cells:
+                    yield location, dict.fromkeys(names, "") | dict(zip(names, cells, strict=False))
+        except csv.Error as error:
+            raise UserError(f"{path}:{reader.line_num}: {error}") from None
 
 
 def first_character(path: Path) -> str:

@@ -1,21 +1,24 @@
-"""Your own CSV, TSV or Parquet: a turn a row; columns for dialogue, speaker, text, and perhaps the turn's number.
+"""Your own CSV, TSV or Parquet: a turn a row; columns for speaker and text, and perhaps dialogue, date and number.
 
-Rows are gathered by dialogue, wherever they stand, so the whole table is held in memory.
+Rows are gathered by dialogue, wherever they stand, so the whole table is held in memory. Without a column for the
+dialogue, the table is one chat.
 """
 
 import contextlib
 import csv
 import functools
 import math
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.corpus import Corpus, Head, iso
+from gistchat.corpora.dates import as_date, writes_month_first
 from gistchat.corpora.sources import TABLES, records
 from gistchat.dialogue.lines import require_text, strip
-from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import UserError, shown
 from gistchat.limits import LONGEST_LINE
 
@@ -25,63 +28,85 @@ COLUMNS = {
     "speaker": ("speaker", "speaker_id", "role", "author", "sender", "from", "user", "name"),
     "text": ("text", "utterance", "message", "content", "body", "turn"),
 }
-ORDER = ("turn", "turn_id", "turn_number", "utterance_idx", "utterance_id", "index", "position", "timestamp", "time")
+ORDER = ("turn", "turn_id", "turn_number", "utterance_idx", "utterance_id", "index", "position")
+DATES = ("timestamp", "date", "datetime", "date_time", "sent", "sent_at", "date_sent", "created_at", "created", "time")
+DATES += ("message_date", "send_date", "unix timestamp", "ts", "datum", "fecha")
+NO_ORDER = "rows in the file's order, as no column tells their date or place"
 
 Row = dict[str, str]
 
 
-def read(path: Path) -> Iterator[ReadResult]:
+def looks_like(head: Head) -> bool:
+    return all(set(head.columns) & set(COLUMNS[part]) for part in ("speaker", "text"))
+
+
+def read(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> Iterator[ReadResult]:
     """Dialogues in the order of their first rows. A dialogue with a bad row comes out as `Malformed`.
 
-    If a column gives the turn's number or time, rows are sorted by it; else they stay in the order of the file.
+    If a column gives the turn's number or date, rows are sorted by it; else they stay in the order of the file, and
+    a `LeftOut` of no rows says so.
+
+    Args:
+        columns: the caller's own names of columns, for "dialogue", "speaker", "text", "date" and "order".
     """
+    rows = list(_table_rows(path, columns) if path.suffix in TABLES else _csv_rows(path, columns))
+    cells = [row for _, row in rows if not isinstance(row, Malformed)]
+    day_first = not writes_month_first([row.get("date", "") for row in cells])
     dialogues: dict[str, list[tuple[Any, Turn]]] = {}
     problems: dict[str, Malformed] = {}
-    for location, row in _table_rows(path) if path.suffix in TABLES else _csv_rows(path):
-        name = row.dialogue if isinstance(row, Malformed) else row["dialogue"]
+    for location, row in rows:
+        name = row.dialogue if isinstance(row, Malformed) else row.get("dialogue", path.stem)
         turns = dialogues.setdefault(name, [])
         if isinstance(row, Malformed):
             problems.setdefault(name, row)
             continue
-        if empty := [part for part in COLUMNS if not row[part].strip()]:
+        if empty := [part for part in COLUMNS if part in row and not row[part].strip()]:
             problems.setdefault(name, Malformed(location, f"empty {empty[0]}"))
-        order = _order(row.get("order", "0"))
-        if order is None:
-            problem = (
-                f"the turn's place {shown(row['order'])} is neither a number nor a date (2024-12-31 or with 23:59:59)"
-            )
+        place, date = _place(row, day_first)
+        if place is None:
+            value = row.get("order", row.get("date"))
+            problem = f"the turn's place {shown(value)} is neither a number nor a date (2024-12-31 or with 23:59:59)"
             problems.setdefault(name, Malformed(location, problem))
-        turns.append((order or 0.0, Turn(row["speaker"], row["text"])))
+        turns.append((place or 0.0, Turn(row["speaker"], row["text"], date)))
+    if cells and not {"order", "date"} & cells[0].keys():
+        yield LeftOut(NO_ORDER, 0)
     for name, turns in dialogues.items():
         turns.sort(key=lambda pair: pair[0])  # stable: rows of one place stay as they stand
         yield problems.get(name) or Dialogue(name, tuple(turn for _, turn in turns), corpus=path.stem)
 
 
-def _order(text: str) -> float | None:
-    """A number, or a date by ISO 8601, as a number to sort by."""
-    with contextlib.suppress(ValueError):
-        number = float(text)
-        return None if math.isnan(number) else number
-    with contextlib.suppress(ValueError, OverflowError):
-        return datetime.fromisoformat(text).timestamp()
-    return None
+def _place(row: Row, day_first: bool) -> tuple[float | None, str]:
+    """A number to sort the row by, None where it has none, and its date as `Turn` has it."""
+    moment = as_date(row.get("date", ""), day_first)
+    date = iso(moment) if moment else ""
+    if "order" in row or (moment is None and "date" in row):
+        with contextlib.suppress(ValueError):
+            number = float(row.get("order", row.get("date", "")))
+            return None if math.isnan(number) else number, date
+    if "order" in row:
+        moment = as_date(row["order"], day_first)
+    if moment is None:
+        return (None if {"order", "date"} & row.keys() else 0.0), date
+    # Dates with a zone are told in UTC; so are those without one, whatever zone this machine is in.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), date
 
 
-def _table_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
+def _table_rows(path: Path, chosen: Mapping[str, str]) -> Iterator[tuple[str, Row | Malformed]]:
     columns: dict[str, str] = {}
     for location, row in records(path):
-        columns = columns or _columns(location, list(row))
+        columns = columns or _columns(location, list(row), chosen)
         cells = {part: "" if row[name] is None else str(row[name]) for part, name in columns.items()}
         yield location, _trimmed(cells)
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, Row | Malformed]]:
+def _csv_rows(path: Path, chosen: Mapping[str, str]) -> Iterator[tuple[str, Row | Malformed]]:
     """Rows with the file:line at which they end (a quoted text may go over several lines)."""
     rows = _cells(path)
     location, header = next(rows, (f"{path}:1", []))
-    columns = {part: header.index(name) for part, name in _columns(location, header).items()}
+    columns = {part: header.index(name) for part, name in _columns(location, header, chosen).items()}
     for location, cells in rows:
-        name = strip(cells[columns["dialogue"]]) if len(cells) > columns["dialogue"] else ""
+        dialogue = columns.get("dialogue", len(cells))
+        name = strip(cells[dialogue]) if len(cells) > dialogue else "" if "dialogue" in columns else path.stem
         if len(cells) != len(header):
             yield location, Malformed(location, f"expected {len(header)} columns, found {len(cells)}", name)
         elif any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):
@@ -116,25 +141,32 @@ def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
             raise UserError(f"{path}:{reader.line_num}: {problem}") from None
 
 
-def _columns(location: str, header: Sequence[str]) -> dict[str, str]:
-    """The column name for each of `COLUMNS`, and for the order if there is one."""
+def _columns(location: str, header: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """The column name for each of `COLUMNS`, and for the order and date if there are any."""
     names = {name.strip().lower(): name for name in reversed(header)}
+    present = ", ".join(name.strip().lower() for name in header) or "nothing"
     columns = {}
-    for part, accepted in COLUMNS.items():
-        columns[part] = next((names[name] for name in accepted if name in names), None)
-        if columns[part] is None:
-            present = ", ".join(name.strip().lower() for name in header) or "nothing"
+    for part, own in chosen.items():
+        if part not in (*COLUMNS, "date", "order"):
+            raise UserError(f"{part}: no part of a table; one of: {', '.join(COLUMNS)}, date, order")
+        if own.strip().lower() not in names:
+            raise UserError(f"{location}: no column {shown(own)} for the {part}; found: {present}")
+        columns[part] = names[own.strip().lower()]
+    for part, accepted in (*COLUMNS.items(), ("order", ORDER), ("date", DATES)):
+        free = [names[name] for name in accepted if name in names and names[name] not in columns.values()]
+        if part in columns or (free and columns.setdefault(part, free[0])):
+            continue
+        if part in ("speaker", "text"):
             raise UserError(f"{location}: no column for the {part} (one of: {', '.join(accepted)}); found: {present}")
-    order = next((names[name] for name in ORDER if name in names and names[name] not in columns.values()), None)
-    if order is not None:
-        columns["order"] = order
     return columns
 
 
 CORPUS = Corpus(
     name="table",
-    description="your CSV, TSV or Parquet: columns dialogue, speaker and text",
+    description="your CSV, TSV or Parquet: columns speaker and text, perhaps dialogue and date",
     read=read,
     patterns=("*.csv", "*.tsv", "*.parquet"),
+    looks_like=looks_like,
+    takes=("columns",),
     mark=b"\n",
 )

@@ -39,6 +39,7 @@ class Dialogue:
 
     `scored_speakers` (`targets` in files) are those whose replies may be scored; None means all. Held-out participants
     are scored in their conversations with others, whose own replies may resemble what the model was trained on.
+    `unscored` are indices of turns that are not scored whoever says them, as the source asks for.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Dialogue:
     split: str = ""
     scored_speakers: tuple[str, ...] | None = None
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
+    unscored: tuple[int, ...] = ()
 
     @property
     def content_hash(self) -> str:
@@ -60,6 +62,7 @@ class Dialogue:
             for i in range(1, len(self.turns))
             if self.turns[i].speaker != self.turns[i - 1].speaker
             and (self.scored_speakers is None or self.turns[i].speaker in self.scored_speakers)
+            and i not in self.unscored
         ]
 
     def session_starts(self) -> list[int]:
@@ -81,6 +84,8 @@ class Dialogue:
         value: dict[str, Any] = {"id": self.id, "corpus": self.corpus, "split": self.split}
         if self.scored_speakers is not None:
             value["targets"] = self.scored_speakers
+        if self.unscored:
+            value["unscored"] = self.unscored
         if self.meta:
             value["meta"] = self.meta
         value["turns"] = [turn.to_dict() for turn in self.turns]
@@ -151,9 +156,12 @@ def parse_dialogue(value: Any, default_id: str, default_corpus: str = "") -> Dia
         raise Unreadable("'meta' must be an object")
     if not _is_gold(meta.get("gold", [])):
         raise Unreadable("'gold' in 'meta' must be a list of objects with 'speaker' and 'text'")
+    unscored = value.get("unscored") or []
+    if unscored and not (is_counts(unscored) and max(unscored) < len(turns)):
+        raise Unreadable("'unscored' must be a list of indices of turns, the first being 0")
     targets = None if scored_speakers is None else tuple(scored_speakers)
     corpus = str(value.get("corpus") or default_corpus)
-    return Dialogue(str(value.get("id") or default_id), turns, corpus, split, targets, meta)
+    return Dialogue(str(value.get("id") or default_id), turns, corpus, split, targets, meta, tuple(unscored))
 
 
 def is_counts(value: Any) -> bool:

@@ -5,7 +5,8 @@ import dataclasses
 import itertools
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,10 +14,10 @@ from gistchat.dialogue.lines import Parse, parse_records
 from gistchat.dialogue.text_repair import clean_line, clean_texts, join_tokens
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, Turn
 from gistchat.files import fingerprint
+from gistchat.prepare.choose import Choice, choose, clean_name, moment_of
 from gistchat.prepare.scrub import scrub
 from gistchat.prepare.splits import hash64
 
-_clean_name = lru_cache(maxsize=10_000)(clean_line)
 MALFORMED = "malformed"
 NO_DIALOGUE = "no dialogue"  # carries what a reader left out after the last dialogue of a batch
 
@@ -30,6 +31,9 @@ class CleaningRules:
     scrub: bool
     seed: int  # of the split
     tokenised: bool = False  # the corpus was cut into tokens, which are put together
+    keep_lines: bool = False  # turns that are joined stand on lines of their own
+    by_time: bool = False  # later dialogues have a lower rank, so that the latest are held out
+    choice: Choice = field(default_factory=Choice)
 
 
 class Cleaned(NamedTuple):
@@ -45,6 +49,8 @@ class Cleaned(NamedTuple):
     digest: int = 0  # equal for dialogues with the same texts but for white space
     rank: int = 0  # decides its split if there is no official one; dialogues that belong together have the same
     speakers: tuple[str, ...] = ()
+    said: tuple[int, ...] = ()  # turns of each of them
+    id: str = ""
     scrubbed: int = 0  # addresses and numbers replaced
     merged: int = 0  # turns joined to the turn before, by the same speaker
     left_out: tuple[tuple[str, int], ...] = ()  # parts of it that are no turns, by what they are
@@ -71,10 +77,14 @@ def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
             left_out.append((entry.what, entry.count))
             continue
         if isinstance(entry, Malformed):
-            outcome = Cleaned(MALFORMED, str(entry))
+            outcomes = [Cleaned(MALFORMED, str(entry))]
         else:
-            outcome = _clean_dialogue(rules, _relabelled(entry, batch))
-        cleaned.append(outcome._replace(left_out=(*outcome.left_out, *left_out)) if left_out else outcome)
+            dialogues, not_chosen = choose(_relabelled(entry, batch), rules.choice)
+            left_out += not_chosen.items()
+            outcomes = [_clean_dialogue(rules, dialogue) for dialogue in dialogues]
+        if left_out:
+            outcomes[0] = outcomes[0]._replace(left_out=(*outcomes[0].left_out, *left_out))
+        cleaned += outcomes
         left_out = []
     if left_out:
         cleaned.append(Cleaned(NO_DIALOGUE, left_out=tuple(left_out)))
@@ -92,24 +102,27 @@ def _relabelled(dialogue: Dialogue, batch: Batch) -> Dialogue:
 def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
     try:
         texts = clean_texts([turn.text for turn in dialogue.turns])
-        speakers = [_clean_name(turn.speaker) for turn in dialogue.turns]
+        speakers = [clean_name(turn.speaker) for turn in dialogue.turns]
         if rules.tokenised:
             texts = list(map(join_tokens, texts))
     except (TypeError, AttributeError):  # a column of a table may hold anything
         return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a turn that is not a text")
-    speakers, texts, firsts, empty = merge(speakers, texts)
+    unmerged = texts
+    speakers, texts, firsts, empty = merge(speakers, texts, rules.keep_lines)
     merged = len(dialogue.turns) - empty - len(texts)
     left_out = (("turns without text", empty),) if empty else ()
     if reason := _reason_to_drop(speakers, texts, merged, rules):
         return Cleaned(reason, turns_read=len(dialogue.turns), left_out=left_out)
     digest = hash64("\x1f".join([" ".join(text.split()) for text in texts]))
-    scored_speakers = None if dialogue.scored_speakers is None else tuple(map(_clean_name, dialogue.scored_speakers))
+    scored_speakers = None if dialogue.scored_speakers is None else tuple(map(clean_name, dialogue.scored_speakers))
     scrubbed = 0
     if rules.scrub:
         texts, counts = zip(*map(scrub, texts), strict=True)
         scrubbed = sum(counts)
         speakers = list(map(_scrub_name, speakers))
         scored_speakers = scored_speakers and tuple(map(_scrub_name, scored_speakers))
+    if scored_speakers is not None:  # one of a chat's may be silent in this part of it
+        scored_speakers = tuple(name for name in scored_speakers if name in speakers)
     meta = dialogue.meta
     if gold := meta.get("gold"):
         try:
@@ -120,8 +133,10 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         meta = meta | {"session_turns": _session_turns(starts, firsts)}
     dates = [date and clean_line(date) for date in (dialogue.turns[first].date for first in firsts)]
     turns = tuple(map(Turn, speakers, texts, dates))
+    unscored = _unscored(dialogue.unscored, unmerged, firsts)
+    cleaned = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta, unscored=unscored)
     try:
-        line = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored_speakers, meta=meta).to_line()
+        line = cleaned.to_line()
     except ValueError as error:
         return Cleaned(MALFORMED, f"dialogue {dialogue.id!a}: {error}")
     return Cleaned(
@@ -129,14 +144,24 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         split=dialogue.split,
         turns_read=len(dialogue.turns),
         turns=len(texts),
-        replies=sum(scored_speakers is None or speaker in scored_speakers for speaker in speakers[1:]),
+        replies=len(cleaned.reply_indices()),
         digest=digest,
-        rank=hash64(f"{rules.seed} {meta.get('group') or digest}"),
-        speakers=tuple(sorted(set(speakers))),
+        rank=_rank(rules, cleaned, digest),
+        speakers=(names := tuple(sorted(set(speakers)))),
+        said=tuple(map(speakers.count, names)),
+        id=dialogue.id,
         scrubbed=scrubbed,
         merged=merged,
         left_out=left_out,
     )
+
+
+def _rank(rules: CleaningRules, dialogue: Dialogue, digest: int) -> int:
+    """What decides the split of a dialogue: by time, the later the lower."""
+    begun = moment_of(dialogue.turns[0]) if rules.by_time else None
+    if begun:
+        return 2**63 - int((begun - datetime.min).total_seconds())
+    return hash64(f"{rules.seed} {dialogue.meta.get('group') or digest}")
 
 
 @lru_cache(maxsize=10_000)
@@ -147,7 +172,7 @@ def _scrub_name(name: str) -> str:
 
 def _clean_gold(line: dict[str, Any], rules: CleaningRules) -> dict[str, Any]:
     """A gold line in the words, and under the name, that the turns have after cleaning."""
-    speaker = _clean_name(line["speaker"])
+    speaker = clean_name(line["speaker"])
     return line | {
         "speaker": _scrub_name(speaker) if rules.scrub else speaker,
         "text": _clean_line(line["text"], rules),
@@ -161,10 +186,15 @@ def _clean_line(text: str, rules: CleaningRules) -> str:
     return scrub(text)[0] if rules.scrub else text
 
 
-def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], Sequence[int], int]:
+def merge(
+    speakers: list[str], texts: list[str], keep_lines: bool = False
+) -> tuple[list[str], list[str], Sequence[int], int]:
     """Join consecutive turns of one speaker by a space, or by a line end where one of them has lines, such as code.
 
     Turns without text vanish.
+
+    Args:
+        keep_lines: join all of them by line ends.
 
     Returns:
         Speakers, texts, and of each of these turns the index that its first part had; and how many turns vanished.
@@ -174,9 +204,24 @@ def merge(speakers: list[str], texts: list[str]) -> tuple[list[str], list[str], 
     spoken = [i for i, text in enumerate(texts) if text]
     runs = [list(run) for _, run in itertools.groupby(spoken, speakers.__getitem__)]
     parts = [[texts[i] for i in run] for run in runs]
-    merged = [("\n" if any("\n" in text for text in part) else " ").join(part) for part in parts]
+    merged = [("\n" if keep_lines or any("\n" in text for text in part) else " ").join(part) for part in parts]
     firsts = [run[0] for run in runs]
     return [speakers[i] for i in firsts], merged, firsts, len(texts) - len(spoken)
+
+
+def _unscored(indices: Sequence[int], texts: Sequence[str], firsts: Sequence[int]) -> tuple[int, ...]:
+    """Indices after merging of the turns that are not scored: those whose last part with text is not.
+
+    Args:
+        indices: of turns that are not scored, before merging.
+        texts: before merging.
+        firsts: see `merge`.
+    """
+    if not indices:
+        return ()
+    lasts = [i - 1 for i in firsts[1:]] + [len(texts) - 1]
+    spoken = [next(i for i in range(last, -1, -1) if texts[i]) for last in lasts]
+    return tuple(place for place, last in enumerate(spoken) if last in indices)
 
 
 def _session_turns(starts: Sequence[int], firsts: Sequence[int]) -> list[int]:

@@ -21,20 +21,24 @@ from gistchat.errors import UserError
 from gistchat.files import file_hash, fingerprint, read_json, write_json
 from gistchat.locks import locked
 from gistchat.names import folder_to_write, require_plain_name
+from gistchat.prepare.anonymous import Anonymous
+from gistchat.prepare.choose import Choice
 from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_batch
 from gistchat.prepare.near_duplicates import find_near_duplicates, leaking
 from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
-from gistchat.prepare.splits import SplitPlan
+from gistchat.prepare.splits import SplitPlan, hash64
 from gistchat.processes import ordered_map
 from gistchat.progress import progress
 from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 6  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 7  # raise it when the same input would give other output, so that prepared folders are made again
 BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
+MOST_SPEAKERS = 1000  # that the report names, those who speak most
+MOST_NAMED = 20  # in a message
 BYTES_PER_TURN = 1000  # more than most have: only batches of very long records get smaller
 
 Seen = dict[int, bool]  # by the digest of each kept dialogue, whether an official validation or test split holds it
@@ -48,6 +52,7 @@ class Part:
     corpus: Corpus
     sources: list[Source]
     rules: CleaningRules
+    options: dict[str, Any]  # what its reader takes besides the file
 
 
 def default_folder(config: DataConfig) -> Path:
@@ -107,9 +112,32 @@ def _parts(config: DataConfig) -> list[Part]:
             corpus.scrub if config.scrub == "auto" else config.scrub == "yes",
             config.seed,
             corpus.tokenised,
+            config.keep_lines,
+            by_time=_split_by(config, corpus) == "time",
+            choice=_choice(config, corpus),
         )
-        parts.append(Part(part.name, corpus, corpus.sources(part.source), rules))
+        parts.append(Part(part.name, corpus, corpus.sources(part.source), rules, _options(config, corpus)))
     return parts
+
+
+def _options(config: DataConfig, corpus: Corpus) -> dict[str, Any]:
+    """Raises UserError for a setting that the corpus's reader does not take."""
+    columns = {part.strip(): name.strip() for part, name in (pair.split("=", 1) for pair in config.columns)}
+    given = {name: value for name, value in (("stamp", config.stamp), ("columns", columns)) if value}
+    if wrong := [name for name in given if name not in corpus.takes]:
+        kinds = ", ".join(name for name, other in CORPORA.items() if wrong[0] in other.takes)
+        raise UserError(f"data.{wrong[0]} (--{wrong[0]}) is for {kinds}, and this is {corpus.name}")
+    return given
+
+
+def _split_by(config: DataConfig, corpus: Corpus) -> str:
+    return corpus.split_by if config.split_by == "auto" else config.split_by
+
+
+def _choice(config: DataConfig, corpus: Corpus) -> Choice:
+    renamed = (tuple(map(str.strip, pair.split("=", 1))) for pair in config.rename)
+    gap = config.gap if corpus.split_by == "time" else 0
+    return Choice(gap, tuple(renamed), tuple(config.speakers), tuple(config.answer_as), config.from_date)
 
 
 def _key(config: DataConfig, parts: list[Part]) -> str:
@@ -125,17 +153,19 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
     report = Report("+".join(part.name for part in parts))
     plans: list[SplitPlan] = []
     seen: Seen = {}
+    ids: dict[int, int] = {}
     for part in parts:
-        by = part.corpus.split_by if config.split_by == "auto" else config.split_by
-        plans.append(SplitPlan(by, config.seed, config.test_share, config.validation_share))
+        plans.append(SplitPlan(_split_by(config, part.corpus), config.seed, config.test_share, config.validation_share))
         before = (report.read, report.kept)
-        _read(part, config, report, plans[-1], seen, working / f"{part.name}.kept", len(parts) > 1)
+        _read(part, config, report, plans[-1], seen, ids, working / f"{part.name}.kept", len(parts) > 1)
         report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
     if not report.read:
         raise UserError(f"no dialogue in {', '.join(report.read_from)}")
+    _require_speakers(config, report)
     if not report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
         raise UserError(f"no dialogue is left of {report.read} read ({reasons})")
+    anonymous = Anonymous(report.speakers) if config.anonymise else None
     report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):
@@ -146,16 +176,31 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
                 report.drop("duplicate of a held-out dialogue")
                 report.kept -= 1
                 continue
-            files[split].write(line)
+            files[split].write(_without_names(line, anonymous) if anonymous else line)
             _count(report, split, 1, turns, replies)
         kept.unlink()
     for file in files.values():
         file.close()
     if config.audit != "no":
         _audit(working, config, report)
+    report.speakers = dict(most_first(report.speakers)[:MOST_SPEAKERS])
+    if anonymous:
+        report.speakers = {anonymous.speaker(name): count for name, count in report.speakers.items()}
     values = dataclasses.asdict(report)
     write_json(working / "report.json", values)
     return values
+
+
+def _require_speakers(config: DataConfig, report: Report) -> None:
+    """Raises UserError where somebody is named who does not speak."""
+    for setting, names in (("answer_as (--as)", config.answer_as), ("speakers (--speakers)", config.speakers)):
+        if strangers := [name for name in names if name not in report.speakers]:
+            there = ", ".join(name for name, _ in most_first(report.speakers)[:MOST_NAMED]) or "nobody"
+            raise UserError(f"data.{setting}: {strangers[0]!r} does not speak; there are: {there}")
+
+
+def _without_names(line: bytes, anonymous: Anonymous) -> bytes:
+    return anonymous.dialogue(parse_dialogue(orjson.loads(line), "")).to_line()
 
 
 def _count(report: Report, split: str, dialogues: int, turns: int, replies: int) -> None:
@@ -165,7 +210,16 @@ def _count(report: Report, split: str, dialogues: int, turns: int, replies: int)
     counts["replies"] += replies
 
 
-def _read(part: Part, config: DataConfig, report: Report, plan: SplitPlan, seen: Seen, kept: Path, mixed: bool) -> None:
+def _read(
+    part: Part,
+    config: DataConfig,
+    report: Report,
+    plan: SplitPlan,
+    seen: Seen,
+    ids: dict[int, int],
+    kept: Path,
+    mixed: bool,
+) -> None:
     """Write the dialogues of a part that pass the rules to `kept`, and count all others by the first reason."""
     report.read_from += [str(source) for source in part.sources]
     total = sum(estimate(source.path, part.corpus.mark) for source in part.sources)
@@ -173,12 +227,18 @@ def _read(part: Part, config: DataConfig, report: Report, plan: SplitPlan, seen:
     with progress(f"prepare {part.name}", total) as advance, kept.open("wb", BUFFER) as file:
         for outcomes in ordered_map(partial(clean_batch, part.rules), batches):
             for outcome in outcomes:
-                _take(outcome, config, report, plan, seen, file.write)
+                _take(outcome, config, report, plan, seen, ids, file.write)
             advance(len(outcomes))
 
 
 def _take(
-    outcome: Cleaned, config: DataConfig, report: Report, plan: SplitPlan, seen: Seen, write: Callable[[bytes], Any]
+    outcome: Cleaned,
+    config: DataConfig,
+    report: Report,
+    plan: SplitPlan,
+    seen: Seen,
+    ids: dict[int, int],
+    write: Callable[[bytes], Any],
 ) -> None:
     for what, count in outcome.left_out:
         report.left_out[what] = report.left_out.get(what, 0) + count
@@ -196,6 +256,9 @@ def _take(
         report.drop(reason)
         return
     seen[outcome.digest] = held_out or seen.get(outcome.digest, False)
+    outcome = _with_own_id(outcome, ids)
+    for name, count in zip(outcome.speakers, outcome.said, strict=True):
+        report.speakers[name] = report.speakers.get(name, 0) + count
     report.kept += 1
     report.scrubbed += outcome.scrubbed
     report.merged_turns += outcome.merged
@@ -205,13 +268,28 @@ def _take(
     write(b"%b\t%b" % (header, outcome.line))
 
 
+def _with_own_id(outcome: Cleaned, ids: dict[int, int]) -> Cleaned:
+    """With an id that no dialogue before it has: of equal ones, evaluation would take several for one dialogue.
+
+    Args:
+        ids: how often each was there, by hash.
+    """
+    key = hash64(outcome.id)
+    ids[key] = number = ids.get(key, 0) + 1
+    if number == 1:
+        return outcome
+    own = f"{outcome.id}~{number}"
+    line = outcome.line.replace(orjson.dumps(outcome.id), orjson.dumps(own), 1)  # the line begins with it
+    return outcome._replace(id=own, line=line)
+
+
 def _batches(part: Part, label: str) -> Iterator[Batch]:
     """The content of the part's files, in batches of one file each and of bounded size."""
     for source in part.sources:
         entries: list[Any] = []
         turns = 0
         about = (part.corpus.parse, source.path.stem, source.split, label)
-        for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path):
+        for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path, **part.options):
             entries.append(entry)
             turns += len(entry.turns) if isinstance(entry, Dialogue) else _turns_of(entry)
             if turns >= TURNS_PER_BATCH:

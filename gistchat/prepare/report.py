@@ -5,6 +5,7 @@ from typing import Any
 
 MOST_SKIPPED = 1000  # malformed pieces that the report names; all are counted
 MOST_SHOWN = 20
+MOST_SPEAKERS_SHOWN = 10
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Report:
     left_out: dict[str, int] = field(default_factory=dict)
     scrubbed: int = 0
     merged_turns: int = 0
+    speakers: dict[str, int] = field(default_factory=dict)  # turns of each, of those who speak most
     skipped: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     corpora: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -39,7 +41,9 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     if len(report.skipped) > MOST_SHOWN:
         more = report.dropped["malformed"] - MOST_SHOWN
         lines.append(f"  and {more:,} more (report.json names the first {MOST_SKIPPED:,})")
-    lines += [f"  left out {count:,}: {what}" for what, count in most_first(report.left_out)]
+    notes = [what for what, count in report.left_out.items() if not count]  # what no turn was left out for
+    lines += [f"  left out {count:,}: {what}" for what, count in most_first(report.left_out) if count]
+    lines += [f"  note: {note}" for note in notes]
     if report.scrubbed:
         lines.append(f"  replaced {report.scrubbed:,} phone numbers, e-mail and web addresses")
     if report.merged_turns:
@@ -48,6 +52,10 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     lines += [twins.format(**pair) for pair in report.twins[:MOST_SHOWN]]
     if len(report.twins) > MOST_SHOWN:
         lines.append(f"  and {len(report.twins) - MOST_SHOWN:,} more pairs (all in report.json)")
+    if report.speakers:
+        said = [f"{name} {count:,}" for name, count in most_first(report.speakers)[:MOST_SPEAKERS_SHOWN]]
+        more = f" and {len(report.speakers) - len(said):,} more" if len(report.speakers) > len(said) else ""
+        lines.append(f"  speakers, by turns: {', '.join(said)}{more}")
     sizes = "  {}: {dialogues:,} dialogues, {turns:,} turns, {replies:,} scored replies"
     lines += [sizes.format(split, **counts) for split, counts in report.splits.items()]
     if empty := [split for split, counts in report.splits.items() if not counts["dialogues"]]:

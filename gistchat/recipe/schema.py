@@ -5,6 +5,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from datetime import date
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, StrictStr
@@ -81,6 +82,14 @@ ChatStrategy = Annotated[
 ]
 
 
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
 def default_strategies() -> list[str]:
     """What an evaluation scores unless the recipe says otherwise."""
     return [name for name, strategy in STRATEGIES.items() if strategy.evaluated_by_default]
@@ -121,9 +130,24 @@ class DataConfig:
     scrub: _choice("auto", "yes", "no") = setting(
         "auto", "replace phone numbers, e-mail and web addresses: auto | yes | no"
     )
-    split_by: _choice("auto", "speaker", "dialogue") = setting(
-        "auto", "what may not straddle splits: auto | speaker | dialogue"
+    split_by: _choice("auto", "speaker", "dialogue", "time") = setting(
+        "auto", "what may not straddle splits: auto | speaker | dialogue | time (the latest dialogues are held out)"
     )
+    gap: float = setting(
+        4, "hours without a message after which a messenger's chat is another dialogue; 0: never", ge=0, le=1e6
+    )
+    answer_as: list[StrictStr] = setting(
+        [], "speakers whose replies are learned and tested (--as); []: all, of an assistant's chats the assistant's"
+    )
+    rename: list[StrictStr] = setting([], "names to change, each OLD=NEW; two with one new name become one person")
+    anonymise: bool = setting(False, "names become Person 1, Person 2 ..., in texts, too")
+    speakers: list[StrictStr] = setting([], "speakers whose turns are kept; []: all")
+    from_date: str = setting("", "leave out what was said before this day, as 2024-03-05, where turns have dates")
+    stamp: str = setting(
+        "", "what stands before a name in an export whose stamps are of no known kind, as %d.%m.%Y %H:%M - (whatsapp)"
+    )
+    columns: list[StrictStr] = setting([], "columns of a table, each PART=NAME: speaker, text, dialogue, order")
+    keep_lines: bool = setting(False, "messages that a speaker sends in a row stay lines of one turn")
     test_share: float = setting(0.10, "share of speakers or dialogues held out for test", ge=0, le=0.9)
     validation_share: float = setting(0.05, "the same, for validation", ge=0, le=0.9)
     audit: _choice("no", "report", "drop") = setting(
@@ -134,6 +158,12 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.test_share + self.validation_share >= 1:
             raise _problem("data.test_share + data.validation_share must be below 1")
+        if wrong := [pair for pair in self.rename if not all(map(str.strip, pair.partition("=")))]:
+            raise _problem(f"data.rename: {shown(wrong[0])} is not OLD=NEW")
+        if wrong := [pair for pair in self.columns if not all(map(str.strip, pair.partition("=")))]:
+            raise _problem(f"data.columns: {shown(wrong[0])} is not PART=NAME")
+        if self.from_date and not _is_day(self.from_date):
+            raise _problem(f"data.from_date: {shown(self.from_date)} is not a day, as 2024-03-05")
 
 
 @dataclass(frozen=True, config=NO_OTHERS)

@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 
+from gistchat.corpora.kinds import kind_of_file
 from gistchat.corpora.readers import CORPORA
-from gistchat.corpora.sources import kind_of_file
 from gistchat.dialogue.jsonl import load_dialogues
 from gistchat.dialogue.turns import SPLITS, LeftOut, Malformed
 from gistchat.errors import UserError
@@ -137,30 +137,6 @@ def test_dialogsum_and_samsum_keep_their_summaries(tmp_path):
     assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben", "Cat"]
 
 
-WHATSAPP = """\ufeff12/31/23, 9:15 PM - Messages are end-to-end encrypted.
-12/31/23, 9:15 PM - Ann: Happy new year!
-12/31/23, 9:16 PM - Ben: You too :)
-
-Remember: the cake
-12/31/23, 9:17 PM - Ann added Carl
-1/1/24, 8:02 AM - Ann: Note: thanks
-1/1/24, 8:03 AM - Ben: Sure
-1/1/24, 8:04 AM - Ben: <Media omitted>
-\u200e1/1/24, 8:05 AM - Ann: \u200eThis message was deleted
-"""
-
-
-def test_messenger_exports(tmp_path):
-    notices, first, media, second = read("transcript", tmp_path / "chat.txt", WHATSAPP)
-    assert notices == LeftOut("messenger's notices", 2)
-    assert media == LeftOut("messages without words (media, deleted)", 2)
-    assert [(turn.speaker, turn.text) for turn in first.turns] == [
-        ("Ann", "Happy new year!"),
-        ("Ben", "You too :)\n\nRemember: the cake"),
-    ]
-    assert [(turn.speaker, turn.text) for turn in second.turns] == [("Ann", "Note: thanks"), ("Ben", "Sure")]
-
-
 def test_transcripts(tmp_path):
     path = tmp_path / "chat.txt"
     first, second, bad = read(
@@ -211,23 +187,42 @@ def test_a_block_of_code_that_never_ends_is_malformed(tmp_path, opened):
     assert str(bad).startswith(f"{path}:5: a block of code begins here (```)")
 
 
-def test_a_line_of_an_export_that_was_edited_later(tmp_path):
-    lines = "1/1/24, 8:02 AM - Ann: one\n  two <This message was edited>\n1/1/24, 8:03 AM - Ben: ok\n"
-    [dialogue] = read("transcript", tmp_path / "c.txt", lines)
-    assert texts(dialogue) == ["one\n  two", "ok"]
+def test_a_time_before_the_name_is_left_out(tmp_path):
+    [dialogue] = read("transcript", tmp_path / "c.txt", "[21:15] Ann: Hi\n[9:16:02 PM] Ben: Ho\nso\n")
+    assert [(turn.speaker, turn.text) for turn in dialogue.turns] == [("Ann", "Hi"), ("Ben", "Ho\nso")]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            "From: Ann\nTo: Ben\nSubject: Hi\nDate: today\n\nHello Ben,\n",
+            r"begin with headers \(Date, From, Subject, To\)",
+        ),
+        (
+            "=====\nGuild: Home\nChannel: all\n=====\n\n[1/2/24 9:15 PM] Ann\nHi\n",
+            r"begin with headers \(Channel, Guild\)",
+        ),
+        ("Once upon a time\nthere was a cat.\n\nAnn: Hi\n", "2 lines belong to nobody and 1 to a speaker"),
+        ("1/2/24, 9:15 PM - Ann: Hi\n1/2/24, 9:16 PM - Ben: Ho\n", "--corpus whatsapp"),
+    ],
+)
+def test_what_is_no_dialogue_is_refused(tmp_path, text, problem):
+    with pytest.raises(UserError, match=problem):
+        read("transcript", tmp_path / "c.txt", text)
 
 
 def test_tables_by_the_names_of_their_columns(tmp_path):
     path = tmp_path / "t.csv"
     rows = 'conversation_id,Role,When,message\r\n1,a,x,"hi, ""you""\nthere"\r\n1,b,x,yo\r\n'
     rows += "2,a,x\r\n2,b,x,ok\r\n3,a,x,\r\n"
-    one, two, three = read("table", path, rows)
+    _, one, two, three = read("table", path, rows)
     assert texts(one) == ['hi, "you"\nthere', "yo"]
     assert str(two) == f"{path}:5: expected 4 columns, found 3"
     assert str(three) == f"{path}:7: empty text"
-    apart = read("table", tmp_path / "s.csv", "dialogue;speaker;text\n1;a;x\n2;a;p\n1;b;y\n2;b;q\n")
+    _, *apart = read("table", tmp_path / "s.csv", "dialogue;speaker;text\n1;a;x\n2;a;p\n1;b;y\n2;b;q\n")
     assert [texts(dialogue) for dialogue in apart] == [["x", "y"], ["p", "q"]]
-    [dialogue] = read("table", tmp_path / "t.tsv", "dialogue\tspeaker\ttext\n1\ta\thi, you\n1\tb\tyo\n")
+    _, dialogue = read("table", tmp_path / "t.tsv", "dialogue\tspeaker\ttext\n1\ta\thi, you\n1\tb\tyo\n")
     assert texts(dialogue) == ["hi, you", "yo"]
     with pytest.raises(UserError, match=r"t\.csv:1: no column for the speaker .*found: id, text, dialogue"):
         read("table", path, "id,text,dialogue\n")
@@ -330,22 +325,6 @@ def test_turns_that_show_nothing_are_counted(tmp_path, unseen):
     said = [[{"role": speaker, "content": text} for speaker, text in dialogue] for dialogue in turns]
     left_out, one, *_ = read("chat", tmp_path / "c.json", json.dumps(said))
     assert (left_out.count, texts(one)) == (2, ["hi 0", "hello 0"])
-
-
-ODD_EXPORT = """[31.12.23, 21:15:01] Ann: \u200eMessages and calls are end-to-end encrypted.
-[31.12.23, 21:15:03] Ann: Hallo
-\u200e[31.12.23, 21:15:05] Ben: \u200eBild weggelassen
-[31.12.23, 21:15:06] Ben: Diese Nachricht wurde gel\u00f6scht.
-[31.12.23, 21:15:07] Ann changed the subject to "Party: tonight"
-[31.12.23, 21:15:08] Ben: <Medien ausgeschlossen>
-[31.12.23, 21:15:09] Ben: Servus <This message was edited>
-"""
-
-
-def test_exports_of_other_phones_and_languages(tmp_path):
-    *left_out, dialogue = read("transcript", tmp_path / "c.txt", ODD_EXPORT)
-    assert [(turn.speaker, turn.text) for turn in dialogue.turns] == [("Ann", "Hallo"), ("Ben", "Servus")]
-    assert sum(item.count for item in left_out) == 5
 
 
 def test_rows_are_put_in_the_order_that_a_column_tells(tmp_path):

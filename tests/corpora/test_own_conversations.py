@@ -46,10 +46,10 @@ def openai(dialogues) -> str:
 
 def test_a_messenger_export_becomes_a_model_in_three_commands(tmp_path):
     (tmp_path / "chat.txt").write_text(whatsapp(talk(12)))
-    prepared = gistchat("prepare", "transcript", "--from", "chat.txt", "--out", "data/mine", cwd=tmp_path)
+    prepared = gistchat("prepare", "whatsapp", "--from", "chat.txt", "--out", "data/mine", cwd=tmp_path)
     assert prepared.returncode == 0, prepared.stderr
     assert "read 12 dialogues with 96 turns, kept 12" in prepared.stdout
-    assert "left out 12: messages without words (media, deleted)" in prepared.stdout
+    assert "left out 12: media without words" in prepared.stdout
     assert "left out 1: messenger's notices" in prepared.stdout
     ran = gistchat("run", str(RECIPES / "own.toml"), "--from", "chat.txt", *TINY, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr

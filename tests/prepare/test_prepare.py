@@ -337,7 +337,7 @@ def as_table(turns):
         ("jsonl", "d.jsonl", as_jsonl),
         ("chat", "d.jsonl", as_chat),
         ("transcript", "d.txt", as_transcript),
-        ("transcript", "d.txt", as_export),
+        ("whatsapp", "d.txt", as_export),
         ("table", "d.csv", as_table),
     ],
 )
@@ -356,7 +356,7 @@ def test_code_and_markdown_are_prepared_byte_for_byte(tmp_path, corpus, name, wr
         ("jsonl", "d.jsonl", as_jsonl),
         ("chat", "d.jsonl", as_chat),
         ("transcript", "d.txt", as_transcript),
-        ("transcript", "d.txt", as_export),
+        ("whatsapp", "d.txt", as_export),
         ("table", "d.csv", as_table),
         ("samsum", "d.jsonl", lambda turns: json.dumps({"id": "1", "dialogue": as_transcript(turns)})),
     ],

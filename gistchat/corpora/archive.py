@@ -1,0 +1,46 @@
+"""ZIP archives as messengers and services export them: their texts are unpacked for as long as the process runs."""
+
+import tempfile
+import zipfile
+import zlib
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from gistchat.errors import UserError
+from gistchat.limits import UNPACKED_ANYWAY, UNPACKED_TIMES
+
+SUFFIXES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".parquet")  # of files that may hold conversations
+_FOLDERS: list[tempfile.TemporaryDirectory] = []  # removed when the process ends
+
+
+def is_archive(path: Path) -> bool:
+    """Whether it is a ZIP archive, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+@cache
+def unpacked(path: Path) -> Path:
+    """A folder with the archive's texts, in the folders that they have there; pictures and the like are left out.
+
+    Raises:
+        UserError: the archive is cut or damaged, asks for a password, or would unpack to far more than its size.
+    """
+    _FOLDERS.append(folder := tempfile.TemporaryDirectory(prefix="gistchat-"))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            texts = [part for part in archive.infolist() if not part.is_dir() and _is_text(part.filename)]
+            if sum(part.file_size for part in texts) > max(UNPACKED_ANYWAY, UNPACKED_TIMES * path.stat().st_size):
+                raise UserError(f"{path}: unpacks to over {UNPACKED_TIMES} times its size, which no export does")
+            for part in texts:
+                archive.extract(part, folder.name)  # `extract` keeps names inside of the folder
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        raise UserError(f"{path}: a ZIP that is cut or damaged ({error}); get it anew") from None
+    except RuntimeError:
+        raise UserError(f"{path}: a ZIP with a password; unpack it first") from None
+    return Path(folder.name)
+
+
+def _is_text(name: str) -> bool:
+    parts = PurePosixPath(name)
+    return parts.suffix.lower() in SUFFIXES and "__MACOSX" not in parts.parts and not parts.name.startswith("._")

@@ -1,0 +1,138 @@
+"""Discord as DiscordChatExporter writes it: JSON or CSV.
+
+A channel is one dialogue. Who changes nickname stays one person, under the latest. Left out and counted: messages of
+Discord itself (joins, pins, calls), of bots, forwarded ones and those without words (attachments, stickers, embeds).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gistchat.corpora.corpus import Corpus, Head, iso
+from gistchat.corpora.people import Message, named
+from gistchat.corpora.sources import csv_rows, json_entries, json_fields
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult
+from gistchat.dialogue.visible import has_text
+
+SPOKEN = ("Default", "Reply", "0", "19")  # kinds of messages that people write
+COLUMNS = {"author", "date", "content", "attachments"}
+NOTICES, BOTS, FORWARDED = "notices of Discord (joins, pins, calls)", "messages of bots", "forwarded messages"
+WORDLESS = "messages without words (attachments, stickers, embeds)"
+# A table does not say which messages are Discord's own.
+_NOTICE = re.compile(
+    r"(?:Joined the server|Pinned a message|Started a thread|Left the group|Changed the channel icon"
+    r"|Started a call(?: that lasted [\d,.]+ minutes?)?|Added .{1,80} to the group|Removed .{1,80} from the group"
+    r"|Changed the channel name: .{1,200}?)\.?"
+)
+_PART = re.compile(r"\[part \d+\]")
+_DISCRIMINATOR = re.compile(r"#\d{4}$")
+# Before 2023 tables had the dates of the computer's language: those with AM and PM begin with the month.
+FORMATS = ("%d-%b-%y %I:%M %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%d-%b-%y %H:%M")
+FORMATS += ("%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%Y/%m/%d %H:%M")
+
+
+def looks_like(head: Head) -> bool:
+    if set(head.columns) >= COLUMNS:
+        return True
+    return all(isinstance(head.at(field), dict) for field in ("guild", "channel"))
+
+
+def refused(head: Head) -> str:
+    """What to say of exports of Discord that cannot be read; empty for all else."""
+    remedy = "export the channel as JSON (DiscordChatExporter, --format Json)"
+    start = head.text.lstrip()
+    if re.match(r"={20,}\s+Guild: .*\s+Channel: ", start):
+        return f"Discord's TXT export does not say where a message ends; {remedy}"
+    if start[:15].lower().startswith(("<!doctype html", "<html")) and "chatlog" in head.text:
+        return f"Discord's HTML export is a page to look at; {remedy}"
+    first = head.at(0)
+    keys = {str(key).lower() for key in first} if isinstance(first, dict) else set(head.columns)
+    if {"id", "timestamp", "contents"} <= keys:
+        return f"Discord's own data package holds only what you wrote, no answers; {remedy}"
+    return ""
+
+
+def read(path: Path) -> Iterator[ReadResult]:
+    left_out: Counter[str] = Counter()
+    said: list[Message] = []
+    is_table = path.suffix == ".csv"
+    for location, value in csv_rows(path) if is_table else json_entries(path, "messages.item"):
+        if isinstance(value, Malformed):
+            yield value
+            continue
+        try:
+            reason, message = _from_row(value) if is_table else _from_json(value)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            yield Malformed(location, "not a message as DiscordChatExporter writes it")
+            continue
+        if reason:
+            left_out[reason] += 1
+        else:
+            said.append(message)
+    yield from (LeftOut(reason, count) for reason, count in left_out.items())
+    yield Dialogue(path.stem if is_table else _name(path), named(said), corpus="discord")
+
+
+def _name(path: Path) -> str:
+    channel = json_fields(path, "messages").get("channel")
+    channel = channel if isinstance(channel, dict) else {}
+    part = _PART.search(path.stem)
+    names = [channel.get("name"), channel.get("id"), part and part[0]]
+    return " ".join(str(name) for name in names if name) or path.stem
+
+
+def _from_json(value: dict[str, Any]) -> tuple[str, Message]:
+    author = value["author"]
+    name = str(author.get("nickname") or author["name"])
+    text = value.get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError("a text is a string")
+    message = Message(str(author.get("id") or name), name, text, _date(value["timestamp"]))
+    if str(value.get("type", "Default")) not in SPOKEN:
+        return NOTICES, message
+    if author.get("isBot"):
+        return BOTS, message
+    if has_text(text):
+        return "", message
+    return FORWARDED if value.get("forwardedMessage") else WORDLESS, message
+
+
+def _from_row(row: dict[str, str]) -> tuple[str, Message]:
+    name = _DISCRIMINATOR.sub("", row["author"].strip())
+    person = row.get("authorid") or row["author"]
+    if not person:
+        raise ValueError("no author")
+    message = Message(person, name, row["content"], _date(row["date"]))
+    if _NOTICE.fullmatch(row["content"].strip()):
+        return NOTICES, message
+    return ("" if has_text(row["content"]) else WORDLESS), message
+
+
+def _date(text: str) -> str:
+    try:
+        return iso(datetime.fromisoformat(text))
+    except ValueError:
+        pass
+    for layout in FORMATS:
+        try:
+            return iso(datetime.strptime(text, layout))
+        except ValueError:
+            continue
+    return ""
+
+
+CORPUS = Corpus(
+    name="discord",
+    description="Discord: JSON or CSV of DiscordChatExporter",
+    read=read,
+    patterns=("*.json", "*.csv"),
+    mark=b'"timestampEdited"',
+    looks_like=looks_like,
+    refused=refused,
+    export="DiscordChatExporter, a channel or direct messages, format JSON (or CSV).",
+    scrub=True,
+    split_by="time",
+)

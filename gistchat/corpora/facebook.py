@@ -1,0 +1,127 @@
+"""Facebook's and Instagram's `message_1.json`, and the file that Messenger writes of an end-to-end encrypted chat.
+
+A file is one dialogue, named by its thread. Left out and counted: unsent messages, calls, reactions, sentences of the
+service itself ("Ann named the group ...") and media without words.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gistchat.corpora.corpus import Corpus, Head, iso
+from gistchat.corpora.sources import json_entries, json_fields
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
+from gistchat.dialogue.visible import has_text
+
+MEDIA = ("photos", "videos", "audio_files", "gifs", "files", "sticker", "share", "media")
+NOTICES, WORDLESS = "notices of the service", "messages without words (media, links)"
+UNSENT, CALLS, REACTIONS = "unsent messages", "calls", "reactions"
+# In other languages: an emoji, a word like "reagiert", and one for a message.
+_REACTION = re.compile(
+    r"Liked a message|Reacted .{1,40} to (?:your|a|the|his|her|their) message.*"
+    r"|(?=.*[^\x00-\x7f])(?=.*(?:reag|reacc|réag|rÃ©ag))(?=.*(?:nachricht|mensaje|mensagem|messag|bericht)).{1,80}",
+    re.I,
+)
+# The service writes "Ann sent a photo." beside the photo; to oneself "You sent a photo."
+_VERBS = (
+    "sent|shared|named|changed|set|cleared|created|added|removed|left|joined|started|ended|missed|pinned|unpinned|"
+    "turned|voted|reacted|liked|unsent|called|waved|is now|can now|are now|renamed|updated|invited|made|deleted"
+)
+_SENT = re.compile(
+    r"(?:You|Du|Vous|Has|Hai|Você|Je) (?:sent|shared|hast|avez|enviado|inviato|enviou|hebt)\b.{1,60}\.", re.I | re.S
+)
+_YOUR_ACT = re.compile(
+    r"You (?:named the group|changed the (?:group|theme|chat|quick)|set the|cleared the|created (?:the|a) group"
+    r"|added .{1,60} to the group|removed .{1,60} from the group|left the group|joined the|missed an?"
+    r"|started (?:an? (?:audio |video )?(?:call|chat)|sharing)|pinned a message|unpinned a message|unsent a message"
+    r"|are now connected|can now (?:message|call)|sent an? (?:attachment|photo|video|sticker|GIF))\b.{0,120}\."
+)
+_CALL = re.compile(
+    r"\b(?:missed|started|ended|joined) (?:an? |the |your )?(?:audio |video |voice )?(?:call|chat)\b|\bcalled\b"
+)
+
+
+def looks_like(head: Head) -> bool:
+    first = head.at("messages", 0)
+    if isinstance(first, dict) and first:
+        return {"sender_name", "timestamp_ms"} <= set(first) or {"senderName", "timestamp"} <= set(first)
+    empty = isinstance(head.value, dict) and head.value.get("messages") == []
+    return (
+        empty and "participants" in head.value and any(field in head.value for field in ("thread_path", "threadName"))
+    )
+
+
+def read(path: Path) -> Iterator[ReadResult]:
+    turns, left_out = [], Counter()
+    for location, message in json_entries(path, "messages.item"):
+        try:
+            turn = _turn(message)
+            reason = _left_out(message, turn)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
+            yield Malformed(location, "not a message as Facebook and Instagram write it")
+            continue
+        if reason:
+            left_out[reason] += 1
+        else:
+            turns.append(turn)
+    yield from (LeftOut(reason, count) for reason, count in left_out.items())
+    fields = json_fields(path, "messages")
+    thread = fields.get("thread_path") or fields.get("threadName") or fields.get("title") or ""
+    # The files of one long thread are numbered: message_1.json, message_2.json.
+    name = " ".join(part for part in (str(thread).rpartition("/")[2], path.stem) if part)
+    yield Dialogue(name, tuple(turns), corpus="facebook")
+
+
+def _turn(message: dict[str, Any]) -> Turn:
+    speaker = message["sender_name"] if "sender_name" in message else message["senderName"]
+    text = message.get("content") or message.get("text") or ""
+    moment = message["timestamp_ms"] if "timestamp_ms" in message else message["timestamp"]
+    if not isinstance(speaker, str) or not isinstance(text, str):
+        raise TypeError("names and texts are strings")
+    return Turn(speaker, text, iso(datetime.fromtimestamp(moment / 1000, UTC)))
+
+
+def _left_out(message: dict[str, Any], turn: Turn) -> str:
+    """Why it is no turn; empty if it is one."""
+    text = turn.text.strip()
+    if message.get("is_unsent") or message.get("isUnsent"):
+        return UNSENT
+    if "call_duration" in message or message.get("type") == "Call":
+        return CALLS
+    if message.get("type") in ("Subscribe", "Unsubscribe", "placeholder"):
+        return NOTICES
+    if not has_text(text):
+        return WORDLESS
+    if _REACTION.fullmatch(text):
+        return REACTIONS
+    if any(message.get(field) for field in MEDIA) and (_SENT.fullmatch(text) or _of_service(turn.speaker, text)):
+        return WORDLESS
+    if not (_of_service(turn.speaker, text) or _YOUR_ACT.fullmatch(text)):
+        return ""
+    if re.search(r"\bsent an? (?:attachment|photo|video|sticker|GIF)\b", text):
+        return WORDLESS
+    return CALLS if _CALL.search(text) else NOTICES
+
+
+def _of_service(speaker: str, text: str) -> bool:
+    """Whether it speaks of its sender by name, in any language where that is a full name."""
+    names = [speaker, speaker.split(" ")[0]]
+    verb = any(name and re.match(rf"{re.escape(name)} (?:{_VERBS})\b", text) for name in names)
+    return verb or (" " in speaker and text.startswith(f"{speaker} ") and text.endswith("."))
+
+
+CORPUS = Corpus(
+    name="facebook",
+    description="Facebook and Instagram: message_1.json",
+    read=read,
+    patterns=("message_*.json", "*.json"),
+    mark=b'"timestamp',
+    looks_like=looks_like,
+    export="Accounts Centre, Your information, Download your information: messages, as JSON. Of an encrypted chat: "
+    "Messenger, Privacy and safety, End-to-end encrypted chats, Download messages.",
+    scrub=True,
+    split_by="time",
+)

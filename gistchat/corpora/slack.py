@@ -1,0 +1,120 @@
+"""Slack's export: a folder a channel, in it a JSON file a day; `users.json` beside the folders has the names.
+
+What a channel said on a day is one dialogue. A thread is one of its own, with the message that it answers: in the
+file its replies stand between other messages of the channel, which they do not answer. Left out and counted: messages
+of bots and of Slack itself (joins, topics), deleted ones, and files without words.
+"""
+
+import html
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gistchat.corpora.corpus import Corpus, Head, iso
+from gistchat.corpora.people import Message, named
+from gistchat.corpora.sources import json_entries
+from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult
+from gistchat.dialogue.visible import has_text
+from gistchat.errors import UserError
+
+# Of the messages that Slack tells apart by a subtype, people write these.
+SPOKEN = (None, "", "file_share", "thread_broadcast", "reply_broadcast", "me_message", "file_comment")
+_TIME = re.compile(r"\d{9,}\.\d+")
+_MARKUP = re.compile(r"<([^<>|]+)(?:\|([^<>]*))?>")
+
+
+def looks_like(head: Head) -> bool:
+    first = head.at(0)
+    return isinstance(first, dict) and "type" in first and bool(_TIME.fullmatch(str(first.get("ts"))))
+
+
+def read(path: Path) -> Iterator[ReadResult]:
+    names = _names(path)
+    left_out: Counter[str] = Counter()
+    threads: dict[str, list[Message]] = {"": []}
+    for location, value in json_entries(path, "item"):
+        try:
+            reason, thread, message = _message(value, names)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
+            yield Malformed(location, "not a message as Slack writes it")
+            continue
+        if reason:
+            left_out[reason] += 1
+        else:
+            threads.setdefault(thread, []).append(message)
+    yield from (LeftOut(reason, count) for reason, count in left_out.items())
+    name = f"{path.absolute().parent.name} {path.stem}"
+    for thread, messages in threads.items():
+        if messages:
+            yield Dialogue(f"{name} thread {thread}" if thread else name, named(messages), corpus="slack")
+
+
+def _names(path: Path) -> dict[str, str]:
+    """Names by id of an export's `users.json`, where the file still stands in its folder."""
+    for folder in (path.absolute().parent.parent, path.absolute().parent):
+        if (folder / "users.json").is_file():
+            try:
+                users = [user for _, user in json_entries(folder / "users.json", "item") if isinstance(user, dict)]
+            except UserError:
+                continue  # without it people go by what the messages themselves say
+            return {str(user.get("id")): _name(user.get("profile"), user) for user in users}
+    return {}
+
+
+def _name(profile: Any, user: dict[str, Any]) -> str:
+    places = (profile if isinstance(profile, dict) else {}, user)
+    found = (place.get(field) for field in ("display_name", "real_name", "name", "username") for place in places)
+    return next((name for name in found if isinstance(name, str) and name.strip()), "")
+
+
+def _message(value: dict[str, Any], names: dict[str, str]) -> tuple[str, str, Message | None]:
+    """Why it is left out, empty if it is not; the thread that it belongs to, empty for the channel; the message."""
+    date, subtype = iso(datetime.fromtimestamp(float(value["ts"]), UTC)), value.get("subtype")
+    if subtype == "bot_message" or (value.get("bot_id") and subtype in SPOKEN):
+        return "messages of bots", "", None
+    if subtype == "tombstone":
+        return "deleted messages", "", None
+    if value["type"] != "message" or subtype not in SPOKEN:
+        return "notices of Slack (joins, topics)", "", None
+    text = _plain(value.get("text") or "", names)
+    if not has_text(text):
+        return "messages without words (files)", "", None
+    person = value["user"]
+    thread = value.get("thread_ts") or ""
+    if thread == value["ts"] and not value.get("reply_count") and not value.get("replies"):
+        thread = ""
+    name = names.get(person) or _name(value.get("user_profile"), {})
+    return "", str(thread), Message(str(person), name, text, date)
+
+
+def _plain(text: str, names: dict[str, str]) -> str:
+    """Without Slack's marks: people and channels by name, links by their words."""
+
+    def words(match: re.Match[str]) -> str:
+        target, label = match[1], match[2]
+        if target.startswith("@"):
+            return f"@{(label or '').removeprefix('@') or names.get(target[1:]) or target[1:]}"
+        if target.startswith("#"):
+            return f"#{label or target[1:]}"
+        if target.startswith("!"):
+            # <!subteam^S1|@cooks>, <!date^0^{date}|1 May>, <!here>
+            return label or f"@{target[1:].partition('^')[0]}"
+        return label or target.removeprefix("mailto:")
+
+    return html.unescape(_MARKUP.sub(words, text))
+
+
+CORPUS = Corpus(
+    name="slack",
+    description="Slack: the day files of an exported workspace",
+    read=read,
+    patterns=("[12][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json",),
+    mark=b'"ts"',
+    looks_like=looks_like,
+    export="Workspace settings, Import/export data, Export; unpacked, a folder a channel.",
+    scrub=True,
+    split_by="time",
+)

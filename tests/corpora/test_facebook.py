@@ -1,0 +1,79 @@
+"""Facebook's and Instagram's message_1.json."""
+
+from messengers import dialogues, kinds, left_out, problems, said, write
+
+from gistchat.corpora import facebook
+
+MOMENT = 1709673300000  # 2024-03-05 21:15:00
+
+
+def message(name, text=None, **more):
+    return {"sender_name": name, "timestamp_ms": MOMENT} | ({"content": text} if text is not None else {}) | more
+
+
+def thread(*messages, path="inbox/annlee_77"):
+    people = [{"name": "Ann Lee"}, {"name": "Ben"}]
+    return {"participants": people, "messages": list(messages), "title": "Ann Lee", "thread_path": path}
+
+
+def test_facebook(tmp_path):
+    path = write(
+        tmp_path / "message_1.json",
+        thread(
+            message("Ann Lee", "Hi", reactions=[{"reaction": "x", "actor": "Ben"}]),
+            message("Ben", "Look", share={"link": "https://example.org"}),
+            message("Ann Lee", "Ann Lee sent an attachment.", share={"link": "x"}),
+            message("Ben", "You named the group Cooks."),
+            message("Ann Lee", "Ann changed the theme to Love."),
+            message("Ann Lee", "Reacted \u2764\ufe0f to your message "),
+            message("Ben", photos=[{"uri": "x.jpg"}]),
+            message("Ben", "The video chat ended.", call_duration=7),
+            message("Ben", is_unsent=True),
+            message("Ben", "You changed the subject again!"),
+            message("Ann Lee", "Sch\u00c3\u00b6n"),
+        ),
+    )
+    assert kinds(path) == ["facebook"]
+    words = [
+        ("Ann Lee", "Hi"),
+        ("Ben", "Look"),
+        ("Ben", "You changed the subject again!"),
+        ("Ann Lee", "Sch\u00c3\u00b6n"),
+    ]
+    assert said(facebook, path) == [words]
+    assert left_out(facebook, path) == {
+        facebook.WORDLESS: 2, facebook.NOTICES: 2, facebook.REACTIONS: 1, facebook.CALLS: 1, facebook.UNSENT: 1,
+    }  # fmt: skip
+    assert dialogues(facebook, path)[0].turns[0].date == "2024-03-05 21:15:00"
+
+
+def test_other_languages_name_the_sender(tmp_path):
+    german = message("Ann Lee", "Ann Lee hat ein Foto gesendet.", photos=[{"uri": "x"}])
+    yours = message("Ben", "Du hast einen Anhang gesendet.", share={"link": "x"})
+    reaction = message("Ann Lee", "Hat mit \u2764 auf deine Nachricht reagiert")
+    path = write(tmp_path / "message_1.json", thread(german, yours, reaction, message("Ben", "Du hast recht.")))
+    assert said(facebook, path) == [[("Ben", "Du hast recht.")]]
+    assert left_out(facebook, path) == {facebook.WORDLESS: 2, facebook.REACTIONS: 1}
+
+
+def test_threads_and_their_files_are_told_apart(tmp_path):
+    ids = set()
+    for folder in ("ann_1", "ben_2"):
+        for name in ("message_1.json", "message_2.json"):
+            path = write(tmp_path / folder / name, thread(message("Ben", "Hi"), path=f"inbox/{folder}"))
+            ids.add(dialogues(facebook, path)[0].id)
+    assert len(ids) == 4
+
+
+def test_encrypted_chats_as_messenger_writes_them(tmp_path):
+    def line(name, text, **more):
+        value = {"isUnsent": False, "media": [], "reactions": [], "senderName": name, "text": text}
+        return value | {"timestamp": MOMENT, "type": "text"} | more
+
+    media = line("Ben", "", media=[{"uri": "x"}], type="media")
+    messages = [line("Ann", "Hi"), line("Ben", "Yes"), media, line("Ben", "", isUnsent=True), 7]
+    path = write(tmp_path / "Ann_3.json", {"participants": ["Ann", "Ben"], "threadName": "Ann_3", "messages": messages})
+    assert kinds(path) == ["facebook"]
+    assert said(facebook, path) == [[("Ann", "Hi"), ("Ben", "Yes")]]
+    assert left_out(facebook, path) == {facebook.WORDLESS: 1, facebook.UNSENT: 1}
+    assert len(problems(facebook, path)) == 1

@@ -1,0 +1,77 @@
+"""Signal, as sigtop and signal-export write it."""
+
+import json
+
+from messengers import dialogues, kinds, left_out, said, write
+
+from gistchat.corpora import signal
+from gistchat.corpora.corpus import Head
+from gistchat.corpora.kinds import head_of
+
+HI = [("Ann", "Hi: you"), ("You", "Two\n\nlines")]
+
+
+def test_sigtop_json(tmp_path):
+    def line(kind, body, **more):
+        return {"id": "x", "type": kind, "conversationId": "c1", "body": body, "sent_at": 1709673300000} | more
+
+    values = [line("incoming", "Hi: you", source="Ann"), line("outgoing", "Two\n\nlines"), line("call-history", None)]
+    path = write(tmp_path / "Ann.json", [*values, line("incoming", None, source="Ann", attachments=[{}])])
+    assert kinds(path) == ["signal"]
+    assert said(signal, path) == [[HI[0], ("Me", HI[1][1])]]
+    assert left_out(signal, path) == {signal.NOTICES: 1, signal.WORDLESS: 1}
+    assert (dialogues(signal, path)[0].id, dialogues(signal, path)[0].turns[0].date) == ("Ann", "2024-03-05 21:15:00")
+
+
+def test_sigtop_text(tmp_path):
+    blocks = [
+        "Conversation: Ann (+4915100000)\n",
+        "From: Ann (+4915100000)\nType: incoming\nSent: Tue, 5 Mar 2024 21:15:00 +0000\n"
+        "Received: Tue, 5 Mar 2024 21:15:01 +0000\nReaction: x from You\n"
+        "\n> From: You\n> Sent: unknown\n>\n> Old\n\nHi: you\n",
+        "From: You\nType: outgoing\nSent: Tue, 5 Mar 2024 22:15:00 +0100\n\nTwo\n\nlines\n",
+        "Type: call-history\nSent: Tue, 5 Mar 2024 22:15:00 +0100\nReceived: unknown\n",
+        "From: You\nType: outgoing\nSent: Tue, 5 Mar 2024 21:16:00 +0000\nAttachment: a.jpg (image/jpeg, 7 bytes)\n",
+        "From: You\nType: outgoing\nSent: Tue, 5 Mar 2024 21:17:00 +0000\nEdited: 2 versions\n\n"
+        "| Version: 2\n| Sent: Tue, 5 Mar 2024 21:17:05 +0000\n|\n| new\n|\n| Version: 1\n| Sent: unknown\n|\n| old\n",
+    ]
+    path = write(tmp_path / "Ann.txt", "\n".join(blocks))
+    assert kinds(path) == ["signal"]
+    assert said(signal, path) == [[*HI, ("You", "new")]]
+    assert [turn.date for turn in dialogues(signal, path)[0].turns][:2] == ["2024-03-05 21:15:00"] * 2
+    assert left_out(signal, path) == {signal.NOTICES: 1, signal.WORDLESS: 1}
+
+
+def test_sigtop_short_text(tmp_path):
+    text = "2024-03-05 21:15 Ann: [reply to You on 2024-03-05 21:00] Hi: you\n2024-03-05 21:15 You: Two\n\nlines\n"
+    text += "2024-03-05 21:16 Ann: [1 attachment]\n2024-03-05 21:17 Ann: [call-history message]\n"
+    path = write(tmp_path / "Ann.txt", text + "2024-03-05 21:18 Ann: [sic] yes\n")
+    assert kinds(path) == ["signal"]
+    assert said(signal, path) == [[*HI, ("Ann", "[sic] yes")]]
+    assert left_out(signal, path) == {signal.NOTICES: 1, signal.WORDLESS: 1}
+
+
+def test_signal_export(tmp_path):
+    keys = {"quote": "", "sticker": "", "reactions": [], "attachments": []}
+    lines = [{"date": "2024-03-05 21:15:00", "sender": name, "body": text} | keys for name, text in (*HI, ("Ann", ""))]
+    path = write(tmp_path / "Ann" / "data.json", "".join(json.dumps(line) + "\n" for line in lines))
+    assert kinds(path) == ["signal"]
+    assert said(signal, path) == [HI]
+    assert left_out(signal, path) == {signal.WORDLESS: 1}
+    assert dialogues(signal, path)[0].id == "Ann"
+    text = "[2024-03-05 21:15] Ann: Hi: you\n[2024-03-05 21:15:09] You: Two\n\nlines\n(- Ann: x -)\n"
+    text += "[2024-03-05, 21:16] Ann: ![a.jpg](./media/a.jpg)\n"
+    page = write(tmp_path / "Ben" / "index.md", text)
+    assert kinds(page) == ["signal"]
+    assert said(signal, page) == [HI]
+
+
+def test_what_cannot_be_read_is_refused_by_name(tmp_path):
+    assert "encrypted" in signal.refused(Head(tmp_path / "signal-2024-03-05-21-15-00.backup"))
+    table = write(tmp_path / "message.csv", "_id,thread_id,date_sent,from_recipient_id,body\n1,2,3,4,Hi\n")
+    assert "numbers for names" in signal.refused(head_of(table))
+    assert not signal.refused(head_of(write(tmp_path / "a.txt", "Ann: Hi\n")))
+
+
+def test_whatsapp_with_dates_of_the_same_form_is_not_taken(tmp_path):
+    assert kinds(write(tmp_path / "a.txt", "2024-03-05 21:15 - Ann: Hi\n2024-03-05 21:16 - Ben: Hello\n")) == []

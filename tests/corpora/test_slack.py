@@ -1,0 +1,59 @@
+"""Slack's day files."""
+
+from messengers import dialogues, kinds, left_out, problems, said, write
+
+from gistchat.corpora import slack
+
+USERS = [
+    {"id": "U1", "name": "annlee", "profile": {"display_name": "Ann", "real_name": "Ann Lee"}},
+    {"id": "U2", "name": "ben", "real_name": "Ben Ray", "profile": {"display_name": ""}},
+]
+
+
+def message(user, text, second=0, **more):
+    return {"type": "message", "user": user, "text": text, "ts": f"1709673300.{second:06}"} | more
+
+
+def test_a_day_of_a_channel_in_its_export(tmp_path):
+    write(tmp_path / "users.json", USERS)
+    path = write(
+        tmp_path / "soup" / "2024-03-05.json",
+        [
+            message("U1", "Ask <@U2>: salt &amp; <https://example.org|pepper> &lt;3 <#C1|soup> <!here> <https://a.b>"),
+            message("U2", "A list", 1, subtype="file_share", files=[{}]),
+            message("U2", "", 2, files=[{}]),
+            message("U2", "<@U2> has joined the channel", 3, subtype="channel_join"),
+            message("U9", "beep", 4, subtype="bot_message", bot_id="B1"),
+        ],
+    )
+    assert kinds(path) == ["slack"]
+    text = "Ask @Ben Ray: salt & pepper <3 #soup @here https://a.b"
+    assert said(slack, path) == [[("Ann", text), ("Ben Ray", "A list")]]
+    assert sorted(left_out(slack, path).values()) == [1, 1, 1]
+    assert dialogues(slack, path)[0].id == "soup 2024-03-05"
+    assert dialogues(slack, path)[0].turns[0].date == "2024-03-05 21:15:00"
+    assert kinds(tmp_path / "users.json") == []
+
+
+def test_a_thread_is_a_dialogue_of_its_own(tmp_path):
+    path = write(
+        tmp_path / "soup" / "2024-03-05.json",
+        [
+            message("U1", "Who has salt?", 1, thread_ts="1709673300.000001", reply_count=1),
+            message("U2", "Good morning", 2),
+            message("U2", "I have", 3, thread_ts="1709673300.000001"),
+            message("U1", "Good morning", 4),
+        ],
+    )
+    talk, thread = said(slack, path)
+    assert [text for _, text in talk] == ["Good morning", "Good morning"]
+    assert [text for _, text in thread] == ["Who has salt?", "I have"]
+    assert len({dialogue.id for dialogue in dialogues(slack, path)}) == 2
+
+
+def test_a_single_file_names_people_itself(tmp_path):
+    profile = {"real_name": "Ann Lee", "display_name": ""}
+    values = [message("U1", "Hi", user_profile=profile), message("U2", "Hello", 1), {"type": "message"}]
+    path = write(tmp_path / "2024-03-05.json", values)
+    assert said(slack, path) == [[("Ann Lee", "Hi"), ("U2", "Hello")]]
+    assert len(problems(slack, path)) == 1
