@@ -18,7 +18,6 @@ from gistchat.models.gguf_file import kind_fault
 from gistchat.models.gguf_header import GgufHeader, is_gguf, read_header
 from gistchat.printable import printable
 from gistchat.progress import say
-from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.formats import FORMATS
 from gistchat.prompts.wording import PREAMBLE
 from gistchat.recipe.load import override, recipe_from_dict
@@ -238,7 +237,7 @@ def _settled(engine: Engine, recipe: Recipe) -> Engine:
             "lower --max-reply-tokens"
         )
     if recipe.chat.system and isinstance(engine, LocalEngine):
-        if not isinstance(engine.format, ChatTemplate):
+        if engine.format.preamble is None:
             raise UserError(f"chat.system: prompts of the format {engine.format.name!r} have no place for it")
         engine.format.preamble = recipe.chat.system
     if recipe.context.budget > room:

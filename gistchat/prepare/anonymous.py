@@ -37,7 +37,7 @@ class Anonymous:
         return self._any.sub(lambda match: self._called[match[0].lstrip("@").casefold()], text) if self._any else text
 
     def dialogue(self, dialogue: Dialogue) -> Dialogue:
-        """A dialogue without the names, in its gold lines and its id neither."""
+        """A dialogue without the names, in its gold lines, its preamble and its id neither."""
         turns = tuple(
             turn._replace(speaker=self.speaker(turn.speaker), text=self.text(turn.text)) for turn in dialogue.turns
         )
@@ -48,4 +48,6 @@ class Anonymous:
                 line | {"speaker": self.speaker(line["speaker"]), "text": self.text(line["text"])} for line in gold
             ]
             meta = meta | {"gold": lines}
+        if dialogue.preamble:
+            meta = meta | {"system": self.text(dialogue.preamble)}
         return dataclasses.replace(dialogue, id=self.text(dialogue.id), turns=turns, scored_speakers=scored, meta=meta)

@@ -123,12 +123,10 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
         scored_speakers = scored_speakers and tuple(map(_scrub_name, scored_speakers))
     if scored_speakers is not None:  # one of a chat's may be silent in this part of it
         scored_speakers = tuple(name for name in scored_speakers if name in speakers)
-    meta = dialogue.meta
-    if gold := meta.get("gold"):
-        try:
-            meta = meta | {"gold": [_clean_gold(line, rules) for line in gold]}
-        except (TypeError, AttributeError):
-            return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a gold line that is not a text")
+    try:
+        meta = _clean_meta(dialogue, rules)
+    except (TypeError, AttributeError):
+        return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a gold line that is not a text")
     if len(starts := dialogue.session_starts()) > 1:
         meta = meta | {"session_turns": _session_turns(starts, firsts)}
     dates = [date and clean_line(date) for date in (dialogue.turns[first].date for first in firsts)]
@@ -168,6 +166,17 @@ def _rank(rules: CleaningRules, dialogue: Dialogue, digest: int) -> int:
 def _scrub_name(name: str) -> str:
     """A messenger calls people who are not in its address book by their number."""
     return name if scrub(name)[1] == 0 else f"person {fingerprint(name)[:6]}"
+
+
+def _clean_meta(dialogue: Dialogue, rules: CleaningRules) -> dict[str, Any]:
+    """Raises TypeError or AttributeError for a gold line that is no text."""
+    meta = dialogue.meta
+    if gold := meta.get("gold"):
+        meta = meta | {"gold": [_clean_gold(line, rules) for line in gold]}
+    if dialogue.preamble:
+        [text] = clean_texts([dialogue.preamble])
+        meta = meta | {"system": scrub(text)[0] if rules.scrub else text}
+    return meta
 
 
 def _clean_gold(line: dict[str, Any], rules: CleaningRules) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class ChatTemplate(PromptFormat):
     """
 
     name = "chat-template"
-    preamble = PREAMBLE  # a chat may have its own
+    preamble = PREAMBLE
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         """
@@ -109,7 +109,7 @@ class ChatTemplate(PromptFormat):
     def encode(self, context: Context) -> Prompt:
         last = context.last.role, asked(context.found, context.last.text)
         turns = [*((turn.role, turn.text) for turn in context.turns), last]
-        return Prompt(self._encode(opening(context.lines, self.preamble), turns))
+        return Prompt(self._encode(opening(context.lines, context.preamble or self.preamble), turns))
 
     def turn_cost(self, turn: RoleTurn) -> int:
         return self._count(turn.text) + self._wrapping[turn.role]

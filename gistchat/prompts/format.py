@@ -21,6 +21,7 @@ class PromptFormat(ABC):
 
     name: str
     stop_ids: list[int]  # any of these ends a reply; the first is the one that is learned
+    preamble: str | None = ""  # what a model is told first, unless a dialogue has its own; None: no place for it
     has_types = False  # whether prompts have GPT-2's token types
     control_ids: Sequence[int] = ()  # the format's own tokens; LoRA trains their rows
     added_ids: Sequence[int] = ()  # those of them that the tokenizer lacked, whose rows have no values yet
