@@ -6,7 +6,7 @@ import random
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -25,8 +25,8 @@ def prepare(
         list[str],
         Argument(
             metavar="FILE | CORPUS[=PLACE]...",
-            help="Your file, folder or ZIP, whose kind is guessed; or of those that gistchat corpora lists, several "
-            "being put together.",
+            help="Your files, folders or ZIPs, whose kind is guessed; or of those that gistchat corpora lists. "
+            "Several are put together.",
         ),
     ],
     out: Annotated[
@@ -86,12 +86,11 @@ def prepare(
 
     gistchat prepare chat.txt --as Ann    what WhatsApp exported, to learn Ann's replies
     """
-    from gistchat.corpora.readers import CORPORA
     from gistchat.prepare.prepare import default_folder
     from gistchat.prepare.prepare import prepare as prepare_corpus
     from gistchat.prepare.report import report_lines
     from gistchat.recipe.load import override
-    from gistchat.recipe.schema import MixConfig, Recipe
+    from gistchat.recipe.schema import Recipe
 
     chosen = {"seed": seed, "min_turns": min_turns, "max_turn_chars": max_turn_chars, "on_error": on_error}
     chosen |= {"scrub": scrub, "split_by": split_by, "audit": "drop" if drop_twins else "report" if audit else "no"}
@@ -99,29 +98,48 @@ def prepare(
     people = {"answer_as": as_ or [], "rename": rename or [], "speakers": speakers or [], "columns": columns or []}
     people |= {"anonymise": anonymise, "from_date": from_date, "gap": gap, "keep_lines": keep_lines, "stamp": stamp}
     recipe = recipe.change(data=people)
-    named = [name.partition("=") for name in corpus]
-    if len(corpus) == 1 and corpus[0] not in CORPORA and Path(corpus[0]).exists() and not from_:
-        from gistchat.corpora.kinds import kind_of
-
-        kind = kind_of(Path(corpus[0]))
-        show(f"{corpus[0]}: {CORPORA[kind].description}")
-        recipe = recipe.change(data={"corpus": kind, "source": corpus[0]})
-    elif len(named) == 1:
-        recipe = recipe.change(data={"corpus": named[0][0], "source": named[0][2] or from_})
-    elif from_:
+    if from_ and len(corpus) > 1:
         raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
-    else:
-        counts = collections.Counter()
-        mix = []
-        for name, _, place in named:
-            counts[name] += 1
-            mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
-        recipe = recipe.change(data={"mix": mix})
+    recipe = recipe.change(data=guessed([f"{corpus[0]}={from_}"] if from_ else corpus))
     out = out or default_folder(recipe.data)
     report, new = prepare_corpus(recipe.data, out)
     show(*report_lines(report))
     show(*_examples(out))
     show(f"-> {out}" + ("" if new else " (done before, skipped)"))
+
+
+def guessed(places: list[str]) -> dict[str, Any]:
+    """Settings of `data` for users' own files, folders or archives, whose kinds are told by the content, and said."""
+    return _settings([pair for place in places for pair in _pairs(place)])
+
+
+def _pairs(named: str) -> list[tuple[str, str]]:
+    """Corpora and where to read them, for an argument: CORPUS, CORPUS=PLACE or a place."""
+    from gistchat.corpora.kinds import kinds_at
+    from gistchat.corpora.readers import CORPORA
+
+    corpus, _, place = named.partition("=")
+    if corpus in CORPORA or not Path(named).exists():
+        return [(corpus, place)]
+    kinds = kinds_at(Path(named))
+    for kind, files in kinds.items():
+        several = f" ({len(files):,} files)" if len(files) > 1 else ""
+        show(f"{named}: {CORPORA[kind].description}{several}")
+    return [(kind, named) for kind in kinds]
+
+
+def _settings(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    from gistchat.recipe.schema import DEFAULT_CORPUS, MixConfig
+
+    if len(pairs) == 1:
+        [(corpus, place)] = pairs
+        return {"corpus": corpus, "source": place, "mix": []}
+    counts = collections.Counter()
+    mix = []
+    for corpus, place in pairs:
+        counts[corpus] += 1
+        mix.append(MixConfig(corpus, place, corpus if counts[corpus] == 1 else f"{corpus}-{counts[corpus]}"))
+    return {"corpus": DEFAULT_CORPUS, "source": "", "mix": mix}
 
 
 def _examples(folder: Path) -> list[str]:

@@ -10,7 +10,7 @@ from gistchat.errors import UserError
 from gistchat.limits import UNPACKED_ANYWAY, UNPACKED_TIMES
 
 SUFFIXES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".parquet")  # of files that may hold conversations
-_FOLDERS: list[tempfile.TemporaryDirectory] = []  # removed when the process ends
+_FOLDERS: dict[Path, tempfile.TemporaryDirectory] = {}  # of archives; removed when the process ends
 
 
 def is_archive(path: Path) -> bool:
@@ -26,7 +26,7 @@ def unpacked(path: Path) -> Path:
     Raises:
         UserError: the archive is cut or damaged, asks for a password, or would unpack to far more than its size.
     """
-    _FOLDERS.append(folder := tempfile.TemporaryDirectory(prefix="gistchat-"))
+    folder = _FOLDERS[path] = tempfile.TemporaryDirectory(prefix=f"{path.stem[:40]}-")
     try:
         with zipfile.ZipFile(path) as archive:
             texts = [part for part in archive.infolist() if not part.is_dir() and _is_text(part.filename)]
@@ -39,6 +39,14 @@ def unpacked(path: Path) -> Path:
     except RuntimeError:
         raise UserError(f"{path}: a ZIP with a password; unpack it first") from None
     return Path(folder.name)
+
+
+def origin_of(path: Path) -> str:
+    """What to call a file that was unpacked from an archive; empty for others."""
+    for archive, folder in _FOLDERS.items():
+        if path.is_relative_to(folder.name):
+            return f"{archive}: {path.relative_to(folder.name)}"
+    return ""
 
 
 def _is_text(name: str) -> bool:

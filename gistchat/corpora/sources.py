@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import ijson
 
 from gistchat.corpora import hub
-from gistchat.corpora.archive import is_archive, unpacked
+from gistchat.corpora.archive import is_archive, origin_of, unpacked
 from gistchat.dialogue.lines import BYTE_ORDER_MARK, Parse, json_lines, parse_records, raw_json_lines, require_text
 from gistchat.dialogue.turns import Malformed, ReadResult
 from gistchat.errors import UserError, first_line, require
@@ -54,13 +54,12 @@ def find_sources(corpus: str, patterns: Sequence[str], ids: Sequence[str], place
     if not place:
         on_hub = " or --from hub" if ids else ""
         raise UserError(f"say where the {corpus} files are: --from FILE_OR_FOLDER{on_hub}, in a recipe data.source")
-    files = _find_files(corpus, Path(place), patterns)
-    return _official([Source(path, split_of_name(path), _origin(Path(place), path)) for path in files])
+    return sources_among(_find_files(corpus, Path(place), patterns))
 
 
-def _origin(place: Path, path: Path) -> str:
-    """What to call a file that was unpacked from the archive `place`; empty for others."""
-    return f"{place}: {path.relative_to(unpacked(place))}" if place.is_file() and place != path else ""
+def sources_among(files: Sequence[Path], official: bool = True) -> list[Source]:
+    """Files with the splits that their names give them, where that is what their names are for."""
+    return _official([Source(path, split_of_name(path) if official else "", origin_of(path)) for path in files])
 
 
 def _official(sources: list[Source]) -> list[Source]:

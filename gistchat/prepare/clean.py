@@ -7,15 +7,13 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gistchat.dialogue.lines import Parse, parse_records
 from gistchat.dialogue.text_repair import clean_line, clean_texts, join_tokens
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, Turn
-from gistchat.files import fingerprint
 from gistchat.prepare.choose import Choice, choose, clean_name, moment_of
-from gistchat.prepare.scrub import scrub
+from gistchat.prepare.scrub import scrub, scrub_name
 from gistchat.prepare.splits import hash64
 
 MALFORMED = "malformed"
@@ -50,6 +48,7 @@ class Cleaned(NamedTuple):
     rank: int = 0  # decides its split if there is no official one; dialogues that belong together have the same
     speakers: tuple[str, ...] = ()
     said: tuple[int, ...] = ()  # turns of each of them
+    heard: tuple[str, ...] = ()  # who speaks in the chat that it is of, whether they were chosen or not
     id: str = ""
     scrubbed: int = 0  # addresses and numbers replaced
     merged: int = 0  # turns joined to the turn before, by the same speaker
@@ -82,6 +81,7 @@ def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
             dialogues, not_chosen = choose(_relabelled(entry, batch), rules.choice)
             left_out += not_chosen.items()
             outcomes = [_clean_dialogue(rules, dialogue) for dialogue in dialogues]
+            outcomes[0] = outcomes[0]._replace(heard=_heard(entry, rules))
         if left_out:
             outcomes[0] = outcomes[0]._replace(left_out=(*outcomes[0].left_out, *left_out))
         cleaned += outcomes
@@ -97,6 +97,17 @@ def _relabelled(dialogue: Dialogue, batch: Batch) -> Dialogue:
     if batch.split and not dialogue.split:
         dialogue = dataclasses.replace(dialogue, split=batch.split)
     return dialogue
+
+
+def _heard(chat: Dialogue, rules: CleaningRules) -> tuple[str, ...]:
+    """Who speaks in a chat, as dialogues of it name them."""
+    try:
+        names = dict.fromkeys(
+            clean_name(rules.choice.name_of(speaker)) for speaker in {turn.speaker: 0 for turn in chat.turns}
+        )
+    except (TypeError, AttributeError):  # a column of a table may hold anything
+        return ()
+    return tuple(dict.fromkeys(map(scrub_name, names) if rules.scrub else names))
 
 
 def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
@@ -119,8 +130,8 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
     if rules.scrub:
         texts, counts = zip(*map(scrub, texts), strict=True)
         scrubbed = sum(counts)
-        speakers = list(map(_scrub_name, speakers))
-        scored_speakers = scored_speakers and tuple(map(_scrub_name, scored_speakers))
+        speakers = list(map(scrub_name, speakers))
+        scored_speakers = scored_speakers and tuple(map(scrub_name, scored_speakers))
     if scored_speakers is not None:  # one of a chat's may be silent in this part of it
         scored_speakers = tuple(name for name in scored_speakers if name in speakers)
     try:
@@ -162,12 +173,6 @@ def _rank(rules: CleaningRules, dialogue: Dialogue, digest: int) -> int:
     return hash64(f"{rules.seed} {dialogue.meta.get('group') or digest}")
 
 
-@lru_cache(maxsize=10_000)
-def _scrub_name(name: str) -> str:
-    """A messenger calls people who are not in its address book by their number."""
-    return name if scrub(name)[1] == 0 else f"person {fingerprint(name)[:6]}"
-
-
 def _clean_meta(dialogue: Dialogue, rules: CleaningRules) -> dict[str, Any]:
     """Raises TypeError or AttributeError for a gold line that is no text."""
     meta = dialogue.meta
@@ -183,7 +188,7 @@ def _clean_gold(line: dict[str, Any], rules: CleaningRules) -> dict[str, Any]:
     """A gold line in the words, and under the name, that the turns have after cleaning."""
     speaker = clean_name(line["speaker"])
     return line | {
-        "speaker": _scrub_name(speaker) if rules.scrub else speaker,
+        "speaker": scrub_name(speaker) if rules.scrub else speaker,
         "text": _clean_line(line["text"], rules),
     }
 

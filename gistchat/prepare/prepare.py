@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.kinds import sources_of
 from gistchat.corpora.readers import CORPORA
 from gistchat.corpora.sources import Source, estimate, raw_records
 from gistchat.dialogue.turns import SPLITS, Dialogue, parse_dialogue
@@ -24,8 +25,10 @@ from gistchat.names import folder_to_write, require_plain_name
 from gistchat.prepare.anonymous import Anonymous
 from gistchat.prepare.choose import Choice
 from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_batch
+from gistchat.prepare.cut import cut
 from gistchat.prepare.near_duplicates import find_near_duplicates, leaking
 from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
+from gistchat.prepare.scrub import scrub_name
 from gistchat.prepare.splits import SplitPlan, hash64
 from gistchat.processes import ordered_map
 from gistchat.progress import progress
@@ -116,7 +119,7 @@ def _parts(config: DataConfig) -> list[Part]:
             by_time=_split_by(config, corpus) == "time",
             choice=_choice(config, corpus),
         )
-        parts.append(Part(part.name, corpus, corpus.sources(part.source), rules, _options(config, corpus)))
+        parts.append(Part(part.name, corpus, sources_of(corpus, part.source), rules, _options(config, corpus)))
     return parts
 
 
@@ -151,20 +154,8 @@ def _key(config: DataConfig, parts: list[Part]) -> str:
 def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, Any]:
     """Read all parts, place their dialogues and write splits and report to the folder `working`."""
     report = Report("+".join(part.name for part in parts))
-    plans: list[SplitPlan] = []
     seen: Seen = {}
-    ids: dict[int, int] = {}
-    for part in parts:
-        plans.append(SplitPlan(_split_by(config, part.corpus), config.seed, config.test_share, config.validation_share))
-        before = (report.read, report.kept)
-        _read(part, config, report, plans[-1], seen, ids, working / f"{part.name}.kept", len(parts) > 1)
-        report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
-    if not report.read:
-        raise UserError(f"no dialogue in {', '.join(report.read_from)}")
-    _require_speakers(config, report)
-    if not report.kept:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
-        raise UserError(f"no dialogue is left of {report.read} read ({reasons})")
+    plans = _read_all(config, parts, report, seen, working)
     anonymous = Anonymous(report.speakers) if config.anonymise else None
     report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
@@ -191,10 +182,36 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
     return values
 
 
+def _read_all(config: DataConfig, parts: list[Part], report: Report, seen: Seen, working: Path) -> list[SplitPlan]:
+    """Read the parts; what is kept of each waits in `working`, and how to place it is planned.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    plans = []
+    ids: dict[int, int] = {}
+    for part in parts:
+        plan = SplitPlan(_split_by(config, part.corpus), config.seed, config.test_share, config.validation_share)
+        before = (report.read, report.kept)
+        kept = working / f"{part.name}.kept"
+        _read(part, config, report, plan, seen, ids, kept, len(parts) > 1)
+        if plan.total < len(SPLITS) and config.gap and part.corpus.looks_like:
+            plan = _cut(kept, plan, report, seen)
+        plans.append(plan)
+        report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
+    if not report.read:
+        raise UserError(f"no dialogue in {', '.join(report.read_from)}")
+    _require_speakers(config, report)
+    if not report.kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
+        raise UserError(f"no dialogue is left of {report.read} read ({reasons})")
+    return plans
+
+
 def _require_speakers(config: DataConfig, report: Report) -> None:
     """Raises UserError where somebody is named who does not speak."""
     for setting, names in (("answer_as (--as)", config.answer_as), ("speakers (--speakers)", config.speakers)):
-        if strangers := [name for name in names if name not in report.speakers]:
+        if strangers := [name for name in names if not {name, scrub_name(name)} & report.speakers.keys()]:
             there = ", ".join(name for name, _ in most_first(report.speakers)[:MOST_NAMED]) or "nobody"
             raise UserError(f"data.{setting}: {strangers[0]!r} does not speak; there are: {there}")
 
@@ -244,6 +261,8 @@ def _take(
         report.left_out[what] = report.left_out.get(what, 0) + count
     if outcome.reason == NO_DIALOGUE:
         return
+    for name in outcome.heard:
+        report.speakers.setdefault(name, 0)  # also of chats that are not kept
     report.read += 1
     report.turns_read += outcome.turns_read
     if outcome.reason == MALFORMED:
@@ -264,8 +283,38 @@ def _take(
     report.merged_turns += outcome.merged
     plan.add(outcome.split, outcome.rank, outcome.speakers)
     speakers = outcome.speakers if plan.by == "speaker" else ()
-    header = orjson.dumps((outcome.split, outcome.rank, outcome.turns, outcome.replies, outcome.digest, speakers))
-    write(b"%b\t%b" % (header, outcome.line))
+    write(_record(outcome.split, outcome.rank, outcome.turns, outcome.replies, outcome.digest, speakers, outcome.line))
+
+
+def _cut(kept: Path, plan: SplitPlan, report: Report, seen: Seen) -> SplitPlan:
+    """Cut the few dialogues that were kept, so that they fill all splits. Returns the plan for their parts.
+
+    Files that were given splits are left as they are.
+    """
+    with kept.open("rb", BUFFER) as file:
+        dialogues = [parse_dialogue(orjson.loads(record.split(b"\t", 1)[1]), "") for record in file]
+    parts = [part for dialogue in dialogues for part in cut(dialogue)]
+    if len(parts) == len(dialogues) or plan.official or plan.by == "speaker":
+        return plan
+    new = plan.anew()
+    with kept.open("wb", BUFFER) as file:
+        for number, part in enumerate(parts):
+            rank = len(parts) - number  # the last are held out
+            digest = hash64(part.id)
+            seen[digest] = False
+            new.add("", rank, ())
+            file.write(_record("", rank, len(part.turns), len(part.reply_indices()), digest, (), part.to_line()))
+    report.read += len(parts) - len(dialogues)
+    report.kept += len(parts) - len(dialogues)
+    report.left_out[f"too few dialogues for three splits: cut into {len(parts)} parts, one after another"] = 0
+    return new
+
+
+def _record(
+    split: str, rank: int, turns: int, replies: int, digest: int, speakers: tuple[str, ...], line: bytes
+) -> bytes:
+    """A line of a file of what is kept: what places the dialogue, a tab, and its line."""
+    return b"%b\t%b" % (orjson.dumps((split, rank, turns, replies, digest, speakers)), line)
 
 
 def _with_own_id(outcome: Cleaned, ids: dict[int, int]) -> Cleaned:

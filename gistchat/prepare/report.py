@@ -21,7 +21,7 @@ class Report:
     left_out: dict[str, int] = field(default_factory=dict)
     scrubbed: int = 0
     merged_turns: int = 0
-    speakers: dict[str, int] = field(default_factory=dict)  # turns of each, of those who speak most
+    speakers: dict[str, int] = field(default_factory=dict)  # turns of each in what is kept, of those who speak most
     skipped: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     corpora: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -52,9 +52,9 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     lines += [twins.format(**pair) for pair in report.twins[:MOST_SHOWN]]
     if len(report.twins) > MOST_SHOWN:
         lines.append(f"  and {len(report.twins) - MOST_SHOWN:,} more pairs (all in report.json)")
-    if report.speakers:
-        said = [f"{name} {count:,}" for name, count in most_first(report.speakers)[:MOST_SPEAKERS_SHOWN]]
-        more = f" and {len(report.speakers) - len(said):,} more" if len(report.speakers) > len(said) else ""
+    if heard := [(name, count) for name, count in most_first(report.speakers) if count]:
+        said = [f"{name} {count:,}" for name, count in heard[:MOST_SPEAKERS_SHOWN]]
+        more = f" and {len(heard) - len(said):,} more" if len(heard) > len(said) else ""
         lines.append(f"  speakers, by turns: {', '.join(said)}{more}")
     sizes = "  {}: {dialogues:,} dialogues, {turns:,} turns, {replies:,} scored replies"
     lines += [sizes.format(split, **counts) for split, counts in report.splits.items()]

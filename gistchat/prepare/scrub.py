@@ -5,6 +5,9 @@ a `+`; so forms that numbers are written in are told from what else has many dig
 """
 
 import re
+from functools import lru_cache
+
+from gistchat.files import fingerprint
 
 # Every text is searched, pasted code and minified lines included, so the work must grow with its length and no faster:
 # a run of letters is looked at once, not again from each of its letters. Here it is taken whole, address or not.
@@ -177,3 +180,9 @@ def _scrub_addresses(text: str) -> tuple[str, int]:
         return text, 0
     found = sum(match[1] is not None for match in _EMAIL.finditer(text))
     return _EMAIL.sub(lambda match: "[email]" if match[1] else match[0], text), found
+
+
+@lru_cache(maxsize=10_000)
+def scrub_name(name: str) -> str:
+    """What to call a speaker: a messenger calls people who are not in its address book by their number."""
+    return name if scrub(name)[1] == 0 else f"person {fingerprint(name)[:6]}"

@@ -34,6 +34,10 @@ class SplitPlan:
         self._speakers: set[str] = set()
         self._held_out: dict[str, str] | None = None
 
+    def anew(self) -> "SplitPlan":
+        """The same rules, before any dialogue was added."""
+        return SplitPlan(self.by, self.seed, *self.shares)
+
     def add(self, split: str, rank: int, speakers: Sequence[str]) -> None:
         """Register a dialogue: its official split, or the rank and speakers that it is placed by."""
         self.total += 1
