@@ -39,7 +39,8 @@ def kinds_at(place: Path) -> dict[str, list[Path]]:
     if strangers:
         names = ", ".join(path.name for path in strangers[:MOST_NAMED])
         more = f" and {len(strangers) - MOST_NAMED:,} more" if len(strangers) > MOST_NAMED else ""
-        say_once(f"{place}: left out {len(strangers):,} files that hold no conversations: {names}{more}")
+        what = "file that holds" if len(strangers) == 1 else "files that hold"
+        say_once(f"{place}: left out {len(strangers):,} {what} no conversations: {names}{more}")
     return kinds
 
 
