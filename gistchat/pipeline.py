@@ -40,7 +40,7 @@ from gistchat.prompts.formats import make_format
 from gistchat.prompts.token_store import TokenStore, tokenize
 from gistchat.prompts.token_store import report_lines as tokens_lines
 from gistchat.recipe.load import override, recipe_from_dict
-from gistchat.recipe.schema import DataConfig, Recipe
+from gistchat.recipe.schema import DataConfig, Recipe, names_of
 from gistchat.report.write import write_report
 from gistchat.stages import changed_files, is_current, keep_changed, mark_done, read_marker
 from gistchat.train.rows import choose_targets
@@ -118,7 +118,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     allow_endpoint(recipe.summary)
     data = default_folder(recipe.data)
     report, new = prepare(recipe.data, data)
-    say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
+    say(f"prepare: {names_of(recipe.data)} -> {data}" + ("" if new else " (done before, skipped)"))
     if new:
         for line in report_lines(report):
             say(f"  {line}")
@@ -205,7 +205,7 @@ def _origin(workspace: Workspace) -> dict[str, Any]:
     recipe, files = workspace.recipe, [workspace.data / f"{split}.jsonl" for split in sorted(SPLITS)]
     return {
         "data": {
-            "corpus": recipe.data.corpus,
+            "corpus": names_of(recipe.data),
             "key": workspace.data_key,
             "sha256": {path.name: file_hash(path) for path in files},
         },
@@ -275,7 +275,7 @@ def run_evaluate(workspace: Workspace) -> dict[str, Any]:
         write_json(folder / "metrics.json", values)
         subtitle = (
             f"Does the gist of a conversation serve as well as its turns? Model {recipe.model.name}, corpus "
-            f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
+            f"{names_of(recipe.data)}, summarizer {recipe.summary.method}, seed {recipe.seed}."
         )
         report = write_report(folder, recipe.name, subtitle, values, rows, {"": [training_log(folder)]})
         files = [folder / name for name in ("predictions.jsonl", "probe.jsonl", "metrics.json")]
@@ -356,12 +356,12 @@ def open_run(folder: Path, overrides: Sequence[str], data: DataConfig | None = N
     run = checkpoint.parent
     if data:
         recipe = override(dataclasses.replace(recipe, data=data), overrides)
-        return dataclasses.replace(open_workspace(recipe, run / "on" / data.corpus), run=run)
+        return dataclasses.replace(open_workspace(recipe, run / "on" / names_of(data)), run=run)
     recipe = override(recipe, overrides)
     workspace = open_workspace(recipe, run)
     if workspace.data_key != metadata["data"].get("key", workspace.data_key):  # an imported checkpoint knows of none
         raise UserError(
-            f"the {recipe.data.corpus} data have changed since {folder} was trained, so its test split may hold "
+            f"the {names_of(recipe.data)} data have changed since {folder} was trained, so its test split may hold "
             "training dialogues; train again with gistchat run"
         )
     return workspace

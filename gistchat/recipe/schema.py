@@ -482,3 +482,8 @@ def mix_of(config: DataConfig) -> list[MixConfig]:
     if name := repeated([part.name for part in mix]):
         raise UserError(f"data.mix: {name} is there twice; give each a name of its own")
     return mix
+
+
+def names_of(config: DataConfig) -> str:
+    """What to call the data of a recipe: the name of its corpus, or those of its mix."""
+    return "+".join(part.name for part in mix_of(config))
