@@ -42,10 +42,10 @@ def evaluate(
 ) -> None:
     """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html.
 
-    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With --corpus or
-    --from the test split of other conversations is scored, into RUN/on/CORPUS; --set then also takes fields of data. With
-    --url or --gguf another model answers in the run's place, with the same contexts: does a gist serve it as well as
-    the history? Its results go to RUN/served/NAME.
+    --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With --corpus
+    or --from the test split of other conversations is scored, into RUN/on/CORPUS; --set then also takes fields of data.
+    With --url or --gguf another model answers in the run's place, with the same contexts: does a gist serve it as well
+    as the history? Its results go to RUN/served/NAME.
 
     With --predictions and --references it scores a file of replies beside controls instead: JSONL with id and reply,
     or gold (a text, or a list of texts), or the paper's {"context": [...], "ans": [...]}.

@@ -40,6 +40,8 @@ def _facts(corpus: Corpus, reachable: dict[str, bool]) -> Iterator[tuple[str, st
         except UserError:
             yield "now", "not installed: pip install chitchat-dataset"
         return
+    if corpus.export:
+        yield "export", corpus.export
     yield "files", f"--from FILE or FOLDER with {', '.join(corpus.patterns)}"
     for mirror in corpus.hub:
         state = {True: "reachable now", False: "not reachable now", None: "not asked"}[reachable.get(mirror)]
