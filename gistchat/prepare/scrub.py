@@ -30,7 +30,7 @@ _DATE = (
 )
 # A run of digits in any grouping is taken whole, whatever it is, up to a date or time; `_kind` says what it is.
 _RUN = re.compile(
-    rf"(?<!\w)(?:{_DATE}|(?P<run>[@+(]{{0,3}}\d(?:[ \u00a0\u2009\u202f.()/\u2010\u2011\u2013-]{{0,3}}+"
+    rf"(?<!\w)(?:{_DATE}|(?P<run>[@+(\uff0b\uff08]{{0,3}}\d(?:[ \u00a0\u2009\u202f.()/\u2010\u2011\u2013\uff08\uff09\uff0d-]{{0,3}}+"
     rf"(?!(?<=\s){_DATE})\d)*+))"
 )
 _SEVEN = re.compile(r"(?<![\w.-])\d{3}-\d{4}(?![\w-])")
@@ -40,6 +40,7 @@ _BETWEEN_NUMBERS = re.compile(
 _SPLIT = re.compile(r"[^\d]+")
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)")
 _DECIMALS = re.compile(r"(?:0|[1-9]\d*)\.\d+(?:\s+-?(?:0|[1-9]\d*)\.\d+)*")
+_CHINESE = re.compile(r"1[3-9]\d{9}")  # a mobile phone's
 _VERSION = re.compile(r"\d{1,2}\.\d{1,2}(?:\.\d+)+")
 # What counts are followed by, or prices have on one side. A number without a prefix that stands in such words is a
 # count; anything else of its form is a phone number, as a leaked number is worse than a lost count.
@@ -114,7 +115,7 @@ def _kind(run: str, before: str, after: str) -> str:
         return "[card]"
     if len(_BETWEEN_NUMBERS.split(run)) > 1 or len(digits) > 15 or _IPV4.fullmatch(run):
         return ""
-    if run[0] == "@" or "+" in run[:3] or re.match(r"\(?00[1-9]", run):
+    if run[0] == "@" or {"+", "\uff0b"} & set(run[:3]) or re.match(r"\(?00[1-9]", run):
         return "[phone]" if len(digits) >= (8 if run[0] != "@" else 7) else ""
     if _is_count(run, digits, groups, before, after):
         return ""
@@ -123,14 +124,14 @@ def _kind(run: str, before: str, after: str) -> str:
     if len(digits) < 9 or len(groups) > 5:
         return ""
     # Without a prefix, numbers of two digits each are rather a list than a phone number.
-    return "[phone]" if run[0] in "(0" or max(map(len, groups)) > 2 else ""
+    return "[phone]" if run[0] in "(0\uff08\uff10" or max(map(len, groups)) > 2 else ""
 
 
 def _is_count(run: str, digits: str, groups: list[str], before: str, after: str) -> bool:
     """Whether a run without a prefix is a count, a price, a decimal, a version, or years."""
     if _DECIMALS.fullmatch(run) or _COUNTED.match(after) or before.rstrip()[-1:] in tuple("$€£¥₹#=&"):
         return True
-    if run[0] in "(0":
+    if run[0] in "(0\uff08\uff10" or _CHINESE.fullmatch(digits):
         return False
     if run.endswith("000"):
         return True
@@ -152,7 +153,7 @@ def _is_plain_phone(digits: str, before: str) -> bool:
     if digits[0] == "0":
         return 9 <= len(digits) <= 13
     # A 1 begins the seconds and milliseconds since 1970, and no American number.
-    return 10 <= len(digits) <= 13 and not (digits[0] == "1" and len(digits) in (10, 13))
+    return 9 <= len(digits) <= 13 and not (digits[0] == "1" and len(digits) in (10, 13))
 
 
 def _is_book(digits: str, before: str) -> bool:
