@@ -100,7 +100,7 @@ def prepare(
     recipe = recipe.change(data=people)
     if from_ and len(corpus) > 1:
         raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
-    recipe = recipe.change(data=guessed([f"{corpus[0]}={from_}"] if from_ else corpus))
+    recipe = recipe.change(data=guessed([f"{corpus[0]}={from_}"] if from_ else corpus, stamp))
     out = out or default_folder(recipe.data)
     report, new = prepare_corpus(recipe.data, out)
     show(*report_lines(report))
@@ -108,19 +108,26 @@ def prepare(
     show(f"-> {out}" + ("" if new else " (done before, skipped)"))
 
 
-def guessed(places: list[str]) -> dict[str, Any]:
-    """Settings of `data` for users' own files, folders or archives, whose kinds are told by the content, and said."""
-    return _settings([pair for place in places for pair in _pairs(place)])
+def guessed(places: list[str], stamp: str = "") -> dict[str, Any]:
+    """Settings of `data` for users' own files, folders or archives, whose kinds are told by the content, and said.
+
+    With a stamp that somebody wrote down, a text is taken for what has such stamps.
+    """
+    return _settings([pair for place in places for pair in _pairs(place, stamp)])
 
 
-def _pairs(named: str) -> list[tuple[str, str]]:
+def _pairs(named: str, stamp: str) -> list[tuple[str, str]]:
     """Corpora and where to read them, for an argument: CORPUS, CORPUS=PLACE or a place."""
     from gistchat.corpora.kinds import kinds_at
     from gistchat.corpora.readers import CORPORA
 
     corpus, _, place = named.partition("=")
     if corpus in CORPORA or not Path(named).exists():
+        if corpus not in CORPORA and {".", "/"} & set(named):
+            raise UserError(f"{named}: no such file or folder")
         return [(corpus, place)]
+    if stamp and Path(named).suffix.lower() == ".txt":
+        return [("whatsapp", named)]
     kinds = kinds_at(Path(named))
     for kind, files in kinds.items():
         several = f" ({len(files):,} files)" if len(files) > 1 else ""

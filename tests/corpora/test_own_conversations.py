@@ -182,7 +182,7 @@ def test_files_that_hold_no_conversations_are_one_line(tmp_path):
         ("cut.zip", "cut.zip: a ZIP that is cut or damaged"),
         ("odd", "odd/user.json: cannot tell what kind of file this is"),
         ("empty", "empty: no file in it that may hold conversations"),
-        ("missing.txt", "unknown corpus 'missing.txt'"),
+        ("missing.txt", "missing.txt: no such file or folder"),
     ):
         prepared = gistchat("prepare", place, cwd=tmp_path)
         assert prepared.returncode == 1
