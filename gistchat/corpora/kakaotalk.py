@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gistchat.corpora.corpus import Corpus, Head, iso
-from gistchat.corpora.whatsapp import DELETED, MEDIA, NOTICES
+from gistchat.corpora.whatsapp_texts import DELETED, MEDIA, NOTICES
 from gistchat.dialogue.lines import require_text, strip, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import UserError

@@ -11,8 +11,9 @@ from datetime import datetime, time
 from pathlib import Path
 from typing import NamedTuple
 
+from gistchat.corpora.calendars import day_of, order_of
 from gistchat.corpora.corpus import Corpus, Head, iso
-from gistchat.corpora.whatsapp import MEDIA, NOTICES, OTHERS, day_of, order_of
+from gistchat.corpora.whatsapp_texts import MEDIA, NOTICES, OTHERS
 from gistchat.dialogue.lines import strip, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import UserError

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from gistchat.corpora.corpus import Corpus
-from gistchat.corpora.whatsapp import stamp_of
+from gistchat.corpora.stamps import layout_of
 from gistchat.dialogue.lines import parse_records, strip, text_lines
 from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn, Unreadable
 from gistchat.errors import UserError
@@ -73,7 +73,7 @@ def read(path: Path) -> Iterator[ReadResult]:
 
 def _require_dialogue(path: Path) -> None:
     first_lines = [line for _, line in islice(text_lines(path), FIRST_LINES) if isinstance(line, str)]
-    dated = sum(stamp_of(line) is not None for line in first_lines)
+    dated = sum(bool(layout_of(line)) for line in first_lines)
     if 2 * dated > len(first_lines):
         raise UserError(
             f"{path}: its lines begin with dates, as messengers' exports do: read it with --corpus whatsapp"
