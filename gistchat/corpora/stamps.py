@@ -75,7 +75,7 @@ def layout_of(line: str) -> str:
     beside = before + between + after
     if re.sub(_WORD, "", beside).strip(" ,،.、;") or len(beside) > LONGEST_WORDS:
         return ""
-    if before.strip() and _bare(before) not in _EVENING | _MORNING:
+    if before.strip() and not means_noon(before):
         return ""  # "On 1/5/23, 21:15 - Ann wrote"
     numbers = {day: ("one", "two", "three"), clock: ("hour", "minute", "second")}
     parts = [(found[1], ()), (before, ()), (first[0], numbers[first]), (between, ())]
@@ -191,6 +191,11 @@ def after_noon(clock: time, afternoon: bool) -> time:
 def clock_of(hour: str, minute: str, word: str) -> time:
     """A time with the word beside it, if any, which says whether it is after noon. Raises ValueError if it is none."""
     return _afternoon(Stamp(("", "", ""), time(int(hour) % 24, int(minute)), (word,)), _EVENING)
+
+
+def means_noon(word: str) -> bool:
+    """Whether a word beside a time says that it is before or after noon."""
+    return _bare(word) in _EVENING | _MORNING
 
 
 def _bare(word: str) -> str:
