@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from gistchat.corpora.calendars import Date, day_of, order_of
 from gistchat.corpora.corpus import Corpus, Head, iso
-from gistchat.corpora.stamps import FIRST_LINES, clock_of, means_noon
+from gistchat.corpora.noon import means_noon, of_24_hours
+from gistchat.corpora.stamps import FIRST_LINES
 from gistchat.corpora.whatsapp_texts import MEDIA, NOTICES, OTHERS
 from gistchat.dialogue.lines import strip, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
@@ -100,7 +101,8 @@ def _gather(path: Path, chat: Chat) -> Iterator[Malformed]:
         if (found := _DAY.fullmatch(strip(line))) and _shape(line) == _shape(chat.first_day or line):
             day, chat.first_day = found.groups(), chat.first_day or line
         elif day and (found := _message(line)) and (not messages or found["gap"] == messages[0].gap):
-            clock = clock_of(found["hour"], found["minute"], found["before"] or found["after"] or "")
+            clock = time(int(found["hour"]) % 24, int(found["minute"]))
+            clock = of_24_hours(clock, (found["before"] or found["after"] or "",))
             messages.append(Message(day, clock, found["gap"], [found["rest"]]))
         elif messages:
             messages[-1].lines.append(line)

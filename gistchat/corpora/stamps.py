@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from gistchat.corpora.calendars import Date, day_of, faults_of, order_of
+from gistchat.corpora.noon import EVENING, KNOWN, bare, means_noon, of_24_hours
 from gistchat.errors import UserError
 
 MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c\ufeff"  # of direction, and others that nobody sees
@@ -32,19 +33,6 @@ _DATE = re.compile(r"(?<![:\d])([A-Z]?\d{1,4})( ?[./ -] ?|年 ?)(\d{1,2})(?:\2|�
 _TIME = re.compile(r"(?<!\d)(\d{1,2}) ?[:.h時时시点點] ?(\d\d)(?: ?(?:[:.]|min|分) ?(\d\d))?(?!\d)")
 _WORD = r"[^\W\d_](?:[^\s\d,،、;:/()\[\]-]|\s(?=[^\W\d_])){0,24}"
 _TOKEN = re.compile(rf"[A-Z]?\d+|{_WORD}|\s+|.")
-_DECORATION = re.compile(rf"[.\s'’\"״׳{MARKS}]")
-_EVENINGS = (
-    "pm μμ م 下午 午後 오후 晚上 中午 傍晚 ch chiều tối ös nm em du odp ip ptg ptng md epasdites pasdites пп сл слоб"
-    " popoldne pop poslijepodne popiet pēcp вечера дня мп поподне попладне غم بعدازظهر بعدالظهر مساء مساءً בערב אחהצ"
-    " অপরাহ্ণ मउ अपराह्न பிற்பகல் ಅಪರಾಹ್ನ หลังเที่ยง บ่าย ຫຼັງທ່ຽງ ညနေ ល្ងាច ከሰዓት noon"
-    " intheafternoon intheevening atnight delatarde delanoche in yh"
-)
-_MORNINGS = (
-    "am πμ ص 上午 午前 오전 凌晨 早上 清晨 sa sáng öö vm fm de dop ap pg pd eparadites paradites пр проб дп преди ночи"
-    " утра преподне претпладне قظ قبلازظهر صباحًا קם לפנהצ পূর্বাহ্ণ मपू पूर्वाह्न முற்பகல் ಪೂರ್ವಾಹ್ನ ก่อนเที่ยง"
-    " ກ່ອນທ່ຽງ နံနက် ព្រឹក ጥዋት priešpiet priekšp prijepodne midnight inthemorning delamañana rn yb"
-)
-_EVENING, _MORNING = frozenset(_EVENINGS.split()), frozenset(_MORNINGS.split())
 _DIRECTIVES = dict.fromkeys("dmHI", r"\d{1,2}") | dict.fromkeys("yMS", r"\d{2}") | dict.fromkeys("bBaA", r"\w+")
 _DIRECTIVES |= {"Y": r"\d{4}", "f": r"\d+", "p": r"[AaPp][Mm]", "%": "%"}
 
@@ -155,52 +143,26 @@ def moments(stamps: list[Stamp | datetime]) -> Iterator[datetime | None]:
     evenings = _evenings(written)
     day = cache(lambda parts: day_of(parts, order))
     for stamp in stamps:
-        if isinstance(stamp, datetime):
-            yield stamp
+        if isinstance(stamp, Stamp):
+            date, clock = day(stamp.date), of_24_hours(stamp.clock, stamp.words, evenings)
+            yield datetime.combine(date, clock) if date else None
         else:
-            yield datetime.combine(day(stamp.date), _afternoon(stamp, evenings)) if day(stamp.date) else None
+            yield stamp
 
 
 def _evenings(stamps: list[Stamp]) -> frozenset[str]:
     """The words that mean the afternoon: those known, and of others the one with which the hours of each day rise."""
-    used = {_bare(word) for stamp in stamps for word in stamp.words}
-    unknown = sorted(used - _EVENING - _MORNING)
-    if len(used) < 2 or not unknown or any(stamp.clock.hour > 12 for stamp in stamps):
-        return _EVENING
-    choices = [_EVENING, *(_EVENING | {word} for word in unknown)]
+    used = Counter(bare(word) for stamp in stamps for word in stamp.words)
+    unknown = [word for word, _ in used.most_common(4) if word not in KNOWN]
+    if len(used) < 2 or any(stamp.clock.hour > 12 for stamp in stamps):
+        return EVENING
+    choices = [EVENING, *(EVENING | {word} for word in unknown)]
     return min(choices, key=lambda evenings: _falls(stamps, evenings))
 
 
 def _falls(stamps: list[Stamp], evenings: frozenset[str]) -> int:
-    hours = [(stamp.date, _afternoon(stamp, evenings)) for stamp in stamps]
+    hours = [(stamp.date, of_24_hours(stamp.clock, stamp.words, evenings)) for stamp in stamps]
     return faults_of((one[1], two[1]) for one, two in pairwise(hours) if one[0] == two[0])
-
-
-def _afternoon(stamp: Stamp, evenings: frozenset[str]) -> time:
-    words = [_bare(word) for word in stamp.words]
-    if any(word in evenings for word in words):
-        return after_noon(stamp.clock, True)
-    return after_noon(stamp.clock, False) if any(word in _MORNING for word in words) else stamp.clock
-
-
-def after_noon(clock: time, afternoon: bool) -> time:
-    """A time of a clock with twelve hours."""
-    return clock.replace(hour=clock.hour % 12 + 12 * afternoon) if clock.hour <= 12 else clock
-
-
-def clock_of(hour: str, minute: str, word: str) -> time:
-    """A time with the word beside it, if any, which says whether it is after noon. Raises ValueError if it is none."""
-    return _afternoon(Stamp(("", "", ""), time(int(hour) % 24, int(minute)), (word,)), _EVENING)
-
-
-def means_noon(word: str) -> bool:
-    """Whether a word beside a time says that it is before or after noon."""
-    return _bare(word) in _EVENING | _MORNING
-
-
-def _bare(word: str) -> str:
-    """A word without dots, spaces and marks, in small letters."""
-    return _DECORATION.sub("", word).lower()
 
 
 def _usually_month_first(stamps: list[Stamp]) -> bool:

@@ -73,10 +73,10 @@ def read(path: Path) -> Iterator[ReadResult]:
 
 def _require_dialogue(path: Path) -> None:
     first_lines = [line for _, line in islice(text_lines(path), FIRST_LINES) if isinstance(line, str)]
-    dated = sum(bool(layout_of(line)) for line in first_lines)
-    if 2 * dated > len(first_lines):
+    if 2 * sum(map(_is_dated, first_lines)) > len(first_lines):
+        problem = "its lines begin with dates, as messengers' exports and logs do"
         raise UserError(
-            f"{path}: its lines begin with dates, as messengers' exports do: read it with --corpus whatsapp"
+            f"{path}: {problem}; an export is read with --corpus whatsapp, if need be with --stamp '%d.%m.%Y, %H:%M - '"
         )
     names = [named[1].strip() for line in first_lines if (named := _NAMED.fullmatch(line))]
     if len(headers := {name for name in names if name.lower() in HEADERS}) > 1:
@@ -96,6 +96,12 @@ def _require_dialogue(path: Path) -> None:
     if nobody > kept:
         problem = f"expected 'Name: words'; {nobody:,} lines belong to nobody and {kept:,} to a speaker: no dialogue"
         raise UserError(f"{first}: {problem}")
+
+
+def _is_dated(line: str) -> bool:
+    """Whether a date stands before the name, in whatever layout; who has no name may have a telephone number."""
+    name = line.partition(": ")[0]
+    return bool(layout_of(line) or (len(re.findall(r"\d", name[:60])) > 5 and re.search(r"[^\W\d]", name)))
 
 
 def _is_dialogue(block: list[str]) -> bool:

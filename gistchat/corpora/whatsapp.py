@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.stamps import FIRST_LINES, Stamp, given, is_in_brackets, layout_of, learn_layout, learned, moments
-from gistchat.corpora.whatsapp_texts import NOTICES, plain, words_of
+from gistchat.corpora.whatsapp_texts import NOTICES, OWN, plain, words_of
 from gistchat.dialogue.lines import strip, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
@@ -105,8 +105,8 @@ def _turns(messages: list[Message], iphone: bool, left_out: Counter[str]) -> Ite
 
 
 def _is_welcome(text: str) -> bool:
-    """Whether it is the note on encryption, which iPhones put under the name of the chat, once without a mark."""
-    return len(text) > 50 and bool(re.search("WhatsApp|واتساب", text))
+    """Whether it is a note that iPhones put under the name of a chat; old ones have no mark."""
+    return f": {OWN}" in text or (len(text) > 50 and bool(re.search("WhatsApp|واتساب", text)))
 
 
 def _names(messages: list[Message]) -> set[str]:

@@ -103,7 +103,8 @@ def _beside_own_words(text: str) -> str | None:
         return None
     if _IN_ANGLES.fullmatch(own.strip()):
         return None  # the mark of a message that was edited
-    return "" if _DOCUMENT.fullmatch(plain(caption)) else caption
+    # With a colon before the mark it is a notice under the name of a group that has a colon in it.
+    return "" if plain(caption).endswith(":") or _DOCUMENT.fullmatch(plain(caption)) else caption
 
 
 def _is_poll(line: str, more: str) -> bool:
