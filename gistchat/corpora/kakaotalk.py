@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gistchat.corpora.corpus import Corpus, Head, iso
-from gistchat.corpora.whatsapp_texts import DELETED, MEDIA, NOTICES
+from gistchat.corpora.whatsapp_texts import DELETED, MEDIA, NOTICES, POLLS
 from gistchat.dialogue.lines import require_text, strip, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
@@ -34,8 +34,10 @@ _NOTICE = re.compile(
 )
 _MAC = ("date", "user", "message")
 _DELETED = re.compile(
-    r"삭제된 메시지입니다\.?|(?:This message was deleted|Deleted message|This is a deleted message)\.?", re.I
+    r"(?:삭제된 메시지입니다|메시지가 삭제되었습니다|This message was deleted|(?:This is a )?deleted message)\.?",
+    re.I,
 )
+_POLL = re.compile(r"(?:투표|poll)(?: ?: .+)?|\[(?:투표|poll)\].*", re.I | re.S)
 _MEDIA = re.compile(
     r"\(?이모티콘\)?|사진(?: \d+장)?|동영상|음성메시지|라이브톡.*|(?:보이스톡|페이스톡).{0,20}"
     r"|파일: .+|지도: .+|연락처: .+|샵검색: .+"
@@ -66,7 +68,7 @@ def read(path: Path) -> Iterator[ReadResult]:
             continue
         seen = True
         text = strip(message.text)
-        reason = NOTICES if not message.speaker else _reason(text)
+        reason = _reason(message.speaker, text)
         if reason:
             left_out[reason] += 1
         else:
@@ -78,7 +80,12 @@ def read(path: Path) -> Iterator[ReadResult]:
         yield Dialogue(path.stem, tuple(turns), corpus=path.stem)
 
 
-def _reason(text: str) -> str:
+def _reason(speaker: str, text: str) -> str:
+    """As what a message is left out; empty where it is words of a person."""
+    if not speaker or (text.startswith(speaker) and _NOTICE.fullmatch(text)):
+        return NOTICES
+    if _POLL.fullmatch(text):
+        return POLLS
     if _DELETED.fullmatch(text):
         return DELETED
     return MEDIA if not text or _MEDIA.fullmatch(text) else ""

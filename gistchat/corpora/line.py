@@ -131,34 +131,31 @@ def _columns(lines: list[str]) -> tuple[str, str]:
     return (strip(name), text) if tab else ("", lines[0])
 
 
-def _names(lines: list[str], title: str) -> list[str]:
-    """Who speaks in an export of Windows, the longest first, by the words that lines begin with."""
+def _names(lines: list[str], title: str) -> dict[str, list[str]]:
+    """Who speaks in an export of Windows, by the first word of the name, the longest first."""
     groups: dict[str, list[list[str]]] = {}
     for line in lines:
         words = line.split(" ")
         groups.setdefault(words[0], []).append(words)
-    names = [name for first, group in groups.items() for name in _longer([first], group, title)]
-    return sorted(names, key=len, reverse=True)
+    return {first: sorted(_longer([first], group, title), key=len)[::-1] for first, group in groups.items()}
 
 
 def _longer(begin: list[str], group: list[list[str]], title: str) -> list[str]:
-    """A name with the words that belong to it: those in the title, and where each next word comes again and again."""
-    nexts = Counter(words[len(begin)] if len(words) > len(begin) + 1 else "" for words in group)
-    for word, count in nexts.items():
-        if word and f" {' '.join([*begin, word])} " in f" {title} " and 2 * count > len(group):
-            return _longer([*begin, word], [words for words in group if words[len(begin) :][:1] == [word]], title)
-    if "" in nexts or min(nexts.values()) < 3 or len(begin) > 4:
-        return [" ".join(begin)]
-    return [
-        name
-        for word in nexts
-        for name in _longer([*begin, word], [words for words in group if words[len(begin)] == word], title)
-    ]
+    """A name with the words that belong to it: those in the title, or where each next word comes again and again."""
+    name, place = " ".join(begin), len(begin)
+    nexts = Counter(words[place] if len(words) > place + 1 else "" for words in group)
+    in_title = [word for word in nexts if word and f" {name} {word} " in f" {title} "]
+    if not in_title and (min(nexts.values()) < 3 or "" in nexts or place > 4):
+        return [name]
+    names = [name] if in_title else []
+    for word in in_title or nexts:
+        names += _longer([*begin, word], [words for words in group if words[place : place + 1] == [word]], title)
+    return names
 
 
-def _split(lines: list[str], names: list[str]) -> tuple[str, str]:
+def _split(lines: list[str], names: dict[str, list[str]]) -> tuple[str, str]:
     line = lines[0]
-    name = next((name for name in names if line.startswith(f"{name} ")), "")
+    name = next((name for name in names[line.partition(" ")[0]] if line.startswith(f"{name} ")), "")
     return name, strip("\n".join([line[len(name) + 1 :], *lines[1:]]))
 
 

@@ -29,7 +29,8 @@ _PLACES = (
     re.compile(r"()([^\[\]]{8,45}?)( ?[-–—] )"),
     re.compile(r"()(\S{6,10},? \d{1,2}[:.]\d\d(?:[:.]\d\d)?(?: ?[AaPp][Mm])?)(: )"),
 )
-_DATE = re.compile(r"(?<![:\d])([A-Z]?\d{1,4})( ?[./ -] ?|年 ?)(\d{1,2})(?:\2|月 ?)([A-Z]?\d{1,4})(?!\d)日?")
+_YEAR = r"[A-Z]?(?:\d{4}|\d{1,2})"  # or a day; a letter is an era of Japan
+_DATE = re.compile(rf"(?<![:\d])({_YEAR})( ?[./ -] ?|年 ?)(\d{{1,2}})(?:\2|月 ?)({_YEAR})(?!\d)日?")
 _TIME = re.compile(r"(?<!\d)(\d{1,2}) ?[:.h時时시点點] ?(\d\d)(?: ?(?:[:.]|min|分) ?(\d\d))?(?!\d)")
 _WORD = r"[^\W\d_](?:[^\s\d,،、;:/()\[\]-]|\s(?=[^\W\d_])){0,24}"
 _TOKEN = re.compile(rf"[A-Z]?\d+|{_WORD}|\s+|.")
@@ -63,7 +64,7 @@ def layout_of(line: str) -> str:
     beside = before + between + after
     if re.sub(_WORD, "", beside).strip(" ,،.、;") or len(beside) > LONGEST_WORDS:
         return ""
-    if before.strip() and not means_noon(before):
+    if before.strip() and not found[1] and not means_noon(before):
         return ""  # "On 1/5/23, 21:15 - Ann wrote"
     numbers = {day: ("one", "two", "three"), clock: ("hour", "minute", "second")}
     parts = [(found[1], ()), (before, ()), (first[0], numbers[first]), (between, ())]
@@ -75,7 +76,7 @@ def _pattern(text: str, names: tuple[str, ...], place: int) -> str:
     """A piece of a stamp as a regular expression; without names for its numbers, its words may be any."""
     pattern, given = _ANY_MARKS, iter(names)
     for number, token in enumerate(_TOKEN.findall(text)):
-        if token[-1].isdigit():
+        if token[-1].isdecimal():
             era = "[A-Z]" if token[0].isalpha() else ""
             pattern += rf"(?P<{next(given)}>{era}\d{{{'4' if len(token) == 4 else '1,2'}}})"
         elif token.isspace():
@@ -100,7 +101,7 @@ def is_in_brackets(layout: str) -> bool:
 
 def learned(layout: str) -> Reader:
     """Reads stamps of a layout that was learned."""
-    pattern = re.compile(rf"\s*{layout}")
+    pattern = re.compile(layout)
 
     def read(line: str) -> tuple[Stamp, str] | None:
         if not (found := pattern.match(line)):

@@ -76,7 +76,7 @@ def _require_dialogue(path: Path) -> None:
     if 2 * sum(map(_is_dated, first_lines)) > len(first_lines):
         problem = "its lines begin with dates, as messengers' exports and logs do"
         raise UserError(
-            f"{path}: {problem}; an export is read with --corpus whatsapp, if need be with --stamp '%d.%m.%Y, %H:%M - '"
+            f"{path}: {problem}; read an export as whatsapp={path}, if need be with --stamp '%d.%m.%Y, %H:%M - '"
         )
     names = [named[1].strip() for line in first_lines if (named := _NAMED.fullmatch(line))]
     if len(headers := {name for name in names if name.lower() in HEADERS}) > 1:

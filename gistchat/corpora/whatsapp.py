@@ -24,7 +24,7 @@ BEFORE = "lines before the first message"
 
 _SPACE = re.compile(r"[\s\u200e\u200f]|$")  # behind the colon
 _COLON = re.compile(r":(?=[\s\u200e\u200f]|$)")
-_QUOTES = re.compile('["“”„«»「」『』]')
+_QUOTES = re.compile('["“”„«»「」『』״]')
 _LOG = re.compile(r"\b(?:trace|debug|info|notice|warn|warning|error|critical|fatal)\b", re.I)
 
 
@@ -109,27 +109,27 @@ def _is_welcome(text: str) -> bool:
     return f": {OWN}" in text or (len(text) > 50 and bool(re.search("WhatsApp|واتساب", text)))
 
 
-def _names(messages: list[Message]) -> set[str]:
-    """Who speaks, for lines without a space behind the colon: who has one once, or who comes twice."""
+def _names(messages: list[Message]) -> Counter[str]:
+    """What stands before colons, and how often; twice as much counts what has a space behind the colon."""
     counts = Counter()
     for message in messages:
         name, colon, text = message.lines[0].partition(":")
         if colon and len(name) <= LONGEST_NAME and not text.startswith("//"):
             counts[plain(name)] += 2 if _SPACE.match(text) else 1
-    return {name for name, count in counts.items() if count > 1}
+    return counts
 
 
-def _split(line: str, names: set[str]) -> tuple[str, str]:
+def _split(line: str, names: Counter[str]) -> tuple[str, str]:
     """Name and words of a line behind its stamp; no name where it is a notice."""
     name, _, text = line.partition(":")
-    if plain(name) not in names:
+    if names[plain(name)] < 2:
         colon = _COLON.search(line)
         name, text = (line[: colon.start()], line[colon.end() :]) if colon else ("", line)
-    name = strip(plain(name))
-    # A notice may quote the name of a group that has a colon in it.
+    name = plain(name)
+    # A notice may quote the name of a group that has a colon in it; but people have names as 'Dr "X' too.
+    quotes = len(_QUOTES.findall(name)) % 2 and names[name] < 5
     sentence = len(name) > 40 and re.search(r"[.。] \w", name)
-    is_notice = not name or len(name) > LONGEST_NAME or len(_QUOTES.findall(name)) % 2 or sentence
-    return ("", line) if is_notice else (name, text)
+    return ("", line) if not name or len(name) > LONGEST_NAME or quotes or sentence else (name, text)
 
 
 def _names_with_colons(turns: list[Turn]) -> Iterator[Turn]:

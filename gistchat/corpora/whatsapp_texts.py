@@ -21,7 +21,7 @@ LONGEST_OWN = 300  # characters of a line that WhatsApp writes
 
 _MARKS = re.compile(f"[{MARKS}]")
 _IN_ANGLES = re.compile(r"<[^<>\n]{3,80}>")
-_ATTACHED = re.compile(rf"{OWN}?<[^<>:,،\n]{{3,30}}[:,،]\s?([^<>\n]+\.\w{{2,5}})>")  # on iPhones, beside words
+_ATTACHED = re.compile(rf"{OWN}?<[^<>:：,،\n]{{1,30}}[:：,،]\s?([^<>\n]+\.\w{{2,5}})>")  # on iPhones, beside words
 _SENT = re.compile(r"([^\n]+\.\w{2,5}) \(([^()\n]+)\)")  # a file, on Android
 _MEDIA_FILE = re.compile(r"\S*(?:[A-Z]{3}-\d{8}-WA\d{4}|\d{8}-[A-Z]{3,8}-[\d-]+)\S*\.\w{2,5}(?: \([^()]*\))?")
 _DOCUMENT = re.compile(
@@ -33,7 +33,7 @@ _PLACE = re.compile(
     re.I,
 )
 _POLL = re.compile(r"[^\W\d_][^:：]{1,25}[:：]")
-_OPTION = re.compile(r"([^\W\d_][^:：\n]{1,25})[:：].*[(（][^()（）]*\d[^()（）]*[)）]")
+_OPTION = re.compile(r"([^\W\d_][^:：\n]{1,25})[:：].*[(（][^()（）]+[)）]")
 
 
 def words_of(text: str, iphone: bool) -> tuple[str, str]:
@@ -59,7 +59,7 @@ def words_of(text: str, iphone: bool) -> tuple[str, str]:
 
 def plain(text: str) -> str:
     """A text without marks of direction."""
-    return _MARKS.sub("", text).strip()
+    return strip(_MARKS.sub("", text))
 
 
 def _typed(text: str) -> str:
@@ -109,7 +109,7 @@ def _beside_own_words(text: str) -> str | None:
 
 def _is_poll(line: str, more: str) -> bool:
     """A word and a colon, the question, and at least two lines of choices with their votes, in any language."""
-    if not more or not _POLL.match(line):
+    if not more or not _POLL.fullmatch(line):
         return False
     choices = [_OPTION.fullmatch(plain(choice)) for choice in more.splitlines() if len(choice) < LONGEST_OWN]
     begins = [choice[1] for choice in choices if choice]
