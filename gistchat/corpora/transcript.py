@@ -28,6 +28,7 @@ _RULE = re.compile(r"[-=_*]{3,}")
 _MARKS = str.maketrans("", "", "\u200e\u200f\u202a\u202c\ufeff")  # messengers put marks of direction around names
 HEADERS = {"guild", "channel", "topic", "from", "to", "cc", "bcc", "subject", "date", "sent", "reply-to", "message-id"}
 HEADERS |= {"content-type", "mime-version", "return-path", "x-mailer"}
+LEVELS = {"trace", "debug", "info", "notice", "warn", "warning", "error", "critical", "fatal"}
 FIRST_LINES = 300  # by which dates and headers are told
 
 
@@ -83,6 +84,8 @@ def _require_dialogue(path: Path) -> None:
         raise UserError(
             f"{path}: its lines begin with headers ({', '.join(sorted(headers))}), not with who speaks: no dialogue"
         )
+    if names and all(name.lower() in LEVELS for name in names):
+        raise UserError(f"{path}: a program's log, no dialogue")
     kept = nobody = 0  # lines
     first = ""
     for location, block in _blocks(path):

@@ -210,6 +210,7 @@ def test_a_time_before_the_name_is_left_out(tmp_path):
         ),
         ("Once upon a time\nthere was a cat.\n\nAnn: Hi\n", "2 lines belong to nobody and 1 to a speaker"),
         ("1/2/24, 9:15 PM - Ann: Hi\n1/2/24, 9:16 PM - Ben: Ho\n", "whatsapp="),
+        ("INFO: step 1\nWARNING: slow\n", "log"),
         ("2024~02~13 (10h05) Ann: Hi\n2024~02~13 (10h06) Ben: Ho\n", "--stamp"),
     ],
 )
