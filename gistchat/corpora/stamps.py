@@ -102,17 +102,18 @@ def is_in_brackets(layout: str) -> bool:
 def learned(layout: str) -> Reader:
     """Reads stamps of a layout that was learned."""
     pattern = re.compile(layout)
+    shared, time_at = cache(lambda *parts: parts), cache(time)  # a chat has many messages of few days
 
     def read(line: str) -> tuple[Stamp, str] | None:
         if not (found := pattern.match(line)):
             return None
         parts = found.groupdict()
-        words = tuple(text for name, text in parts.items() if name.startswith("word"))
+        words = shared(*(text for name, text in parts.items() if name.startswith("word")))
         try:
-            clock = time(int(parts["hour"]) % 24, int(parts["minute"]), int(parts.get("second") or 0))
+            clock = time_at(int(parts["hour"]) % 24, int(parts["minute"]), int(parts.get("second") or 0))
         except ValueError:
             return None
-        return Stamp((parts["one"], parts["two"], parts["three"]), clock, words), line[found.end() :]
+        return Stamp(shared(parts["one"], parts["two"], parts["three"]), clock, words), line[found.end() :]
 
     return read
 
