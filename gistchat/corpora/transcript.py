@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from gistchat.corpora.corpus import Corpus
-from gistchat.corpora.whatsapp import stamp_of
+from gistchat.corpora.stamps import layout_of
 from gistchat.dialogue.lines import parse_records, strip, text_lines
 from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn, Unreadable
 from gistchat.errors import UserError
@@ -28,6 +28,7 @@ _RULE = re.compile(r"[-=_*]{3,}")
 _MARKS = str.maketrans("", "", "\u200e\u200f\u202a\u202c\ufeff")  # messengers put marks of direction around names
 HEADERS = {"guild", "channel", "topic", "from", "to", "cc", "bcc", "subject", "date", "sent", "reply-to", "message-id"}
 HEADERS |= {"content-type", "mime-version", "return-path", "x-mailer"}
+LEVELS = {"trace", "debug", "info", "notice", "warn", "warning", "error", "critical", "fatal"}
 FIRST_LINES = 300  # by which dates and headers are told
 
 
@@ -73,16 +74,18 @@ def read(path: Path) -> Iterator[ReadResult]:
 
 def _require_dialogue(path: Path) -> None:
     first_lines = [line for _, line in islice(text_lines(path), FIRST_LINES) if isinstance(line, str)]
-    dated = sum(stamp_of(line) is not None for line in first_lines)
-    if 2 * dated > len(first_lines):
+    if 2 * sum(map(_is_dated, first_lines)) > len(first_lines):
+        problem = "its lines begin with dates, as messengers' exports and logs do"
         raise UserError(
-            f"{path}: its lines begin with dates, as messengers' exports do: read it with --corpus whatsapp"
+            f"{path}: {problem}; read an export as whatsapp={path}, if need be with --stamp '%d.%m.%Y, %H:%M - '"
         )
     names = [named[1].strip() for line in first_lines if (named := _NAMED.fullmatch(line))]
     if len(headers := {name for name in names if name.lower() in HEADERS}) > 1:
         raise UserError(
             f"{path}: its lines begin with headers ({', '.join(sorted(headers))}), not with who speaks: no dialogue"
         )
+    if names and all(name.lower() in LEVELS for name in names):
+        raise UserError(f"{path}: a program's log, no dialogue")
     kept = nobody = 0  # lines
     first = ""
     for location, block in _blocks(path):
@@ -96,6 +99,12 @@ def _require_dialogue(path: Path) -> None:
     if nobody > kept:
         problem = f"expected 'Name: words'; {nobody:,} lines belong to nobody and {kept:,} to a speaker: no dialogue"
         raise UserError(f"{first}: {problem}")
+
+
+def _is_dated(line: str) -> bool:
+    """Whether a date stands before the name, in whatever layout; who has no name may have a telephone number."""
+    name = line.partition(": ")[0]
+    return bool(layout_of(line) or (len(re.findall(r"\d", name[:60])) > 5 and re.search(r"[^\W\d]", name)))
 
 
 def _is_dialogue(block: list[str]) -> bool:

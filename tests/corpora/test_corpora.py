@@ -187,6 +187,11 @@ def test_a_block_of_code_that_never_ends_is_malformed(tmp_path, opened):
     assert str(bad).startswith(f"{path}:5: a block of code begins here (```)")
 
 
+def test_telephone_numbers_are_names_in_transcripts(tmp_path):
+    [dialogue] = read("transcript", tmp_path / "c.txt", "+49 170 1234567: Hi\n0170 7654321: Ho\n")
+    assert [turn.speaker for turn in dialogue.turns] == ["+49 170 1234567", "0170 7654321"]
+
+
 def test_a_time_before_the_name_is_left_out(tmp_path):
     [dialogue] = read("transcript", tmp_path / "c.txt", "[21:15] Ann: Hi\n[9:16:02 PM] Ben: Ho\nso\n")
     assert [(turn.speaker, turn.text) for turn in dialogue.turns] == [("Ann", "Hi"), ("Ben", "Ho\nso")]
@@ -204,7 +209,9 @@ def test_a_time_before_the_name_is_left_out(tmp_path):
             r"begin with headers \(Channel, Guild\)",
         ),
         ("Once upon a time\nthere was a cat.\n\nAnn: Hi\n", "2 lines belong to nobody and 1 to a speaker"),
-        ("1/2/24, 9:15 PM - Ann: Hi\n1/2/24, 9:16 PM - Ben: Ho\n", "--corpus whatsapp"),
+        ("1/2/24, 9:15 PM - Ann: Hi\n1/2/24, 9:16 PM - Ben: Ho\n", "whatsapp="),
+        ("INFO: step 1\nWARNING: slow\n", "log"),
+        ("2024~02~13 (10h05) Ann: Hi\n2024~02~13 (10h06) Ben: Ho\n", "--stamp"),
     ],
 )
 def test_what_is_no_dialogue_is_refused(tmp_path, text, problem):
