@@ -1,43 +1,55 @@
 """Instructions with an answer (Alpaca: instruction, input, output, history, system; prompt and completion), and
-preference files (prompt, chosen, rejected; as texts, as lists of messages, as Anthropic's HH, as LLaMA-Factory's).
+preference files (prompt, chosen, rejected; as texts, as lists of messages, as Anthropic's HH, as LLaMA-Factory's and
+OpenAI's; KTO's, where a label says whether a reply is wanted).
 
-A single exchange is a dialogue of two turns. Of two replies, the chosen one is read; the other is counted.
+A single exchange is a dialogue of two turns. Of two replies, the chosen one is read; the other is counted, and so are
+replies that are not wanted. All turns of the assistant are scored, also those before the reply that was chosen.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from gistchat.corpora.chat_export import LAYOUTS, NOT_SPEAKERS, SPEAKERS, SYSTEM
+from gistchat.corpora import chat_export
+from gistchat.corpora.chat_export import LAYOUTS, NOT_SPEAKERS, SYSTEM, plain_text, role_of
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
 
-PAIRS = ({"chosen", "rejected"}, {"instruction", "output"}, {"prompt", "completion"})
+ANSWERS = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"), ("query", "response"))
+CHOSEN = ("chosen", "preferred_output", "preferred_completion")  # the last two are OpenAI's
+LABELS = ("label", "kto_tag")  # whether a reply is wanted: TRL's, LLaMA-Factory's
 HUMAN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # as HH writes them
-PROMPTS = ("prompt", "question", "conversations", "conversation", "messages")
+PROMPTS = ("prompt", "question", "conversations", "conversation", "messages", "input")
 
 Said = list[tuple[str, str]]  # speaker and text of each message
 
 
 def looks_like(head: Head) -> bool:
     first = head.at(0) if isinstance(head.value, list) else head.value
-    if not isinstance(first, dict) or head.path.suffix not in (".json", ".jsonl", ".parquet"):
-        return False
-    return any(pair <= first.keys() for pair in PAIRS)
+    return isinstance(first, dict) and head.path.suffix in (".json", ".jsonl", ".parquet") and _is_one(first)
+
+
+def _is_one(value: dict[str, Any]) -> bool:
+    pairs = [*ANSWERS, ("chosen", "rejected"), ("input", "preferred_output"), ("input", "preferred_completion")]
+    return any(value.keys() >= set(pair) for pair in pairs) or (_label(value) is not None and "messages" in value)
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
-    if not isinstance(value, dict) or not any(pair <= value.keys() for pair in PAIRS):
+    if not isinstance(value, dict) or not _is_one(value):
         raise Unreadable("expected instruction and output, prompt and completion, or chosen and rejected")
-    if "chosen" in value:
-        said = _preferred(value)
+    if _label(value) is False:
+        yield LeftOut("replies that are not wanted")
+        return
+    if "messages" in value and not value.keys() & set(CHOSEN):
+        yield from chat_export.parse(file, name, value)
+        return
+    if chosen := next((field for field in CHOSEN if field in value), ""):
+        said = _preferred(value, chosen)
         yield LeftOut("replies that were rejected")
-    elif "completion" in value:
-        said = _said(value["prompt"], "user") + _said(value["completion"], "assistant")
     else:
-        said = _instruction(value)
+        said = _answered(value)
     if isinstance(system := value.get("system"), str):
         said = [("system", system), *said]
     texts = [text for speaker, text in said if speaker in SYSTEM and has_text(text)]
@@ -49,19 +61,27 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     yield Dialogue(name, tuple(Turn(*pair) for pair in spoken), file, scored_speakers=("assistant",), meta=meta)
 
 
-def _instruction(value: dict[str, Any]) -> Said:
+def _label(value: dict[str, Any]) -> bool | None:
+    return next((value[field] for field in LABELS if isinstance(value.get(field), bool)), None)
+
+
+def _answered(value: dict[str, Any]) -> Said:
+    asked, answer = next(pair for pair in ANSWERS if value.keys() >= set(pair))
     before = [pair for pair in value.get("history") or [] if len(pair) == 2]
-    said = [turn for asked, answered in before for turn in (("user", asked), ("assistant", answered))]
-    asked = "\n".join(text for text in (value["instruction"], value.get("input")) if text)
-    return [*said, ("user", asked), ("assistant", value["output"])]
+    said = [turn for first, second in before for turn in (("user", first or ""), ("assistant", second or ""))]
+    if asked == "instruction":
+        question = [("user", "\n".join(text for text in (value[asked], value.get("input")) if text))]
+    else:
+        question = _said(value[asked], "user")
+    return [*said, *question, *_said(value[answer], "assistant")]
 
 
-def _preferred(value: dict[str, Any]) -> Said:
-    chosen = _said(value["chosen"], "assistant")
-    prompt = next((value[field] for field in PROMPTS if value.get(field)), None)
-    if prompt is None and "instruction" in value:
-        return _instruction(value | {"output": value["chosen"]})
-    before = _said(prompt, "user") if prompt else []
+def _preferred(value: dict[str, Any], field: str) -> Said:
+    chosen = _said(value[field], "assistant")
+    if "instruction" in value and not value.get("prompt"):
+        return _answered({**value, "output": value[field]})
+    prompt = next((value[name] for name in PROMPTS if value.get(name)), None)
+    before = _said(prompt.get("messages", prompt) if isinstance(prompt, dict) else prompt, "user")
     whole = len(chosen) > len(before) and chosen[: len(before)] == before  # as many files repeat the prompt
     return chosen if whole else before + chosen
 
@@ -71,7 +91,7 @@ def _said(value: Any, speaker: str) -> Said:
     if isinstance(value, str):
         parts = HUMAN.split(value)
         if len(parts) == 1 or parts[0].strip():
-            return [(speaker, value)]
+            return [(speaker, plain_text(value, "reply"))]
         names = ({"Human": "user", "Assistant": "assistant"}[name] for name in parts[1::2])
         pairs = [(name, text.strip()) for name, text in zip(names, parts[2::2], strict=True)]
         return pairs[:-1] if not pairs[-1][1] else pairs  # a prompt ends with "Assistant:"
@@ -79,8 +99,10 @@ def _said(value: Any, speaker: str) -> Said:
         return [pair for message in value for pair in _said(message, speaker)]
     if isinstance(value, dict):
         for _, role, text in LAYOUTS:
-            if isinstance(value.get(role), str) and isinstance(value.get(text), str):
-                return [(SPEAKERS.get(value[role], value[role]), value[text])]
+            if isinstance(value.get(role), str) and text in value:
+                return [(role_of(value[role]), plain_text(value[text], text))]
+    if value is None:
+        return []
     raise Unreadable("a prompt or reply that is neither a text nor messages")
 
 

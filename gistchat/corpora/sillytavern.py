@@ -41,7 +41,7 @@ def read(path: Path) -> Iterator[ReadResult]:
     for location, line in json_lines(path):
         if isinstance(line, Malformed):
             yield line
-        elif not isinstance(line, dict) or not isinstance(line.get("mes", "" if _is_about(line) else None), str):
+        elif not isinstance(line, dict) or not ("mes" in line or _is_about(line)):
             yield Malformed(location, "neither a message with 'mes' nor the line about the chat")
         elif "mes" not in line:
             about = about or line
@@ -95,7 +95,7 @@ def _chosen(message: dict[str, Any]) -> str:
         text = swipes[number]
         if isinstance(text, str) and has_text(text):
             return text
-    return message["mes"]
+    return message["mes"] if isinstance(message["mes"], str) else ""
 
 
 def _not_chosen(message: dict[str, Any]) -> int:

@@ -268,7 +268,7 @@ def test_character_ai_old_and_new(tmp_path):
         [dialogue], left_out = read(characterai, write(tmp_path / "c.json", value))
         assert said(dialogue) == [("Iris", "Hi"), ("Ben", "Yo"), ("Iris", "So?")]
         assert dialogue.scored_speakers == ("Iris",)
-        assert left_out == ({} if value is old else {"other candidates for a reply": 1})
+        assert left_out == ({} if value is old else {"other candidates for a reply, and deleted messages": 1})
 
 
 INSTRUCT = {"opmode": "4", "instruct_starttag": "\\n<|user|>\\n", "instruct_endtag": "\\n<|bot|>\\n"}
