@@ -1,6 +1,6 @@
 """Your own chat exports: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and
 `value`; as JSONL, a JSON list, one JSON object, or Parquet. Also requests to OpenAI's interface (batches, and logs with
-the reply), Open WebUI's chats, and what the browser extension ChatGPT Exporter saves.
+the reply), Gemini's `contents`, Open WebUI's chats, and what the browser extension ChatGPT Exporter saves.
 
 System messages are not turns; they are kept as `meta["system"]`, also those from the middle of a conversation, one a
 line. Calls of tools and what they return, and reasoning are left out and counted. Where an assistant speaks, only its
@@ -20,17 +20,19 @@ from gistchat.dialogue.visible import has_text
 LAYOUTS = (
     *(("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content")),
     *(("conversation", "role", "content"), ("conversation", "from", "value"), ("items", "from", "value")),
-    *(("messages", "role", "say"), ("messages", "from", "value")),
+    *(("messages", "role", "say"), ("messages", "from", "value"), ("contents", "role", "parts")),
 )
 NOT_SPEAKERS = ("tool", "function", "function_call", "observation", "ipython")  # said to nobody
 SYSTEM = ("system", "developer")
-SYSTEM_FIELDS = ("system", "system_prompt")  # beside the list of messages
+SYSTEM_FIELDS = ("system", "system_prompt", "systemInstruction")  # beside the list of messages
 # Not trained on where 0 or false: OpenAI's fine-tuning and ShareGPT; axolotl, both of its names; ms-swift.
 WEIGHTS = ("weight", "train", "training", "loss")
 ASSISTANT = ("assistant", "gpt", "bot", "model", "chatgpt", "bing", "bard", "ai", "response")
 ROLES = dict.fromkeys(("user", "human", "prompt"), "user") | dict.fromkeys(ASSISTANT, "assistant")
 ROLES |= {role: role for role in (*SYSTEM, *NOT_SPEAKERS)}
-REASONING = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>\s*", re.DOTALL)
+REASONING = re.compile(
+    r'\s*(?:<think(?:ing)?>.*?</think(?:ing)?>|<details type="reasoning".*?</details>)\s*', re.DOTALL
+)
 
 Messages = list[dict[str, Any]]
 
@@ -66,7 +68,7 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     if any(not isinstance(message[speaker], str) or not message[speaker].strip() for message in messages):
         raise Unreadable(f"a message without '{speaker}'")
     turns, unscored, system = _turns(messages, speaker, text)
-    above = [value[field] for field in SYSTEM_FIELDS if isinstance(value.get(field), str) and has_text(value[field])]
+    above = [words for field in SYSTEM_FIELDS if has_text(words := _instruction(value.get(field)))]
     if wordless := len(messages) - len(system) - len(turns):
         yield LeftOut("messages without words (calls of tools, what they return, pictures)", wordless)
     if reasons := sum(_reasons(message, text) for message in messages):
@@ -127,6 +129,13 @@ def _turns(messages: Messages, speaker: str, text: str) -> tuple[list[Turn], lis
                 unscored.append(len(turns))
             turns.append(Turn(role, words))
     return turns, unscored, system
+
+
+def _instruction(value: Any) -> str:
+    """What a field beside the messages says of the system; Gemini's is a message."""
+    return (
+        plain_text(value.get("parts"), "parts") if isinstance(value, dict) else value if isinstance(value, str) else ""
+    )
 
 
 def _reasons(message: dict[str, Any], text: str) -> bool:

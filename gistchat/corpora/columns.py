@@ -14,8 +14,8 @@ from gistchat.limits import LONGEST_LINE
 COLUMNS = {
     "dialogue": "dialogue dialogue_id dialog_id conversation conversation_id conv_id thread_id chat_id session_id",
     "speaker": "speaker speaker_id role author sender from user name speaker_name sender_name author_name from_name "
-    "username user_name nickname participant absender von verfasser sprecher wer autor remitente emisor usuario nombre "
-    "de auteur expéditeur expediteur émetteur utilisateur nom",
+    "username user_name nickname participant absender von verfasser sprecher wer benutzer benutzername autor remitente "
+    "emisor usuario nombre de auteur expéditeur expediteur émetteur utilisateur nom",
     "text": "text utterance message content body turn message_text message_content message_body msg "
     "nachricht nachrichtentext inhalt mensaje texto contenido texte contenu",
     "order": "turn turn_id turn_number utterance_idx utterance_id index position",

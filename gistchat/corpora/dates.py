@@ -61,12 +61,13 @@ def writes_month_first(values: Sequence[str]) -> bool:
     if any(int(match[1]) > 12 or match[2] == "." for match in matches):
         return False
     days, months = (_in_order([_by_numbers(match, first) for match in matches]) for first in (True, False))
-    return months if days != months else any(match[8] for match in matches)
+    return months > days if days != months else any(match[8] for match in matches)
 
 
-def _in_order(moments: list[datetime | None]) -> bool:
+def _in_order(moments: list[datetime | None]) -> int:
+    """2 where the oldest comes first, as in most tables; 1 where the newest does; else 0."""
     known = [moment for moment in moments if moment]
-    return known in (sorted(known), sorted(known, reverse=True))
+    return 2 if known == sorted(known) else int(known == sorted(known, reverse=True))
 
 
 def _by_words(text: str) -> datetime | None:

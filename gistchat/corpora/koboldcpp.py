@@ -1,12 +1,14 @@
 """Stories that KoboldAI and koboldcpp save: a prompt and what followed, in instruct mode or chat mode.
 
-What is learned are the assistant's replies, or the characters'. Memory and the system's words are `meta["system"]`.
+What is learned are the assistant's replies, or the characters'. Memory and the system's words are `meta["system"]`;
+reasoning is left out. A story in which nobody speaks by name or tag is refused.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from gistchat.corpora.chat_export import REASONING
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
@@ -39,7 +41,7 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         scored = tuple(dict.fromkeys(speaker for speaker, _ in pieces if speaker not in ("", user)))
     if not scored or len({speaker for speaker, _ in pieces} - {"", "system"}) < 2:
         raise Unreadable("a story in which nobody speaks by name or tag: not a chat")
-    pieces = [(speaker, text.strip()) for speaker, text in pieces if has_text(text)]
+    pieces = [(speaker, _spoken(text)) for speaker, text in pieces if has_text(text)]
     turns = tuple(Turn(speaker, text) for speaker, text in pieces if speaker not in ("", "system"))
     texts = [settings.get("instruct_sysprompt"), value.get("memory")]
     texts = [text.strip() for text in texts if isinstance(text, str) and has_text(text)]
@@ -48,6 +50,12 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         yield LeftOut("text that nobody says", outside)
     meta = {"system": "\n".join(texts)} if texts else {}
     yield Dialogue(name, turns, corpus=file, scored_speakers=scored, meta=meta)
+
+
+def _spoken(text: str) -> str:
+    """Without what a model thought before it spoke."""
+    thought = REASONING.match(text)
+    return text[thought.end() if thought else 0 :].strip()
 
 
 def _instructions(story: str, settings: dict[str, Any]) -> list[tuple[str, str]]:

@@ -33,7 +33,10 @@ def looks_like(head: Head) -> bool:
 
 def _is_one(value: dict[str, Any]) -> bool:
     pairs = [*ANSWERS, ("chosen", "rejected"), ("input", "preferred_output"), ("input", "preferred_completion")]
-    return any(value.keys() >= set(pair) for pair in pairs) or (_label(value) is not None and "messages" in value)
+    rated = "instruction" in value and isinstance(value.get("completions"), list)  # UltraFeedback's
+    return (
+        rated or any(value.keys() >= set(pair) for pair in pairs) or (_label(value) is not None and "messages" in value)
+    )
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
@@ -42,6 +45,10 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     if _label(value) is False:
         yield LeftOut("replies that are not wanted")
         return
+    if completions := [part for part in value.get("completions") or [] if isinstance(part, dict)]:
+        best = max(completions, key=lambda part: part.get("overall_score") or 0)  # the first of equals
+        value = value | {"output": best.get("response")}
+        yield LeftOut("replies that were rejected", len(completions) - 1)
     if "messages" in value and not value.keys() & set(CHOSEN):
         yield from chat_export.parse(file, name, value)
         return

@@ -1,7 +1,8 @@
 """SillyTavern's chats: JSONL with a line about the chat, then a line a message; group chats, too.
 
 Of several versions of a reply (swipes), the chosen one is read. Hidden messages, notes of the system and of the
-narrator are left out and counted, and so are the other swipes. What is learned are the replies of the characters.
+narrator are left out and counted, and so are the other swipes; reasoning is left out. Speakers have their names; what
+is learned are the replies of the characters.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gistchat.corpora.chat_export import REASONING
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.dates import as_date
 from gistchat.dialogue.lines import json_lines
@@ -77,7 +79,10 @@ def _turns(messages: list[dict[str, Any]], about: dict[str, Any]) -> tuple[list[
         speaker = _name(message) or (user if is_user else character)
         if is_user and speaker in characters:  # somebody who plays under the character's name
             speaker = f"{speaker} (user)"
-        text = USER.sub(lambda _: user, _chosen(message))
+        text = _chosen(message)
+        if not is_user and (thought := REASONING.match(text)):
+            text = text[thought.end() :]
+        text = USER.sub(lambda _: user, text)
         text = CHARACTER.sub(lambda _, name=character if is_user else speaker: name, text)
         if has_text(text):
             date = as_date(message.get("send_date") or "", day_first=False)

@@ -36,15 +36,16 @@ def looks_like(head: Head) -> bool:
 def read(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> Iterator[ReadResult]:
     """Dialogues in the order of their first rows. A dialogue with a bad row comes out as `Malformed`.
 
-    If a column gives the turn's number or date, rows are sorted by it; else they stay in the order of the file, and
-    a `LeftOut` of no rows says so.
+    If a column gives the turn's number or date, rows are sorted by it; else, and where it holds none (such as clock
+    times alone), they stay in the order of the file, and a `LeftOut` of no rows says so.
 
     Args:
         columns: the caller's own names of columns, for "dialogue", "speaker", "text", "date", "time" and "order".
     """
     rows = list(_table_rows(path, columns) if path.suffix in TABLES else _csv_rows(path, columns))
     cells = [row for _, row in rows if not isinstance(row, Malformed)]
-    day_first = not writes_month_first([row.get("date", "") for row in cells])
+    day_first = not writes_month_first([f"{row.get('date', '')} {row.get('time', '')}" for row in cells])
+    is_ordered = any(_place(row, day_first)[0] is not None for row in cells)
     dialogues: dict[str, Placed] = {}
     problems: dict[str, Malformed] = {}
     nobody = 0
@@ -61,12 +62,12 @@ def read(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> Itera
         if not isinstance(row, Malformed):
             place, date = _place(row, day_first)
             turns.append((place, Turn(row["speaker"], row["text"], date)))
-            if place is None and (value := row.get("order") or row.get("date")):
+            if place is None and is_ordered and (value := row.get("order") or row.get("date")):
                 problem = (
                     f"the turn's place {shown(value)} is neither a number nor a date (2024-12-31 or with 23:59:59)"
                 )
                 problems.setdefault(name, Malformed(location, problem))
-    if cells and not {"order", "date"} & cells[0].keys():
+    if cells and not is_ordered:
         yield LeftOut(NO_ORDER, 0)
     if nobody:
         yield LeftOut(NOBODY, nobody)
