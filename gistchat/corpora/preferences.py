@@ -20,8 +20,9 @@ from gistchat.dialogue.visible import has_text
 ANSWERS = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"), ("query", "response"))
 CHOSEN = ("chosen", "preferred_output", "preferred_completion")  # the last two are OpenAI's
 LABELS = ("label", "kto_tag")  # whether a reply is wanted: TRL's, LLaMA-Factory's
+CHATS = ("messages", "conversations")
 HUMAN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # as HH writes them
-PROMPTS = ("prompt", "question", "conversations", "conversation", "messages", "input")
+PROMPTS = ("prompt", "question", "conversation", "input", *CHATS)
 
 Said = list[tuple[str, str]]  # speaker and text of each message
 
@@ -32,11 +33,12 @@ def looks_like(head: Head) -> bool:
 
 
 def _is_one(value: dict[str, Any]) -> bool:
-    pairs = [*ANSWERS, ("chosen", "rejected"), ("input", "preferred_output"), ("input", "preferred_completion")]
+    if value.keys() >= {"chosen", "rejected"} or ("input" in value and value.keys() & set(CHOSEN)):
+        return True
+    if any(value.get(field) for field in CHATS):  # a whole chat, whatever else there is
+        return _label(value) is not None
     rated = "instruction" in value and isinstance(value.get("completions"), list)  # UltraFeedback's
-    return (
-        rated or any(value.keys() >= set(pair) for pair in pairs) or (_label(value) is not None and "messages" in value)
-    )
+    return rated or any(value.keys() >= set(pair) for pair in ANSWERS)
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
@@ -49,7 +51,7 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         best = max(completions, key=lambda part: part.get("overall_score") or 0)  # the first of equals
         value = value | {"output": best.get("response")}
         yield LeftOut("replies that were rejected", len(completions) - 1)
-    if "messages" in value and not value.keys() & set(CHOSEN):
+    if any(value.get(field) for field in CHATS) and not value.keys() & set(CHOSEN):
         yield from chat_export.parse(file, name, value)
         return
     if chosen := next((field for field in CHOSEN if field in value), ""):
