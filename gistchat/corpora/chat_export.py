@@ -30,9 +30,9 @@ WEIGHTS = ("weight", "train", "training", "loss")
 ASSISTANT = ("assistant", "gpt", "bot", "model", "chatgpt", "bing", "bard", "ai", "response")
 ROLES = dict.fromkeys(("user", "human", "prompt"), "user") | dict.fromkeys(ASSISTANT, "assistant")
 ROLES |= {role: role for role in (*SYSTEM, *NOT_SPEAKERS)}
-REASONING = re.compile(
-    r'\s*(?:<think(?:ing)?>.*?</think(?:ing)?>|<details type="reasoning".*?</details>)\s*', re.DOTALL
-)
+# What a model thought before it spoke; where its prompt opened the thought, only the end of it is marked.
+THOUGHT = r"(?:<think(?:ing)?>)?(?:(?!<think).)*?</think(?:ing)?>"
+REASONING = re.compile(rf'\s*(?:{THOUGHT}|<details type="reasoning".*?</details>)\s*', re.DOTALL)
 
 Messages = list[dict[str, Any]]
 
@@ -71,7 +71,7 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     above = [words for field in SYSTEM_FIELDS if has_text(words := _instruction(value.get(field)))]
     if wordless := len(messages) - len(system) - len(turns):
         yield LeftOut("messages without words (calls of tools, what they return, pictures)", wordless)
-    if reasons := sum(_reasons(message, text) for message in messages):
+    if reasons := sum(_reasons(message, speaker, text) for message in messages):
         yield LeftOut("reasoning", reasons)
     meta = {"system": "\n".join(above + system)} if above + system else {}
     scored = ("assistant",) if any(turn.speaker == "assistant" for turn in turns) else None
@@ -122,6 +122,8 @@ def _turns(messages: Messages, speaker: str, text: str) -> tuple[list[Turn], lis
     system: list[str] = []
     for message in messages:
         role, words = role_of(message[speaker]), plain_text(message.get(text), text)
+        if role == "assistant":
+            words = without_reasoning(words)
         if role in SYSTEM:
             system.append(words)
         elif role not in NOT_SPEAKERS and has_text(words):
@@ -138,10 +140,12 @@ def _instruction(value: Any) -> str:
     )
 
 
-def _reasons(message: dict[str, Any], text: str) -> bool:
+def _reasons(message: dict[str, Any], speaker: str, text: str) -> bool:
     """Whether a message holds what its model thought before it spoke."""
-    content = message.get(text)
-    return bool(message.get("reasoning_content") or (isinstance(content, str) and REASONING.match(content)))
+    if message.get("reasoning_content"):
+        return True
+    words = plain_text(message.get(text), text)
+    return role_of(message[speaker]) == "assistant" and without_reasoning(words) != words
 
 
 def plain_text(content: Any, name: str) -> str:
@@ -153,7 +157,13 @@ def plain_text(content: Any, name: str) -> str:
         content = "\n".join(part for part in parts if isinstance(part, str))
     if not isinstance(content, str):
         raise Unreadable(f"a '{name}' is not a text")
-    return content if (thought := REASONING.match(content)) is None else content[thought.end() :]
+    return content
+
+
+def without_reasoning(text: str) -> str:
+    """What a model said, without what it thought before."""
+    thought = REASONING.match(text) if "</" in text else None  # most texts are told apart fast
+    return text[thought.end() :] if thought else text
 
 
 CORPUS = Corpus(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from gistchat.corpora.chat_export import REASONING
+from gistchat.corpora.chat_export import without_reasoning
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
@@ -41,7 +41,8 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         scored = tuple(dict.fromkeys(speaker for speaker, _ in pieces if speaker not in ("", user)))
     if not scored or len({speaker for speaker, _ in pieces} - {"", "system"}) < 2:
         raise Unreadable("a story in which nobody speaks by name or tag: not a chat")
-    pieces = [(speaker, _spoken(text)) for speaker, text in pieces if has_text(text)]
+    pieces = [(who, without_reasoning(text) if who in scored else text) for who, text in pieces]
+    pieces = [(speaker, text.strip()) for speaker, text in pieces if has_text(text)]
     turns = tuple(Turn(speaker, text) for speaker, text in pieces if speaker not in ("", "system"))
     texts = [settings.get("instruct_sysprompt"), value.get("memory")]
     texts = [text.strip() for text in texts if isinstance(text, str) and has_text(text)]
@@ -50,12 +51,6 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         yield LeftOut("text that nobody says", outside)
     meta = {"system": "\n".join(texts)} if texts else {}
     yield Dialogue(name, turns, corpus=file, scored_speakers=scored, meta=meta)
-
-
-def _spoken(text: str) -> str:
-    """Without what a model thought before it spoke."""
-    thought = REASONING.match(text)
-    return text[thought.end() if thought else 0 :].strip()
 
 
 def _instructions(story: str, settings: dict[str, Any]) -> list[tuple[str, str]]:

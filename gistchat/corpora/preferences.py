@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gistchat.corpora import chat_export
-from gistchat.corpora.chat_export import LAYOUTS, NOT_SPEAKERS, SYSTEM, plain_text, role_of
+from gistchat.corpora.chat_export import LAYOUTS, NOT_SPEAKERS, SYSTEM, plain_text, role_of, without_reasoning
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
@@ -62,6 +62,7 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     if isinstance(system := value.get("system"), str):
         said = [("system", system), *said]
     texts = [text for speaker, text in said if speaker in SYSTEM and has_text(text)]
+    said = [(speaker, without_reasoning(text) if speaker == "assistant" else text) for speaker, text in said]
     spoken = [pair for pair in said if pair[0] not in (*SYSTEM, *NOT_SPEAKERS) and has_text(pair[1])]
     if wordless := sum(speaker not in SYSTEM for speaker, _ in said) - len(spoken):
         yield LeftOut("messages without words, and of tools", wordless)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gistchat.corpora.chat_export import REASONING
+from gistchat.corpora.chat_export import without_reasoning
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.dates import as_date
 from gistchat.dialogue.lines import json_lines
@@ -79,9 +79,7 @@ def _turns(messages: list[dict[str, Any]], about: dict[str, Any]) -> tuple[list[
         speaker = _name(message) or (user if is_user else character)
         if is_user and speaker in characters:  # somebody who plays under the character's name
             speaker = f"{speaker} (user)"
-        text = _chosen(message)
-        if not is_user and (thought := REASONING.match(text)):
-            text = text[thought.end() :]
+        text = _chosen(message) if is_user else without_reasoning(_chosen(message))
         text = USER.sub(lambda _: user, text)
         text = CHARACTER.sub(lambda _, name=character if is_user else speaker: name, text)
         if has_text(text):

@@ -97,6 +97,9 @@ def test_reasoning_and_tools_are_left_out(tmp_path):
         assistant(None, tool_calls=CALL),
         {"role": "tool", "tool_call_id": "1", "content": "green"},
         assistant("<think>\nhm, green\n</think>\n\nGreen."),
+        user("What is </think>?"),
+        assistant("hm, it is\n</think>\nAn end."),
+        assistant("It ends <think>, as in <think>x</think>."),
         user("Really?"),
         assistant("Yes.", reasoning_content="hm"),
         user([{"type": "image_url", "image_url": {"url": "x"}}]),
@@ -105,11 +108,12 @@ def test_reasoning_and_tools_are_left_out(tmp_path):
     ]
     *left_out, dialogue = read(tmp_path / "c.jsonl", [{"messages": messages}])
     assert said(dialogue) == [
-        *[("user", "Tea?"), ("assistant", "Green."), ("user", "Really?"), ("assistant", "Yes.")],
+        *[("user", "Tea?"), ("assistant", "Green."), ("user", "What is </think>?"), ("assistant", "An end.")],
+        *[("assistant", "It ends <think>, as in <think>x</think>."), ("user", "Really?"), ("assistant", "Yes.")],
         *[("assistant", "No."), ("user", "I <think> so")],
     ]
     tools = LeftOut("messages without words (calls of tools, what they return, pictures)", 3)
-    assert left_out == [tools, LeftOut("reasoning", 3)]
+    assert left_out == [tools, LeftOut("reasoning", 4)]
 
 
 def test_people_keep_their_names_and_are_all_scored(tmp_path):
