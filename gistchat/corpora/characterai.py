@@ -58,8 +58,12 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         if wordless := len(messages) - len(readable) + len(shown) - len(turns):
             yield LeftOut("messages without words", wordless)
         characters = tuple(dict.fromkeys(turn.speaker for turn, human in turns if not human))
+        said = tuple(
+            turn._replace(speaker=f"{turn.speaker} (user)") if human and turn.speaker in characters else turn
+            for turn, human in turns  # people may have the name of a character
+        )
         own = about.get("external_id") or about.get("chat_id") or (name if len(chats) == 1 else f"{name}-{number}")
-        yield Dialogue(str(own), tuple(turn for turn, _ in turns), corpus=file, scored_speakers=characters)
+        yield Dialogue(str(own), said, corpus=file, scored_speakers=characters)
 
 
 def _turn(message: dict[str, Any]) -> tuple[Turn, bool]:

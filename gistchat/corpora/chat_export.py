@@ -7,11 +7,11 @@ line. Calls of tools and what they return, and reasoning are left out and counte
 turns are scored, but for messages that the file itself takes out of training.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head
+from gistchat.corpora.roles import NOT_SPEAKERS, SYSTEM, role_of, without_reasoning
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
@@ -22,17 +22,9 @@ LAYOUTS = (
     *(("conversation", "role", "content"), ("conversation", "from", "value"), ("items", "from", "value")),
     *(("messages", "role", "say"), ("messages", "from", "value"), ("contents", "role", "parts")),
 )
-NOT_SPEAKERS = ("tool", "function", "function_call", "observation", "ipython")  # said to nobody
-SYSTEM = ("system", "developer")
 SYSTEM_FIELDS = ("system", "system_prompt", "systemInstruction")  # beside the list of messages
 # Not trained on where 0 or false: OpenAI's fine-tuning and ShareGPT; axolotl, both of its names; ms-swift.
 WEIGHTS = ("weight", "train", "training", "loss")
-ASSISTANT = ("assistant", "gpt", "bot", "model", "chatgpt", "bing", "bard", "ai", "response")
-ROLES = dict.fromkeys(("user", "human", "prompt"), "user") | dict.fromkeys(ASSISTANT, "assistant")
-ROLES |= {role: role for role in (*SYSTEM, *NOT_SPEAKERS)}
-# What a model thought before it spoke; where its prompt opened the thought, only the end of it is marked.
-THOUGHT = r"(?:<think(?:ing)?>)?(?:(?!<think).)*?</think(?:ing)?>"
-REASONING = re.compile(rf'\s*(?:{THOUGHT}|<details type="reasoning".*?</details>)\s*', re.DOTALL)
 
 Messages = list[dict[str, Any]]
 
@@ -46,11 +38,6 @@ def looks_like(head: Head) -> bool:
     if isinstance(first, dict):
         return bool(first.keys() & {"messages", "conversations"}) or _layout(_unwrapped(first)) is not None
     return first is None or isinstance(first, list)
-
-
-def role_of(speaker: str) -> str:
-    """user or assistant where a name is another word for it, in small letters where it is a role; else the name."""
-    return ROLES.get(speaker.strip().lower(), speaker)
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
@@ -158,12 +145,6 @@ def plain_text(content: Any, name: str) -> str:
     if not isinstance(content, str):
         raise Unreadable(f"a '{name}' is not a text")
     return content
-
-
-def without_reasoning(text: str) -> str:
-    """What a model said, without what it thought before."""
-    thought = REASONING.match(text) if "</" in text else None  # most texts are told apart fast
-    return text[thought.end() :] if thought else text
 
 
 CORPUS = Corpus(

@@ -1,4 +1,4 @@
-"""The columns of a table: which is what, by names in English, German, Spanish and French, and the cells of a CSV."""
+"""The columns of a table: which is what, by names in English, German, Spanish and French, and what rows have there."""
 
 import csv
 import functools
@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gistchat.dialogue.lines import require_text
+from gistchat.corpora.sources import TABLES, records
+from gistchat.dialogue.lines import require_text, strip
+from gistchat.dialogue.turns import Malformed
 from gistchat.errors import UserError, shown
 from gistchat.limits import LONGEST_LINE
 
@@ -28,6 +30,8 @@ COLUMNS = {
 }
 SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.I)  # the first line of a CSV for Excel
 
+Row = dict[str, str]  # what it has for each part of a turn
+
 
 def has_turns(header: Iterable[str]) -> bool:
     """Whether a table with these columns tells who says what."""
@@ -42,17 +46,57 @@ def names_in(path: Path, beginning: str) -> list[str]:
     return next(csv.reader(lines[skipped:][:1], delimiter=mark), [])
 
 
-def cells_of(path: Path) -> Iterator[tuple[str, list[str]]]:
+def rows_of(path: Path, chosen: Mapping[str, str]) -> Iterator[tuple[str, Row | Malformed]]:
+    """What each row has for the parts of a turn, with its place.
+
+    Args:
+        chosen: the caller's own names of columns, by part.
+    """
+    return _table_rows(path, chosen) if path.suffix in TABLES else _csv_rows(path, chosen)
+
+
+def _table_rows(path: Path, chosen: Mapping[str, str]) -> Iterator[tuple[str, Row | Malformed]]:
+    columns: dict[str, str] = {}
+    for location, row in records(path):
+        columns = columns or _columns(location, list(row), chosen)
+        cells = {part: "" if row[name] is None else str(row[name]) for part, name in columns.items()}
+        yield location, _trimmed(cells)
+
+
+def _csv_rows(path: Path, chosen: Mapping[str, str]) -> Iterator[tuple[str, Row | Malformed]]:
+    """Rows with the file:line at which they end (a quoted text may go over several lines)."""
+    rows = _cells(path)
+    location, header = next(rows, (f"{path}:1", []))
+    columns = {part: header.index(name) for part, name in _columns(location, header, chosen).items()}
+    for location, cells in rows:
+        dialogue = columns.get("dialogue", len(cells))
+        name = strip(cells[dialogue]) if len(cells) > dialogue else "" if "dialogue" in columns else path.stem
+        if len(cells) != len(header):
+            yield location, Malformed(location, f"expected {len(header)} columns, found {len(cells)}", name)
+        elif any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):
+            yield location, Malformed(location, "not UTF-8; save the file as UTF-8", name)
+        else:
+            yield location, _trimmed({part: cells[place] for part, place in columns.items()})
+
+
+def _trimmed(row: Row) -> Row:
+    """Without white space around names and numbers; a text stays as it is, as code may begin with an indentation."""
+    return {part: value if part == "text" else strip(value) for part, value in row.items()}
+
+
+def _cells(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Rows of a CSV that are not empty, the names of its columns first, with the file:line at which each ends."""
     require_text(path)
     # Bytes that are not UTF-8 come through as surrogates, so that only their own rows are bad.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        mark, skipped = _delimiter(path, file.readline(LONGEST_LINE))
+        mark, skipped = _delimiter(path, first := file.readline(LONGEST_LINE))
         if not skipped:
             file.seek(0)
         csv.field_size_limit(LONGEST_LINE)
         lines = (line.replace("\0", "") for line in iter(functools.partial(file.readline, LONGEST_LINE), ""))
-        reader = csv.reader(lines, delimiter=mark, strict=True)  # else an open quote swallows the file's rest
+        spaced = f"{mark} " in first
+        # Strict, as else an open quote would swallow the file's rest.
+        reader = csv.reader(lines, delimiter=mark, strict=True, skipinitialspace=spaced)
         try:
             for row in reader:
                 if any(map(str.strip, row)):
@@ -70,14 +114,14 @@ def _delimiter(path: Path, first: str) -> tuple[str, int]:
     """
     if match := SEPARATOR.fullmatch(first):
         return match[1], 1
-    return "\t" if path.suffix == ".tsv" else max(",;\t", key=first.count), 0
+    return "\t" if path.suffix == ".tsv" else max(",;\t|", key=first.count), 0
 
 
 def _plain(name: str) -> str:
     return re.sub(r"\W+", "_", name.lower()).strip("_")
 
 
-def columns_of(location: str, header: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+def _columns(location: str, header: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
     """The name of the column for each of `COLUMNS` that has one."""
     names = {_plain(name): name for name in reversed(header)}
     present = ", ".join(name.strip().lower() for name in header) or "nothing"

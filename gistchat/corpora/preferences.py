@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from gistchat.corpora import chat_export
-from gistchat.corpora.chat_export import LAYOUTS, NOT_SPEAKERS, SYSTEM, plain_text, role_of, without_reasoning
+from gistchat.corpora.chat_export import LAYOUTS, plain_text
 from gistchat.corpora.corpus import Corpus, Head
+from gistchat.corpora.roles import NOT_SPEAKERS, SYSTEM, role_of, without_reasoning
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
@@ -62,7 +63,9 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     if isinstance(system := value.get("system"), str):
         said = [("system", system), *said]
     texts = [text for speaker, text in said if speaker in SYSTEM and has_text(text)]
-    said = [(speaker, without_reasoning(text) if speaker == "assistant" else text) for speaker, text in said]
+    whole, said = said, [(who, without_reasoning(text) if who == "assistant" else text) for who, text in said]
+    if thought := sum(one != two for one, two in zip(whole, said, strict=True)):
+        yield LeftOut("reasoning", thought)
     spoken = [pair for pair in said if pair[0] not in (*SYSTEM, *NOT_SPEAKERS) and has_text(pair[1])]
     if wordless := sum(speaker not in SYSTEM for speaker, _ in said) - len(spoken):
         yield LeftOut("messages without words, and of tools", wordless)

@@ -1,7 +1,7 @@
 """SillyTavern's chats: JSONL with a line about the chat, then a line a message; group chats, too.
 
 Of several versions of a reply (swipes), the chosen one is read. Hidden messages, notes of the system and of the
-narrator are left out and counted, and so are the other swipes; reasoning is left out. Speakers have their names; what
+narrator are left out and counted, and so are the other swipes and reasoning. Speakers have their names; what
 is learned are the replies of the characters.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gistchat.corpora.chat_export import without_reasoning
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.dates import as_date
+from gistchat.corpora.roles import without_reasoning
 from gistchat.dialogue.lines import json_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.dialogue.visible import has_text
@@ -53,6 +53,7 @@ def read(path: Path) -> Iterator[ReadResult]:
             messages.append(line)
     turns, characters = _turns(messages, about)
     left_out["versions of a reply that were not chosen (swipes)"] += sum(map(_not_chosen, messages))
+    left_out["reasoning"] += sum(map(_reasons, messages))
     left_out["messages without words"] += len(messages) - len(turns)
     yield from (LeftOut(what, count) for what, count in left_out.items() if count)
     scored = tuple(dict.fromkeys(turn.speaker for turn in turns if turn.speaker in characters))
@@ -99,6 +100,11 @@ def _chosen(message: dict[str, Any]) -> str:
         if isinstance(text, str) and has_text(text):
             return text
     return message["mes"] if isinstance(message["mes"], str) else ""
+
+
+def _reasons(message: dict[str, Any]) -> bool:
+    """Whether it holds what a model thought before it spoke."""
+    return not message.get("is_user") and without_reasoning(_chosen(message)) != _chosen(message)
 
 
 def _not_chosen(message: dict[str, Any]) -> int:

@@ -12,19 +12,16 @@ from datetime import UTC
 from pathlib import Path
 from types import MappingProxyType
 
-from gistchat.corpora.chat_export import NOT_SPEAKERS, SYSTEM, role_of
-from gistchat.corpora.columns import cells_of, columns_of, has_turns, names_in
+from gistchat.corpora.columns import Row, has_turns, names_in, rows_of
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.dates import as_date, writes_month_first
-from gistchat.corpora.sources import TABLES, records
-from gistchat.dialogue.lines import strip
+from gistchat.corpora.roles import NOT_SPEAKERS, SYSTEM, role_of
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import shown
 
 NO_ORDER = "rows in the file's order, as no column tells their date or place"
 NOBODY = "rows without a speaker"
 
-Row = dict[str, str]
 Placed = list[tuple[float | None, Turn]]  # turns with the number or date that they are sorted by
 
 
@@ -42,7 +39,7 @@ def read(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> Itera
     Args:
         columns: the caller's own names of columns, for "dialogue", "speaker", "text", "date", "time" and "order".
     """
-    rows = list(_table_rows(path, columns) if path.suffix in TABLES else _csv_rows(path, columns))
+    rows = list(rows_of(path, columns))
     cells = [row for _, row in rows if not isinstance(row, Malformed)]
     day_first = not writes_month_first([f"{row.get('date', '')} {row.get('time', '')}" for row in cells])
     is_ordered = any(_place(row, day_first)[0] is not None for row in cells)
@@ -73,7 +70,7 @@ def read(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> Itera
         yield LeftOut(NOBODY, nobody)
     newest_first = sum(map(_direction, dialogues.values())) < 0
     for name, turns in dialogues.items():
-        yield problems.get(name) or _dialogue(name, path.stem, _ordered(turns, newest_first))
+        yield from [problems[name]] if name in problems else _said(name, path.stem, _ordered(turns, newest_first))
 
 
 def _direction(turns: Placed) -> int:
@@ -97,15 +94,18 @@ def _ordered(turns: Placed, newest_first: bool) -> list[Turn]:
     return [turn for _, turn in sorted(placed, key=lambda pair: pair[0])]  # stable
 
 
-def _dialogue(name: str, file: str, turns: list[Turn]) -> Dialogue:
+def _said(name: str, file: str, turns: list[Turn]) -> Iterator[ReadResult]:
     roles = [role_of(turn.speaker) for turn in turns]
     if not {"user", "assistant"} <= set(roles) <= {"user", "assistant", *SYSTEM, *NOT_SPEAKERS}:
-        return Dialogue(name, tuple(turns), corpus=file)
-    said = [turn._replace(speaker=role) for turn, role in zip(turns, roles, strict=True)]
-    system = [turn.text for turn in said if turn.speaker in SYSTEM]
-    said = [turn for turn in said if turn.speaker in ("user", "assistant")]
+        yield Dialogue(name, tuple(turns), corpus=file)
+        return
+    if tools := sum(role in NOT_SPEAKERS for role in roles):
+        yield LeftOut("rows of tools", tools)
+    system = [turn.text for turn, role in zip(turns, roles, strict=True) if role in SYSTEM]
+    spoken = [(turn, role) for turn, role in zip(turns, roles, strict=True) if role in ("user", "assistant")]
+    said = tuple(turn._replace(speaker=role) for turn, role in spoken)
     meta = {"system": "\n".join(system)} if system else {}
-    return Dialogue(name, tuple(said), corpus=file, scored_speakers=("assistant",), meta=meta)
+    yield Dialogue(name, said, corpus=file, scored_speakers=("assistant",), meta=meta)
 
 
 def _place(row: Row, day_first: bool) -> tuple[float | None, str]:
@@ -121,35 +121,6 @@ def _place(row: Row, day_first: bool) -> tuple[float | None, str]:
         moment = as_date(order, day_first) if "order" in row else moment
     # Dates with a zone are told in UTC; so are those without one, whatever zone this machine is in.
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() if moment else None, written
-
-
-def _table_rows(path: Path, chosen: Mapping[str, str]) -> Iterator[tuple[str, Row | Malformed]]:
-    columns: dict[str, str] = {}
-    for location, row in records(path):
-        columns = columns or columns_of(location, list(row), chosen)
-        cells = {part: "" if row[name] is None else str(row[name]) for part, name in columns.items()}
-        yield location, _trimmed(cells)
-
-
-def _csv_rows(path: Path, chosen: Mapping[str, str]) -> Iterator[tuple[str, Row | Malformed]]:
-    """Rows with the file:line at which they end (a quoted text may go over several lines)."""
-    rows = cells_of(path)
-    location, header = next(rows, (f"{path}:1", []))
-    columns = {part: header.index(name) for part, name in columns_of(location, header, chosen).items()}
-    for location, cells in rows:
-        dialogue = columns.get("dialogue", len(cells))
-        name = strip(cells[dialogue]) if len(cells) > dialogue else "" if "dialogue" in columns else path.stem
-        if len(cells) != len(header):
-            yield location, Malformed(location, f"expected {len(header)} columns, found {len(cells)}", name)
-        elif any("\udc80" <= char <= "\udcff" for cell in cells for char in cell):
-            yield location, Malformed(location, "not UTF-8; save the file as UTF-8", name)
-        else:
-            yield location, _trimmed({part: cells[place] for part, place in columns.items()})
-
-
-def _trimmed(row: Row) -> Row:
-    """Without white space around names and numbers; a text stays as it is, as code may begin with an indentation."""
-    return {part: value if part == "text" else strip(value) for part, value in row.items()}
 
 
 CORPUS = Corpus(

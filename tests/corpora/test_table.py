@@ -115,8 +115,9 @@ def test_newest_first_with_rows_of_one_moment(tmp_path):
 
 
 def test_only_the_assistant_is_scored_where_all_speakers_are_roles(tmp_path):
-    rows = "1,system,Be kind\n1,user,Hi\n1,assistant,Ho\n2,Ann,Hi\n2,assistant,Ho\n"
-    _, roles, people = read(tmp_path / "t.csv", f"conversation_id,role,content\n{rows}")
+    rows = "1,system,Be kind\n1,user,Hi\n1,tool,x\n1,assistant,Ho\n2,Ann,Hi\n2,assistant,Ho\n"
+    _, left_out, roles, people = read(tmp_path / "t.csv", f"conversation_id,role,content\n{rows}")
+    assert left_out == LeftOut("rows of tools", 1)
     assert (roles.scored_speakers, roles.meta) == (("assistant",), {"system": "Be kind"})
     assert [turn.text for turn in roles.turns] == ["Hi", "Ho"]
     assert people.scored_speakers is None
