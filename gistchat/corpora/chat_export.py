@@ -54,11 +54,11 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     messages, speaker, text = layout
     if any(not isinstance(message[speaker], str) or not message[speaker].strip() for message in messages):
         raise Unreadable(f"a message without '{speaker}'")
-    turns, unscored, system = _turns(messages, speaker, text)
+    turns, unscored, system, reasons = _turns(messages, speaker, text)
     above = [words for field in SYSTEM_FIELDS if has_text(words := _instruction(value.get(field)))]
     if wordless := len(messages) - len(system) - len(turns):
         yield LeftOut("messages without words (calls of tools, what they return, pictures)", wordless)
-    if reasons := sum(_reasons(message, speaker, text) for message in messages):
+    if reasons:
         yield LeftOut("reasoning", reasons)
     meta = {"system": "\n".join(above + system)} if above + system else {}
     scored = ("assistant",) if any(turn.speaker == "assistant" for turn in turns) else None
@@ -75,16 +75,16 @@ def _unwrapped(value: Any) -> dict[str, Any]:
     reply = value.get("response")
     reply = reply.get("body", reply) if isinstance(reply, dict) else value
     choices = reply.get("choices") if isinstance(reply, dict) else None
-    if isinstance(inner.get("messages"), list) and isinstance(choices, list) and choices:
-        inner = inner | {"messages": [*inner["messages"], choices[0].get("message")]}
-    ids = {key: value[key] for key in ("id", "custom_id") if key in value}
-    return inner | ids
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if isinstance(inner.get("messages"), list) and isinstance(first, dict):
+        inner = inner | {"messages": [*inner["messages"], first.get("message")]}
+    return inner if inner is value else inner | {key: value[key] for key in ("id", "custom_id") if key in value}
 
 
 def _layout(value: dict[str, Any]) -> tuple[Messages, str, str] | None:
     """The messages, and the names of their fields for speaker and text; None where there are none of any layout."""
     pairs = value.get("conversation")  # as Firefly and ms-swift have them
-    if isinstance(pairs, list) and pairs and isinstance(pairs[0], dict) and {"human", "assistant"} <= pairs[0].keys():
+    if isinstance(pairs, list) and pairs and all(map(_is_pair, pairs)):
         parts = [(role, pair[role]) for pair in pairs for role in ("system", "human", "assistant") if pair.get(role)]
         return [{"role": role, "content": text} for role, text in parts], "role", "content"
     for field, speaker, text in LAYOUTS:
@@ -96,28 +96,34 @@ def _layout(value: dict[str, Any]) -> tuple[Messages, str, str] | None:
     return None
 
 
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, dict) and {"human", "assistant"} <= value.keys()
+
+
 def _is_silent(value: dict[str, Any]) -> bool:
     """Whether there is a list for messages, and nothing in it."""
     present = [value[field] for field in {field for field, *_ in LAYOUTS} if field in value]
     return bool(present) and all(messages in ([], None) for messages in present)
 
 
-def _turns(messages: Messages, speaker: str, text: str) -> tuple[list[Turn], list[int], list[str]]:
-    """Turns, indices of those that are not to be trained on, and what the system says."""
+def _turns(messages: Messages, speaker: str, text: str) -> tuple[list[Turn], list[int], list[str], int]:
+    """Turns, indices of those that are not to be trained on, what the system says, and how many held reasoning."""
     turns: list[Turn] = []
     unscored: list[int] = []
     system: list[str] = []
+    reasons = 0
     for message in messages:
         role, words = role_of(message[speaker]), plain_text(message.get(text), text)
         if role == "assistant":
-            words = without_reasoning(words)
+            whole, words = words, without_reasoning(words)
+            reasons += whole != words or bool(message.get("reasoning_content"))
         if role in SYSTEM:
             system.append(words)
         elif role not in NOT_SPEAKERS and has_text(words):
             if any(message.get(name) in (0, "0") for name in WEIGHTS):  # False is 0
                 unscored.append(len(turns))
             turns.append(Turn(role, words))
-    return turns, unscored, system
+    return turns, unscored, system, reasons
 
 
 def _instruction(value: Any) -> str:
@@ -125,14 +131,6 @@ def _instruction(value: Any) -> str:
     return (
         plain_text(value.get("parts"), "parts") if isinstance(value, dict) else value if isinstance(value, str) else ""
     )
-
-
-def _reasons(message: dict[str, Any], speaker: str, text: str) -> bool:
-    """Whether a message holds what its model thought before it spoke."""
-    if message.get("reasoning_content"):
-        return True
-    words = plain_text(message.get(text), text)
-    return role_of(message[speaker]) == "assistant" and without_reasoning(words) != words
 
 
 def plain_text(content: Any, name: str) -> str:

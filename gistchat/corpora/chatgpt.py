@@ -97,7 +97,7 @@ def _path(nodes: dict[str, Any], leaf: str) -> list[dict[str, Any]]:
 
 
 def _message(node: dict[str, Any]) -> dict[str, Any]:
-    return node.get("message") or {}
+    return message if isinstance(message := node.get("message"), dict) else {}
 
 
 def _role(message: dict[str, Any]) -> str:

@@ -46,7 +46,7 @@ def read(path: Path) -> Iterator[ReadResult]:
             left_out["activities of other services"] += 1
         else:
             question, answer = PREFIX.sub("", str(value["title"])), _text(value.get("safeHtmlItem"))
-            left_out[FILES] += len(value.get("attachedFiles") or [])
+            left_out[FILES] += len(files) if isinstance(files := value.get("attachedFiles"), list) else 0
             if not has_text(answer) or not has_text(question):
                 left_out["questions without an answer, and other activities"] += 1
                 continue
@@ -62,7 +62,8 @@ def read(path: Path) -> Iterator[ReadResult]:
 
 
 def _text(items: Any) -> str:
-    parts = [part.get("html") for part in items or [] if isinstance(part, dict)]
+    items = items if isinstance(items, list) else []
+    parts = [part.get("html") for part in items if isinstance(part, dict)]
     reader = _Text()
     reader.feed("\n".join(part for part in parts if isinstance(part, str)))
     reader.close()

@@ -38,7 +38,7 @@ def _is_one(value: dict[str, Any]) -> bool:
         return True
     if any(value.get(field) for field in CHATS):  # a whole chat, whatever else there is
         return _label(value) is not None
-    rated = "instruction" in value and isinstance(value.get("completions"), list)  # UltraFeedback's
+    rated = "instruction" in value and bool(_completions(value))
     return rated or any(value.keys() >= set(pair) for pair in ANSWERS)
 
 
@@ -48,7 +48,7 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     if _label(value) is False:
         yield LeftOut("replies that are not wanted")
         return
-    if completions := [part for part in value.get("completions") or [] if isinstance(part, dict)]:
+    if completions := _completions(value):
         best = max(completions, key=lambda part: part.get("overall_score") or 0)  # the first of equals
         value = value | {"output": best.get("response")}
         yield LeftOut("replies that were rejected", len(completions) - 1)
@@ -72,6 +72,12 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     meta = {"system": "\n".join(texts)} if texts else {}
     name = str(value.get("id") or value.get("prompt_id") or name)
     yield Dialogue(name, tuple(Turn(*pair) for pair in spoken), file, scored_speakers=("assistant",), meta=meta)
+
+
+def _completions(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Replies that were rated, as UltraFeedback has them."""
+    parts = value.get("completions")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
 def _label(value: dict[str, Any]) -> bool | None:
