@@ -8,6 +8,7 @@ import pytest
 from gistchat.corpora import characterai, chat_export, chatgpt, claude, koboldcpp, preferences, sillytavern
 from gistchat.corpora.kinds import head_of
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, parse_dialogue
+from gistchat.errors import UserError
 from gistchat.prepare.clean import Batch, CleaningRules, clean_batch
 
 MODULES = (chatgpt, claude, sillytavern, characterai, koboldcpp, preferences)
@@ -135,6 +136,35 @@ def test_chatgpt_goes_on_after_a_broken_conversation(tmp_path):
     found = list(chatgpt.CORPUS.read(write(tmp_path / "conversations.json", values)))
     assert [type(entry) for entry in found if not isinstance(entry, LeftOut)] == [Dialogue, Malformed, Dialogue]
     assert "entry 1: expected a conversation with 'mapping'" in str(next(e for e in found if isinstance(e, Malformed)))
+
+
+@pytest.mark.parametrize("module", [chatgpt, claude])
+def test_of_a_cut_export_comes_what_was_whole(tmp_path, module):
+    messages = [claude_message(1, "human", "Hi"), claude_message(2, "assistant", "Hello")]
+    whole = tree(*TEA, current_node="a1") if module is chatgpt else {"uuid": "c", "chat_messages": messages}
+    path = write(tmp_path / "conversations.json", json.dumps([whole, whole])[:-90])
+    results = module.CORPUS.read(path)
+    assert isinstance(next(result for result in results if not isinstance(result, LeftOut)), Dialogue)
+    with pytest.raises(UserError, match="not valid JSON"):
+        list(results)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"mapping": {"a": {"message": True}}}],
+        [{"conversation": [{"human": "x", "assistant": "y"}, 1.5]}],
+        [{"messages": [], "request": {"messages": []}, "response": {"choices": [1]}}],
+        [{"instruction": "x", "completions": [1]}],
+        {"histories": {"histories": [{"msgs": None}, 3]}},
+        {"gamestarted": None, "prompt": None, "actions": None},
+    ],
+)
+def test_odd_values_do_not_stop_the_guess(tmp_path, value):
+    head = head_of(write(tmp_path / "odd.json", value))
+    for module in (*MODULES, chat_export):
+        if module.looks_like(head):
+            assert all(not entry.turns for entry in module.CORPUS.read(head.path) if isinstance(entry, Dialogue))
 
 
 def claude_message(number: int, sender: str, text: str, parent: str | None = None, **rest) -> dict:
