@@ -1,46 +1,71 @@
 """Instructions with an answer (Alpaca: instruction, input, output, history, system; prompt and completion), and
-preference files (prompt, chosen, rejected; as texts, as lists of messages, as Anthropic's HH, as LLaMA-Factory's).
+preference files (prompt, chosen, rejected; as texts, as lists of messages, as Anthropic's HH, as LLaMA-Factory's and
+OpenAI's; KTO's, where a label says whether a reply is wanted).
 
-A single exchange is a dialogue of two turns. Of two replies, the chosen one is read; the other is counted.
+A single exchange is a dialogue of two turns. Of two replies, the chosen one is read; the other is counted, and so are
+replies that are not wanted. All turns of the assistant are scored, also those before the reply that was chosen.
 """
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from gistchat.corpora.chat_export import LAYOUTS, NOT_SPEAKERS, SPEAKERS, SYSTEM
+from gistchat.corpora import chat_export
+from gistchat.corpora.chat_export import LAYOUTS, plain_text
 from gistchat.corpora.corpus import Corpus, Head
+from gistchat.corpora.roles import NOT_SPEAKERS, SYSTEM, role_of, without_reasoning
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
 
-PAIRS = ({"chosen", "rejected"}, {"instruction", "output"}, {"prompt", "completion"})
+ANSWERS = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"), ("query", "response"))
+CHOSEN = ("chosen", "preferred_output", "preferred_completion")  # the last two are OpenAI's
+LABELS = ("label", "kto_tag")  # whether a reply is wanted: TRL's, LLaMA-Factory's
+CHATS = ("messages", "conversations")
 HUMAN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # as HH writes them
-PROMPTS = ("prompt", "question", "conversations", "conversation", "messages")
+PROMPTS = ("prompt", "question", "conversation", "input", *CHATS)
 
 Said = list[tuple[str, str]]  # speaker and text of each message
 
 
 def looks_like(head: Head) -> bool:
     first = head.at(0) if isinstance(head.value, list) else head.value
-    if not isinstance(first, dict) or head.path.suffix not in (".json", ".jsonl", ".parquet"):
-        return False
-    return any(pair <= first.keys() for pair in PAIRS)
+    return isinstance(first, dict) and head.path.suffix in (".json", ".jsonl", ".parquet") and _is_one(first)
+
+
+def _is_one(value: dict[str, Any]) -> bool:
+    if value.keys() >= {"chosen", "rejected"} or ("input" in value and value.keys() & set(CHOSEN)):
+        return True
+    if any(value.get(field) for field in CHATS):  # a whole chat, whatever else there is
+        return _label(value) is not None
+    rated = "instruction" in value and bool(_completions(value))
+    return rated or any(value.keys() >= set(pair) for pair in ANSWERS)
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
-    if not isinstance(value, dict) or not any(pair <= value.keys() for pair in PAIRS):
+    if not isinstance(value, dict) or not _is_one(value):
         raise Unreadable("expected instruction and output, prompt and completion, or chosen and rejected")
-    if "chosen" in value:
-        said = _preferred(value)
+    if _label(value) is False:
+        yield LeftOut("replies that are not wanted")
+        return
+    if completions := _completions(value):
+        best = max(completions, key=lambda part: part.get("overall_score") or 0)  # the first of equals
+        value = value | {"output": best.get("response")}
+        yield LeftOut("replies that were rejected", len(completions) - 1)
+    if any(value.get(field) for field in CHATS) and not value.keys() & set(CHOSEN):
+        yield from chat_export.parse(file, name, value)
+        return
+    if chosen := next((field for field in CHOSEN if field in value), ""):
+        said = _preferred(value, chosen)
         yield LeftOut("replies that were rejected")
-    elif "completion" in value:
-        said = _said(value["prompt"], "user") + _said(value["completion"], "assistant")
     else:
-        said = _instruction(value)
+        said = _answered(value)
     if isinstance(system := value.get("system"), str):
         said = [("system", system), *said]
     texts = [text for speaker, text in said if speaker in SYSTEM and has_text(text)]
+    whole, said = said, [(who, without_reasoning(text) if who == "assistant" else text) for who, text in said]
+    if thought := sum(one != two for one, two in zip(whole, said, strict=True)):
+        yield LeftOut("reasoning", thought)
     spoken = [pair for pair in said if pair[0] not in (*SYSTEM, *NOT_SPEAKERS) and has_text(pair[1])]
     if wordless := sum(speaker not in SYSTEM for speaker, _ in said) - len(spoken):
         yield LeftOut("messages without words, and of tools", wordless)
@@ -49,19 +74,33 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     yield Dialogue(name, tuple(Turn(*pair) for pair in spoken), file, scored_speakers=("assistant",), meta=meta)
 
 
-def _instruction(value: dict[str, Any]) -> Said:
+def _completions(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """Replies that were rated, as UltraFeedback has them."""
+    parts = value.get("completions")
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def _label(value: dict[str, Any]) -> bool | None:
+    return next((value[field] for field in LABELS if isinstance(value.get(field), bool)), None)
+
+
+def _answered(value: dict[str, Any]) -> Said:
+    asked, answer = next(pair for pair in ANSWERS if value.keys() >= set(pair))
     before = [pair for pair in value.get("history") or [] if len(pair) == 2]
-    said = [turn for asked, answered in before for turn in (("user", asked), ("assistant", answered))]
-    asked = "\n".join(text for text in (value["instruction"], value.get("input")) if text)
-    return [*said, ("user", asked), ("assistant", value["output"])]
+    said = [turn for first, second in before for turn in (("user", first or ""), ("assistant", second or ""))]
+    if asked == "instruction":
+        question = [("user", "\n".join(text for text in (value[asked], value.get("input")) if text))]
+    else:
+        question = _said(value[asked], "user")
+    return [*said, *question, *_said(value[answer], "assistant")]
 
 
-def _preferred(value: dict[str, Any]) -> Said:
-    chosen = _said(value["chosen"], "assistant")
-    prompt = next((value[field] for field in PROMPTS if value.get(field)), None)
-    if prompt is None and "instruction" in value:
-        return _instruction(value | {"output": value["chosen"]})
-    before = _said(prompt, "user") if prompt else []
+def _preferred(value: dict[str, Any], field: str) -> Said:
+    chosen = _said(value[field], "assistant")
+    if "instruction" in value and not value.get("prompt"):
+        return _answered({**value, "output": value[field]})
+    prompt = next((value[name] for name in PROMPTS if value.get(name)), None)
+    before = _said(prompt.get("messages", prompt) if isinstance(prompt, dict) else prompt, "user")
     whole = len(chosen) > len(before) and chosen[: len(before)] == before  # as many files repeat the prompt
     return chosen if whole else before + chosen
 
@@ -71,7 +110,7 @@ def _said(value: Any, speaker: str) -> Said:
     if isinstance(value, str):
         parts = HUMAN.split(value)
         if len(parts) == 1 or parts[0].strip():
-            return [(speaker, value)]
+            return [(speaker, plain_text(value, "reply"))]
         names = ({"Human": "user", "Assistant": "assistant"}[name] for name in parts[1::2])
         pairs = [(name, text.strip()) for name, text in zip(names, parts[2::2], strict=True)]
         return pairs[:-1] if not pairs[-1][1] else pairs  # a prompt ends with "Assistant:"
@@ -79,8 +118,10 @@ def _said(value: Any, speaker: str) -> Said:
         return [pair for message in value for pair in _said(message, speaker)]
     if isinstance(value, dict):
         for _, role, text in LAYOUTS:
-            if isinstance(value.get(role), str) and isinstance(value.get(text), str):
-                return [(SPEAKERS.get(value[role], value[role]), value[text])]
+            if isinstance(value.get(role), str) and text in value:
+                return [(role_of(value[role]), plain_text(value[text], text))]
+    if value is None:
+        return []
     raise Unreadable("a prompt or reply that is neither a text nor messages")
 
 

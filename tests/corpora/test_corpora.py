@@ -222,11 +222,12 @@ def test_what_is_no_dialogue_is_refused(tmp_path, text, problem):
 def test_tables_by_the_names_of_their_columns(tmp_path):
     path = tmp_path / "t.csv"
     rows = 'conversation_id,Role,When,message\r\n1,a,x,"hi, ""you""\nthere"\r\n1,b,x,yo\r\n'
-    rows += "2,a,x\r\n2,b,x,ok\r\n3,a,x,\r\n"
-    _, one, two, three = read("table", path, rows)
+    rows += "2,a,x\r\n2,b,x,ok\r\n,a,x,hm\r\n,,,\r\n1,,x,Ann left\r\n"
+    _, nobody, one, two, three = read("table", path, rows)
+    assert nobody == LeftOut("rows without a speaker", 1)
     assert texts(one) == ['hi, "you"\nthere', "yo"]
     assert str(two) == f"{path}:5: expected 4 columns, found 3"
-    assert str(three) == f"{path}:7: empty text"
+    assert str(three) == f"{path}:7: empty dialogue"
     _, *apart = read("table", tmp_path / "s.csv", "dialogue;speaker;text\n1;a;x\n2;a;p\n1;b;y\n2;b;q\n")
     assert [texts(dialogue) for dialogue in apart] == [["x", "y"], ["p", "q"]]
     _, dialogue = read("table", tmp_path / "t.tsv", "dialogue\tspeaker\ttext\n1\ta\thi, you\n1\tb\tyo\n")
