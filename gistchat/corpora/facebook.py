@@ -1,7 +1,8 @@
 """Facebook's and Instagram's `message_1.json`, and the file that Messenger writes of an end-to-end encrypted chat.
 
-A file is one dialogue, named by its thread. Left out and counted: unsent messages, calls, reactions, sentences of the
-service itself ("Ann named the group ...") and media without words.
+A file is one dialogue, named by its thread; of a long thread there are several files, the newest first. What a link or
+a photo says beside one's own words is no part of them. Left out and counted: unsent messages, calls, reactions,
+sentences of the service itself ("Ann named the group ...", polls) and media without words.
 """
 
 import re
@@ -34,10 +35,13 @@ _SENT = re.compile(
     r"(?:You|Du|Vous|Has|Hai|Você|Je) (?:sent|shared|hast|avez|enviado|inviato|enviou|hebt)\b.{1,60}\.", re.I | re.S
 )
 _YOUR_ACT = re.compile(
-    r"You (?:named the group|changed the (?:group|theme|chat|quick)|set the|cleared the|created (?:the|a) group"
-    r"|added .{1,60} to the group|removed .{1,60} from the group|left the group|joined the|missed an?"
+    r"You (?:named the group|changed the (?:group|theme|chat|quick)|set the|cleared the|created (?:the|a) (?:group|poll)"
+    r"|added .{1,60} to the group|removed .{1,60} from the group|left the group|joined the|missed an?|voted (?:for|in)"
     r"|started (?:an? (?:audio |video )?(?:call|chat)|sharing)|pinned a message|unpinned a message|unsent a message"
-    r"|are now connected|can now (?:message|call)|sent an? (?:attachment|photo|video|sticker|GIF))\b.{0,120}\."
+    r"|are now connected|can now (?:message|call)|turned (?:on|off)|sent an? (?:attachment|photo|video|sticker|GIF))\b"
+    r".{0,200}|Say hi to your new (?:Facebook|Messenger) friend,? .{1,80}|.{1,60} waved at (?:you|each other)!?"
+    r"|This (?:poll|group|chat|person) (?:is|has|was)(?: no longer| now|n't)? (?:available|unavailable|read-only|ended)\b.{0,80}"
+    r"|Messages and calls (?:in this chat )?are (?:now )?(?:secured|protected).{0,200}"
 )
 _CALL = re.compile(
     r"\b(?:missed|started|ended|joined) (?:an? |the |your )?(?:audio |video |voice )?(?:call|chat)\b|\bcalled\b"
@@ -52,6 +56,14 @@ def looks_like(head: Head) -> bool:
     return (
         empty and "participants" in head.value and any(field in head.value for field in ("thread_path", "threadName"))
     )
+
+
+def refused(head: Head) -> str:
+    """What to say of web pages of Facebook and Instagram; empty for all else."""
+    is_page = head.text.lstrip()[:15].lower().startswith(("<!doctype html", "<html"))
+    if is_page and re.search(r'class=["\'][^"\']*\b(?:_a6-g|_2ph_|_3-95)\b', head.text):
+        return "a page to look at; download the information anew with the format JSON"
+    return ""
 
 
 def read(path: Path) -> Iterator[ReadResult]:
@@ -70,9 +82,7 @@ def read(path: Path) -> Iterator[ReadResult]:
     yield from (LeftOut(reason, count) for reason, count in left_out.items())
     fields = json_fields(path, "messages")
     thread = fields.get("thread_path") or fields.get("threadName") or fields.get("title") or ""
-    # The files of one long thread are numbered: message_1.json, message_2.json.
-    name = " ".join(part for part in (str(thread).rpartition("/")[2], path.stem) if part)
-    yield Dialogue(name, tuple(turns), corpus="facebook")
+    yield Dialogue(str(thread).rpartition("/")[2] or path.stem, tuple(turns), corpus="facebook")
 
 
 def _turn(message: dict[str, Any]) -> Turn:
@@ -97,7 +107,8 @@ def _left_out(message: dict[str, Any], turn: Turn) -> str:
         return WORDLESS
     if _REACTION.fullmatch(text):
         return REACTIONS
-    if any(message.get(field) for field in MEDIA) and (_SENT.fullmatch(text) or _of_service(turn.speaker, text)):
+    beside_media = any(message.get(field) for field in MEDIA)
+    if beside_media and (_SENT.fullmatch(text) or _of_service(turn.speaker, text, beside_media)):
         return WORDLESS
     if not (_of_service(turn.speaker, text) or _YOUR_ACT.fullmatch(text)):
         return ""
@@ -106,11 +117,13 @@ def _left_out(message: dict[str, Any], turn: Turn) -> str:
     return CALLS if _CALL.search(text) else NOTICES
 
 
-def _of_service(speaker: str, text: str) -> bool:
-    """Whether it speaks of its sender by name, in any language where that is a full name."""
-    names = [speaker, speaker.split(" ")[0]]
-    verb = any(name and re.match(rf"{re.escape(name)} (?:{_VERBS})\b", text) for name in names)
-    return verb or (" " in speaker and text.startswith(f"{speaker} ") and text.endswith("."))
+def _of_service(speaker: str, text: str, beside_media: bool = False) -> bool:
+    """Whether it speaks of its sender by name, in any language where that is a full name or stands beside media."""
+    names = [name for name in (speaker, speaker.split(" ")[0]) if name]
+    if any(re.match(rf"{re.escape(name)} (?:{_VERBS})\b", text) for name in names):
+        return True
+    said_whole = [name for name in names if beside_media or " " in name]
+    return text.endswith(".") and any(text.startswith(f"{name} ") for name in said_whole)
 
 
 CORPUS = Corpus(
@@ -120,6 +133,7 @@ CORPUS = Corpus(
     patterns=("message_*.json", "*.json"),
     mark=b'"timestamp',
     looks_like=looks_like,
+    refused=refused,
     export="Accounts Centre, Your information, Download your information: messages, as JSON. Of an encrypted chat: "
     "Messenger, Privacy and safety, End-to-end encrypted chats, Download messages.",
     scrub=True,

@@ -23,11 +23,14 @@ from gistchat.errors import UserError
 # Of the messages that Slack tells apart by a subtype, people write these.
 SPOKEN = (None, "", "file_share", "thread_broadcast", "reply_broadcast", "me_message", "file_comment")
 _TIME = re.compile(r"\d{9,}\.\d+")
+_DAY = re.compile(r"[12]\d{3}-\d\d-\d\d")
 _MARKUP = re.compile(r"<([^<>|]+)(?:\|([^<>]*))?>")
 
 
 def looks_like(head: Head) -> bool:
     first = head.at(0)
+    if head.value == [] and _DAY.fullmatch(head.path.stem):  # nobody wrote
+        return True
     return isinstance(first, dict) and "type" in first and bool(_TIME.fullmatch(str(first.get("ts"))))
 
 
