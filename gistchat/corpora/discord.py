@@ -50,9 +50,10 @@ def refused(head: Head) -> str:
         return f"Discord's TXT export does not say where a message ends; {remedy}"
     if start[:15].lower().startswith(("<!doctype html", "<html")) and "chatlog" in head.text:
         return f"Discord's HTML export is a page to look at; {remedy}"
-    first = head.at(0)
+    first = head.at(0) if isinstance(head.value, list) else head.value
     keys = {str(key).lower() for key in first} if isinstance(first, dict) else set(head.columns)
-    if {"id", "timestamp", "contents"} <= keys:
+    about_oneself = {"id", "username", "email", "has_mobile"} <= keys and head.path.name == "user.json"
+    if {"id", "timestamp", "contents"} <= keys or about_oneself:
         return f"Discord's own data package holds only what you wrote, no answers; {remedy}"
     return ""
 

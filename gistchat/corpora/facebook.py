@@ -35,12 +35,12 @@ _SENT = re.compile(
     r"(?:You|Du|Vous|Has|Hai|Você|Je) (?:sent|shared|hast|avez|enviado|inviato|enviou|hebt)\b.{1,60}\.", re.I | re.S
 )
 _YOUR_ACT = re.compile(
-    r"You (?:named the group|changed the (?:group|theme|chat|quick)|set the|cleared the|created (?:the|a) (?:group|poll)"
-    r"|added .{1,60} to the group|removed .{1,60} from the group|left the group|joined the|missed an?|voted (?:for|in)"
-    r"|started (?:an? (?:audio |video )?(?:call|chat)|sharing)|pinned a message|unpinned a message|unsent a message"
+    r"You (?:named the group|changed the (?:group|theme|chat|quick)|set the|cleared the"
+    r"|created (?:the|a) (?:group|poll)|added .{1,60} to the group|removed .{1,60} from the group|left the group|joined the"
+    r"|missed an?|voted (?:for|in)|started (?:an? (?:audio |video )?(?:call|chat)|sharing)|pinned a message|unpinned a message|unsent a message"
     r"|are now connected|can now (?:message|call)|turned (?:on|off)|sent an? (?:attachment|photo|video|sticker|GIF))\b"
     r".{0,200}|Say hi to your new (?:Facebook|Messenger) friend,? .{1,80}|.{1,60} waved at (?:you|each other)!?"
-    r"|This (?:poll|group|chat|person) (?:is|has|was)(?: no longer| now|n't)? (?:available|unavailable|read-only|ended)\b.{0,80}"
+    r"|This (?:poll|group|chat|person) (?:is|was)(?: no longer|n't)? (?:available|unavailable|read-only)\b.{0,80}"
     r"|Messages and calls (?:in this chat )?are (?:now )?(?:secured|protected).{0,200}"
 )
 _CALL = re.compile(

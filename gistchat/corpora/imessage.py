@@ -1,9 +1,9 @@
 """iMessage, SMS and WhatsApp as iMazing writes them (CSV), and iMessage as imessage-exporter does (TXT).
 
-A chat session is one dialogue. What the phone's owner sent bears no name: it is by "Me". iMazing writes the names of its
-columns in the computer's language, but always in the same order. Of an edited message the latest version is kept. Left
-out and counted: notices, messages without words (attachments), and replies that a TXT shows a second time, below what
-they answer.
+A chat session is one dialogue. What the phone's owner sent bears no name: it is by "Me". The columns of iMazing may be
+named in another language; their order is the same. Of an edited message the latest version is kept. Left out and
+counted: notices, messages without words (attachments), and replies that a TXT shows a second time, below what they
+answer.
 """
 
 import re

@@ -26,12 +26,14 @@ _MARKDOWN = re.compile(
     r"\[(?P<date>\d{4}-\d\d-\d\d,? \d\d:\d\d(?::\d\d)?)\] (?P<name>[^:]{1,80}):(?: (?P<words>.*))?", re.S
 )
 _BACKUP = re.compile(
-    r"\[(?P<date>[A-Z][a-z]{2} \d\d, \d{4} \d\d:\d\d:\d\d)\] (?:(?P<notice>\*\*\*)|<(?P<name>[^<>]{1,80})>) (?P<words>.*)",
+    r"\[(?P<date>[A-Z][a-z]{2} \d\d, \d{4} \d\d:\d\d:\d\d)\] "
+    r"(?:(?P<notice>\*\*\*)|<(?P<name>[^<>]{1,80})>) (?P<words>.*)",
     re.S,
 )
 # Attachments and stickers; reactions and stickers on lines of their own.
 _PICTURE = re.compile(r"!?\[[^\]]*\]\((?:\.{1,2}/|media/).*?\) *|^\(- .{1,200} -\)$|^\(\( .{0,40} \)\)$")
 _REACTIONS = re.compile(r" \((?:\S{1,20} from [^()]{1,80})(?:, \S{1,20} from [^()]{1,80})*\)$")
+_OPTION = re.compile(r" {20,}.*\[\d+\] ")  # of a poll
 _FIELD = re.compile(r"(Type|Sent|Received|Attachment|Reaction|Edited): (.*)")
 _ABOUT = re.compile(r"(?:reply to .+|edited|\d+ attachments?|.+ message)(?:, .*)?")
 
@@ -91,7 +93,7 @@ def _from_stamp(pattern: re.Pattern[str], match: re.Match[str], more: list[str])
         reason = DELETED
     elif pattern is _BACKUP:
         lines[-1] = _REACTIONS.sub("", lines[-1])
-        reason = POLLS if words.startswith("Poll: ") and re.match(r" {20,}\S.*\[\d+\] |.*\[\d+\] ", "".join(more)) else ""
+        reason = POLLS if words.startswith("Poll: ") and more and _OPTION.match(more[0]) else ""
     elif pattern is _MARKDOWN:
         lines = [_PICTURE.sub("", line) for line in lines if not line.startswith("> ")]
     return "", reason, Turn((found["name"] or "").strip(), "\n".join(lines).strip(), _date(found["date"]))
