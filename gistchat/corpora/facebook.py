@@ -36,8 +36,9 @@ _SENT = re.compile(
 )
 _YOUR_ACT = re.compile(
     r"You (?:named the group|changed the (?:group|theme|chat|quick)|set the|cleared the"
-    r"|created (?:the|a) (?:group|poll)|added .{1,60} to the group|removed .{1,60} from the group|left the group|joined the"
-    r"|missed an?|voted (?:for|in)|started (?:an? (?:audio |video )?(?:call|chat)|sharing)|pinned a message|unpinned a message|unsent a message"
+    r"|created (?:the|a) (?:group|poll)|added .{1,60} to the group|removed .{1,60} from the group|left the group"
+    r"|joined the|missed an?|voted (?:for|in)|started (?:an? (?:audio |video )?(?:call|chat)|sharing)"
+    r"|(?:un)?pinned a message|unsent a message"
     r"|are now connected|can now (?:message|call)|turned (?:on|off)|sent an? (?:attachment|photo|video|sticker|GIF))\b"
     r".{0,200}|Say hi to your new (?:Facebook|Messenger) friend,? .{1,80}|.{1,60} waved at (?:you|each other)!?"
     r"|This (?:poll|group|chat|person) (?:is|was)(?: no longer|n't)? (?:available|unavailable|read-only)\b.{0,80}"

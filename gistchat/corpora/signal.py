@@ -112,8 +112,8 @@ CORPUS = Corpus(
     mark=b"\n",
     looks_like=looks_like,
     refused=refused,
-    export="From Signal Desktop: sigtop export-messages -f json, or sigexport; from a phone's backup: signalbackup-tools "
-    "--exporttxt.",
+    export="From Signal Desktop: sigtop export-messages -f json, or sigexport; from a phone's backup: "
+    "signalbackup-tools --exporttxt.",
     scrub=True,
     split_by="time",
 )
