@@ -16,7 +16,7 @@ from typing import Any
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.dates import as_date, writes_month_first
 from gistchat.corpora.people import Message, named
-from gistchat.corpora.sources import csv_rows, json_entries, json_fields
+from gistchat.corpora.sources import csv_rows, is_web_page, json_entries, json_fields
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult
 from gistchat.dialogue.visible import has_text
 
@@ -31,6 +31,7 @@ _NOTICE = re.compile(
     r"|Started a call(?: that lasted [\d,.]+ minutes?)?|Added .{1,80} to the group|Removed .{1,80} from the group"
     r"|Changed the channel name: .{1,200}?)\.?"
 )
+_RAW = re.compile(r"<(?:a?(?P<emoji>:\w+:)\d+|@!?(?P<person>\d+))>")  # with --markdown false
 _PART = re.compile(r" \[part \d+\]")
 _DISCRIMINATOR = re.compile(r"#\d{4}$")
 _DAY_FIRST = re.compile(r"(?:1[3-9]|2\d|3[01])[./-]")
@@ -49,7 +50,7 @@ def refused(head: Head) -> str:
     start = head.text.lstrip()
     if re.match(r"={20,}\s+Guild: .*\s+Channel: ", start):
         return f"Discord's TXT export does not say where a message ends; {remedy}"
-    if start[:15].lower().startswith(("<!doctype html", "<html")) and "chatlog" in head.text:
+    if is_web_page(start) and "chatlog" in head.text:
         return f"Discord's HTML export is a page to look at; {remedy}"
     first = head.at(0) if isinstance(head.value, list) else head.value
     keys = {str(key).lower() for key in first} if isinstance(first, dict) else set(head.columns)
@@ -92,6 +93,7 @@ def _from_json(value: dict[str, Any]) -> tuple[str, Message]:
     text = value.get("content") or ""
     if not isinstance(text, str):
         raise TypeError("a text is a string")
+    text = _RAW.sub(lambda mark: _readable(mark, value), text)
     message = Message(str(author.get("id") or name), name, text, iso(datetime.fromisoformat(value["timestamp"])))
     if str(value.get("type", "Default")) not in SPOKEN:
         return NOTICES, message
@@ -100,6 +102,13 @@ def _from_json(value: dict[str, Any]) -> tuple[str, Message]:
     if has_text(text):
         return "", message
     return FORWARDED if value.get("forwardedMessage") else WORDLESS, message
+
+
+def _readable(mark: re.Match[str], value: dict[str, Any]) -> str:
+    if mark["emoji"]:
+        return mark["emoji"]
+    named = {str(user["id"]): user.get("nickname") or user["name"] for user in value.get("mentions") or []}
+    return f"@{named.get(mark['person'], mark['person'])}"
 
 
 def _from_row(row: dict[str, str]) -> tuple[str, Message]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head, iso
-from gistchat.corpora.sources import json_entries, json_fields
+from gistchat.corpora.sources import is_web_page, json_entries, json_fields
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.dialogue.visible import has_text
 
@@ -35,12 +35,13 @@ _SENT = re.compile(
     r"(?:You|Du|Vous|Has|Hai|Você|Je) (?:sent|shared|hast|avez|enviado|inviato|enviou|hebt)\b.{1,60}\.", re.I | re.S
 )
 _YOUR_ACT = re.compile(
-    r"You (?:named the group|changed the (?:group|theme|chat|quick)|set the|cleared the"
-    r"|created (?:the|a) (?:group|poll)|added .{1,60} to the group|removed .{1,60} from the group|left the group"
-    r"|joined the|missed an?|voted (?:for|in)|started (?:an? (?:audio |video )?(?:call|chat)|sharing)"
-    r"|(?:un)?pinned a message|unsent a message"
-    r"|are now connected|can now (?:message|call)|turned (?:on|off)|sent an? (?:attachment|photo|video|sticker|GIF))\b"
-    r".{0,200}|Say hi to your new (?:Facebook|Messenger) friend,? .{1,80}|.{1,60} waved at (?:you|each other)!?"
+    r"You (?:named the group|changed the (?:group|theme|chat|quick)|cleared (?:the|your) nickname|created the group"
+    r"|set (?:the|your|a) (?:nickname|emoji|quick|group|theme)|added .{1,60} to the group|left the group|joined the"
+    r"|removed .{1,60} from the group|missed an?|started (?:an? (?:audio |video )?(?:call|chat)|sharing)"
+    r"|(?:un)?pinned a message|unsent a message|turned (?:on|off)|sent an? (?:attachment|photo|video|sticker|GIF)"
+    r")\b.{0,120}\."
+    r"|You (?:are now connected|can now (?:message|call)|created a poll|voted for)\b.{0,200}"
+    r"|Say hi to your new (?:Facebook|Messenger) friend,? .{1,80}|.{1,60} waved at (?:you|each other)!?"
     r"|This (?:poll|group|chat|person) (?:is|was)(?: no longer|n't)? (?:available|unavailable|read-only)\b.{0,80}"
     r"|Messages and calls (?:in this chat )?are (?:now )?(?:secured|protected).{0,200}"
 )
@@ -61,8 +62,7 @@ def looks_like(head: Head) -> bool:
 
 def refused(head: Head) -> str:
     """What to say of web pages of Facebook and Instagram; empty for all else."""
-    is_page = head.text.lstrip()[:15].lower().startswith(("<!doctype html", "<html"))
-    if is_page and re.search(r'class=["\'][^"\']*\b(?:_a6-g|_2ph_|_3-95)\b', head.text):
+    if is_web_page(head.text) and re.search(r'class=["\'][^"\']*\b(?:_a6-g|_2ph_|_3-95)\b', head.text):
         return "a page to look at; download the information anew with the format JSON"
     return ""
 

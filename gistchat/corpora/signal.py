@@ -14,7 +14,7 @@ from typing import Any
 from gistchat.corpora import signal_text
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.signal_text import CALL, DELETED, NOTICES, Piece
-from gistchat.corpora.sources import first_character, json_entries
+from gistchat.corpora.sources import first_character, is_web_page, json_entries
 from gistchat.dialogue.lines import json_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.dialogue.visible import has_text
@@ -38,7 +38,7 @@ def refused(head: Head) -> str:
         return "the same chat as data.json beside it; prepare that"
     if head.path.suffix == ".backup":
         return f"an encrypted backup of Signal, which only Signal can open; {remedy}"
-    if head.text.lstrip()[:15].lower().startswith(("<!doctype html", "<html")) and "signal" in head.text.lower():
+    if is_web_page(head.text) and "signal" in head.text.lower():
         return f"a page of Signal's messages to look at; {remedy}"
     if {"thread_id", "date_sent", "body"} <= set(head.columns):
         return f"a table of Signal's database, which has numbers for names; {remedy}"

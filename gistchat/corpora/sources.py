@@ -204,6 +204,11 @@ def first_character(path: Path) -> str:
         return file.read(1000).removeprefix(BYTE_ORDER_MARK).strip()[:1].decode(errors="replace")
 
 
+def is_web_page(text: str) -> bool:
+    """Whether a file that begins so is HTML, which some programs write beside what can be read."""
+    return text.lstrip()[:15].lower().startswith(("<!doctype html", "<html"))
+
+
 class _JsonFile:
     """A JSON file, open for `ijson`, which has no limit of its own for brackets in brackets."""
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.people import Message, named
-from gistchat.corpora.sources import json_entries, json_fields, json_outlines
+from gistchat.corpora.sources import is_web_page, json_entries, json_fields, json_outlines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult
 from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
@@ -48,8 +48,7 @@ def looks_like(head: Head) -> bool:
 
 def refused(head: Head) -> str:
     """What to say of Telegram's web pages; empty for all else."""
-    is_page = head.text.lstrip()[:15].lower().startswith(("<!doctype html", "<html"))
-    if is_page and "Exported Data" in head.text and "page_wrap" in head.text:
+    if is_web_page(head.text) and "Exported Data" in head.text and "page_wrap" in head.text:
         return "Telegram's HTML export is a page to look at; export the chat as JSON (Format: Machine-readable JSON)"
     return ""
 
