@@ -22,7 +22,9 @@ from gistchat.dialogue.visible import has_text
 
 SPOKEN = ("Default", "Reply", "0", "19")  # kinds of messages that people write
 COLUMNS = {"author", "date", "content", "attachments"}
-PACKAGE = {"user.json": {"id", "username", "email"}, "channel.json": {"id", "type"}}  # files of Discord's own, by keys
+# Files of Discord's own package, by what each entry has.
+PACKAGE = {"user.json": {"id", "username", "email"}, "channel.json": {"id", "type"}}
+PACKAGE["messages.json"] = {"id", "timestamp", "contents"}  # under whatever name
 NOTICES, BOTS, FORWARDED = "notices of Discord (joins, pins, calls)", "messages of bots", "forwarded messages"
 WORDLESS = "messages without words (attachments, stickers, embeds)"
 # A table does not say which messages are Discord's own.
@@ -54,7 +56,7 @@ def refused(head: Head) -> str:
         return f"Discord's HTML export is a page to look at; {remedy}"
     first = head.at(0) if isinstance(head.value, list) else head.value
     keys = {str(key).lower() for key in first} if isinstance(first, dict) else set(head.columns)
-    if {"id", "timestamp", "contents"} <= keys or PACKAGE.get(head.path.name, {""}) <= keys:
+    if PACKAGE.get(head.path.name, PACKAGE["messages.json"]) <= keys:
         return f"Discord's own data package holds only what you wrote, no answers; {remedy}"
     return ""
 

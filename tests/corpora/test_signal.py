@@ -67,10 +67,9 @@ def test_signal_export(tmp_path):
 
 
 def test_signal_export_writes_calls_as_if_said(tmp_path):
-    text = (
-        "[2024-03-05 21:15:00] Me: Outgoing voice call (accepted, 3m 2s)  \n[2024-03-05 21:16:00] Ann: Missed call  \n"
-    )
-    text += "[2024-03-05 21:17:00] Ann: (This message was deleted)\n[2024-03-05 21:18:00] Ann: \n\n> Old\n\nIncoming call?  \n"
+    text = "[2024-03-05 21:15:00] Me: Outgoing voice call (accepted, 3m 2s)  \n"
+    text += "[2024-03-05 21:16:00] Ann: Missed call  \n[2024-03-05 21:17:00] Ann: (This message was deleted)\n"
+    text += "[2024-03-05 21:18:00] Ann: \n\n> Old\n\nIncoming call?  \n"
     path = write(tmp_path / "Ann" / "chat.md", text)
     assert said(signal, path) == [[("Ann", "Incoming call?")]]
     assert left_out(signal, path) == {signal_text.NOTICES: 2, signal_text.DELETED: 1}
