@@ -20,6 +20,7 @@ from gistchat.dialogue.visible import has_text
 MEDIA = ("photos", "videos", "audio_files", "gifs", "files", "sticker", "share", "media")
 NOTICES, WORDLESS = "notices of the service", "messages without words (media, links)"
 UNSENT, CALLS, REACTIONS = "unsent messages", "calls", "reactions"
+NO_NAME = "Facebook user"  # what Facebook calls those who are gone
 # In other languages: an emoji, a word like "reagiert", and one for a message.
 _REACTION = re.compile(
     r"Liked a message|Reacted .{1,40} to (?:your|a|the|his|her|their) message.*"
@@ -87,7 +88,7 @@ def read(path: Path) -> Iterator[ReadResult]:
 
 
 def _turn(message: dict[str, Any]) -> Turn:
-    speaker = message["sender_name"] if "sender_name" in message else message["senderName"]
+    speaker = (message["sender_name"] if "sender_name" in message else message["senderName"]) or NO_NAME
     text = message.get("content") or message.get("text") or ""
     moment = message["timestamp_ms"] if "timestamp_ms" in message else message["timestamp"]
     if not isinstance(speaker, str) or not isinstance(text, str):

@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from gistchat.corpora.corpus import Head, iso
+from gistchat.corpora.dates import as_date
 from gistchat.dialogue.lines import text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.dialogue.visible import has_text
@@ -91,8 +91,8 @@ def _message(stamp: re.Match[str], block: list[str]) -> tuple[str, Turn | None]:
     text = "\n".join(words).replace(PLACE_OF_ATTACHMENT, "").strip()
     if reason := not_said(text):
         return reason, None
-    date = iso(datetime.strptime(" ".join(stamp[1].split()), "%b %d, %Y %I:%M:%S %p"))
-    return "", Turn(block[0].strip(), text, date)
+    date = as_date(stamp[1])
+    return "", Turn(block[0].strip(), text, iso(date) if date else "")
 
 
 def not_said(text: str) -> str:

@@ -3,11 +3,13 @@
 Where lines have a stamp, a line without one continues the message before it. `signal.py` is their reader.
 """
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 from gistchat.corpora.corpus import Head, iso
 from gistchat.dialogue.lines import text_lines
@@ -35,6 +37,8 @@ _PICTURE = re.compile(r"!?\[[^\]]*\]\((?:\.{1,2}/|media/).*?\) *|^\(- .{1,200} -
 _REACTIONS = re.compile(r" \((?:\S{1,20} from [^()]{1,80})(?:, \S{1,20} from [^()]{1,80})*\)$")
 _OPTION = re.compile(r" {20,}.*\[\d+\] ")  # of a poll
 _FIELD = re.compile(r"(Type|Sent|Received|Attachment|Reaction|Edited): (.*)")
+_TYPE = re.compile(r"Type: [a-z][\w-]*")
+_MOMENT = re.compile(r"(?:Sent|Received): (?:unknown|[A-Z][a-z]{2}, \d)")
 _ABOUT = re.compile(r"(?:reply to .+|edited|\d+ attachments?|.+ message)(?:, .*)?")
 
 Piece = tuple[str, str, Turn]  # the chat's id, why the turn is left out, the turn
@@ -62,20 +66,27 @@ def _stamp(path: Path, line: str) -> re.Pattern[str]:
 
 
 def _from_lines(path: Path, pattern: re.Pattern[str]) -> Iterator[Piece | Malformed]:
-    begins, more = None, []
+    begins, more, begun_at = None, [], ""
     for location, line in text_lines(path, as_typed=True):
         if isinstance(line, Malformed):
             yield line
         elif match := pattern.fullmatch(line):
             if begins:
-                yield _from_stamp(pattern, begins, more)
-            begins, more = match, []
+                yield _piece(begun_at, _from_stamp, pattern, begins, more)
+            begins, more, begun_at = match, [], location
         elif begins:
             more.append(line)
         elif line.strip():
             yield Malformed(location, "no date and name before the words")
     if begins:
-        yield _from_stamp(pattern, begins, more)
+        yield _piece(begun_at, _from_stamp, pattern, begins, more)
+
+
+def _piece(location: str, build: Callable[..., Piece], *parts: Any) -> Piece | Malformed:
+    try:
+        return build(*parts)
+    except (ValueError, OverflowError):
+        return Malformed(location, "a date that is none")
 
 
 def _from_stamp(pattern: re.Pattern[str], match: re.Match[str], more: list[str]) -> Piece:
@@ -111,24 +122,35 @@ def _from_fields(path: Path) -> Iterator[Piece | Malformed]:
     """sigtop's long text: fields of a message, an empty line, its words; lines of quotes and versions have a mark."""
     fields: dict[str, str] = {}
     words: list[str] = []
-    in_fields = False
-    for _, line in text_lines(path, as_typed=True):
+    in_fields, begun_at = False, ""
+    for (location, line), (_, following) in itertools.pairwise(
+        itertools.chain(text_lines(path, as_typed=True), [("", "")])
+    ):
         if isinstance(line, Malformed):
             yield line
         elif line.startswith("Conversation: ") and not fields:
             continue
-        elif line.startswith("From: ") or (line.startswith("Type: ") and not in_fields):
+        elif not in_fields and _is_head(line, following):
             if "Type" in fields:
-                yield _from_block(fields, words)
+                yield _piece(begun_at, _from_block, fields, words)
             key, _, rest = line.partition(": ")
-            fields, words, in_fields = {key: rest}, [], True
+            fields, words, in_fields, begun_at = {key: rest}, [], True, location
         elif in_fields and (field := _FIELD.fullmatch(line)):
             fields.setdefault(field[1], field[2])
         else:
             in_fields = False
             words.append(line)
     if fields:
-        yield _from_block(fields, words)
+        yield _piece(begun_at, _from_block, fields, words)
+
+
+def _is_head(line: str, following: str | Malformed) -> bool:
+    """Whether a message begins here; its words may have such lines, too, but hardly two of them."""
+    if isinstance(following, Malformed):
+        return False
+    if line.startswith("From: "):
+        return bool(_TYPE.fullmatch(following))
+    return bool(_TYPE.fullmatch(line) and _MOMENT.match(following))
 
 
 def _from_block(fields: dict[str, str], words: list[str]) -> Piece:

@@ -85,6 +85,11 @@ def test_sentences_of_the_service_and_those_that_only_resemble_them(tmp_path):
     assert [text for _, text in said(facebook, path)[0]] == list(ours)
 
 
+def test_somebody_whose_account_is_gone(tmp_path):
+    path = write(tmp_path / "message_1.json", thread(message("", "Hi"), message("Facebook user", "Yes")))
+    assert said(facebook, path) == [[("Facebook user", "Hi"), ("Facebook user", "Yes")]]
+
+
 def test_instagram_speaks_of_people_by_their_handles(tmp_path):
     share = {"link": "https://www.instagram.com/p/x", "share_text": "Somebody else's words"}
     path = write(

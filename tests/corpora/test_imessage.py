@@ -144,3 +144,9 @@ def test_pages_are_refused(tmp_path):
     page = '<html>\n<body>\n<div class="message"><div class="sent iMessage"><p>Hi</p></div></div></body></html>'
     with pytest.raises(UserError, match="txt"):
         kind_of_file(write(tmp_path / "Ann.html", page))
+
+
+def test_a_date_that_is_none(tmp_path):
+    text = "Feb 31, 2022  5:29:42 PM\nMe\nHi\n\nMay 17, 2022  5:30:42 PM\nAnn\nYes\n\n"
+    turns = dialogues(imessage, write(tmp_path / "Ann.txt", text))[0].turns
+    assert [turn.date for turn in turns] == ["", "2022-05-17 17:30:42"]

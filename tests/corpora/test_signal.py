@@ -2,7 +2,7 @@
 
 import json
 
-from messengers import dialogues, kinds, left_out, said, write
+from messengers import dialogues, kinds, left_out, problems, said, write
 
 from gistchat.corpora import signal, signal_text
 from gistchat.corpora.corpus import Head
@@ -40,6 +40,13 @@ def test_sigtop_text(tmp_path):
     assert said(signal, path) == [[*HI, ("You", "new")]]
     assert [turn.date for turn in dialogues(signal, path)[0].turns][:2] == ["2024-03-05 21:15:00"] * 2
     assert left_out(signal, path) == {signal_text.NOTICES: 1, signal.WORDLESS: 1}
+
+
+def test_words_that_begin_like_a_field_stay_words(tmp_path):
+    head = "From: Ann (+49151)\nType: incoming\nSent: Tue, 5 Mar 2024 21:15:00 +0000\nReceived: unknown\n\n"
+    words = "From: here to there\n\nType: slow\nSent: never"
+    path = write(tmp_path / "Ann.txt", f"Conversation: Ann (+49151)\n\n{head}{words}\n\n{head}Yes\n\n")
+    assert said(signal, path) == [[("Ann", "From: here to there\n\nType: slow\nSent: never"), ("Ann", "Yes")]]
 
 
 def test_sigtop_short_text(tmp_path):
@@ -118,3 +125,14 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
 
 def test_whatsapp_with_dates_of_the_same_form_is_not_taken(tmp_path):
     assert kinds(write(tmp_path / "a.txt", "2024-03-05 21:15 - Ann: Hi\n2024-03-05 21:16 - Ben: Hello\n")) == []
+
+
+def test_a_date_that_is_none_is_a_bad_piece_among_good(tmp_path):
+    short = "2024-13-45 21:15 Ann: a\n2024-03-05 21:15 Ann: b\n"
+    long = "Conversation: Ann (+49151)\n\n"
+    for day in ("Tue, 45 Mar", "Tue, 5 Mar"):
+        long += f"From: Ann (+49151)\nType: incoming\nSent: {day} 2024 21:15:00 +0000\nReceived: unknown\n\nb\n\n"
+    for name, text in (("short.txt", "2024-03-05 21:15 Ann: b\n" + short), ("long.txt", long)):
+        path = write(tmp_path / name, text)
+        assert len(problems(signal, path)) == 1
+        assert {text for _, text in said(signal, path)[0]} == {"b"}
