@@ -141,14 +141,34 @@ def json_fields(path: Path, *without: str) -> dict[str, Any]:
     """
     if first_character(path) != "{":
         raise UserError(f"{path}: expected a JSON object")
-    builder = ijson.ObjectBuilder()
+    builder, inside = ijson.ObjectBuilder(), tuple(f"{field}." for field in without)
     for prefix, event, value in _parsed(path, ijson.parse):
         if prefix in without:
             if event not in ("end_map", "end_array", "map_key"):
                 builder.event("null", None)
-        elif not prefix.startswith(tuple(f"{field}." for field in without)):
+        elif not prefix.startswith(inside):
             builder.event(event, value)
     return builder.value
+
+
+def json_outlines(path: Path, prefix: str, fields: Sequence[str], inner: str) -> Iterator[dict[str, Any]]:
+    """Some fields of each object of a JSON file's list, and how many entries its own list `inner` has, if it has one.
+
+    With `json_entries` of all these inner lists one after another, an object needs not be in memory as a whole.
+    """
+    wanted = {f"{prefix}.{field}": field for field in fields}
+    inner_list, inner_entry = f"{prefix}.{inner}", f"{prefix}.{inner}.item"
+    outline: dict[str, Any] = {}
+    for place, event, value in _parsed(path, ijson.parse):
+        if place == inner_entry:
+            outline[inner] += event not in ("map_key", "end_map", "end_array")
+        elif place == inner_list and event == "start_array":
+            outline[inner] = 0
+        elif place in wanted and event not in ("start_map", "map_key", "end_map", "start_array", "end_array"):
+            outline[wanted[place]] = value
+        elif place == prefix and event not in ("start_map", "map_key"):
+            yield outline  # also of what is no object
+            outline = {}
 
 
 def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Malformed]]:
@@ -183,6 +203,11 @@ def first_character(path: Path) -> str:
         return file.read(1000).removeprefix(BYTE_ORDER_MARK).strip()[:1].decode(errors="replace")
 
 
+def is_web_page(text: str) -> bool:
+    """Whether a file that begins so is HTML, which some programs write beside what can be read."""
+    return text.lstrip()[:15].lower().startswith(("<!doctype html", "<html"))
+
+
 class _JsonFile:
     """A JSON file, open for `ijson`, which has no limit of its own for brackets in brackets."""
 
@@ -204,9 +229,17 @@ def _parsed(path: Path, parse: Callable[..., Iterator[Any]]) -> Iterator[Any]:
         try:
             yield from parse(_JsonFile(path, file), use_float=True)
         except (ijson.JSONError, UnicodeDecodeError) as error:
+            if not _is_closed(file):
+                raise UserError(f"{path}: cut off, as a JSON file ends with a closing bracket; get it anew") from None
             if path.stat().st_size <= LONGEST_JSON:
                 read_json(path)  # gives the line of the error
             raise UserError(f"{path}: not valid JSON ({first_line(error)})") from None
+
+
+def _is_closed(file: BinaryIO) -> bool:
+    """Whether a file of JSON ends as one does."""
+    file.seek(max(0, file.seek(0, 2) - 1000))
+    return file.read().strip()[-1:] in (b"]", b"}")
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:

@@ -30,7 +30,7 @@ def export(tmp_path, *lines):
 def test_chats_of_two_and_of_a_group(tmp_path):
     path = export(tmp_path, item("9", "2", "Hi"), item("10", "4", "Soup?"), item("9", "1", "Hello"))
     assert kinds(path) == ["signal-desktop"]
-    assert said(signal_desktop, path) == [[("Ann Lee", "Hi"), ("Ben", "Hello")], [("49152", "Soup?")]]
+    assert said(signal_desktop, path) == [[("Ann Lee", "Hi"), ("Ben", "Hello")], [("+49152", "Soup?")]]
     assert [dialogue.id for dialogue in dialogues(signal_desktop, path)] == ["Ann Lee 9", "Cooks 10"]
     assert dialogues(signal_desktop, path)[0].turns[0].date == "2024-03-05 21:15:00"
 
