@@ -19,6 +19,7 @@ _NUMBERS = re.compile(
 _WORDS = ("%B %d %Y %I:%M%p", "%B %d %Y %I:%M:%S%p", "%B %d %Y %H:%M:%S", "%B %d %Y %H:%M", "%B %d %Y")
 _WORDS += tuple(form.replace("%B %d", "%d %B") for form in _WORDS)
 _WORDS += tuple(form.replace("%B", "%b") for form in _WORDS)
+_WORDS += tuple(form.replace("%Y", "%y") for form in _WORDS)
 _WORDS += ("%a %b %d %H:%M:%S %z %Y",)
 
 
@@ -79,6 +80,8 @@ def _by_words(text: str) -> datetime | None:
     for form in _WORDS:
         with contextlib.suppress(ValueError):
             return datetime.strptime(words, form)
+    if re.search(r"\d[ap]m$", words):
+        return None  # the next would leave away that it is after noon
     with contextlib.suppress(ValueError):
         return parsedate_to_datetime(text)  # as mails have it: Tue, 5 Mar 2024 21:15:00 +0100
     return None

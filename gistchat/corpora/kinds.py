@@ -9,7 +9,7 @@ from typing import Any
 import ijson
 import orjson
 
-from gistchat.corpora import hub
+from gistchat.corpora import hub, transcript
 from gistchat.corpora.archive import SUFFIXES, is_archive, unpacked
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.readers import CORPORA
@@ -73,7 +73,7 @@ def kind_of_file(path: Path) -> str:
     for name, corpus in CORPORA.items():
         if corpus.looks_like and corpus.looks_like(head):
             return name
-    raise UserError(f"{path}: cannot tell what kind of file this is; name it with --corpus (see gistchat corpora)")
+    raise UserError(f"{path}: cannot tell what kind of file this is; name it as KIND=FILE, in a run with --corpus")
 
 
 def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
@@ -86,7 +86,7 @@ def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
     for path in texts:
         try:
             about = path.stat()
-            kinds.setdefault(_kind_of_file(path, about.st_size, about.st_mtime_ns), []).append(path)
+            kinds.setdefault(_kind_among_others(path, about.st_size, about.st_mtime_ns), []).append(path)
         except UserError as error:
             problem = problem or str(error)
             strangers.append(path)
@@ -94,8 +94,17 @@ def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
 
 
 @lru_cache(maxsize=100_000)
-def _kind_of_file(path: Path, size: int, changed: int) -> str:
-    return kind_of_file(path)
+def _kind_among_others(path: Path, size: int, changed: int) -> str:
+    """The kind of a file that lies with others, as notes and lists of settings do beside conversations.
+
+    Raises:
+        UserError: it holds none, as far as its kind can tell.
+    """
+    if not head_of(path).text.strip("[]{} \n") and path.suffix not in TABLES:
+        raise UserError(f"{path}: empty")
+    if (kind := kind_of_file(path)) == transcript.CORPUS.name:
+        transcript.require_dialogue(path)  # any text might be one
+    return kind
 
 
 def _outermost(place: Path, files: list[Path]) -> list[Path]:

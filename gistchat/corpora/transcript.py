@@ -68,11 +68,12 @@ def _fence_after(before: str, line: str) -> str:
 
 def read(path: Path) -> Iterator[ReadResult]:
     """Dialogues of a transcript, between empty lines. Raises UserError where it is none."""
-    _require_dialogue(path)
+    require_dialogue(path)
     yield from parse_records(_parse, path.stem, _blocks(path))
 
 
-def _require_dialogue(path: Path) -> None:
+def require_dialogue(path: Path) -> None:
+    """Raises UserError for a text that is no dialogue."""
     first_lines = [line for _, line in islice(text_lines(path), FIRST_LINES) if isinstance(line, str)]
     if 2 * sum(map(_is_dated, first_lines)) > len(first_lines):
         problem = "its lines begin with dates, as messengers' exports and logs do"

@@ -1,22 +1,47 @@
 """Chats of which there are too few for three splits are cut into parts, so that one long chat fills them all."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
+from datetime import timedelta
 
-from gistchat.dialogue.turns import SPLITS, Dialogue
-from gistchat.prepare.choose import taken
+from gistchat.dialogue.turns import SPLITS, Dialogue, Turn
+from gistchat.prepare.choose import moment_of, taken
 
 LEAST_TURNS = 10  # of a part
 MOST_PARTS = 20  # of a chat: one of them is the usual share of validation, two are that of test
 
 
-def cut(dialogue: Dialogue) -> list[Dialogue]:
-    """A dialogue in parts of equal length, one after another; whole where they would be short."""
+def cut(dialogue: Dialogue, gap: float) -> list[Dialogue]:
+    """A dialogue in parts, one after another: at gaps of so many hours where it has enough, else of equal length.
+
+    It stays whole where the parts would be short.
+    """
     length = len(dialogue.turns)
-    parts = min(MOST_PARTS, length // LEAST_TURNS)
-    if parts < len(SPLITS):
+    bounds = _bounds_at_gaps(dialogue.turns, timedelta(hours=gap))
+    if len(bounds) <= len(SPLITS):
+        parts = min(MOST_PARTS, length // LEAST_TURNS)
+        bounds = [length * number // parts for number in range(parts + 1)] if parts >= len(SPLITS) else []
+    if not bounds:
         return [dialogue]
-    bounds = [length * number // parts for number in range(parts + 1)]
-    return [_part(dialogue, number, bounds[number - 1], bounds[number]) for number in range(1, parts + 1)]
+    return [_part(dialogue, number, *part) for number, part in enumerate(itertools.pairwise(bounds), 1)]
+
+
+def _bounds_at_gaps(turns: Sequence[Turn], gap: timedelta) -> list[int]:
+    """Where parts begin and the last one ends, each with two speakers."""
+    bounds, before = [0], None
+    for place, turn in enumerate(turns):
+        moment = moment_of(turn)
+        if before and moment and moment - before > gap and _two_speak(turns[bounds[-1] : place]):
+            bounds.append(place)
+        before = moment or before
+    if len(bounds) > 1 and not _two_speak(turns[bounds[-1] :]):
+        bounds.pop()
+    return [*bounds, len(turns)]
+
+
+def _two_speak(turns: Sequence[Turn]) -> bool:
+    return len({turn.speaker for turn in turns}) > 1
 
 
 def _part(dialogue: Dialogue, number: int, start: int, end: int) -> Dialogue:

@@ -196,11 +196,13 @@ def _read_all(config: DataConfig, parts: list[Part], report: Report, seen: Seen,
         kept = working / f"{part.name}.kept"
         _read(part, config, report, plan, seen, ids, kept, len(parts) > 1)
         if plan.total < len(SPLITS) and config.gap and part.corpus.looks_like:
-            plan = _cut(kept, plan, report, seen)
+            plan = _cut(kept, plan, report, seen, config.gap)
         plans.append(plan)
         report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
     if not report.read:
-        raise UserError(f"no dialogue in {', '.join(report.read_from)}")
+        left_out = ", ".join(f"{count:,} {what}" for what, count in most_first(report.left_out) if count)
+        but = f"; left out: {left_out}" if left_out else ""
+        raise UserError(f"no dialogue in {', '.join(report.read_from)}{but}")
     _require_speakers(config, report)
     if not report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
@@ -286,14 +288,14 @@ def _take(
     write(_record(outcome.split, outcome.rank, outcome.turns, outcome.replies, outcome.digest, speakers, outcome.line))
 
 
-def _cut(kept: Path, plan: SplitPlan, report: Report, seen: Seen) -> SplitPlan:
+def _cut(kept: Path, plan: SplitPlan, report: Report, seen: Seen, gap: float) -> SplitPlan:
     """Cut the few dialogues that were kept, so that they fill all splits. Returns the plan for their parts.
 
     Files that were given splits are left as they are.
     """
     with kept.open("rb", BUFFER) as file:
         dialogues = [parse_dialogue(orjson.loads(record.split(b"\t", 1)[1]), "") for record in file]
-    parts = [part for dialogue in dialogues for part in cut(dialogue)]
+    parts = [part for dialogue in dialogues for part in cut(dialogue, gap)]
     if len(parts) == len(dialogues) or plan.official or plan.by == "speaker":
         return plan
     new = plan.anew()
@@ -306,7 +308,7 @@ def _cut(kept: Path, plan: SplitPlan, report: Report, seen: Seen) -> SplitPlan:
             file.write(_record("", rank, len(part.turns), len(part.reply_indices()), digest, (), part.to_line()))
     report.read += len(parts) - len(dialogues)
     report.kept += len(parts) - len(dialogues)
-    report.left_out[f"too few dialogues for three splits: cut into {len(parts)} parts, one after another"] = 0
+    report.left_out[f"too few dialogues for three splits: divided into {len(parts)}, one after another"] = 0
     return new
 
 

@@ -28,9 +28,10 @@ _DATE = (
     r"(?:\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d{2}|\d{1,2}:\d{2}(?::\d{2})?)"
     r"(?![./-]?\d)"
 )
+_BETWEEN = r" \u00a0\u2009\u202f.()/\u2010\u2011\u2013\uff08\uff09\uff0d-"
 # A run of digits in any grouping is taken whole, whatever it is, up to a date or time; `_kind` says what it is.
 _RUN = re.compile(
-    rf"(?<!\w)(?:{_DATE}|(?P<run>[@+(\uff0b\uff08]{{0,3}}\d(?:[ \u00a0\u2009\u202f.()/\u2010\u2011\u2013\uff08\uff09\uff0d-]{{0,3}}+"
+    rf"(?<!\w)(?:{_DATE}|(?P<run>[@+(\uff0b\uff08]{{0,3}}\d(?:[{_BETWEEN}]{{0,3}}+"
     rf"(?!(?<=\s){_DATE})\d)*+))"
 )
 _SEVEN = re.compile(r"(?<![\w.-])\d{3}-\d{4}(?![\w-])")

@@ -145,7 +145,7 @@ def test_of_a_cut_export_comes_what_was_whole(tmp_path, module):
     path = write(tmp_path / "conversations.json", json.dumps([whole, whole])[:-90])
     results = module.CORPUS.read(path)
     assert isinstance(next(result for result in results if not isinstance(result, LeftOut)), Dialogue)
-    with pytest.raises(UserError, match="not valid JSON"):
+    with pytest.raises(UserError, match="cut off, as a JSON file ends with a closing bracket"):
         list(results)
 
 

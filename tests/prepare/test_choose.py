@@ -62,7 +62,7 @@ def test_the_latest_dialogues_are_held_out_whatever_the_order_of_the_file(tmp_pa
     assert max(dates["train"]) < min(dates["validation"]) < max(dates["validation"]) < min(dates["test"])
     newest_first, _ = prepared(tmp_path, export(messages[::-1]))
     texts = [[turn.text for turn in dialogue.turns] for dialogue in splits["test"]]
-    assert [[turn.text for turn in dialogue.turns] for dialogue in newest_first["test"][::-1]] == texts
+    assert [[turn.text for turn in dialogue.turns] for dialogue in newest_first["test"]] == texts
 
 
 def test_a_turn_without_a_date_stays_with_the_one_before_it():
@@ -80,10 +80,20 @@ def test_one_long_chat_fills_three_splits(tmp_path):
     assert max(last) == last[19] == 399
     assert sum(len(dialogue.turns) for dialogue in all_of(splits)) == 400
     assert len({dialogue.id for dialogue in all_of(splits)}) == 20
-    assert "too few dialogues for three splits: cut into 20 parts, one after another" in report["left_out"]
+    assert "too few dialogues for three splits: divided into 20, one after another" in report["left_out"]
     assert report["read"] == report["kept"] == 20
     whole, _ = prepared(tmp_path, export(messages), gap=0)
     assert [len(whole[split]) for split in SPLITS] == [1, 0, 0]
+
+
+def test_a_table_that_is_one_chat_is_divided_at_its_gaps(tmp_path):
+    stamped = [(BEGIN + timedelta(hours=hours), name, text) for hours, name, text in sessions(9)]
+    stamped.insert(12, (stamped[11][0] + timedelta(hours=8), "Ann", "anyone?"))  # alone, so with those that follow
+    rows = "".join(f"{moment:%Y-%m-%d %H:%M},{name},{text.replace(',', '')}\n" for moment, name, text in stamped)
+    splits, _ = prepared(tmp_path, f"date,name,message\n{rows}", "chat.csv", "table")
+    assert [len(splits[split]) for split in SPLITS] == [7, 1, 1]
+    assert sorted(len(dialogue.turns) for dialogue in all_of(splits)) == [6] * 9  # "anyone?" is joined to the next
+    assert splits["test"][0].turns[0].text.startswith("session 8")
 
 
 def test_a_short_chat_is_not_cut(tmp_path):
