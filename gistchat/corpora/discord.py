@@ -56,7 +56,9 @@ def refused(head: Head) -> str:
         return f"Discord's HTML export is a page to look at; {remedy}"
     first = head.at(0) if isinstance(head.value, list) else head.value
     keys = {str(key).lower() for key in first} if isinstance(first, dict) else set(head.columns)
-    if PACKAGE.get(head.path.name, PACKAGE["messages.json"]) <= keys:
+    # The text that explains the package has lines like a chat.
+    beside = head.path.name == "README.txt" and any(head.path.parent.glob("[Mm]essages/index.json"))
+    if beside or PACKAGE.get(head.path.name, PACKAGE["messages.json"]) <= keys:
         return f"Discord's own data package holds only what you wrote, no answers; {remedy}"
     return ""
 

@@ -34,6 +34,14 @@ def looks_like(head: Head) -> bool:
     return isinstance(first, dict) and "type" in first and bool(_TIME.fullmatch(str(first.get("ts"))))
 
 
+def refused(head: Head) -> str:
+    """What to say of the lists of people and channels in an export, some of them empty; empty for all else."""
+    is_listed = any(head.path.with_name(name).is_file() for name in ("channels.json", "dms.json"))
+    if is_listed and head.path.with_name("users.json").is_file() and head.path.suffix == ".json":
+        return "a list of Slack's export, no conversation; prepare the folder or the ZIP"
+    return ""
+
+
 def read(path: Path) -> Iterator[ReadResult]:
     names = _names(path)
     left_out: Counter[str] = Counter()
@@ -139,6 +147,7 @@ CORPUS = Corpus(
     patterns=("[12][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json",),
     mark=b'"ts"',
     looks_like=looks_like,
+    refused=refused,
     export="Workspace settings, Import/export data, Export; unpacked, a folder a channel.",
     scrub=True,
     split_by="time",

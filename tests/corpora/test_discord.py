@@ -72,6 +72,9 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path):
     assert "data package" in discord.refused(head_of(table))
     about = write(tmp_path / "user.json", {"id": "1", "username": "ann", "email": "x", "discriminator": "0"})
     assert "data package" in discord.refused(head_of(about))
+    write(tmp_path / "package" / "messages" / "index.json", {"22": "Direct Message with ann#0"})
+    readme = write(tmp_path / "package" / "README.txt", "Hello: this is your data\n")
+    assert "data package" in discord.refused(head_of(readme))
     assert kinds(package) == kinds(table) == []
     assert not discord.refused(head_of(write(tmp_path / "b.txt", "Ann: Hi\nBen: Guild: what?\n")))
 

@@ -3,6 +3,7 @@
 from messengers import dialogues, kinds, left_out, problems, said, write
 
 from gistchat.corpora import slack
+from gistchat.corpora.kinds import head_of
 
 USERS = [
     {"id": "U1", "name": "annlee", "profile": {"display_name": "Ann", "real_name": "Ann Lee"}},
@@ -95,3 +96,12 @@ def test_huddles_and_deleted_messages_are_counted_and_a_day_may_be_empty(tmp_pat
     assert sorted(left_out(slack, path).values()) == [1, 1, 1]
     assert kinds(write(tmp_path / "soup" / "2024-03-06.json", [])) == ["slack"]
     assert kinds(write(tmp_path / "groups.json", [])) == []
+
+
+def test_the_lists_of_an_export_are_no_conversations(tmp_path):
+    for name, values in (("users", USERS), ("channels", [{"id": "C1", "name": "soup"}]), ("groups", [])):
+        path = write(tmp_path / f"{name}.json", values)
+    assert "Slack" in slack.refused(head_of(path))
+    day = write(tmp_path / "soup" / "2024-03-05.json", [message("U1", "Hi")])
+    assert not slack.refused(head_of(day))
+    assert not slack.refused(head_of(write(tmp_path / "elsewhere" / "groups.json", [])))
