@@ -23,6 +23,10 @@ BEGINNING = 2**18  # bytes
 MOST_NAMED = 5  # files, in a message
 
 
+class UnknownKind(UserError):
+    """A file that no reader knows."""
+
+
 def kinds_at(place: Path) -> dict[str, list[Path]]:
     """The files of a folder or an archive, or a single file, by the corpus whose reader is for them.
 
@@ -73,7 +77,7 @@ def kind_of_file(path: Path) -> str:
     for name, corpus in CORPORA.items():
         if corpus.looks_like and corpus.looks_like(head):
             return name
-    raise UserError(f"{path}: cannot tell what kind of file this is; name it as KIND=FILE, in a run with --corpus")
+    raise UnknownKind(f"{path}: cannot tell what kind of file this is; name it as KIND=FILE, in a run with --corpus")
 
 
 def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
@@ -88,7 +92,8 @@ def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
             about = path.stat()
             kinds.setdefault(_kind_among_others(path, about.st_size, about.st_mtime_ns), []).append(path)
         except UserError as error:
-            problem = problem or str(error)
+            if not problem or not isinstance(error, UnknownKind):
+                problem = str(error)
             strangers.append(path)
     return {kind: _outermost(place, files) for kind, files in kinds.items()}, strangers, problem
 

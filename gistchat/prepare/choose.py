@@ -84,7 +84,7 @@ def divide(dialogue: Dialogue, hours: float) -> list[Dialogue]:
 
     A chat whose newest turn comes first is turned round. A turn without a date was said when the one before it was.
     """
-    order = _in_order(dialogue.turns)
+    order = in_order(dialogue.turns)
     starts, before = [0], None
     for place, turn in enumerate(order):
         moment = moment_of(dialogue.turns[turn])
@@ -99,7 +99,7 @@ def divide(dialogue: Dialogue, hours: float) -> list[Dialogue]:
     ]
 
 
-def _in_order(turns: Sequence[Turn]) -> list[int]:
+def in_order(turns: Sequence[Turn]) -> list[int]:
     """The places of turns by their dates; those of one moment stay as they stand."""
     moments, places = [moment_of(turn) for turn in turns], list(range(len(turns)))
     known = [moment for moment in moments if moment]

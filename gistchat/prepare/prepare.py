@@ -5,6 +5,7 @@ of a corpus was seen and its splits can be told.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from gistchat.prepare.anonymous import Anonymous
 from gistchat.prepare.choose import Choice
 from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_batch
 from gistchat.prepare.cut import cut
+from gistchat.prepare.join import join
 from gistchat.prepare.near_duplicates import find_near_duplicates, leaking
 from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
 from gistchat.prepare.scrub import scrub_name
@@ -335,18 +337,34 @@ def _with_own_id(outcome: Cleaned, ids: dict[int, int]) -> Cleaned:
 
 
 def _batches(part: Part, label: str) -> Iterator[Batch]:
-    """The content of the part's files, in batches of one file each and of bounded size."""
-    for source in part.sources:
+    """The content of the part's files, in batches of one file each, or of a chat's files, and of bounded size."""
+    for sources in _together(part):
         entries: list[Any] = []
         turns = 0
-        about = (part.corpus.parse, source.path.stem, source.split, label)
-        for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path, **part.options):
+        about = (part.corpus.parse, sources[0].path.stem, sources[0].split, label)
+        for entry in _entries(part, sources):
             entries.append(entry)
             turns += len(entry.turns) if isinstance(entry, Dialogue) else _turns_of(entry)
             if turns >= TURNS_PER_BATCH:
                 yield Batch(entries, *about)
                 entries, turns = [], 0
         yield Batch(entries, *about)
+
+
+def _together(part: Part) -> Iterator[list[Source]]:
+    """The part's files, those in one folder together where chats may go on from file to file."""
+    if part.corpus.split_by != "time":
+        yield from ([source] for source in part.sources)
+        return
+    for _, files in itertools.groupby(part.sources, key=lambda source: source.path.parent):
+        yield list(files)
+
+
+def _entries(part: Part, sources: list[Source]) -> Iterator[Any]:
+    if part.corpus.parse:
+        return itertools.chain.from_iterable(raw_records(source.path) for source in sources)
+    files = [part.corpus.read(source.path, **part.options) for source in sources]
+    return iter(files[0]) if len(files) == 1 else join(files)
 
 
 def _turns_of(record: Any) -> int:

@@ -212,3 +212,29 @@ def test_a_mix_divides_and_holds_out_each_part(tmp_path):
     report, _ = prepare(DataConfig(mix=[MixConfig("whatsapp", place), MixConfig("chat", place)]), tmp_path / "out")
     assert report["corpora"] == {"whatsapp": {"read": 10, "kept": 10}, "chat": {"read": 9, "kept": 9}}
     assert [counts["dialogues"] for counts in report["splits"].values()] == [15, 2, 2]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_chat_in_several_files_is_one_chat(tmp_path, newest_first):
+    """As Facebook writes them: the newest message first, in the first of the files."""
+    folder = tmp_path / "inbox" / "ann_1"
+    folder.mkdir(parents=True)
+    messages = [
+        {
+            "sender_name": "Ann" if i % 2 else "Ben",
+            "timestamp_ms": 1709629200000 + i // 2 * 60_000,
+            "content": f"word {i}",
+        }
+        for i in range(30)
+    ]
+    for number, part in enumerate((messages[20:], messages[10:20], messages[:10]), 1):
+        value = {
+            "participants": [{"name": "Ann"}, {"name": "Ben"}],
+            "messages": part[::-1] if newest_first else part,
+            "title": "Ann",
+            "thread_path": "inbox/ann_1",
+        }
+        (folder / f"message_{number}.json").write_text(json.dumps(value))
+    prepare(DataConfig(corpus="facebook", source=str(tmp_path / "inbox"), gap=0), tmp_path / "out")
+    [dialogue] = load_dialogues(tmp_path / "out" / "train.jsonl")
+    assert [turn.text for turn in dialogue.turns] == [f"word {i}" for i in range(30)]
