@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
@@ -18,7 +19,8 @@ NO_REPEAT = 3  # no run of so many tokens twice in a summary
 BATCH_TOKENS = 4096
 UNLIMITED = 100_000  # tokenizers without a limit of their own carry a number far above this
 ASSUMED_LIMIT = 512  # of a model that names none, as T5's
-# Ids that generation needs: from the model's generation configuration, or else from its own.
+# Ids that generation needs: from the model's generation configuration, or else from its own. Not `forced_eos_token_id`,
+# which would end a summary that broke off as if it were whole.
 TOKENS = ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -53,15 +55,20 @@ class Seq2SeqWriter:
         limits.append(self.tokenizer.model_max_length)
         limit = min([limit for limit in limits if limit and limit < UNLIMITED], default=ASSUMED_LIMIT)
         self.room = limit - self.count([self.prefix])[0] - self.tokenizer.num_special_tokens_to_add()
-        tokens = {name: getattr(generation, name, None) or getattr(config, name, None) for name in TOKENS}
         self.config = GenerationConfig(
             max_new_tokens=budget,
+            min_length=0,
+            min_new_tokens=0,
+            length_penalty=1.0,
             num_beams=BEAMS,
             no_repeat_ngram_size=NO_REPEAT,
             early_stopping=True,
             do_sample=False,
-            **tokens,
+            **_tokens(generation, config),
         )
+        # `generate` takes from here whatever is None above, such as tokens that are suppressed; and news summaries have
+        # at least 56 tokens (BART), which would be made up where a dialogue has been summed up before.
+        self.model.generation_config = self.config
 
     @torch.inference_mode()
     def write(self, requests: Sequence[Request]) -> list[str]:
@@ -75,3 +82,9 @@ class Seq2SeqWriter:
             for i, text in zip(batch, self.tokenizer.batch_decode(output, skip_special_tokens=True), strict=True):
                 written[i] = text.replace("<n>", " ")  # PEGASUS's line break
         return written
+
+
+def _tokens(*configs: Any) -> dict[str, Any]:
+    """Each of `TOKENS` from the first configuration that has it; an id may be 0."""
+    given = {name: [getattr(config, name, None) for config in configs] for name in TOKENS}
+    return {name: next((value for value in values if value is not None), None) for name, values in given.items()}
