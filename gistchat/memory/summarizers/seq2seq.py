@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import Request
@@ -35,17 +41,8 @@ class Seq2SeqWriter:
         Raises:
             UserError: there is no such model, or it is none of this kind.
         """
-        folder = Path(source).expanduser()
-        if source.startswith((".", "/", "~")) and not folder.is_dir():
-            raise UserError(f"{source}: no such folder")
-        place = reachable(str(folder) if folder.is_dir() else source)
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-            self.model = read_model(AutoModelForSeq2SeqLM, place).eval().to(device())
-        except UserError:
-            raise
-        except Exception as error:
-            raise load_error(source, error) from None
+        self.tokenizer, model = open_seq2seq(source)
+        self.model = model.eval().to(device())
         config, generation = self.model.config, self.model.generation_config
         self.count = token_counter(self.tokenizer)
         # What a model of several tasks wants before a text to be summarised: T5's "summarize: ".
@@ -82,6 +79,25 @@ class Seq2SeqWriter:
             for i, text in zip(batch, self.tokenizer.batch_decode(output, skip_special_tokens=True), strict=True):
                 written[i] = text.replace("<n>", " ")  # PEGASUS's line break
         return written
+
+
+def open_seq2seq(source: str, device_map: str | None = None) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """Tokenizer and model of a hub id or folder; on the device "meta" without its weights, see `read_model`.
+
+    Raises:
+        UserError: there is no such model, or it is none of this kind.
+    """
+    folder = Path(source).expanduser()
+    if source.startswith((".", "/", "~")) and not folder.is_dir():
+        raise UserError(f"{source}: no such folder")
+    place = reachable(str(folder) if folder.is_dir() else source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        return tokenizer, read_model(AutoModelForSeq2SeqLM, place, device_map=device_map)
+    except UserError:
+        raise
+    except Exception as error:
+        raise load_error(source, error) from None
 
 
 def _tokens(*configs: Any) -> dict[str, Any]:
