@@ -95,13 +95,8 @@ def _read(source: Path) -> list[Dialogue]:
 def _key(session: ChatSession, dialogues: Sequence[Dialogue]) -> str:
     """Equal where the same dialogues are answered by the same weights and settings."""
     recipe = session.recipe
-    settings = [
-        vars(recipe.chat),
-        vars(recipe.context),
-        summary_settings(recipe.summary),
-        vars(recipe.memory),
-        session.seed,
-    ]
+    sections = [vars(recipe.chat), vars(recipe.context), summary_settings(recipe.summary), vars(recipe.memory)]
+    settings = [*sections, session.seed]
     texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
     return fingerprint([session.model.identity, settings, texts])
 

@@ -21,9 +21,7 @@ from gistchat.train.train import describe
 
 SHORT = [
     ("Where did you buy that violin ? __eou__ At the market near the river . __eou__ It sounds old . __eou__ It is ."),
-    (
-        "I lost my bicycle . __eou__ Where ? __eou__ Behind the library , I think . __eou__ Ask the teacher . __eou__ Yes ."
-    ),
+    ("I lost my bicycle . __eou__ Where ? __eou__ Behind the library . __eou__ Ask the teacher . __eou__ Yes ."),
     ("The garden looks dry . __eou__ Water it tonight . __eou__ The pump broke . __eou__ Call the engineer then ."),
     ("My sister paints mountains . __eou__ Does she sell them ? __eou__ Only to friends . __eou__ I would like one ."),
 ]
