@@ -17,6 +17,7 @@ from subprocess import CompletedProcess
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import yaml
 from hub_commands import Commands
 from hub_contents import GIT_ATTRIBUTES, Commit, File, Repository, is_large
 
@@ -408,6 +409,8 @@ class HubHandler(Handler):
             self._whoami()
         elif words == ["api", "repos", "create"]:
             self._create()
+        elif words == ["api", "validate-yaml"]:
+            self._validate_card()
         elif words[:2] == ["api", "resolve-cache"]:
             self._resolve_cache(words[2:])
         elif words[0] == "api" and words[1] in KINDS and len(words) > 2:
@@ -604,6 +607,16 @@ class HubHandler(Handler):
         repository.private = asked.get("visibility") == "private" or bool(asked.get("private"))
         repository.commit({".gitattributes": GIT_ATTRIBUTES}, "initial commit")
         self.send_json({"url": place, "name": name, "id": name, "private": repository.private})
+
+    def _validate_card(self) -> None:
+        """What stands on top of a README must be YAML, and a licence one that the hub knows by its short name."""
+        _, front, _ = (json.loads(self.body)["content"] + "---\n---\n").split("---\n", 2)
+        try:
+            values = yaml.safe_load(front) or {}
+            problem = "" if re.fullmatch(r"[a-z0-9.-]+", values.get("license", "other")) else '"license" must be one of'
+        except yaml.YAMLError as error:
+            problem = str(error)
+        self.send_json({"errors": [{"message": problem}] if problem else [], "warnings": []}, 400 if problem else 200)
 
     def _preupload(self, repository: Repository, rest: list[str]) -> None:
         self._require_writer(repository.kind, repository.owner)
