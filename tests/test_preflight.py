@@ -18,6 +18,8 @@ from gistchat.memory.summarizers.seq2seq import Seq2SeqWriter
 from gistchat.preflight import open_models
 from gistchat.recipe.schema import Recipe
 
+RECIPES = Path(__file__).parent.parent / "gistchat" / "recipes"
+
 
 def save_pegasus(folder: Path) -> Path:
     """A random PEGASUS with the files of the true one: its tokenizer is a SentencePiece model alone."""
@@ -141,3 +143,58 @@ def test_one_run_opens_its_models_once_and_a_finished_one_none(tiny_folder):
     assert first.stderr.count("open: ") == 1
     assert first.stderr.index("open: model.name gpt2 (1 of 1)") < first.stderr.index("prepare: ")
     assert "open: " not in gistchat("run", "tiny.toml", cwd=tiny_folder).stderr
+
+
+def paper_recipe(folder: Path, *variants: str) -> Path:
+    """The paper's recipe, of these variants or of all, for tiny models."""
+    text = (RECIPES / "paper.toml").read_text()
+    head, *blocks = text.split("[[experiment.variants]]\n")
+    blocks = [block for block in blocks if not variants or block.split('"')[1] in variants]
+    path = folder / "paper.toml"
+    path.write_text("[[experiment.variants]]\n".join([head, *blocks]))
+    return path
+
+
+FEW = ["train.steps=2", "train.batch_size=2", "train.micro_batch=0", "train.validation_items=2"]
+FEW += ["train.evaluate_every=2", "evaluate.items=4", "evaluate.reply_items=2", "evaluate.rank_items=0"]
+FEW += ["evaluate.max_reply_tokens=6", "evaluate.resamples=100"]
+
+
+def test_the_papers_recipe_says_at_once_that_a_package_is_missing(hub_in_this_process, tmp_path, no_sentencepiece):
+    done = gistchat("run", "paper", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: pegasus-seed0: summary.model: google/pegasus-xsum: this needs sentencepiece, which is not installed: "
+        "pip install 'gistchat[train]'"
+    )
+    opened = [line.split(" (")[0] for line in done.stderr.splitlines() if line.startswith("open: ")]
+    assert list(dict.fromkeys(opened)) == [
+        "open: model.name gpt2",
+        "open: summary.model philschmid/bart-large-cnn-samsum",
+        "open: summary.model google/pegasus-xsum",
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_papers_recipe_runs_from_the_hub(hub, tmp_path):
+    variants = () if importlib.util.find_spec("sentencepiece") else ("multi-turn", "BART", "TextRank")
+    settings = [word for setting in FEW for word in ("--set", setting)]
+    done = hub.gistchat("run", paper_recipe(tmp_path, *variants), *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.index("open: summary.model philschmid") < done.stderr.index("--- run 1 of ")
+    rows = [json.loads(line) for line in (tmp_path / "runs/paper/bart-seed0/predictions.jsonl").open()]
+    assert len([row for row in rows if row["strategy"] == "summary" and row["gist"]]) == 4
+
+
+def test_what_is_gated_or_gone_is_said_before_the_first_training(hub, tmp_path):
+    text = paper_recipe(tmp_path, "TextRank").read_text()
+    for name, setting in (("gated", "model.name=google/gemma-2-2b-it"), ("gone", "summary.model=ada/nothing")):
+        text += f'\n[[experiment.variants]]\nname = "{name}"\nset = ["model.format=auto", "{setting}"]\n'
+    (tmp_path / "paper.toml").write_text(text)
+    done = hub.gistchat("run", "./paper.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: 2 of these cannot be had: (1) gated-seed0: model.name: ")
+    assert "google/gemma-2-2b-it" in last
+    assert "(2) gone-seed0: summary.model: " in last
+    assert not (tmp_path / "runs").exists()
