@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import gistchat
+from huggingface_hub import HfApi
 
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import PACKAGED
-from gistchat.models.sharing import base_id, shareable
+from gistchat.models.sharing import base_id, model_card, shareable
 from gistchat.recipe.load import override
 from gistchat.recipe.schema import Recipe
 
@@ -183,3 +184,20 @@ def test_a_recipe_for_others_names_no_place_and_nobody(tmp_path):
     of_hub = override(Recipe(), settings)
     assert shareable(of_hub) == of_hub
     assert base_id(of_hub) == "microsoft/DialoGPT-small"
+
+
+def test_base_and_licence_are_what_the_hub_says_of_them(hub_in_this_process):
+    api = HfApi(endpoint=hub_in_this_process.endpoint)
+    hub_in_this_process["openai-community/gpt2"].commit({"README.md": b"---\nlicense: mit\n---\n"})
+    for name, base, licence in (
+        ("gpt2", "openai-community/gpt2", "mit"),
+        ("meta-llama/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-1B-Instruct", "llama3.2"),
+        ("models/of-mine", None, None),  # a folder, named from where the training ran
+    ):
+        recipe = override(Recipe(), [f"model.name={name}", "data.corpus=dailydialog", "data.source=hub"])
+        values = yaml.safe_load(model_card(recipe, "auto", "ada/x", "transformers", "finetune", api).split("---\n")[1])
+        assert (values.get("base_model"), values.get("license")) == (base, licence)
+        assert values["datasets"] == ["OpenRL/daily_dialog"]
+    with hub_in_this_process.offline():
+        values = yaml.safe_load(model_card(Recipe(), "auto", "ada/x", "gguf", "quantized", api).split("---\n")[1])
+    assert (values["base_model"], values["license"]) == ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")
