@@ -36,6 +36,8 @@ def open_models(recipes: Mapping[str, Recipe]) -> None:
     Raises:
         UserError: what cannot be had, all of it, each with the setting that names it.
     """
+    for recipe in recipes.values():  # a question to the user comes before all that takes time
+        allow_endpoint(recipe.summary)
     parts: dict[Part, str] = {}
     for name, recipe in recipes.items():
         for part in _parts(recipe):
@@ -78,9 +80,7 @@ def _parts_of_summarizer(recipe: Recipe) -> list[Part]:
     if config.method == "llm":
         name = config.model or PACKAGED_MODEL
         return [prompt, Part("summary.model", name, _open_chat_model, (name,))]
-    if config.method == "endpoint":
-        return [prompt, Part("summary.url", config.url, allow_endpoint, (config,))]
-    return []
+    return [prompt] if config.method == "endpoint" else []
 
 
 def _open_base(config: ModelConfig, seed: int) -> None:
