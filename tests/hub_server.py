@@ -2,6 +2,9 @@
 
 Three servers: the hub itself; a second host that keeps large files; and a proxy in front of all other hosts, which
 answers nothing and remembers who was asked for. Every request is recorded. `Hub.environment` points a program at it.
+
+Not imitated: Xet (clients are told to do without), uploads in several parts, pull requests, the datasets server,
+compressed answers, and what an access token may do.
 """
 
 import base64
