@@ -38,7 +38,7 @@ resamples = 50
 max_reply_tokens = 8
 """
 # One of each way to write a tokenizer, a template and weights.
-TRAINED = ["gpt2", BIN_ONLY, SMOLLM2, "Qwen/Qwen2.5-0.5B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"]
+TRAINED = ["gpt2", BIN_ONLY, SMOLLM2, "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.2-1B-Instruct"]
 TRAINED += ["mistralai/Mistral-7B-Instruct-v0.2", GATED, "microsoft/Phi-3-mini-4k-instruct", "EleutherAI/pythia-70m"]
 
 
