@@ -31,9 +31,8 @@ class Commands:
 
     def close(self) -> None:
         if self._process:
-            self._process.stdin.close()
-            self._process.wait()
-            self._process.stdout.close()
+            self._process.kill()  # it waits for a command, and would take seconds to end by itself
+            self._process.communicate()
 
     def run(self, words: tuple[str, ...], cwd: Path, stdin: str = "", **env: str) -> subprocess.CompletedProcess:
         """Run `gistchat WORDS`; the first time takes as long as the imports do."""

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -47,7 +46,7 @@ def _rows(row: Callable[[str, int], dict[str, Any]], split: str, count: int = 12
     return [row(split, number) for number in range(count)]
 
 
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
+def parquet(rows: list[dict[str, Any]]) -> bytes:
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), out)
     return out.getvalue()
@@ -72,7 +71,7 @@ def _card(configurations: dict[str, dict[str, str]]) -> bytes:
 
 
 def _data_files(row: Callable[[str, int], dict[str, Any]], splits: Sequence[str]) -> dict[str, bytes]:
-    files = {f"data/{split}-00000-of-00001.parquet": _parquet(_rows(row, split)) for split in splits}
+    files = {f"data/{split}-00000-of-00001.parquet": parquet(_rows(row, split)) for split in splits}
     return {"README.md": _card({"default": {split: f"data/{split}-*" for split in splits}}), **files}
 
 
@@ -84,7 +83,7 @@ def persona_file() -> bytes:
 def dataset_files() -> dict[str, dict[str, dict[str, bytes]]]:
     """Of each dataset, of each of its branches, the files."""
     script = b'"""The library runs no scripts any more."""\n'
-    converted = {f"default/{split}/0000.parquet": _parquet(_rows(exchange, split)) for split in SPLITS}
+    converted = {f"default/{split}/0000.parquet": parquet(_rows(exchange, split)) for split in SPLITS}
     samsum = {split: [*_rows(chat, split), *([EMPTY] if split == "train" else [])] for split in SPLITS}
     kinds = {"short": 4, "long": 8}
     several = {
@@ -107,13 +106,3 @@ def dataset_files() -> dict[str, dict[str, dict[str, bytes]]]:
         SAMSUM: {"main": {"README.md": b"# SAMSum\n", **{f"{name}.csv": _csv(rows) for name, rows in samsum.items()}}},
         SEVERAL: {"main": {"README.md": _card(places), **several}},
     }
-
-
-def write_datasets(folder: Path) -> None:
-    """Write them to FOLDER/ID/BRANCH/PATH, the branch's slashes as underscores."""
-    for name, branches in dataset_files().items():
-        for branch, files in branches.items():
-            for path, data in files.items():
-                target = folder / name / branch.replace("/", "_") / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)

@@ -18,11 +18,13 @@ from transformers.utils import logging as transformers_logging
 def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """FOLDER/ID: the files of each tiny model."""
     folder = tmp_path_factory.mktemp("hub")
-    shown = transformers_logging.is_progress_bar_enabled()
+    shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     for name in MODELS:
         make_model(name, folder / name)
     make_adapter(folder / ADAPTER)
+    transformers_logging.set_verbosity(verbosity)
     if shown:
         transformers_logging.enable_progress_bar()
     return folder

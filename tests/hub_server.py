@@ -2,6 +2,9 @@
 
 Three servers: the hub itself; a second host that keeps large files; and a proxy in front of all other hosts, which
 answers nothing and remembers who was asked for. Every request is recorded. `Hub.environment` points a program at it.
+
+Not imitated: Xet (clients are told to do without), uploads in several parts, pull requests, the datasets server,
+compressed answers, and what an access token may do.
 """
 
 import base64
@@ -201,7 +204,8 @@ class Hub:
 
     def downloads(self, name: str = "") -> list[str]:
         """REPOSITORY/PATH of each file that was sent, of one repository or of all, once for each time."""
-        return [request.file for request in self.requests if request.file.startswith(name) and request.method == "GET"]
+        sent = [request.file for request in self.requests if request.file and request.method == "GET"]
+        return [file for file in sent if file.startswith(name)]
 
     def asked_outside(self) -> list[str]:
         """Other hosts that were asked for something."""

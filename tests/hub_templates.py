@@ -35,8 +35,10 @@ DIALOGPT = "{% for message in messages %}{{ message.content }}{{ eos_token }}{% 
 # Thoughts are shown in answers after the user's last message only, where an empty one stands for none.
 QWEN3 = """
 {%- set last = namespace(user=messages|length - 1) %}
-{%- for message in messages if message.role == 'user' %}
-    {%- set last.user = messages.index(message) %}
+{%- for message in messages %}
+    {%- if message.role == 'user' %}
+        {%- set last.user = loop.index0 %}
+    {%- endif %}
 {%- endfor %}
 {%- for message in messages %}
     {%- if message.role == 'assistant' %}
