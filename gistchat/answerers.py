@@ -103,7 +103,7 @@ def evaluate_answerer(workspace: Workspace, answerer: Answerer) -> tuple[Path, d
     Stopped, the same command goes on; replies that were made are not made again.
     """
     for module in ("rouge_score", "sacrebleu", "matplotlib"):
-        require(module, "evaluate")
+        require(module, "train")
     recipe, config = workspace.recipe, workspace.recipe.evaluate
     targets = _targets(workspace)
     folder, marker = answerer.folder(workspace.folder), answerer.folder(workspace.folder) / MARKER

@@ -31,6 +31,7 @@ from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenize
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
 from gistchat.models.resolve import resolve_base
+from gistchat.preflight import open_models
 from gistchat.prepare.prepare import default_folder, prepare
 from gistchat.prepare.report import report_lines
 from gistchat.processes import is_first_process
@@ -152,17 +153,34 @@ def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: 
     return stores
 
 
-def run(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
-    """Everything a recipe asks for, into the run `folder`; returns the metrics. `force`: see `run_train`."""
-    for module in ("rouge_score", "sacrebleu", "matplotlib"):
-        require(module, "evaluate")
+def run(recipe: Recipe, folder: Path, force: bool = False, opened: bool = False) -> dict[str, Any]:
+    """Everything a recipe asks for, into the run `folder`; returns the metrics.
+
+    Args:
+        force: see `run_train`.
+        opened: whether `open_parts_of` was called.
+    """
+    if not opened:
+        open_parts_of({"": recipe} if not is_finished_run(folder) else {})
     workspace = open_workspace(recipe, folder)
-    _check_evaluation(workspace)  # what cannot be evaluated should fail before training, not after
+    check_evaluation(workspace)  # what cannot be evaluated should fail before training, not after
     run_train(workspace, force)
     return run_evaluate(workspace) if is_first_process() else {}
 
 
-def _check_evaluation(workspace: Workspace) -> list[Target]:
+def open_parts_of(recipes: Mapping[str, Recipe]) -> None:
+    """Packages and models that runs of these recipes need: see `open_models`. Data are opened with the workspace."""
+    for module in ("rouge_score", "sacrebleu", "matplotlib"):
+        require(module, "train")
+    open_models(recipes)
+
+
+def is_finished_run(folder: Path) -> bool:
+    """Whether a run was trained and evaluated: it needs no model any more."""
+    return (folder / "trained.json").exists() and (folder / MARKER).exists()
+
+
+def check_evaluation(workspace: Workspace) -> list[Target]:
     """The items that will be scored. Raises UserError where they, or a model that scores them, cannot be had."""
     config = workspace.recipe.evaluate
     targets = choose_items(workspace.recipe, workspace.split("test"))
@@ -292,7 +310,7 @@ def training_log(folder: Path) -> list[dict[str, Any]]:
 def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Row], list[Row], dict[str, Any]]:
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
-    targets = _check_evaluation(workspace)
+    targets = check_evaluation(workspace)
     asked = probe_targets(config.probe_items, workspace.split("test"), recipe.seed)
     workspace.summarize([target.dialogue for target in targets], config.budgets)
     stores_of_asked = workspace.summaries_asked_once([target.dialogue for target in asked], config.budgets)

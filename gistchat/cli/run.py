@@ -132,11 +132,14 @@ def run(
 def train(asked: dict[str, Any], force: Force = False) -> None:
     """Prepare, summarize and train, without evaluation."""
     from gistchat.pipeline import is_first_process, open_workspace, run_train
+    from gistchat.preflight import open_models
 
     recipe, folder = load(**asked)
     if recipe.experiment.variants or recipe.experiment.seeds:
         name = asked["recipe"]
         raise UserError(f"{name} is an experiment of several runs; gistchat run {name} trains and compares them")
+    if not (folder / "trained.json").exists():
+        open_models({"": recipe})
     run_train(open_workspace(recipe, folder), force)
     if is_first_process():
         show(f"checkpoint: {folder / 'checkpoint'}", f"next: gistchat evaluate {folder}")

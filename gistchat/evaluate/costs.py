@@ -9,7 +9,6 @@ from transformers import PretrainedConfig
 from gistchat.dialogue.turns import is_group
 from gistchat.examples.targets import Target
 from gistchat.memory.factory import MemoryFactory
-from gistchat.memory.summarizer import Job
 from gistchat.prompts.format import PromptFormat
 from gistchat.recipe.schema import Recipe
 
@@ -29,8 +28,8 @@ def seconds_per_summary(items: Sequence[Target], recipe: Recipe, prompt_format: 
     factory = MemoryFactory.of(recipe.summary, recipe.context, prompt_format)
     seconds = []
     for item in items[:TIMED]:
-        cost = factory.costs(is_group(item.dialogue.turns)).line
+        job = factory.job(item.dialogue.turns[: item.turn - 1], group=is_group(item.dialogue.turns))
         start = time.perf_counter()
-        factory.summarizer.update([Job((), item.dialogue.turns[: item.turn - 1], 0, factory.room().of_lines(0), cost)])
+        factory.summarizer.update([job])
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)

@@ -42,11 +42,11 @@ def check_models(bertscore_model: str, mauve_model: str, replies: int) -> None:
     """
     if bertscore_model:
         require("bert_score", "judges")
-        _word_tokenizer(bertscore_model)
+        _read_encoder(bertscore_model, _word_tokenizer(bertscore_model), "meta")
     if mauve_model:
         require("mauve", "judges")
         _check_number(replies)
-        _tokenizer(mauve_model)
+        _read_encoder(mauve_model, _tokenizer(mauve_model), "meta")
 
 
 def bertscores(replies: Sequence[str], golds: Sequence[str], model: str) -> list[float]:
@@ -164,16 +164,20 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 def _encoder(model: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model without a head, in 32-bit floats; its tokenizer is made to cut texts to the model's length."""
+    encoder = _read_encoder(model, tokenizer).eval().to(device())
+    positions = model_limit(encoder.config) - 2  # RoBERTa counts its positions from 2
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+    return encoder.get_encoder() if encoder.config.is_encoder_decoder else encoder
+
+
+def _read_encoder(model: str, tokenizer: PreTrainedTokenizerBase, device_map: str | None = None) -> PreTrainedModel:
     try:
-        encoder = read_model(AutoModel, tokenizer.name_or_path, unused="pooler.").eval().to(device())
+        return read_model(AutoModel, tokenizer.name_or_path, "pooler.", device_map)
     except UserError:
         raise
     except Exception as error:
         # Damaged files and the hub's client raise types of their own.
         raise _with_own_hint(load_error(model, error)) from None
-    positions = model_limit(encoder.config) - 2  # RoBERTa counts its positions from 2
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
-    return encoder.get_encoder() if encoder.config.is_encoder_decoder else encoder
 
 
 def _with_own_hint(error: UserError) -> UserError:

@@ -68,11 +68,14 @@ def require_words(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
         raise UserError(f"{source}: no tokenizer in this folder (tokenizer.json, or vocab.json and merges.txt)")
 
 
-def read_model(model_class: Any, source: str | Path, unused: str = "") -> PreTrainedModel:
+def read_model(
+    model_class: Any, source: str | Path, unused: str = "", device_map: str | None = None
+) -> PreTrainedModel:
     """A model of a class such as AutoModelForCausalLM, in 32-bit floats, every weight as the files have it.
 
     Args:
         unused: how the names of weights begin that may be missing, as nobody uses them.
+        device_map: "meta" fetches the files and compares names and shapes, without reading weights into memory.
 
     Raises:
         UserError: weights that are missing, for which the library would draw random ones, or of another shape.
@@ -87,6 +90,7 @@ def read_model(model_class: Any, source: str | Path, unused: str = "") -> PreTra
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             trust_remote_code=False,
+            device_map=device_map,
         )
     finally:
         hf_logging.set_verbosity(verbosity)

@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from gistchat.errors import UserError, first_line
+from gistchat.errors import UserError, first_line, missing_for_tokenizer
 
 OFFLINE_HINT = (
     "check the name and the network, give a local folder, use the packaged model (--model smollm2), "
@@ -53,6 +53,8 @@ def load_error(source: str, error: Exception) -> UserError:
     """What to say of a model that cannot be loaded from a folder or had from the hub."""
     if needs_own_code(error):
         return UserError(f"{source}: {OWN_CODE}")
+    if missing := missing_for_tokenizer(error):
+        return UserError(f"{source}: {missing}")
     reason = first_line(error)
     if Path(source).is_dir():
         return UserError(f"{source}: cannot load the model ({reason})")

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
 from gistchat.files import fingerprint, put_aside, read_json, recover_folder, write_json
-from gistchat.memory.factory import search_settings
+from gistchat.memory.factory import search_settings, summary_settings
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, model_limit, require_types
 from gistchat.models.checkpoint import save_checkpoint
@@ -239,7 +239,8 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         settings.pop(name)
     if not recipe.train.fact_items:  # so that older fingerprints stay good
         del settings["fact_items"]
-    others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context", "summary")}
+    others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context")}
+    others["summary"] = summary_settings(recipe.summary)
     del others["context"]["found_share"]  # which is among these, where it is not as always
     others |= search_settings(recipe)
     return {"seed": recipe.seed, **others, "train": settings, "weights": weights_of(recipe)}
