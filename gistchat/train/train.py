@@ -72,7 +72,7 @@ def train(
     """
     config = recipe.train
     torch.manual_seed(recipe.seed)  # for the first values of LoRA's matrices
-    model = load_model(base)
+    model = load_model(base, all_trained=method_of(recipe) == "full")
     require_types(model, prompt_format)
     limit = min(config.max_tokens, model_limit(model.config))
     by_budget = builders_by_budget(config.budgets, prompt_format, recipe.context, stores, limit, memory=recipe.memory)
@@ -142,6 +142,7 @@ def prepare_model(model: PreTrainedModel, recipe: Recipe, prompt_format: PromptF
         lora_alpha=recipe.train.lora_alpha,
         lora_dropout=recipe.train.lora_dropout,
         target_modules="all-linear",
+        exclude_modules=linear_layers_outside(model) or None,
         trainable_token_indices=dict.fromkeys(embedding_layers(model), control_ids) if control_ids else None,
         fan_in_fan_out=model.config.model_type == "gpt2",  # GPT-2 stores its weights transposed (Conv1D)
     )
@@ -149,6 +150,13 @@ def prepare_model(model: PreTrainedModel, recipe: Recipe, prompt_format: PromptF
     if (bias := getattr(head, "bias", None)) is not None:
         _restore_bias(adapted.get_output_embeddings(), bias)
     return adapted
+
+
+def linear_layers_outside(model: PreTrainedModel) -> list[str]:
+    """Names of linear layers that text does not pass, as those for pictures; the output layer is not among them."""
+    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    inside = {*decoder.modules(), head}
+    return [n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear) and module not in inside]
 
 
 def _restore_bias(head: torch.nn.Module, bias: torch.Tensor) -> None:
