@@ -11,7 +11,7 @@ from gistchat.engines.engine import ConversationCache, LocalEngine
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
 from gistchat.engines.token_sampler import TokenSampler
-from gistchat.models.architecture import cache_argument
+from gistchat.models.architecture import STATES, cache_argument
 from gistchat.models.base import model_limit
 from gistchat.models.key_values import empty_cache, is_divisible
 from gistchat.prompts.format import PromptFormat
@@ -100,7 +100,8 @@ class TorchEngine(LocalEngine):
         """Logits after the last token of each row, of shape (rows, vocabulary)."""
         tokens = torch.tensor(ids, device=self.model.device)
         inputs = {"input_ids": tokens, "position_ids": positions.to(tokens.device), self.cache_argument: cache}
-        if seen is not None:
+        # Where states are all that is kept, padding is behind them once the prompts are read.
+        if seen is not None and (seen.shape == tokens.shape or self.cache_argument != STATES):
             inputs["attention_mask"] = seen.to(tokens.device)
         if types is not None:
             inputs["token_type_ids"] = torch.tensor(types, device=tokens.device)

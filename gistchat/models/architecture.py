@@ -18,7 +18,9 @@ OTHERS = (
     ),
     (MODEL_FOR_MASKED_LM_MAPPING, "an encoder, for AutoModelForMaskedLM: its tokens see those behind them"),
 )
-CACHES = ("past_key_values", "cache_params")  # what a forward pass calls its cache; the second is Mamba's
+UNPADDED = ("recurrent_gemma",)  # their state takes in the padding of a batch
+STATES = "cache_params"  # what a forward pass calls its cache where that holds nothing but states, as Mamba's
+CACHES = ("past_key_values", STATES)
 
 
 def causal_fault(config: PretrainedConfig) -> str:
@@ -31,7 +33,7 @@ def causal_fault(config: PretrainedConfig) -> str:
         reads_pictures = kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         classes = "AutoModelForImageTextToText" if reads_pictures else ", ".join(config.architectures or ["others"])
         return f"{named} is for {classes}; {WANTED}"
-    if not cache_argument(config) or "logits_to_keep" not in _parameters(config):
+    if not cache_argument(config) or "logits_to_keep" not in _parameters(config) or config.model_type in UNPADDED:
         return f"{named} keeps what it has read in a way of its own, which gistchat does not know"
     return ""
 
