@@ -1,6 +1,7 @@
 """A base model: its tokenizer, its weights, rows for new tokens, where it is kept and runs, how much it reads."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from gistchat.prompts.format import PromptFormat
 hf_logging.disable_progress_bar()  # its bars for reading and writing files run into ours
 
 LARGE = 2_000_000_000  # parameters; up to here weights are always computed with in 32 bits
+TRAINED = 16  # bytes of a parameter, its gradient and AdamW's two moments
 LIMITS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length", "context_length")
 ASSUMED_LIMIT = 2048  # of models that name none, such as Mamba
 EXTENDED = ("yarn", "dynamic")  # rotary embeddings of these kinds reach further than the positions that are named
@@ -130,9 +132,7 @@ def read_model(
         UserError: weights that are missing, for which the library would draw random ones, or of another shape.
         Exception: whatever else is wrong with the files, in the words of the library.
     """
-    verbosity = hf_logging.get_verbosity()
-    hf_logging.set_verbosity_error()  # without its tables of such weights
-    try:
+    with _quiet():  # without its tables of such weights
         model, report = model_class.from_pretrained(
             source,
             dtype=dtype,
@@ -140,8 +140,6 @@ def read_model(
             output_loading_info=True,
             trust_remote_code=False,
         )
-    finally:
-        hf_logging.set_verbosity(verbosity)
     faults = {
         "missing": [name for name in report["missing_keys"] if not (unused and name.startswith(unused))],
         "of another shape": [name for name, *_ in report["mismatched_keys"]],
@@ -151,6 +149,17 @@ def read_model(
     if not unused and report["unexpected_keys"]:
         say(f"{source}: holds weights that the model does not have, left out: {shortened(report['unexpected_keys'])}")
     return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's warnings."""
+    verbosity = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
 
 
 def shortened(names: Iterable[str]) -> str:
@@ -171,10 +180,10 @@ def read_causal_model(source: str | Path, all_trained: bool = False) -> PreTrain
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     if fault := causal_fault(config):
         raise UserError(f"{source}: {fault}")
-    with torch.device("meta"):  # its shapes only
+    with _quiet(), torch.device("meta"):  # its shapes only
         count = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     dtype = torch.float32 if all_trained else _precision(config, count)
-    _require_memory(source, count * dtype.itemsize)
+    _require_memory(source, count * (TRAINED if all_trained else dtype.itemsize), all_trained)
     return read_model(AutoModelForCausalLM, source, dtype=dtype).eval().to(device())
 
 
@@ -184,12 +193,14 @@ def _precision(config: PretrainedConfig, count: int) -> torch.dtype:
     return torch.bfloat16 if count > LARGE and own & {torch.float16, torch.bfloat16} else torch.float32
 
 
-def _require_memory(source: str | Path, needed: int) -> None:
+def _require_memory(source: str | Path, needed: int, all_trained: bool) -> None:
     free = torch.cuda.mem_get_info()[0] if device() == "cuda" else psutil.virtual_memory().available
     if needed > free:
+        what, advice = "the weights take", "take a smaller model"
+        if all_trained:
+            what, advice = "training all weights takes", "train.method = lora takes a part of it"
         raise UserError(
-            f"{source}: the weights take {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free; take a "
-            "smaller model"
+            f"{source}: {what} {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free; {advice}"
         )
 
 

@@ -3,6 +3,7 @@
 import copy
 from types import SimpleNamespace
 
+import gguf
 import psutil
 import pytest
 import torch
@@ -21,6 +22,8 @@ from gistchat.models import base as base_module
 from gistchat.models.architecture import causal_fault
 from gistchat.models.base import Base, embedding_layers, load_model, load_tokenizer, model_limit, require_causal
 from gistchat.models.checkpoint import load_checkpoint, save_checkpoint
+from gistchat.models.export import export, export_gguf
+from gistchat.models.gguf_file import write_gguf
 from gistchat.models.key_values import empty_cache, is_divisible
 from gistchat.models.likelihood import IGNORED, ScoredReply, collate, label_losses, score_replies
 from gistchat.pipeline import open_workspace, run_evaluate, run_train
@@ -29,6 +32,7 @@ from gistchat.recipe.schema import Recipe
 from gistchat.train.train import prepare_model
 
 FAMILIES = [*ATTENTION, *RECURRENT, *WITH_PICTURES]
+DETAILS = {"name": "tiny", "chat_template": "", "end_of_turn": None}
 GREEDY = Sampling(max_tokens=8)
 
 
@@ -178,6 +182,20 @@ def test_a_whole_run(tiny_recipe, tmp_path, family):
     run_train(workspace)
     run_evaluate(workspace)
     assert (tmp_path / "run" / "metrics.json").is_file()
+    checkpoint = load_checkpoint(tmp_path / "run")
+    ids = checkpoint.format.encode(LATER).ids
+    exported = load_checkpoint(export(tmp_path / "run", tmp_path / "out"))
+    assert torch.equal(logits(exported.model, ids), logits(checkpoint.model, ids))
+    with pytest.raises(UserError, match="cannot be written as GGUF, only llama, qwen2, qwen3, gpt2"):
+        export_gguf(tmp_path / "run", tmp_path / "x.gguf")
+
+
+def test_lora_leaves_out_what_text_does_not_pass(tmp_path):
+    base = save_base(tmp_path / "base", config_of("Gemma 3"))
+    model = train_two_steps(base, tmp_path / "lora")
+    adapted = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert any("q_proj" in name for name in adapted)
+    assert not any("vision" in name or "projector" in name for name in adapted)
 
 
 # --- refused
@@ -278,6 +296,8 @@ def test_a_large_model_stays_in_16_bits_and_its_adapter_is_trained_in_32(tmp_pat
     assert loaded.model.dtype == torch.bfloat16
     ids = loaded.format.encode(LATER).ids
     assert torch.equal(logits(loaded.model, ids), logits(load_checkpoint(tmp_path / "lora").model, ids))
+    assert len(plain_reply(loaded.model, loaded.format, LATER)) == GREEDY.max_tokens
+    TorchEngine(loaded.model, loaded.format).generate_prompts([loaded.format.encode(LATER)], GREEDY, [0])
     near = logits(model, ids)
     torch.testing.assert_close(logits(loaded.model, ids), near, rtol=0.1, atol=0.1 * float(near.abs().max()))
     assert load_model(base, all_trained=True).dtype == torch.float32
@@ -297,6 +317,8 @@ def test_a_model_for_which_there_is_too_little_memory_is_not_loaded(tmp_path, mo
     with pytest.raises(UserError, match=r"base: the weights take 0\.\d GB of memory, and 0\.0 GB are free") as caught:
         load_model(base)
     assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"training all weights takes .* train\.method = lora takes a part"):
+        load_model(base, all_trained=True)
 
 
 # --- tokenizers with more tokens than the embeddings have rows
@@ -330,6 +352,14 @@ def test_control_tokens_come_behind_it_and_a_checkpoint_loads(tmp_path, method):
     weight = loaded.model.get_output_embeddings().weight
     if method == "lora":
         torch.testing.assert_close(weight[TOKENS], weight[:TOKENS].mean(0))
+
+
+def test_gguf_has_no_place_for_it(tmp_path):
+    base = save_base(tmp_path / "base", config_of("Llama 3.2", TOKENS), with_tokens("<image_soft_token>"))
+    write_gguf(tmp_path / "x.gguf", load_model(base), load_tokenizer(base), "f32", DETAILS)
+    tokens = gguf.GGUFReader(tmp_path / "x.gguf").fields["tokenizer.ggml.tokens"].contents()
+    assert len(tokens) == TOKENS
+    assert "<image_soft_token>" not in tokens
 
 
 TOO_MANY = {
