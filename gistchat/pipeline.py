@@ -27,7 +27,15 @@ from gistchat.files import file_hash, fingerprint, put_aside, read_json, recover
 from gistchat.locks import locked, locked_by_first
 from gistchat.memory.factory import allow_endpoint
 from gistchat.memory.summary_store import PickedOnDemand, SummaryStore
-from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
+from gistchat.models.base import (
+    Base,
+    fit_embeddings,
+    load_model,
+    load_tokenizer,
+    model_limit,
+    require_causal,
+    tokenizer_fingerprint,
+)
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
 from gistchat.models.resolve import resolve_base
@@ -117,6 +125,8 @@ def only_run(folder: Path) -> Iterator[None]:
 def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
     """Stage 1, and the model's tokenizer and prompt format."""
     allow_endpoint(recipe.summary)
+    base = resolve_base(recipe.model, recipe.seed)
+    require_causal(base)
     data = default_folder(recipe.data)
     report, new = prepare(recipe.data, data)
     say(f"prepare: {names_of(recipe.data)} -> {data}" + ("" if new else " (done before, skipped)"))
@@ -124,7 +134,6 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
         for line in report_lines(report):
             say(f"  {line}")
     with locked(data):  # one of several processes tokenizes, the others find it done
-        base = resolve_base(recipe.model, recipe.seed)
         tokenizer = load_tokenizer(base)
         key = tokenizer_fingerprint(tokenizer, base)
         tokens, lengths = tokenize(data, tokenizer, key)
@@ -337,7 +346,7 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
         "left_out": items.left_out,
         "budget": recipe.context.budget,
         "min_history": config.min_history,
-        "cache_bytes_per_token": cache_bytes_per_token(tuned.model.config),
+        "cache_bytes_per_token": cache_bytes_per_token(tuned.model),
     }
     if any(map(shows_summary, config.strategies)):
         facts["summary_seconds"] = seconds_per_summary(items.targets, recipe, workspace.format)

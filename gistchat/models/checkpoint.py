@@ -12,17 +12,16 @@ from typing import Any
 import peft
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line
 from gistchat.files import atomic_folder, write_json
 from gistchat.models.base import (
-    device,
     fit_embeddings,
-    id_count,
     load_model,
     load_tokenizer,
-    read_model,
+    read_causal_model,
+    require_pair,
     require_words,
     shortened,
 )
@@ -104,9 +103,8 @@ def _load_weights(
     folder: Path, recipe: Recipe, prompt_format: PromptFormat, metadata: dict[str, Any]
 ) -> PreTrainedModel:
     if not (folder / "adapter_config.json").is_file():
-        model = read_model(AutoModelForCausalLM, folder).to(device())
-        if (rows := model.get_input_embeddings().weight.shape[0]) < (ids := id_count(prompt_format.tokenizer)):
-            raise UserError(f"{folder}: the tokenizer has {ids:,} tokens, the model knows {rows:,}: not a pair")
+        model = read_causal_model(folder)
+        require_pair(prompt_format.tokenizer, model.get_input_embeddings().weight.shape[0], str(folder))
         return model
     config = peft.PeftConfig.from_pretrained(folder)
     if config.peft_type != peft.PeftType.LORA:
@@ -118,6 +116,9 @@ def _load_weights(
     if "files" in metadata and metadata.get("base", {}).get("identity", base.identity) != base.identity:
         say(f"{folder}: an adapter of another version of the model {recipe.model.name}, so its replies may be worse")
     model = load_model(base)
+    if prompt_format.control_ids:
+        known = load_tokenizer(base).get_vocab().values()
+        prompt_format.added_ids = [id for id in prompt_format.control_ids if id not in known]
     fit_embeddings(model, prompt_format)
     config.base_model_name_or_path = model.name_or_path
     adapted = peft.get_peft_model(model, config)

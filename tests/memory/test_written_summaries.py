@@ -10,7 +10,14 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import make_dialogue
-from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AddedToken,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from gistchat import trusted_hosts
 from gistchat.chat.describe import describe_gist
@@ -203,6 +210,20 @@ def save_tiny(folder, kind):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_a_summarizer_may_lack_a_row_for_a_control_token_only(tmp_path, special):
+    """As facebook/bart-large-cnn does for <mask>."""
+    folder = save_tiny(tmp_path / "bart", "bart")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([AddedToken("<blank>", special=special)])
+    tokenizer.save_pretrained(folder)
+    if special:
+        assert len(Seq2SeqWriter(str(folder), 12).write([Request("", "Anna: what is <blank>?")])) == 1
+    else:
+        with pytest.raises(UserError, match="not a pair"):
+            Seq2SeqWriter(str(folder), 12)
 
 
 @pytest.mark.parametrize("kind", ["bart", "t5"])

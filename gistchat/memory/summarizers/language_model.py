@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import LEAST_ROOM, Request
 from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
-from gistchat.models.base import load_model, load_tokenizer, model_limit
+from gistchat.models.base import load_model, load_tokenizer, model_limit, require_causal
 from gistchat.models.resolve import resolve_base
 from gistchat.processes import length_batches
 from gistchat.prompts.rendering import fault_of, render_bounded
@@ -25,6 +25,7 @@ class LocalWriter:
     def __init__(self, source: str, budget: int, prompt: str) -> None:
         """Raises UserError: no such model, one without a chat template, or a prompt that cannot be used."""
         base = resolve_base(ModelConfig(name=source), 0)
+        require_causal(base)
         self.tokenizer = load_tokenizer(base)
         if not self.tokenizer.chat_template:
             raise UserError(f"{source}: no chat template, so it takes no instructions; give a chat model")

@@ -15,7 +15,7 @@ from transformers import (
 
 from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import Request
-from gistchat.models.base import device, read_model
+from gistchat.models.base import device, read_model, require_pair
 from gistchat.models.hub import load_error, reachable
 from gistchat.processes import length_batches
 from gistchat.prompts.token_count import token_counter
@@ -43,6 +43,8 @@ class Seq2SeqWriter:
         """
         self.tokenizer, model = open_seq2seq(source)
         self.model = model.eval().to(device())
+        rows = self.model.get_input_embeddings().weight.shape[0]
+        require_pair(self.tokenizer, rows, source, more=["pad_token_id"])
         config, generation = self.model.config, self.model.generation_config
         self.count = token_counter(self.tokenizer)
         # What a model of several tasks wants before a text to be summarised: T5's "summarize: ".
