@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from gistchat.dialogue.visible import has_text
 from gistchat.engines.openai_answer import CHARACTERS_PER_TOKEN, NoText
 from gistchat.engines.openai_stream import Delta, Usage
 from gistchat.engines.sampling import Sampling
@@ -10,8 +9,8 @@ from gistchat.engines.server_tokens import TokenMeter
 from gistchat.engines.stopping import GrowingReply
 from gistchat.errors import UserError, first_line
 from gistchat.printable import printable
-
-THOUGHTS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))  # around what is not for the user
+from gistchat.prompts.format import as_reply
+from gistchat.prompts.thoughts import without_thoughts
 
 
 class ServerReply(GrowingReply):
@@ -94,12 +93,5 @@ class ServerReply(GrowingReply):
 
     def _said(self) -> str:
         """What came, without thoughts."""
-        text = self._came.lstrip()
-        for start, end in THOUGHTS:
-            if text.startswith(start):
-                self._thought = True
-                text = text.partition(end)[2].lstrip()
-            elif start.startswith(text) and not self._finish:
-                return ""  # thoughts may begin here
-        text = text.strip()
-        return text if has_text(text) else ""
+        self._thought |= without_thoughts(self._came) != self._came
+        return as_reply(self._came)
