@@ -30,6 +30,7 @@ from gistchat.memory.summary_store import PickedOnDemand, SummaryStore
 from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
+from gistchat.models.generation import end_ids
 from gistchat.models.resolve import resolve_base
 from gistchat.prepare.prepare import default_folder, prepare
 from gistchat.prepare.report import report_lines
@@ -127,7 +128,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
         tokenizer = load_tokenizer(base)
         key = tokenizer_fingerprint(tokenizer, base)
         tokens, lengths = tokenize(data, tokenizer, key)
-        prompt_format = make_format(recipe.model.format, tokenizer)
+        prompt_format = make_format(recipe.model.format, tokenizer, end_ids(base))
         prompt_format.stored = tokens and TokenStore(tokens)
         if new:
             for line in tokens_lines(lengths):

@@ -140,7 +140,7 @@ class ChatTemplate(PromptFormat):
         return self._join([("", before), (text, after)])
 
     def _texts_join(self) -> bool:
-        """Whether a text has other tokens in its place than alone, as with SentencePiece after a space or at a begin."""
+        """Whether a text has other tokens in its place than alone, as SentencePiece gives it at the begin of a text."""
         if self._reply_begin:
             return True
         for frame, (before, after) in self._frames.items():

@@ -33,7 +33,8 @@ def chatml(begin: str = "", content: str = "{{ m.content }}", ask: str = "") -> 
 
 NO_THOUGHT = "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
 OPEN_UNLESS_OFF = (
-    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% else %}<think>\n{% endif %}"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% else %}<think>\n{% endif %}"
 )
 
 
@@ -159,7 +160,9 @@ FAMILIES = {
         sentencepiece="always",
     ),
     "Mistral Instruct v0.2": Family(
-        APART.replace("{% else %}", "{% else %}{% set system = '' %}") + "{{ bos_token }}{% for m in turns %}" + BY_TURNS
+        APART.replace("{% else %}", "{% else %}{% set system = '' %}")
+        + "{{ bos_token }}{% for m in turns %}"
+        + BY_TURNS
         + "{% if m.role == 'user' %}{% if loop.first and system %}{{ ' [INST] ' + system + '\\n\\n' + m.content + "
         "' [/INST]' }}{% else %}{{ ' [INST] ' + m.content + ' [/INST]' }}{% endif %}"
         "{% elif m.role == 'assistant' %}{{ ' ' + m.content + eos_token }}{% else %}"
@@ -191,7 +194,8 @@ FAMILIES = {
     ),
     "Mistral Small 3": Family(
         "{% set today = strftime_now('%Y-%m-%d') %}{% set default = 'The current date is ' + today %}{{ bos_token }}"
-        + APART + "{{ '[SYSTEM_PROMPT]' + (system if system is defined else default) + '[/SYSTEM_PROMPT]' }}"
+        + APART
+        + "{{ '[SYSTEM_PROMPT]' + (system if system is defined else default) + '[/SYSTEM_PROMPT]' }}"
         "{% for m in turns %}" + BY_TURNS + "{% if m.role == 'user' %}{{ '[INST]' + m.content + '[/INST]' }}"
         "{% else %}{{ m.content + eos_token }}{% endif %}{% endfor %}",
         ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
@@ -209,12 +213,15 @@ FAMILIES = {
         "</s>",
         "<s>[INST] <<SYS>>\n{}\n<</SYS>>\n\n",
         " [/INST]",
-        "<s>[INST] <<SYS>>\n{}\n<</SYS>>\n\n [/INST] ",
+        "<s>[INST] <<SYS>>\n{}\n<</SYS>> [/INST] ",
         stops=("</s>", "<s>"),
         sentencepiece="always",
     ),
     "Vicuna": Family(
-        APART + "{% for m in turns %}" + BY_TURNS + "{% if loop.first %}{{ system }}{% endif %}{% if m.role == 'user' %}"
+        APART
+        + "{% for m in turns %}"
+        + BY_TURNS
+        + "{% if loop.first %}{{ system }}{% endif %}{% if m.role == 'user' %}"
         "{{ ' USER: ' + m.content.strip() }}{% else %}{{ ' ASSISTANT: ' + m.content.strip() + eos_token }}{% endif %}"
         "{% endfor %}{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}",
         ("<unk>", "<s>", "</s>"),
@@ -228,7 +235,8 @@ FAMILIES = {
     ),
     "Zephyr, TinyLlama": Family(
         "{% for m in messages %}\n{% if m.role == 'user' %}\n{{ '<|user|>\n' + m.content + eos_token }}\n"
-        "{% elif m.role == 'system' %}\n{{ '<|system|>\n' + m.content + eos_token }}\n{% elif m.role == 'assistant' %}\n"
+        "{% elif m.role == 'system' %}\n{{ '<|system|>\n' + m.content + eos_token }}\n"
+        "{% elif m.role == 'assistant' %}\n"
         "{{ '<|assistant|>\n'  + m.content + eos_token }}\n{% endif %}\n{% if loop.last and add_generation_prompt %}\n"
         "{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}",
         ("<unk>", "<s>", "</s>"),
@@ -351,9 +359,9 @@ FAMILIES = {
         stops=("<|im_end|>", "<|endoftext|>", "<|im_start|>"),
     ),
     "Qwen 3": Family(
-        "{% set ns = namespace(last=messages | length - 1) %}{% for m in messages[::-1] %}{% if m.role == 'user' and "
-        "ns.last == messages | length - 1 %}{% set ns.last = messages | length - 1 - loop.index0 %}{% endif %}"
-        "{% endfor %}"
+        "{% set ns = namespace(last=messages | length - 1, found=false) %}{% for m in messages[::-1] %}"
+        "{% if m.role == 'user' and not ns.found %}{% set ns.found = true %}"
+        "{% set ns.last = messages | length - 1 - loop.index0 %}{% endif %}{% endfor %}"
         + chatml(
             content="{% if m.role == 'assistant' and loop.index0 > ns.last %}<think>\n\n</think>\n\n{% endif %}"
             "{{ m.content.split('</think>')[-1].lstrip('\\n') if m.role == 'assistant' else m.content }}",
@@ -376,7 +384,7 @@ FAMILIES = {
         "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n",
         "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
         "<|im_start|>system\n{}<|im_end|>\n<|im_start|>assistant\n",
-        stops=("<|im_end|>", "<|endoftext|>", "<|im_start|>"),
+        stops=("<|im_end|>", "<|im_start|>"),
     ),
     "Qwen 3 Thinking, QwQ": Family(
         chatml(ask="<think>\n"),
@@ -386,12 +394,13 @@ FAMILIES = {
         "<|im_start|>system\n{}<|im_end|>\n<|im_start|>user\n",
         "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
         "<|im_start|>system\n{}<|im_end|>\n<|im_start|>assistant\n",
-        stops=("<|im_end|>", "<|endoftext|>", "<|im_start|>"),
+        stops=("<|im_end|>", "<|im_start|>"),
     ),
     "DeepSeek R1 distills": Family(
         "{% set ns = namespace(system='') %}{% for m in messages %}{% if m.role == 'system' %}{% set ns.system = "
         "m.content %}{% endif %}{% endfor %}{{ bos_token + ns.system }}{% for m in messages %}{% if m.role == 'user' %}"
-        "{{ '<｜User｜>' + m.content }}{% elif m.role == 'assistant' %}{% set content = m.content.split('</think>')[-1] %}"
+        "{{ '<｜User｜>' + m.content }}{% elif m.role == 'assistant' %}"
+        "{% set content = m.content.split('</think>')[-1] %}"
         "{{ '<｜Assistant｜>' + content + '<｜end▁of▁sentence｜>' }}{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\\n' }}{% endif %}",
         R1_TOKENS,
@@ -460,10 +469,11 @@ FAMILIES = {
         stops=("<hy_eos>", "<hy_begin>", "<hy_sep>", "<hy_User>", "<hy_Assistant>"),
     ),
     "gpt-oss": Family(
-        "{% if reasoning_effort is not defined %}{% set reasoning_effort = 'medium' %}{% endif %}" + APART
+        "{% if reasoning_effort is not defined %}{% set reasoning_effort = 'medium' %}{% endif %}"
+        + APART
         + "{{ '<|start|>system<|message|>Current date: ' + strftime_now('%Y-%m-%d') + '\\n\\nReasoning: ' + "
-        "reasoning_effort + '<|end|>' }}{% if system is defined %}{{ '<|start|>developer<|message|># Instructions\\n\\n'"
-        " + system + '<|end|>' }}{% endif %}{% for m in turns %}{% if m.role == 'assistant' %}{% if loop.last and not "
+        "reasoning_effort + '<|end|>' }}{% if system is defined %}"
+        "{{ '<|start|>developer<|message|># Instructions\\n\\n' + system + '<|end|>' }}{% endif %}{% for m in turns %}{% if m.role == 'assistant' %}{% if loop.last and not "
         "add_generation_prompt %}{{ '<|start|>assistant<|channel|>final<|message|>' + m.content + '<|return|>' }}"
         "{% else %}{{ '<|start|>assistant<|channel|>final<|message|>' + m.content + '<|end|>' }}{% endif %}"
         "{% else %}{{ '<|start|>user<|message|>' + m.content + '<|end|>' }}{% endif %}{% endfor %}"
