@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gistchat.dialogue.visible import has_text
 from gistchat.engines.openai_answer import CHARACTERS_PER_TOKEN, NoText
 from gistchat.engines.openai_stream import Delta, Usage
 from gistchat.engines.sampling import Sampling
@@ -9,8 +10,7 @@ from gistchat.engines.server_tokens import TokenMeter
 from gistchat.engines.stopping import GrowingReply
 from gistchat.errors import UserError, first_line
 from gistchat.printable import printable
-from gistchat.prompts.format import as_reply
-from gistchat.prompts.thoughts import without_thoughts
+from gistchat.prompts.thoughts import after_thoughts
 
 
 class ServerReply(GrowingReply):
@@ -93,5 +93,7 @@ class ServerReply(GrowingReply):
 
     def _said(self) -> str:
         """What came, without thoughts."""
-        self._thought |= without_thoughts(self._came) != self._came
-        return as_reply(self._came)
+        text = after_thoughts(self._came)
+        self._thought |= text != self._came
+        text = text.strip()
+        return text if has_text(text) else ""

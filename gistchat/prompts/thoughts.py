@@ -18,12 +18,18 @@ MARKS = (
 _ALL = tuple(mark for pair in MARKS for mark in pair)
 _BLOCKS = "|".join(rf"{re.escape(begin)}.*?(?:{re.escape(end)}|\Z)" for begin, end in MARKS)
 # A mark that ends no thought shows nothing, either.
-_THOUGHT = re.compile(rf"\s*(?:{_BLOCKS}|{'|'.join(re.escape(end) for _, end in MARKS)})", re.DOTALL)
+_PART = rf"\s*(?:{_BLOCKS}|{'|'.join(re.escape(end) for _, end in MARKS)})"
+_THOUGHT, _FIRST_THOUGHTS = re.compile(_PART, re.DOTALL), re.compile(rf"\A(?:{_PART})+", re.DOTALL)
 
 
 def without_thoughts(text: str) -> str:
     """What of a text is said; a thought that does not end goes on to the end of the text."""
     return _THOUGHT.sub("", text)
+
+
+def after_thoughts(text: str) -> str:
+    """What comes after the thoughts that a text begins with. Marks within may be what is talked about."""
+    return _FIRST_THOUGHTS.sub("", text)
 
 
 def begun_mark(text: str) -> int:

@@ -473,7 +473,8 @@ FAMILIES = {
         + APART
         + "{{ '<|start|>system<|message|>Current date: ' + strftime_now('%Y-%m-%d') + '\\n\\nReasoning: ' + "
         "reasoning_effort + '<|end|>' }}{% if system is defined %}"
-        "{{ '<|start|>developer<|message|># Instructions\\n\\n' + system + '<|end|>' }}{% endif %}{% for m in turns %}{% if m.role == 'assistant' %}{% if loop.last and not "
+        "{{ '<|start|>developer<|message|># Instructions\\n\\n' + system + '<|end|>' }}{% endif %}"
+        "{% for m in turns %}{% if m.role == 'assistant' %}{% if loop.last and not "
         "add_generation_prompt %}{{ '<|start|>assistant<|channel|>final<|message|>' + m.content + '<|return|>' }}"
         "{% else %}{{ '<|start|>assistant<|channel|>final<|message|>' + m.content + '<|end|>' }}{% endif %}"
         "{% else %}{{ '<|start|>user<|message|>' + m.content + '<|end|>' }}{% endif %}{% endfor %}"
