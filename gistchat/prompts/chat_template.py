@@ -58,6 +58,7 @@ class ChatTemplate(PromptFormat):
             self.stop_ids = self._find_stop_ids()
             self._frames = self._find_frames()
         self._joins = self._texts_join()
+        self._frame_costs = {role: len(self._framed(role, "x")) - self._count("x") for role in (USER, ASSISTANT)}
         self._count_text = lru_cache(maxsize=100_000)(self._measure_text)
         self._wrapping, regular = self._measure_wrapping()
         self._costs_are_exact = regular and not self._joins
@@ -151,7 +152,7 @@ class ChatTemplate(PromptFormat):
 
     def _measure_text(self, role: str, text: str) -> int:
         """Tokens of a turn's text in its place."""
-        return len(self._framed(role, text)) - len(self._framed(role, "x")) + self._count("x")
+        return len(self._framed(role, text)) - self._frame_costs[role]
 
     def _inner(self, text: str) -> int:
         """Tokens of a text within another, after a line break."""

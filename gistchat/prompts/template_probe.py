@@ -25,9 +25,11 @@ Render = Callable[[list[Message], bool], str]  # messages, and whether to ask fo
 MARKER = re.compile(r"Marker(\d{5})")
 # Windows of 1 to 8 turns, and one that is longer than a template may want to show.
 PROBED_TURNS = (1, 2, 3, 4, 5, 6, 7, 8, 99, 100)
-# The day that the templates of Llama 3 take where they know no other.
+# The day of all prompts, of every checkpoint: the one that the templates of Llama 3 take where they know no other.
 DATE = datetime(2024, 7, 26)
 DATE_CODES = "aAbBcdDeFHIjmMpRSTuUVwWxXyYzZ"
+# Other programs, llama.cpp among them, give today's as these.
+DATES = {"date_string": "%d %b %Y", "datetime": "%b %d %Y"}
 # What turns thoughts off in the templates that know it, and what makes them short in those that cannot.
 SWITCHES = {"enable_thinking": "false", "thinking": "false", "reasoning": "false"}
 EFFORT = {"reasoning_effort": "'low'"}
@@ -201,6 +203,7 @@ def _settled(source: str) -> Iterator[str]:
     """The template as it is used: the same every day, and without thoughts. The first one that works is taken."""
     taken = variables_of(source)
     date = _fixed_date() if "strftime_now" in taken else ""
+    date += "".join(f"{{% set {name} = {DATE.strftime(form)!r} %}}" for name, form in DATES.items() if name in taken)
     # Some know other words for an effort, and some count tools or documents also where there are none.
     variants = (SWITCHES | EFFORT, SWITCHES, SWITCHES | LISTS)
     settings = [

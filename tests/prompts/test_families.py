@@ -1,6 +1,7 @@
 """Families of chat models: where the gist stands, what ends a reply, no thoughts, one date, true token counts."""
 
 import itertools
+from datetime import datetime
 from functools import cache
 
 import pytest
@@ -12,6 +13,7 @@ from gistchat.context.strategies import Request, build_context
 from gistchat.context.types import ASSISTANT, USER, Context, Gist, GistLine, OtherSearch, RoleTurn, Sentence, Sources
 from gistchat.memory.turn_index import TurnIndex
 from gistchat.prompts.formats import make_format
+from gistchat.prompts.jinja import render_template
 from gistchat.prompts.portable import jinja_template
 from gistchat.prompts.wording import asked, opening
 
@@ -184,10 +186,19 @@ def test_an_exported_template_is_the_one_that_was_trained_with(name):
     assert text_of(make_format("chat-template", again), context) == text_of(prompt_format, context)
 
 
-def test_a_prompt_does_not_change_from_day_to_day():
-    """`strftime_now` is Jinja's, by the day; what a template does with it is seen by what it writes."""
-    for name, family in FAMILIES.items():
-        if "strftime_now" in family.template:
-            text = text_of(format_of(name), context_of(window(1)))
-            assert "2024" in text or name in ("Granite 3.2", "Mistral Small 3")  # with a system message they have none
-            assert "{% macro strftime_now" in jinja_template(format_of(name))
+@each_family
+def test_day_and_thoughts_are_fixed_in_an_exported_template_whatever_another_program_gives_it(name):
+    prompt_format = format_of(name)
+    tokens = {"bos_token": prompt_format.tokenizer.bos_token or "", "eos_token": prompt_format.tokenizer.eos_token}
+    today = {"date_string": "01 Jan 2030", "datetime": "Jan 01 2030"}
+    thinks = {"enable_thinking": True, "thinking": True, "reasoning_effort": "high"}
+    messages = [{"role": "user", "content": "Hello!"}]
+    shown = render_template(jinja_template(prompt_format), messages, True, {**tokens, **today, **thinks})
+    assert shown == prompt_format._render(messages, True)
+    assert "2030" not in shown
+    assert str(datetime.now().year) not in shown
+
+
+def test_some_dates_are_shown():
+    for name, date in {"Llama 3.2": "26 Jul 2024", "Granite 3.2": "July 26, 2024", "SmolLM3": "26 July 2024"}.items():
+        assert date in format_of(name)._render([{"role": "user", "content": "Hello!"}], True)
