@@ -107,6 +107,9 @@ class ChatTemplate(PromptFormat):
         ends = [token for token in (end, self.tokenizer.eos_token_id) if token is not None]
         if not ends:
             raise UserError("this tokenizer has no end token, so replies could not end")
+        # Those that are not special become tokens wherever they are typed, unless they are looked for.
+        plain = [re.escape(token.content) for _, token in added if not token.special and _is_control(token)]
+        self._plain_marks = re.compile("|".join(plain) or "(?!)")
         begins = [i for piece in self._skeleton(USER) for i in self._own_ids(piece) if i in control]
         return list(dict.fromkeys([*ends, *begins]))
 
@@ -179,12 +182,13 @@ class ChatTemplate(PromptFormat):
         return Prompt(self._encode(opening(context.lines, context.preamble or self.preamble), turns))
 
     def encode_reply(self, text: str) -> list[int]:
-        if not self._joins:
+        if not self._joins and not self._plain_marks.search(text):
             return super().encode_reply(text)
         begin, whole = self._framed(REPLY, ""), self._framed(REPLY, self._reply_begin + text)
-        if whole[: len(begin)] != begin:  # it makes a token with what asks for it
-            return super().encode_reply(text)
-        return [*whole[len(begin) :], self.stop_ids[0]]
+        if whole[: len(begin)] == begin:
+            return [*whole[len(begin) :], self.stop_ids[0]]
+        _, nothing = self._frames[REPLY]  # it makes a token with what asks for it
+        return [*self._join([(text, nothing)]), self.stop_ids[0]]
 
     def spent(self, context: Context) -> int:
         if self._costs_are_exact:

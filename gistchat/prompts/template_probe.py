@@ -194,6 +194,8 @@ def choose_source(source: str, render: Callable[[str, list[Message], bool], str]
     for variant in _settled(source):
         try:
             return variant, choose_layouts(partial(render, variant))
+        except EndlessTemplate:
+            raise
         except UnusableTemplate as error:
             problem = problem or error
     raise problem

@@ -89,6 +89,17 @@ def test_a_reply_is_learned_as_the_prompt_will_show_it_and_with_what_ends_it(nam
             assert learned[:-1] == prompt_format.encode_text(reply)
 
 
+@pytest.mark.parametrize("typed", ["<think>", "</think>", "<|im_start|>", "<|im_end|>"])
+def test_what_is_typed_in_a_reply_becomes_no_control_token(typed):
+    for name in ("Qwen 3", "StableLM 2 chat"):
+        prompt_format = format_of(name)
+        tokenizer = prompt_format.tokenizer
+        if typed in tokenizer.get_vocab():
+            learned = prompt_format.encode_reply(f"I wrote {typed} there")
+            assert tokenizer.convert_tokens_to_ids(typed) not in learned[:-1]
+            assert tokenizer.decode(learned[:-1]) == f"I wrote {typed} there"
+
+
 @each_family
 def test_a_reply_ends_at_whatever_ends_or_begins_a_message(name):
     family, prompt_format = FAMILIES[name], format_of(name)
