@@ -38,6 +38,7 @@ from gistchat.models.base import (
 )
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
+from gistchat.models.generation import end_ids
 from gistchat.models.resolve import resolve_base
 from gistchat.preflight import open_models
 from gistchat.prepare.prepare import default_folder, prepare
@@ -137,7 +138,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
         tokenizer = load_tokenizer(base)
         key = tokenizer_fingerprint(tokenizer, base)
         tokens, lengths = tokenize(data, tokenizer, key)
-        prompt_format = make_format(recipe.model.format, tokenizer)
+        prompt_format = make_format(recipe.model.format, tokenizer, end_ids(base))
         prompt_format.stored = tokens and TokenStore(tokens)
         if new:
             for line in tokens_lines(lengths):

@@ -482,7 +482,7 @@ class ChatSession:
     def _fit(self, turns: Sequence[Turn]) -> Context:
         """The context in which the last of these turns is answered, within the model's limit."""
         build = partial(self._build, self.strategy.name, turns)
-        return fit_limit(build, self.engine.count_tokens, self.budget, self._limit())
+        return fit_limit(build, self.engine.count_tokens, self.budget, self._limit(), self.engine.costs.spent)
 
     def _build(self, strategy: str, turns: Sequence[Turn], budget: int) -> Context:
         config = self.recipe.context

@@ -127,6 +127,9 @@ class TokenCosts(Protocol):
     def found_cost(self) -> int:
         """Tokens around the lines of turns that were found."""
 
+    def spent(self, context: Context) -> int:
+        """Tokens that all before the last turn takes in the prompt."""
+
 
 # k -> sentences that may stand for turns 0..k-1, best first and more than fit: the context takes the best that do.
 # For k = 0 there is nothing to say, unless somebody wrote a gist by hand.

@@ -18,7 +18,7 @@ from gistchat.models.gguf_file import kind_fault
 from gistchat.models.gguf_header import GgufHeader, is_gguf, read_header
 from gistchat.printable import printable
 from gistchat.progress import say
-from gistchat.prompts.formats import FORMATS
+from gistchat.prompts.formats import FORMATS, make_format
 from gistchat.prompts.wording import PREAMBLE
 from gistchat.recipe.load import override, recipe_from_dict
 from gistchat.recipe.schema import Recipe
@@ -26,6 +26,7 @@ from gistchat.recipe.schema import Recipe
 LEAST_CONTEXT = 4096  # tokens that llama.cpp makes room for, where the model holds them
 AROUND = 1024  # tokens for the last turn, and what a template puts around turns
 LEAST_PROMPT = 32
+END_ROLES = ("eot", "eom")  # tokens that end a turn, or a message that a tool answers, besides the end token
 # For models that were not trained with gistchat, most of which say more at a time, and remember more.
 OTHERS_SETTINGS = ("context.budget=1024", "chat.max_reply_tokens=256")
 OTHER_KINDS = {"adapter": "an adapter without its model", "mmproj": "the part of a model that reads images"}
@@ -220,7 +221,8 @@ def _llama_engine(files: GgufFiles, format_name: str, recipe: Recipe, header: Gg
     holds = header.context_length or LEAST_CONTEXT
     wanted = max(recipe.context.budget, recipe.context.full_limit) + recipe.chat.max_reply_tokens + AROUND
     server = LlamaServer(files.model, min(holds, max(LEAST_CONTEXT, wanted)), files.adapter)
-    prompt_format = FORMATS[format_name](LlamaTokenizer(header, server))
+    ends = [number for role in END_ROLES if (number := header.token_id(role)) is not None]
+    prompt_format = make_format(format_name, LlamaTokenizer(header, server), ends)
     return LlamaCppEngine(server, prompt_format)
 
 

@@ -117,7 +117,7 @@ class ContextBuilder:
         if budget is None:
             budget = config.budget if STRATEGIES[strategy].budgeted else config.full_limit or self.limit
         room = self.limit - max(reply, self.reserve)
-        context = fit_limit(build, self.length, budget, room)
+        context = fit_limit(build, self.length, budget, room, self.costs.spent)
         if context.tokens == 0 and (length := self.length(context)) > room:
             needed = length + self.limit - room
             what = "system message, last turn and reply" if context.preamble else "last turn and reply"

@@ -64,7 +64,8 @@ def save_checkpoint(
         model.save_pretrained(temporary, state_dict=state_dict, **options)
         (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
         prompt_format.tokenizer.save_pretrained(temporary)
-        made_by = {"format": prompt_format.name, "recipe": dataclasses.asdict(recipe), "versions": versions()}
+        asked = {"format": prompt_format.name, "stop_ids": prompt_format.stop_ids}
+        made_by = {**asked, "recipe": dataclasses.asdict(recipe), "versions": versions()}
         write_json(temporary / METADATA, {**made_by, **hashes_of(temporary), **details})
 
 
@@ -81,7 +82,7 @@ def _load(folder: Path) -> Checkpoint:
     recipe, metadata = read_metadata(folder)
     try:
         tokenizer = _load_tokenizer(folder, recipe)
-        prompt_format = make_format(metadata["format"], tokenizer)
+        prompt_format = make_format(metadata["format"], tokenizer, metadata.get("stop_ids", ()))
         model = _load_weights(folder, recipe, prompt_format, metadata)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         if needs_own_code(error):

@@ -64,6 +64,9 @@ def read_metadata(folder: Path) -> tuple[Recipe, dict[str, Any]]:
             chat["engine"] = "auto"  # written by a version that had no other, so nobody chose it
         recipe = recipe_from_dict(metadata["recipe"], str(folder / METADATA))
         damaged = damage(folder, metadata)
+        stop_ids = metadata.get("stop_ids", [])  # earlier versions have none
+        if not isinstance(stop_ids, list) or any(type(number) is not int for number in stop_ids):
+            raise TypeError("stop_ids")
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{folder / METADATA}: not written by gistchat") from None
     if damaged:
