@@ -1,5 +1,6 @@
 """A base model: its tokenizer, its weights, rows for new tokens, where it is kept and runs, how much it reads."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from transformers.utils import logging as hf_logging
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.models.cpu_speedups import fuse_activations
-from gistchat.models.hub import load_error, reachable
+from gistchat.models.hub import fetched, load_error
 from gistchat.progress import say
 from gistchat.prompts.format import PromptFormat
 
 hf_logging.disable_progress_bar()  # its bars for reading and writing files run into ours
+if "TRANSFORMERS_VERBOSITY" not in os.environ:
+    hf_logging.set_verbosity_error()  # its warnings are for programmers, and would stand between a chat's lines
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,13 @@ class Base:
     Attributes:
         identity: changes when its weights do, or its tokenizer, configuration or chat template.
         files: changes when the latter do; empty where they are not a user's.
+        commit: of a repository of the hub, whose id is the source; empty where that is a folder.
     """
 
     source: str
     identity: str
     files: str = ""
+    commit: str = ""
 
 
 def device() -> str:
@@ -40,7 +45,7 @@ def device() -> str:
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """The base model's tokenizer. Raises UserError when there is none, or one of another model."""
-    source = reachable(base.source)
+    source = fetched(base.source, base.commit, weights=False)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -48,6 +53,7 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     except Exception as error:
         # Damaged files raise whatever the parser stumbled over.
         raise load_error(base.source, error) from None
+    tokenizer.name_or_path = base.source  # not the hub cache's folder, for messages
     require_words(tokenizer, base.source)
     if (ids := id_count(tokenizer)) > rows:
         raise UserError(f"{base.source}: the tokenizer has {ids:,} tokens, the model knows {rows:,}: not a pair")
@@ -56,8 +62,9 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 def model_type(base: Base) -> str:
     """What kind of model it is, by its configuration alone. Raises UserError where there is none."""
+    source = fetched(base.source, base.commit, weights=False)
     try:
-        return AutoConfig.from_pretrained(reachable(base.source), trust_remote_code=False).model_type
+        return AutoConfig.from_pretrained(source, trust_remote_code=False).model_type
     except Exception as error:
         raise load_error(base.source, error) from None
 
@@ -109,7 +116,7 @@ def shortened(names: Iterable[str]) -> str:
 
 def load_model(base: Base) -> PreTrainedModel:
     """The base model's weights in 32-bit floats, in evaluation mode, on the GPU where there is one."""
-    source = reachable(base.source)
+    source = fetched(base.source, base.commit)
     try:
         model = read_model(AutoModelForCausalLM, source).eval().to(device())
     except UserError:

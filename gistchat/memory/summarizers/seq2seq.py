@@ -9,7 +9,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import Request
 from gistchat.models.base import device, read_model
-from gistchat.models.hub import load_error, reachable
+from gistchat.models.hub import fetched, load_error
 from gistchat.processes import length_batches
 from gistchat.prompts.token_count import token_counter
 
@@ -36,7 +36,7 @@ class Seq2SeqWriter:
         folder = Path(source).expanduser()
         if source.startswith((".", "/", "~")) and not folder.is_dir():
             raise UserError(f"{source}: no such folder")
-        place = reachable(str(folder) if folder.is_dir() else source)
+        place = fetched(str(folder) if folder.is_dir() else source)
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
             self.model = read_model(AutoModelForSeq2SeqLM, place).eval().to(device())
