@@ -18,7 +18,6 @@ from gistchat.recipe.schema import DataConfig
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub, "is_reachable", lambda name: False)
 
 
 def publish(folder, rows, names=SPLITS):
