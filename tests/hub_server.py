@@ -200,7 +200,8 @@ class Hub:
 
     def downloads(self, name: str = "") -> list[str]:
         """REPOSITORY/PATH of each file that was sent, of one repository or of all, once for each time."""
-        return [request.file for request in self.requests if request.file.startswith(name) and request.method == "GET"]
+        sent = [request.file for request in self.requests if request.file and request.method == "GET"]
+        return [file for file in sent if file.startswith(name)]
 
     def asked_outside(self) -> list[str]:
         """Other hosts that were asked for something."""
