@@ -87,13 +87,22 @@ def _without_patience() -> Iterator[None]:
     library = require("huggingface_hub", "hub")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # what it warns of comes out as one message of ours
     session = library.get_session()
-    hooks, timeout = session.event_hooks, session.timeout
-    session.event_hooks = {**hooks, "response": [*hooks["response"], _raise_if_busy]}
-    session.timeout = library.constants.HF_HUB_ETAG_TIMEOUT
+    hooks = session.event_hooks
+    session.event_hooks = {
+        "request": [*hooks["request"], _limit_time],
+        "response": [*hooks["response"], _raise_if_busy],
+    }
     try:
         yield
     finally:
-        session.event_hooks, session.timeout = hooks, timeout
+        session.event_hooks = hooks
+
+
+def _limit_time(request: Any) -> None:
+    limits = request.extensions.get("timeout", {})
+    if not any(limits.values()):
+        seconds = require("huggingface_hub", "hub").constants.HF_HUB_ETAG_TIMEOUT
+        request.extensions["timeout"] = dict.fromkeys(limits, seconds)
 
 
 def _raise_if_busy(response: Any) -> None:

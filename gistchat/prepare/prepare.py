@@ -97,7 +97,11 @@ def _lacks_split(config: DataConfig, report: dict[str, Any]) -> bool:
     """Whether a version prepared it that cut nothing from train where an official split was missing."""
     count = {split: counts["dialogues"] for split, counts in report["splits"].items()}
     shares = {"test": config.test_share, "validation": config.validation_share}
-    return "cut" not in report and count["train"] >= len(SPLITS) and any(share and not count[split] for split, share in shares.items())
+    return (
+        "cut" not in report
+        and count["train"] >= len(SPLITS)
+        and any(share and not count[split] for split, share in shares.items())
+    )
 
 
 def _check_written(working: Path, splits: dict[str, dict[str, int]]) -> None:
