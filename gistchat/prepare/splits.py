@@ -98,7 +98,7 @@ class SplitPlan:
         return "train", None
 
     def _counts(self, units: int, names: Sequence[str] = HELD_OUT) -> tuple[int, int]:
-        """How many of `units` are held out for test and validation, each of these names: one at least of three units."""
+        """How many of `units` are held out for test and validation, where named: one each, at least, of three units."""
         least = 1 if units >= len(SPLITS) else 0
         shares = dict(zip(HELD_OUT, self.shares, strict=True))
         test, validation = (
