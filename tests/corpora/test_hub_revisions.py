@@ -6,7 +6,7 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_datasets import DAILYDIALOG, PERSONACHAT, SAMSUM, SEVERAL, THINGS, persona_file
+from hub_datasets import DAILYDIALOG, PERSONACHAT, SEVERAL, THINGS, persona_file
 
 from gistchat import hub as asking
 from gistchat.corpora import hub as corpus_hub
