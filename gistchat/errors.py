@@ -15,9 +15,19 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException | str, length: int = 200) -> str:
-    """The first line of an error's message, cut to `length`; the name of its class where it has no message."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:length] if lines else type(error).__name__ if isinstance(error, BaseException) else "no message"
+    """The first line of an error's message, cut to `length`; the name of its class where it has no message.
+
+    A line that ends in a colon only announces the next one, which is said with it.
+    """
+    lines = list(filter(None, map(str.strip, str(error).splitlines())))
+    last = next((i for i, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
+    return (
+        " ".join(lines[: last + 1])[:length]
+        if lines
+        else type(error).__name__
+        if isinstance(error, BaseException)
+        else "no message"
+    )
 
 
 def shown(value: object, length: int = 100) -> str:

@@ -37,7 +37,7 @@ from gistchat.models.base import (
     tokenizer_fingerprint,
 )
 from gistchat.models.checkpoint import load_checkpoint
-from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
+from gistchat.models.checkpoint_folder import METADATA, base_of, find_checkpoint, read_while_replaced
 from gistchat.models.generation import end_ids
 from gistchat.models.resolve import resolve_base
 from gistchat.preflight import open_models
@@ -123,10 +123,10 @@ def only_run(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
-    """Stage 1, and the model's tokenizer and prompt format."""
+def open_workspace(recipe: Recipe, folder: Path, run: Path | None = None) -> Workspace:
+    """Stage 1, and the model's tokenizer and prompt format. `run` as in `Workspace`."""
     allow_endpoint(recipe.summary)
-    base = resolve_base(recipe.model, recipe.seed)
+    base = resolve_base(recipe.model, recipe.seed, base_of(run or folder))
     require_causal(base)
     data = default_folder(recipe.data)
     report, new = prepare(recipe.data, data)
@@ -145,7 +145,7 @@ def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
                 say(f"  {line}")
         stores = open_stores(recipe, data / "summaries", prompt_format, key)
         data_key = read_json(data / "prepared.json")["key"]
-        return Workspace(recipe, folder, data, data_key, base, tokenizer, prompt_format, stores)
+        return Workspace(recipe, folder, data, data_key, base, tokenizer, prompt_format, stores, run)
 
 
 def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: str) -> dict[int, SummaryStore]:
@@ -237,9 +237,15 @@ def _origin(workspace: Workspace) -> dict[str, Any]:
             "key": workspace.data_key,
             "sha256": {path.name: file_hash(path) for path in files},
         },
-        "base": {"source": recipe.model.name, "identity": workspace.base.identity},
+        "base": _origin_of_base(workspace),
         "seed": recipe.seed,
     }
+
+
+def _origin_of_base(workspace: Workspace) -> dict[str, str]:
+    base = workspace.base
+    origin = {"source": workspace.recipe.model.name, "identity": base.identity}
+    return origin | {"commit": base.commit} if base.commit else origin
 
 
 def _is_finished_elsewhere(workspace: Workspace, key: str, details: dict[str, Any]) -> bool:
@@ -384,7 +390,7 @@ def open_run(folder: Path, overrides: Sequence[str], data: DataConfig | None = N
     run = checkpoint.parent
     if data:
         recipe = override(dataclasses.replace(recipe, data=data), overrides)
-        return dataclasses.replace(open_workspace(recipe, run / "on" / names_of(data)), run=run)
+        return open_workspace(recipe, run / "on" / names_of(data), run)
     recipe = override(recipe, overrides)
     workspace = open_workspace(recipe, run)
     if workspace.data_key != metadata["data"].get("key", workspace.data_key):  # an imported checkpoint knows of none

@@ -12,7 +12,7 @@ from gistchat.memory.factory import PACKAGED_MODEL, PAPERS_MODEL, allow_endpoint
 from gistchat.memory.summarizers.seq2seq import open_seq2seq
 from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
 from gistchat.models.base import load_tokenizer, read_model, require_types
-from gistchat.models.hub import load_error, reachable
+from gistchat.models.hub import fetched, load_error
 from gistchat.models.resolve import resolve_base
 from gistchat.progress import say
 from gistchat.prompts.formats import make_format
@@ -98,7 +98,7 @@ def _open(config: ModelConfig, seed: int) -> tuple[PreTrainedTokenizerBase, PreT
     base = resolve_base(config, seed)
     tokenizer = load_tokenizer(base)
     try:
-        return tokenizer, read_model(AutoModelForCausalLM, reachable(base.source), device_map="meta")
+        return tokenizer, read_model(AutoModelForCausalLM, fetched(base.source, base.commit), device_map="meta")
     except UserError:
         raise
     except Exception as error:  # as of `load_model`

@@ -17,6 +17,11 @@ from gistchat.errors import EXTRA_OF, UserError, first_line, require
         (OSError(), "OSError"),
         (ValueError(" \n\n "), "ValueError"),
         (ValueError("\n three"), "three"),
+        (
+            ValueError("Validation error for field 'x':\n    TypeError: not a number\n"),
+            "Validation error for field 'x': TypeError: not a number",
+        ),
+        (ValueError("Failed:\n"), "Failed:"),
         ("", "no message"),
         ("x" * 500, "x" * 200),
     ],

@@ -111,7 +111,7 @@ def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
         return _llama_engine(adapter_files(folder, metadata), metadata["format"], recipe)
     if kept := converted_file(metadata):
         return _llama_engine(GgufFiles(kept), metadata["format"], recipe)
-    return _converted(folder, recipe)
+    return _converted(folder, recipe, metadata)
 
 
 def llama_fault(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> str:
@@ -128,7 +128,7 @@ def llama_fault(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> str:
     return kind_fault(str(read_json(config).get("model_type"))) if config.is_file() else ""
 
 
-def _converted(folder: Path, recipe: Recipe) -> Engine:
+def _converted(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine:
     """llama.cpp with weights that are converted now; torch, which has them already, where they cannot be."""
     from gistchat.engines.torch_engine import TorchEngine
     from gistchat.models.base import model_type
@@ -136,7 +136,7 @@ def _converted(folder: Path, recipe: Recipe) -> Engine:
     from gistchat.models.resolve import resolve_base
 
     if recipe.chat.engine == "llamacpp" and (folder / "adapter_config.json").is_file():
-        kind = model_type(resolve_base(recipe.model, recipe.seed))
+        kind = model_type(resolve_base(recipe.model, recipe.seed, metadata.get("base")))
         if fault := kind_fault(kind):  # said before the base's weights are downloaded
             raise UserError(fault)
     checkpoint = load_checkpoint(folder)

@@ -1,6 +1,7 @@
 """A base model: its tokenizer, its weights, rows for new tokens, where it is kept and runs, how much it reads."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,13 @@ from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.models.architecture import causal_fault
 from gistchat.models.cpu_speedups import fuse_activations
-from gistchat.models.hub import load_error, reachable
+from gistchat.models.hub import fetched, load_error
 from gistchat.progress import say, say_once
 from gistchat.prompts.format import PromptFormat
 
 hf_logging.disable_progress_bar()  # its bars for reading and writing files run into ours
+if "TRANSFORMERS_VERBOSITY" not in os.environ:
+    hf_logging.set_verbosity_error()  # its warnings are for programmers, and would stand between a chat's lines
 
 LARGE = 2_000_000_000  # parameters; up to here weights are always computed with in 32 bits
 TRAINED = 16  # bytes of a parameter, its gradient and AdamW's two moments
@@ -44,11 +47,13 @@ class Base:
     Attributes:
         identity: changes when its weights do, or its tokenizer, configuration or chat template.
         files: changes when the latter do; empty where they are not a user's.
+        commit: of a repository of the hub, whose id is the source; empty where that is a folder.
     """
 
     source: str
     identity: str
     files: str = ""
+    commit: str = ""
 
 
 def device() -> str:
@@ -58,7 +63,7 @@ def device() -> str:
 
 def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """The base model's tokenizer. Raises UserError when there is none, or one of another model."""
-    source = reachable(base.source)
+    source = fetched(base.source, base.commit, weights=False)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
@@ -66,6 +71,7 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
     except Exception as error:
         # Damaged files raise whatever the parser stumbled over.
         raise load_error(base.source, error) from None
+    tokenizer.name_or_path = base.source  # not the hub cache's folder, for messages
     require_words(tokenizer, base.source)
     require_pair(tokenizer, rows, base.source)
     return tokenizer
@@ -98,7 +104,7 @@ def require_pair(tokenizer: PreTrainedTokenizerBase, rows: int, source: str, mor
 def configuration(base: Base) -> PretrainedConfig:
     """The base model's configuration. Raises UserError where there is none."""
     try:
-        return AutoConfig.from_pretrained(reachable(base.source), trust_remote_code=False)
+        return AutoConfig.from_pretrained(fetched(base.source, base.commit, weights=False), trust_remote_code=False)
     except Exception as error:
         raise load_error(base.source, error) from None
 
@@ -183,6 +189,11 @@ def read_causal_model(source: str | Path, all_trained: bool = False) -> PreTrain
     Raises:
         UserError: a model of another kind, or one for which there is too little memory.
     """
+    return read_model(AutoModelForCausalLM, source, dtype=_fitting_dtype(source, all_trained)).eval().to(device())
+
+
+def _fitting_dtype(source: str | Path, all_trained: bool) -> torch.dtype:
+    """What to compute in, by the configuration alone. Raises UserError as `read_causal_model`."""
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     if fault := causal_fault(config):
         raise UserError(f"{source}: {fault}")
@@ -190,7 +201,7 @@ def read_causal_model(source: str | Path, all_trained: bool = False) -> PreTrain
         count = AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
     dtype = torch.float32 if all_trained else _precision(config, count)
     _require_memory(source, count * (TRAINED if all_trained else dtype.itemsize), all_trained)
-    return read_model(AutoModelForCausalLM, source, dtype=dtype).eval().to(device())
+    return dtype
 
 
 def _precision(config: PretrainedConfig, count: int) -> torch.dtype:
@@ -212,9 +223,10 @@ def _require_memory(source: str | Path, needed: int, all_trained: bool) -> None:
 
 def load_model(base: Base, all_trained: bool = False) -> PreTrainedModel:
     """The base model's weights, in evaluation mode, on the GPU where there is one; see `read_causal_model`."""
-    source = reachable(base.source)
+    texts = fetched(base.source, base.commit, weights=False)
     try:
-        model = read_causal_model(source, all_trained)
+        _fitting_dtype(texts, all_trained)  # before the weights are downloaded
+        model = read_causal_model(fetched(base.source, base.commit), all_trained)
     except UserError:
         raise
     except Exception as error:

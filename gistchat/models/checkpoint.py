@@ -61,6 +61,8 @@ def save_checkpoint(
     with atomic_folder(folder, METADATA) as temporary:
         # New tokens' rows are part of the adapter; peft would add a copy of the whole embedding.
         options = {"save_embedding_layers": False} if isinstance(model, peft.PeftModel) else {}
+        if isinstance(model, peft.PeftModel):
+            model.active_peft_config.revision = details.get("base", {}).get("commit")
         model.save_pretrained(temporary, state_dict=state_dict, **options)
         (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
         prompt_format.tokenizer.save_pretrained(temporary)
@@ -81,7 +83,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def _load(folder: Path) -> Checkpoint:
     recipe, metadata = read_metadata(folder)
     try:
-        tokenizer = _load_tokenizer(folder, recipe)
+        tokenizer = _load_tokenizer(folder, recipe, metadata)
         prompt_format = make_format(metadata["format"], tokenizer, metadata.get("stop_ids", ()))
         model = _load_weights(folder, recipe, prompt_format, metadata)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -91,13 +93,13 @@ def _load(folder: Path) -> Checkpoint:
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
 
 
-def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
+def _load_tokenizer(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> PreTrainedTokenizerBase:
     """The one beside the weights; the packaged adapter has none, as it uses its base's tokenizer unchanged."""
     if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         require_words(tokenizer, str(folder))
         return tokenizer
-    return load_tokenizer(resolve_base(recipe.model, recipe.seed))
+    return load_tokenizer(resolve_base(recipe.model, recipe.seed, metadata.get("base")))
 
 
 def _load_weights(
@@ -113,7 +115,7 @@ def _load_weights(
             f"{folder / 'adapter_config.json'}: an adapter of type {config.peft_type}; gistchat writes and reads LoRA"
         )
     # The recipe says which base; the path in adapter_config.json is that of the machine that trained.
-    base = resolve_base(recipe.model, recipe.seed)
+    base = resolve_base(recipe.model, recipe.seed, metadata.get("base"))
     if "files" in metadata and metadata.get("base", {}).get("identity", base.identity) != base.identity:
         say(f"{folder}: an adapter of another version of the model {recipe.model.name}, so its replies may be worse")
     model = load_model(base)

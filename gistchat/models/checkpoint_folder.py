@@ -1,5 +1,6 @@
 """A checkpoint's folder, without loading its weights: where it is, what it says of itself, whether it is whole."""
 
+import contextlib
 import platform
 import time
 from collections.abc import Callable
@@ -72,6 +73,14 @@ def read_metadata(folder: Path) -> tuple[Recipe, dict[str, Any]]:
     if damaged:
         raise UserError(f"{folder / damaged}: missing or damaged (its hash differs); train again or copy it again")
     return recipe, metadata
+
+
+def base_of(run: Path) -> dict[str, str]:
+    """What the checkpoint of a run says of its base; empty where there is none, or none that says so."""
+    for place in (run / "checkpoint", previous_version(run / "checkpoint")):
+        with contextlib.suppress(UserError, OSError, KeyError, TypeError):
+            return dict(read_json(place / METADATA)["base"])
+    return {}
 
 
 def read_while_replaced(folder: Path, read: Callable[[Path], T]) -> T:

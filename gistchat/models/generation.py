@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from transformers import AutoConfig, GenerationConfig
 
 from gistchat.models.base import Base
-from gistchat.models.hub import reachable
+from gistchat.models.hub import fetched
 
 
 def end_ids(base: Base) -> list[int]:
     """The end tokens that generation_config.json names, or, as models without that file do, config.json."""
-    source = reachable(base.source)
+    source = fetched(base.source, base.commit, weights=False)
     for configuration in (GenerationConfig, AutoConfig):
         try:
             ends = configuration.from_pretrained(source, trust_remote_code=False).eos_token_id

@@ -85,14 +85,25 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
     key = _key(config, parts)
     marker = out / "prepared.json"
     with locked(out):
-        if is_current(marker, key):
-            return read_json(out / "report.json"), False
+        if is_current(marker, key) and not _lacks_split(config, report := read_json(out / "report.json")):
+            return report, False
         if out.resolve() in {source.path.resolve().parent for part in parts for source in part.sources}:
             raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
         with remade(marker, key) as working:
             report = _prepare(config, parts, working)
             _check_written(working, report["splits"])
     return report, True
+
+
+def _lacks_split(config: DataConfig, report: dict[str, Any]) -> bool:
+    """Whether a version prepared it that cut nothing from train where an official split was missing."""
+    count = {split: counts["dialogues"] for split, counts in report["splits"].items()}
+    shares = {"test": config.test_share, "validation": config.validation_share}
+    return (
+        "cut" not in report
+        and count["train"] >= len(SPLITS)
+        and any(share and not count[split] for split, share in shares.items())
+    )
 
 
 def _check_written(working: Path, splits: dict[str, dict[str, int]]) -> None:
@@ -163,9 +174,10 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):
         plan.decide()
+        report.cut |= {part.name: plan.missing} if plan.missing else {}
         kept = working / f"{part.name}.kept"
-        for split, turns, replies, digest, line in _placed(kept, plan):
-            if split == "train" and seen[digest]:
+        for official, split, turns, replies, digest, line in _placed(kept, plan):
+            if "train" in (official, split) and seen[digest]:
                 report.drop("duplicate of a held-out dialogue")
                 report.kept -= 1
                 continue
@@ -373,8 +385,8 @@ def _turns_of(record: Any) -> int:
     return max(TURNS_PER_RECORD, len(raw) // BYTES_PER_TURN) if isinstance(raw, bytes) else TURNS_PER_RECORD
 
 
-def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
-    """(split, turns, scored replies, digest, line) of each kept dialogue."""
+def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, str, int, int, int, bytes]]:
+    """(official split, split, turns, scored replies, digest, line) of each kept dialogue."""
     with kept.open("rb", BUFFER) as file:
         for record in file:
             header, line = record.split(b"\t", 1)
@@ -384,10 +396,10 @@ def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, b
                 dialogue = parse_dialogue(orjson.loads(line), "")
                 dialogue = dataclasses.replace(dialogue, split=split, scored_speakers=tuple(scored_speakers))
                 replies, line = len(dialogue.reply_indices()), dialogue.to_line()
-            elif not official:
+            elif split != official:
                 # The first thing after id and corpus; quotes inside of these are escaped, so nothing else matches.
-                line = line.replace(b'"split":""', f'"split":"{split}"'.encode(), 1)
-            yield split, turns, replies, digest, line
+                line = line.replace(f'"split":"{official}"'.encode(), f'"split":"{split}"'.encode(), 1)
+            yield official, split, turns, replies, digest, line
 
 
 def _audit(working: Path, config: DataConfig, report: Report) -> None:

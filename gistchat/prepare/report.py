@@ -24,6 +24,7 @@ class Report:
     speakers: dict[str, int] = field(default_factory=dict)  # turns of each in what is kept, of those who speak most
     skipped: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
+    cut: dict[str, list[str]] = field(default_factory=dict)  # by corpus, the splits that are no official ones
     corpora: dict[str, dict[str, int]] = field(default_factory=dict)
     twins: list[dict[str, Any]] = field(default_factory=list)
 
@@ -56,6 +57,9 @@ def report_lines(values: dict[str, Any]) -> list[str]:
         said = [f"{name} {count:,}" for name, count in heard[:MOST_SPEAKERS_SHOWN]]
         more = f" and {len(heard) - len(said):,} more" if len(heard) > len(said) else ""
         lines.append(f"  speakers, by turns: {', '.join(said)}{more}")
+    for corpus, splits in report.cut.items():
+        shares = " and ".join(f"data.{split}_share" for split in splits)
+        lines.append(f"  {corpus} has no official {' and '.join(splits)} split: cut from train, by {shares}")
     sizes = "  {}: {dialogues:,} dialogues, {turns:,} turns, {replies:,} scored replies"
     lines += [sizes.format(split, **counts) for split, counts in report.splits.items()]
     if empty := [split for split, counts in report.splits.items() if not counts["dialogues"]]:

@@ -129,7 +129,7 @@ def test_the_list_of_corpora_says_what_is_known_and_reachable(tmp_path):
     one = gistchat("corpora", "dailydialog", cwd=tmp_path)  # HF_HUB_OFFLINE is set in tests
     assert "13,118 dialogues" in one.stdout
     assert "Li, Su, Shen, Li, Cao, Niu (2017)" in one.stdout
-    assert "OpenRL/daily_dialog (not reachable now)" in one.stdout
+    assert "OpenRL/daily_dialog (not reachable now: HF_HUB_OFFLINE forbids to ask the hub)" in one.stdout
     assert "chitchat" not in one.stdout
     assert gistchat("corpora", "daily", cwd=tmp_path).returncode == 1
 

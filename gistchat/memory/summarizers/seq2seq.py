@@ -16,7 +16,7 @@ from transformers import (
 from gistchat.errors import UserError
 from gistchat.memory.summarizers.abstractive import Request
 from gistchat.models.base import device, read_model, require_pair
-from gistchat.models.hub import load_error, reachable
+from gistchat.models.hub import fetched, load_error
 from gistchat.processes import length_batches
 from gistchat.prompts.token_count import token_counter
 
@@ -92,7 +92,7 @@ def open_seq2seq(source: str, device_map: str | None = None) -> tuple[PreTrained
     folder = Path(source).expanduser()
     if source.startswith((".", "/", "~")) and not folder.is_dir():
         raise UserError(f"{source}: no such folder")
-    place = reachable(str(folder) if folder.is_dir() else source)
+    place = fetched(str(folder) if folder.is_dir() else source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         return tokenizer, read_model(AutoModelForSeq2SeqLM, place, device_map=device_map)
