@@ -7,7 +7,8 @@ from dataclasses import asdict
 import peft
 import pytest
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load as load_weights
+from safetensors.torch import save
 
 from gistchat import hub as asking
 from gistchat.errors import UserError
