@@ -24,6 +24,7 @@ from gistchat.progress import say
 from gistchat.recipe.load import recipe_from_dict
 
 CARD = "README.md"
+UNAUTHORIZED, FORBIDDEN = 401, 403
 ADAPTER = "adapter_config.json"
 PATHS = ("_name_or_path", "name_or_path", "base_model_name_or_path")  # of a library's own configurations
 FROM = re.compile(r'^FROM "*(/[^"\n]*)"*$', re.M)  # of a Modelfile: the base of an adapter
@@ -76,19 +77,23 @@ def push(path: Path, name: str, public: bool = False) -> str:
         raise
     except Exception as error:  # no network, no login, no right to write: types of the client and of its own client
         flag = " --public" if public else ""
+        goal = name.rpartition("/")[2] if _status(error) == FORBIDDEN else name
         raise UserError(
             f"cannot push to {name!r} ({first_line(error)}). {path} is kept, and what was uploaded is not sent again: "
-            f"{_remedy(error)}gistchat export {shlex.quote(str(path))} --push {name}{flag}"
+            f"{_remedy(error)}gistchat export {shlex.quote(str(path))} --push {goal}{flag}"
         ) from None
     return str(address)
 
 
+def _status(error: Exception) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
 def _remedy(error: Exception) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status == 401 or type(error).__name__ == "LocalTokenNotFoundError":
+    if _status(error) == UNAUTHORIZED or type(error).__name__ == "LocalTokenNotFoundError":
         return "hf auth login, then "
-    if status == 403:
-        return "log in as somebody who may write there (hf auth login), or give another name: "
+    if _status(error) == FORBIDDEN:
+        return "log in as somebody who may write there (hf auth login), or push to your own account: "
     return "go on with "
 
 

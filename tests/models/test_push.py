@@ -95,7 +95,10 @@ def test_after_a_failure_the_command_that_goes_on_is_said(hub, work):
     assert "model.safetensors" in hub["ada/my-model"].at("main").files
     done = hub.gistchat("export", "my out", "--push", "meta-llama/mine", cwd=work)
     assert done.returncode == 1
-    assert "log in as somebody who may write there (hf auth login), or give another name: gistchat" in done.stderr
+    assert (
+        "log in as somebody who may write there (hf auth login), or push to your own account: gistchat" in done.stderr
+    )
+    assert done.stderr.endswith("gistchat export 'my out' --push mine\n")
 
 
 def test_a_card_that_is_there_stays(hub, work):

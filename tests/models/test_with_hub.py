@@ -109,7 +109,9 @@ def test_a_push_that_is_refused_keeps_what_was_exported(hub, folder, user, owner
     done = hub.gistchat("export", "runs/tiny", "exported", "--push", f"{owner}/talker", cwd=folder)
     assert done.returncode == 1
     assert f"cannot push to '{owner}/talker'" in done.stderr
-    assert "exported is kept. Logged in? hf auth login" in done.stderr
+    assert "exported is kept" in done.stderr
+    assert "hf auth login" in done.stderr
+    assert "gistchat export exported --push" in done.stderr
     assert reason in done.stderr
     assert hub.find(f"{owner}/talker") is None
 
