@@ -46,9 +46,7 @@ def change_weights(repository, branch="main"):
 
 def error_of(name):
     with pytest.raises(UserError) as caught:
-        base = base_of(name)
-        load_tokenizer(base)
-        load_model(base)
+        weights_of(base_of(name))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
