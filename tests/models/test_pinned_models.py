@@ -7,8 +7,7 @@ from dataclasses import asdict
 import peft
 import pytest
 import torch
-from safetensors.torch import load as load_weights
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from gistchat import hub as asking
 from gistchat.errors import UserError
@@ -45,15 +44,9 @@ def change_weights(repository, branch="main"):
     return repository.commit({"model.safetensors": changed}, "Train more", branch)
 
 
-def load(name):
-    base = base_of(name)
-    load_tokenizer(base)
-    load_model(base)
-
-
 def error_of(name):
     with pytest.raises(UserError) as caught:
-        load(name)
+        weights_of(base_of(name))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
