@@ -204,7 +204,7 @@ def choose_source(source: str, render: Callable[[str, list[Message], bool], str]
 def _settled(source: str) -> Iterator[str]:
     """The template as it is used: the same every day, and without thoughts. The first one that works is taken."""
     taken = variables_of(source)
-    date = _fixed_date() if "strftime_now" in taken else ""
+    date = _fixed_date(source) if "strftime_now" in taken else ""
     date += "".join(f"{{% set {name} = {DATE.strftime(form)!r} %}}" for name, form in DATES.items() if name in taken)
     # Some know other words for an effort, and some count tools or documents also where there are none.
     variants = (SWITCHES | EFFORT, SWITCHES, SWITCHES | LISTS)
@@ -217,11 +217,12 @@ def _settled(source: str) -> Iterator[str]:
         yield setting + ("\n" if setting and source[0].isspace() else "") + source
 
 
-def _fixed_date() -> str:
-    """A macro in place of the function that tells the date."""
+def _fixed_date(source: str) -> str:
+    """A macro in place of the function that tells the date, for what the template asks of it."""
     values = {code: DATE.strftime("%" + code) for code in DATE_CODES}
     values |= {f"-{code}": value.lstrip("0") or "0" for code, value in values.items()}  # %-d is %d without a zero
-    replaced = "".join(f".replace('%{code}', {value!r})" for code, value in values.items())
+    asked = {code: value for code, value in values.items() if f"%{code}" in source}
+    replaced = "".join(f".replace('%{code}', {value!r})" for code, value in asked.items())
     return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}"
 
 
