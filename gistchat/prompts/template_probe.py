@@ -28,8 +28,8 @@ PROBED_TURNS = (1, 2, 3, 4, 5, 6, 7, 8, 99, 100)
 # The day of all prompts, of every checkpoint: the one that the templates of Llama 3 take where they know no other.
 DATE = datetime(2024, 7, 26)
 DATE_CODES = "aAbBcdDeFHIjmMpRSTuUVwWxXyYzZ"
-# Other programs, llama.cpp among them, give today's as these.
-DATES = {"date_string": "%d %b %Y", "datetime": "%b %d %Y"}
+# Other programs, llama.cpp among them, give today's as these; the template does as where it is not given.
+DATES = ("date_string", "datetime")
 # What turns thoughts off in the templates that know it, and what makes them short in those that cannot.
 SWITCHES = {"enable_thinking": "false", "thinking": "false", "reasoning": "false"}
 EFFORT = {"reasoning_effort": "'low'"}
@@ -205,7 +205,7 @@ def _settled(source: str) -> Iterator[str]:
     """The template as it is used: the same every day, and without thoughts. The first one that works is taken."""
     taken = variables_of(source)
     date = _fixed_date(source) if "strftime_now" in taken else ""
-    date += "".join(f"{{% set {name} = {DATE.strftime(form)!r} %}}" for name, form in DATES.items() if name in taken)
+    date += "".join(f"{{% set {name} = given_by_nobody %}}" for name in DATES if name in taken)
     # Some know other words for an effort, and some count tools or documents also where there are none.
     variants = (SWITCHES | EFFORT, SWITCHES, SWITCHES | LISTS)
     settings = [
