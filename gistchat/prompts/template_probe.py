@@ -28,8 +28,8 @@ PROBED_TURNS = (1, 2, 3, 4, 5, 6, 7, 8, 99, 100)
 # The day of all prompts, of every checkpoint: the one that the templates of Llama 3 take where they know no other.
 DATE = datetime(2024, 7, 26)
 DATE_CODES = "aAbBcdDeFHIjmMpRSTuUVwWxXyYzZ"
-# Other programs, llama.cpp among them, give today's as these.
-DATES = {"date_string": "%d %b %Y", "datetime": "%b %d %Y"}
+# Other programs, llama.cpp among them, give today's as these; the template does as where it is not given.
+DATES = ("date_string", "datetime")
 # What turns thoughts off in the templates that know it, and what makes them short in those that cannot.
 SWITCHES = {"enable_thinking": "false", "thinking": "false", "reasoning": "false"}
 EFFORT = {"reasoning_effort": "'low'"}
@@ -204,8 +204,8 @@ def choose_source(source: str, render: Callable[[str, list[Message], bool], str]
 def _settled(source: str) -> Iterator[str]:
     """The template as it is used: the same every day, and without thoughts. The first one that works is taken."""
     taken = variables_of(source)
-    date = _fixed_date() if "strftime_now" in taken else ""
-    date += "".join(f"{{% set {name} = {DATE.strftime(form)!r} %}}" for name, form in DATES.items() if name in taken)
+    date = _fixed_date(source) if "strftime_now" in taken else ""
+    date += "".join(f"{{% set {name} = given_by_nobody %}}" for name in DATES if name in taken)
     # Some know other words for an effort, and some count tools or documents also where there are none.
     variants = (SWITCHES | EFFORT, SWITCHES, SWITCHES | LISTS)
     settings = [
@@ -217,11 +217,12 @@ def _settled(source: str) -> Iterator[str]:
         yield setting + ("\n" if setting and source[0].isspace() else "") + source
 
 
-def _fixed_date() -> str:
-    """A macro in place of the function that tells the date."""
+def _fixed_date(source: str) -> str:
+    """A macro in place of the function that tells the date, for what the template asks of it."""
     values = {code: DATE.strftime("%" + code) for code in DATE_CODES}
     values |= {f"-{code}": value.lstrip("0") or "0" for code, value in values.items()}  # %-d is %d without a zero
-    replaced = "".join(f".replace('%{code}', {value!r})" for code, value in values.items())
+    asked = {code: value for code, value in values.items() if f"%{code}" in source}
+    replaced = "".join(f".replace('%{code}', {value!r})" for code, value in asked.items())
     return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}"
 
 
