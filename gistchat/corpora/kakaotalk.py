@@ -63,10 +63,10 @@ def read(path: Path) -> Iterator[ReadResult]:
     messages = _rows(path) if path.suffix == ".csv" else _messages(path)
     turns, left_out, seen = [], Counter(), False
     for message in messages:
+        seen = True
         if isinstance(message, Malformed):
             yield message
             continue
-        seen = True
         text = strip(message.text)
         reason = _reason(message.speaker, text)
         if reason:
@@ -138,11 +138,13 @@ def _rows(path: Path) -> Iterator[Turn | Malformed]:
     """Messages of a Mac's CSV."""
     require_text(path)
     csv.field_size_limit(LONGEST_LINE)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(line.replace("\0", "") for line in file)
         next(rows, None)
         for row in rows:
-            if len(row) == 3:
+            if any("\udc80" <= char <= "\udcff" for cell in row for char in cell):
+                yield Malformed(f"{path}:{rows.line_num}", "not UTF-8; save the file as UTF-8")
+            elif len(row) == 3:
                 yield Turn(strip(row[1]), row[2], strip(row[0]))
             elif row:
                 yield Malformed(f"{path}:{rows.line_num}", f"expected 3 columns, found {len(row)}")
