@@ -32,6 +32,7 @@ _NOTICE = re.compile(
     r"|.+님을 (?:초대|내보).{2,5}\.?|채팅방 관리자가 메시지를 가렸습니다\.?"
     r"|.+ (?:joined|left) (?:this|the) chat ?room\.?|.+ invited .+ to (?:this|the) chat ?room\.?"
 )
+_TITLE = re.compile(r".+ 카카오톡 대화|KakaoTalk Chats with .+|.+ KakaoTalk Chats")
 _MAC = ("date", "user", "message")
 _DELETED = re.compile(
     r"(?:삭제된 메시지입니다|메시지가 삭제되었습니다|This message was deleted|(?:This is a )?deleted message)\.?",
@@ -51,6 +52,8 @@ def looks_like(head: Head) -> bool:
     if head.columns:
         return head.columns == _MAC
     lines = [strip(line) for line in head.lines[:300] if line.strip()]
+    if 0 < len(lines) < 3 and _TITLE.fullmatch(lines[0].lstrip("\ufeff")):
+        return True  # nothing was said
     if any(found["name"] for line in lines if (found := _PHONE.fullmatch(line))):
         return True
     return any(line.startswith("-----") and _DAY_LINE.fullmatch(line) for line in lines) and any(

@@ -63,6 +63,8 @@ def looks_like(head: Head) -> bool:
     lines = [line.strip("\ufeff\n ") for line in head.lines[:FIRST_LINES] if line.strip()]
     if head.columns or not lines:
         return False
+    if lines[0].startswith("[LINE] ") and len(lines) < 3:
+        return True  # nothing was said
     days = any(map(_DAY.fullmatch, lines))
     messages = [found for line in lines if (found := _message(line))]
     tabs = any(found["gap"] == "\t" for found in messages)
