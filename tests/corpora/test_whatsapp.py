@@ -274,9 +274,27 @@ def test_an_export_of_media_only_is_counted_and_an_empty_one_refused(tmp_path):
         parse(tmp_path, "")
 
 
-@pytest.mark.parametrize("text", ["Detta meddelande togs bort", "Το μήνυμα διαγράφηκε"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Detta meddelande togs bort",
+        "Το μήνυμα διαγράφηκε",
+        "This message was deleted by admin Ben",
+        "Diese Nachricht wurde von Admin Ben gelöscht.",
+        "Ce message a été supprimé par l’admin Ben",
+        "Esta mensagem foi apagada pelo admin Ben.",
+        "Se eliminó este mensaje por el admin. Ben",
+        "Questo messaggio è stato eliminato dall'amministratore Ben",
+        "Dit bericht is verwijderd door beheerder Ben",
+    ],
+)
 def test_deleted_messages_on_android_are_told_by_their_words(tmp_path, text):
     assert parse(tmp_path, f"01/05/2023, 21:15 - Ann: {text}\n") == ((), {"deleted messages": 1})
+
+
+def test_words_about_a_deleted_message_stay(tmp_path):
+    text = "This message was deleted? Why"
+    assert said(parse(tmp_path, f"01/05/2023, 21:15 - Ann: {text}\n")[0]) == [("Ann", text)]
 
 
 def test_a_file_in_another_encoding_is_not_called_empty(tmp_path):
