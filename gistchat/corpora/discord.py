@@ -31,7 +31,7 @@ WORDLESS = "messages without words (attachments, stickers, embeds)"
 _NOTICE = re.compile(
     r"(?:Joined the server|Pinned a message|Started a thread|Left the group|Changed the channel icon"
     r"|Started a call(?: that lasted [\d,.]+ minutes?)?|Added .{1,80} to the group|Removed .{1,80} from the group"
-    r"|Changed the channel name: .{1,200}?)\.?"
+    r"|Changed the channel name(?:: .{1,200}?)?)\.?"
 )
 _RAW = re.compile(r"<(?:a?(?P<emoji>:\w+:)\d+|@!?(?P<person>\d+))>")  # with --markdown false
 _PART = re.compile(r" \[part \d+\]")

@@ -14,6 +14,7 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.sources import is_web_page, json_entries, json_fields
+from gistchat.dialogue.text_repair import clean_text
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.dialogue.visible import has_text
 
@@ -46,6 +47,18 @@ _YOUR_ACT = re.compile(
     r"|This (?:poll|group|chat|person) (?:is|was)(?: no longer|n't)? (?:available|unavailable|read-only)\b.{0,80}"
     r"|Messages and calls (?:in this chat )?are (?:now )?(?:secured|protected).{0,200}"
 )
+# Instagram writes some without a full stop.
+_STOPLESS = re.compile(
+    r"You (?:unsent a message|(?:started|missed|ended|joined) an? (?:audio |video |voice )?(?:call|chat)"
+    r"(?: with .{1,60})?)|(?:Video|Audio|Voice) (?:call|chat) ended\.?"
+)
+_THEIR_CALL = re.compile(r"(?:started|missed|ended|joined) (?:an?|the|your) (?:audio |video |voice )?(?:call|chat)\.?")
+_ATTACHMENT = re.compile(  # as it is called where the post or the file is gone
+    r"(?:hat einen Anhang gesendet|ha enviado un archivo adjunto|envió un archivo adjunto|a envoyé une pièce jointe"
+    r"|ha inviato un allegato|enviou um anexo|heeft een bijlage (?:gestuurd|verzonden|verstuurd)"
+    r"|wysłał(?:\(a\)|a)? załącznik|bir (?:dosya )?eki? gönderdi|mengirim(?:kan)? lampiran|skickade en bilaga"
+    r"|отправил(?:\(а\)|а)? вложение)\.?"
+)
 _CALL = re.compile(
     r"\b(?:missed|started|ended|joined) (?:an? |the |your )?(?:audio |video |voice )?(?:call|chat)\b|\bcalled\b"
 )
@@ -70,10 +83,12 @@ def refused(head: Head) -> str:
 
 def read(path: Path) -> Iterator[ReadResult]:
     turns, left_out = [], Counter()
+    fields = json_fields(path, "messages")
+    people = _people(fields)
     for location, message in json_entries(path, "messages.item"):
         try:
             turn = _turn(message)
-            reason = _left_out(message, turn)
+            reason = _left_out(message, turn, people)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, OSError):
             yield Malformed(location, "not a message as Facebook and Instagram write it")
             continue
@@ -82,9 +97,16 @@ def read(path: Path) -> Iterator[ReadResult]:
         else:
             turns.append(turn)
     yield from (LeftOut(reason, count) for reason, count in left_out.items())
-    fields = json_fields(path, "messages")
     thread = fields.get("thread_path") or fields.get("threadName") or fields.get("title") or ""
     yield Dialogue(str(thread).rpartition("/")[2] or path.stem, tuple(turns), corpus="facebook")
+
+
+def _people(fields: dict[str, Any]) -> tuple[str, ...]:
+    """Who takes part, as the file says."""
+    people = fields.get("participants")
+    people = people if isinstance(people, list) else []
+    names = (person.get("name") if isinstance(person, dict) else person for person in people)
+    return tuple(name for name in names if isinstance(name, str) and name)
 
 
 def _turn(message: dict[str, Any]) -> Turn:
@@ -96,7 +118,7 @@ def _turn(message: dict[str, Any]) -> Turn:
     return Turn(speaker, text, iso(datetime.fromtimestamp(moment / 1000, UTC)))
 
 
-def _left_out(message: dict[str, Any], turn: Turn) -> str:
+def _left_out(message: dict[str, Any], turn: Turn, people: tuple[str, ...]) -> str:
     """Why it is no turn; empty if it is one."""
     text = turn.text.strip()
     if message.get("is_unsent") or message.get("isUnsent"):
@@ -112,11 +134,21 @@ def _left_out(message: dict[str, Any], turn: Turn) -> str:
     beside_media = any(message.get(field) for field in MEDIA)
     if beside_media and (_SENT.fullmatch(text) or _of_service(turn.speaker, text, beside_media)):
         return WORDLESS
-    if not (_of_service(turn.speaker, text) or _YOUR_ACT.fullmatch(text)):
+    return _act(turn.speaker, text, people)
+
+
+def _act(speaker: str, text: str, people: tuple[str, ...]) -> str:
+    """What a sentence of the service says that somebody did; empty for words of a person."""
+    name, _, act = clean_text(text).partition(f"{clean_text(speaker)} ")
+    if not name and _ATTACHMENT.fullmatch(act):
+        return WORDLESS
+    if any(text.startswith(f"{name} ") and _THEIR_CALL.fullmatch(text[len(name) + 1 :]) for name in people):
+        return CALLS
+    if not (_of_service(speaker, text) or _YOUR_ACT.fullmatch(text) or _STOPLESS.fullmatch(text)):
         return ""
     if re.search(r"\bsent an? (?:attachment|photo|video|sticker|GIF)\b", text):
         return WORDLESS
-    return CALLS if _CALL.search(text) else NOTICES
+    return CALLS if _CALL.search(text) or text.rstrip(".").endswith(" ended") else NOTICES
 
 
 def _of_service(speaker: str, text: str, beside_media: bool = False) -> bool:

@@ -32,6 +32,7 @@ _NOTICE = re.compile(
     r"|.+님을 (?:초대|내보).{2,5}\.?|채팅방 관리자가 메시지를 가렸습니다\.?"
     r"|.+ (?:joined|left) (?:this|the) chat ?room\.?|.+ invited .+ to (?:this|the) chat ?room\.?"
 )
+_TITLE = re.compile(r".+ 카카오톡 대화|KakaoTalk Chats with .+|.+ KakaoTalk Chats")
 _MAC = ("date", "user", "message")
 _DELETED = re.compile(
     r"(?:삭제된 메시지입니다|메시지가 삭제되었습니다|This message was deleted|(?:This is a )?deleted message)\.?",
@@ -51,6 +52,8 @@ def looks_like(head: Head) -> bool:
     if head.columns:
         return head.columns == _MAC
     lines = [strip(line) for line in head.lines[:300] if line.strip()]
+    if 0 < len(lines) < 3 and _TITLE.fullmatch(lines[0].lstrip("\ufeff")):
+        return True  # nothing was said
     if any(found["name"] for line in lines if (found := _PHONE.fullmatch(line))):
         return True
     return any(line.startswith("-----") and _DAY_LINE.fullmatch(line) for line in lines) and any(
@@ -63,10 +66,10 @@ def read(path: Path) -> Iterator[ReadResult]:
     messages = _rows(path) if path.suffix == ".csv" else _messages(path)
     turns, left_out, seen = [], Counter(), False
     for message in messages:
+        seen = True
         if isinstance(message, Malformed):
             yield message
             continue
-        seen = True
         text = strip(message.text)
         reason = _reason(message.speaker, text)
         if reason:
@@ -138,11 +141,13 @@ def _rows(path: Path) -> Iterator[Turn | Malformed]:
     """Messages of a Mac's CSV."""
     require_text(path)
     csv.field_size_limit(LONGEST_LINE)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(line.replace("\0", "") for line in file)
         next(rows, None)
         for row in rows:
-            if len(row) == 3:
+            if any("\udc80" <= char <= "\udcff" for cell in row for char in cell):
+                yield Malformed(f"{path}:{rows.line_num}", "not UTF-8; save the file as UTF-8")
+            elif len(row) == 3:
                 yield Turn(strip(row[1]), row[2], strip(row[0]))
             elif row:
                 yield Malformed(f"{path}:{rows.line_num}", f"expected 3 columns, found {len(row)}")

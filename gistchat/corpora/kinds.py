@@ -10,7 +10,7 @@ import ijson
 import orjson
 
 from gistchat.corpora import hub, transcript
-from gistchat.corpora.archive import SUFFIXES, is_archive, unpacked
+from gistchat.corpora.archive import SUFFIXES, is_archive, origin_of, unpacked
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.readers import CORPORA
 from gistchat.corpora.sources import TABLES, Source, records, sources_among
@@ -77,7 +77,8 @@ def kind_of_file(path: Path) -> str:
     for name, corpus in CORPORA.items():
         if corpus.looks_like and corpus.looks_like(head):
             return name
-    raise UnknownKind(f"{path}: cannot tell what kind of file this is; name it as KIND=FILE, in a run with --corpus")
+    name = origin_of(path) or path
+    raise UnknownKind(f"{name}: cannot tell what kind of file this is; name it as KIND=FILE, in a run with --corpus")
 
 
 def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
@@ -121,7 +122,7 @@ def _outermost(place: Path, files: list[Path]) -> list[Path]:
 def _require_not_refused(head: Head) -> None:
     for corpus in CORPORA.values():
         if corpus.refused and (why := corpus.refused(head)):
-            raise UserError(f"{head.path}: {why}")
+            raise UserError(f"{origin_of(head.path) or head.path}: {why}")
 
 
 def files_in(place: Path) -> list[Path]:

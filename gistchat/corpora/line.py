@@ -56,12 +56,15 @@ class Chat:
     title: str = ""
     first_day: str = ""  # the line of the first day, whose shape all others have
     messages: list[Message] = field(default_factory=list)
+    malformed: int = 0  # lines that cannot be read
 
 
 def looks_like(head: Head) -> bool:
     lines = [line.strip("\ufeff\n ") for line in head.lines[:FIRST_LINES] if line.strip()]
     if head.columns or not lines:
         return False
+    if lines[0].startswith("[LINE] ") and len(lines) < 3:
+        return True  # nothing was said
     days = any(map(_DAY.fullmatch, lines))
     messages = [found for line in lines if (found := _message(line))]
     tabs = any(found["gap"] == "\t" for found in messages)
@@ -72,6 +75,8 @@ def read(path: Path) -> Iterator[ReadResult]:
     """Raises UserError where no day with a message is found."""
     chat = Chat()
     yield from _gather(path, chat)
+    if chat.malformed and not chat.messages:
+        return  # which says what is wrong with it
     if not chat.messages:
         raise UserError(f"{path}: no message of LINE in it (a line a day, then time, name and words)")
     order = order_of((message.day for message in chat.messages), bool(_ENGLISH.match(chat.first_day)))
@@ -95,6 +100,7 @@ def _gather(path: Path, chat: Chat) -> Iterator[Malformed]:
     day, messages = None, chat.messages
     for _, line in text_lines(path, as_typed=True):
         if isinstance(line, Malformed):
+            chat.malformed += 1
             yield line
             continue
         line = line.removeprefix("\ufeff")

@@ -28,7 +28,7 @@ _MARKDOWN = re.compile(
     r"\[(?P<date>\d{4}-\d\d-\d\d,? \d\d:\d\d(?::\d\d)?)\] (?P<name>[^:]{1,80}):(?: (?P<words>.*))?", re.S
 )
 _BACKUP = re.compile(
-    r"\[(?P<date>[A-Z][a-z]{2} \d\d, \d{4} \d\d:\d\d:\d\d)\] "
+    r"\[(?P<date>[A-Z][a-z]{2} \d\d, \d{4} \d\d:\d\d:\d\d|\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?)\] "
     r"(?:(?P<notice>\*\*\*)|<(?P<name>[^<>]{1,80})>) (?P<words>.*)",
     re.S,
 )

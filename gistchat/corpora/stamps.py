@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from gistchat.corpora.calendars import Date, day_of, faults_of, order_of
-from gistchat.corpora.noon import EVENING, KNOWN, bare, means_noon, of_24_hours
+from gistchat.corpora.noon import EVENING, KNOWN, MORNING, bare, means_noon, of_24_hours
 from gistchat.errors import UserError
 
 MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069\u061c\ufeff"  # of direction, and others that nobody sees
@@ -30,7 +30,7 @@ _PLACES = (
     re.compile(r"()(\S{6,10},? \d{1,2}[:.]\d\d(?:[:.]\d\d)?(?: ?[AaPp][Mm])?)(: )"),
 )
 _YEAR = r"[A-Z]?(?:\d{4}|\d{1,2})"  # or a day; a letter is an era of Japan
-_DATE = re.compile(rf"(?<![:\d])({_YEAR})( ?[./ -] ?|年 ?)(\d{{1,2}})(?:\2|月 ?)({_YEAR})(?!\d)日?")
+_DATE = re.compile(rf"(?<![:\d])({_YEAR})( ?[./ -] ?|[年년] ?)(\d{{1,2}})(?:\2|[月월] ?)({_YEAR})(?!\d)[日일]?")
 _TIME = re.compile(r"(?<!\d)(\d{1,2}) ?[:.h時时시点點] ?(\d\d)(?: ?(?:[:.]|min|分) ?(\d\d))?(?!\d)")
 _WORD = r"[^\W\d_](?:[^\s\d,،、;:/()\[\]-]|\s(?=[^\W\d_])){0,24}"
 _TOKEN = re.compile(rf"[A-Z]?\d+|{_WORD}|\s+|.")
@@ -46,6 +46,7 @@ class Stamp(NamedTuple):
 
 # The stamp that a line begins with, and what stands behind it; None where it begins with none.
 Reader = Callable[[str], tuple[Stamp | datetime, str] | None]
+Noon = tuple[frozenset[str], frozenset[str]]  # words that mean the afternoon, and the morning
 
 
 def layout_of(line: str) -> str:
@@ -102,13 +103,16 @@ def is_in_brackets(layout: str) -> bool:
 def learned(layout: str) -> Reader:
     """Reads stamps of a layout that was learned."""
     pattern = re.compile(layout)
+    # A word before the date is a day of the week, which says nothing of the time.
+    weekday = "word1" if "(?P<one>" in layout.partition("(?P<hour>")[0] else "none"
+    beside = [name for name in pattern.groupindex if name.startswith("word") and not name.startswith(weekday)]
     shared, time_at = cache(lambda *parts: parts), cache(time)  # a chat has many messages of few days
 
     def read(line: str) -> tuple[Stamp, str] | None:
         if not (found := pattern.match(line)):
             return None
         parts = found.groupdict()
-        words = shared(*(text for name, text in parts.items() if name.startswith("word")))
+        words = shared(*(parts[name] for name in beside))
         try:
             clock = time_at(int(parts["hour"]) % 24, int(parts["minute"]), int(parts.get("second") or 0))
         except ValueError:
@@ -142,28 +146,43 @@ def moments(stamps: list[Stamp | datetime]) -> Iterator[datetime | None]:
     """What the stamps of a file mean; None for a day that no calendar has."""
     written = [stamp for stamp in stamps if isinstance(stamp, Stamp)]
     order = order_of((stamp.date for stamp in written), _usually_month_first(written))
-    evenings = _evenings(written)
+    noon = _noon(written)
     day = cache(lambda parts: day_of(parts, order))
     for stamp in stamps:
         if isinstance(stamp, Stamp):
-            date, clock = day(stamp.date), of_24_hours(stamp.clock, stamp.words, evenings)
+            date, clock = day(stamp.date), of_24_hours(stamp.clock, stamp.words, *noon)
             yield datetime.combine(date, clock) if date else None
         else:
             yield stamp
 
 
-def _evenings(stamps: list[Stamp]) -> frozenset[str]:
-    """The words that mean the afternoon: those known, and of others the one with which the hours of each day rise."""
+def _noon(stamps: list[Stamp]) -> Noon:
+    """The words that mean the afternoon, and those that mean the morning: those known, and others as they are used."""
     used = Counter(bare(word) for stamp in stamps for word in stamp.words)
-    unknown = [word for word, _ in used.most_common(4) if word not in KNOWN]
     if len(used) < 2 or any(stamp.clock.hour > 12 for stamp in stamps):
-        return EVENING
-    choices = [EVENING, *(EVENING | {word} for word in unknown)]
-    return min(choices, key=lambda evenings: _falls(stamps, evenings))
+        return EVENING, MORNING
+    changing = [word for word, count in used.items() if count < len(stamps)]
+    if len(changing) == 2 and not KNOWN.issuperset(changing):
+        return _noon_of_two(stamps, *changing)
+    unknown = [word for word, _ in used.most_common(4) if word not in KNOWN]
+    choices = [(EVENING, MORNING), *((EVENING | {word}, MORNING) for word in unknown)]
+    return min(choices, key=lambda noon: _falls(stamps, noon))
 
 
-def _falls(stamps: list[Stamp], evenings: frozenset[str]) -> int:
-    hours = [(stamp.date, of_24_hours(stamp.clock, stamp.words, evenings)) for stamp in stamps]
+def _noon_of_two(stamps: list[Stamp], one: str, other: str) -> Noon:
+    """Which of two words means the afternoon: what the other does not; with which hours rise; beside one to five."""
+    choices = [(EVENING | {late}, MORNING | {early}) for late, early in ((one, other), (other, one))]
+    fitting = [noon for noon in choices if noon[0].isdisjoint(MORNING) and noon[1].isdisjoint(EVENING)] or choices
+    return min(fitting, key=lambda noon: (_falls(stamps, noon), _small_hours(stamps, noon)))
+
+
+def _small_hours(stamps: list[Stamp], noon: Noon) -> int:
+    """How many messages were sent when nearly everybody sleeps."""
+    return sum(1 <= of_24_hours(stamp.clock, stamp.words, *noon).hour <= 5 for stamp in stamps)
+
+
+def _falls(stamps: list[Stamp], noon: Noon) -> int:
+    hours = [(stamp.date, of_24_hours(stamp.clock, stamp.words, *noon)) for stamp in stamps]
     return faults_of((one[1], two[1]) for one, two in pairwise(hours) if one[0] == two[0])
 
 

@@ -64,9 +64,10 @@ def read(path: Path, stamp: str = "") -> Iterator[ReadResult]:
     """
     layout = learn_layout(line for _, line in islice(text_lines(path), FIRST_LINES) if isinstance(line, str))
     stamp_at = given(stamp) if stamp else learned(layout) if layout else lambda line: None
-    messages, left_out = [], Counter()
+    messages, left_out, malformed = [], Counter(), 0
     for _, line in text_lines(path, as_typed=True):
         if isinstance(line, Malformed):
+            malformed += 1
             yield line
         elif found := stamp_at(line):
             messages.append(Message(found[0], [found[1]]))
@@ -74,6 +75,8 @@ def read(path: Path, stamp: str = "") -> Iterator[ReadResult]:
             messages[-1].lines.append(line)
         elif line.strip():
             left_out[BEFORE] += 1
+    if malformed and not messages:
+        return  # which says what is wrong with it
     if left_out[BEFORE] > sum(len(message.lines) for message in messages) or not messages:
         raise UserError(f"{path}: {_problem(path, left_out[BEFORE])}")
     turns = list(_turns(messages, is_in_brackets(layout) and not stamp, left_out))

@@ -32,6 +32,9 @@ _PLACE = re.compile(
     r"|(?:[^\n]{1,100}\n){0,2}[^\n]{0,200}https?://(?:www\.)?foursquare\.com/v/\S+",
     re.I,
 )
+_BY_ADMIN = re.compile(  # behind the words for a deleted message
+    r"(?: [^\n]{0,15})?\W(?:admin|amministrat|beheerder|yönetici|админ|адмін|pengurus|المشرف)[^\n]{0,60}", re.I
+)
 _POLL = re.compile(r"[^\W\d_][^:：]{1,25}[:：]")
 _OPTION = re.compile(r"([^\W\d_][^:：\n]{1,25})[:：].*[(（][^()（）]+[)）]")
 
@@ -42,7 +45,7 @@ def words_of(text: str, iphone: bool) -> tuple[str, str]:
     line = plain(first[: LONGEST_OWN + 10])
     if _is_poll(line, more):
         return "", POLLS
-    if _listed("deleted").fullmatch(line.rstrip(".。।۔ ")):
+    if _is_deleted(line):
         return "", DELETED
     if _PLACE.fullmatch(plain(text)) or (not more.strip() and _listed("others").fullmatch(line)):
         return "", OTHERS
@@ -105,6 +108,12 @@ def _beside_own_words(text: str) -> str | None:
         return None  # the mark of a message that was edited
     # With a colon before the mark it is a notice under the name of a group that has a colon in it.
     return "" if plain(caption).endswith(":") or _DOCUMENT.fullmatch(plain(caption)) else caption
+
+
+def _is_deleted(line: str) -> bool:
+    begin = _listed("deleted").match(line)
+    by_admin = begin and _BY_ADMIN.fullmatch(line[begin.end() :])
+    return bool(by_admin or _listed("deleted").fullmatch(line.rstrip(".。।۔ ")))
 
 
 def _is_poll(line: str, more: str) -> bool:

@@ -213,14 +213,14 @@ def _read_all(config: DataConfig, parts: list[Part], report: Report, seen: Seen,
             plan = _cut(kept, plan, report, seen, config.gap)
         plans.append(plan)
         report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
+    left_out = ", ".join(f"{count:,} {what}" for what, count in most_first(report.left_out) if count)
+    but = f"; left out: {left_out}" if left_out else ""
     if not report.read:
-        left_out = ", ".join(f"{count:,} {what}" for what, count in most_first(report.left_out) if count)
-        but = f"; left out: {left_out}" if left_out else ""
         raise UserError(f"no dialogue in {', '.join(report.read_from)}{but}")
     _require_speakers(config, report)
     if not report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
-        raise UserError(f"no dialogue is left of {report.read} read ({reasons})")
+        raise UserError(f"no dialogue is left of {report.read} read ({reasons}){but}")
     return plans
 
 

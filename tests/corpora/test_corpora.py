@@ -319,6 +319,31 @@ def test_a_file_without_dialogues_is_one_message(tmp_path, name, content, messag
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "content", "message"),
+    [
+        (
+            "facebook",
+            "a.json",
+            '{"messages": [{"sender_name": "Ann", "timestamp_ms": 1, "photos": [{"uri": "x"}]}]}',
+            r"\(1 no turns with text\); left out: 1 messages without words \(media, links\)$",
+        ),
+        ("line", "a.txt", "[LINE] Chat history with Ann\nSaved on: 2023/05/14 21:20\n", "no message of LINE"),
+        (
+            "kakaotalk",
+            "a.txt",
+            "Ann 님과 카카오톡 대화\n저장한 날짜 : 2023-05-01 21:15:10\n",
+            "no message of KakaoTalk",
+        ),
+    ],
+)
+def test_empty_exports_and_those_of_media_only_are_known(tmp_path, kind, name, content, message):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert kind_of_file(tmp_path / name) == kind
+    with pytest.raises(UserError, match=message):
+        prepare(DataConfig(corpus=kind, source=str(tmp_path / name)), tmp_path / "out")
+
+
 @pytest.mark.parametrize("unseen", ["\u200b", "\u2060\ufeff", "\u3164", "\u00ad \u200f"])
 def test_turns_that_show_nothing_are_counted(tmp_path, unseen):
     turns = [[("Ann", f"hi {i}"), ("Ben", unseen), ("Ben", f"hello {i}"), ("Ann", unseen)] for i in range(3)]

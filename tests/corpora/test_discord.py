@@ -49,10 +49,11 @@ def test_tables(tmp_path):
     rows += '"1","ann#1234","2024-03-05T21:15:00.0000000+00:00","Hi, ""you""\nthere","",""\n'
     rows += '"2","ben","2024-03-05T21:16:00.0000000+00:00","","x.png",""\n'
     rows += '"2","ben","2024-03-05T21:16:00.0000000+00:00","Joined the server.","",""\n'
+    rows += '"2","ben","2024-03-05T21:16:00.0000000+00:00","Changed the channel name.","",""\n'
     path = write(tmp_path / "soup.csv", rows)
     assert kinds(path) == ["discord"]
     assert said(discord, path) == [[("ann", 'Hi, "you"\nthere')]]
-    assert left_out(discord, path) == {discord.WORDLESS: 1, discord.NOTICES: 1}
+    assert left_out(discord, path) == {discord.WORDLESS: 1, discord.NOTICES: 2}
     old = write(tmp_path / "old.csv", "Author;Date;Content;Attachments;\nann#1234;05-Jan-19 09:15 PM;Hi;;\n")
     assert kinds(old) == ["discord"]
     assert [turn.date for turn in dialogues(discord, old)[0].turns] == ["2019-01-05 21:15:00"]

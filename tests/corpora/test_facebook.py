@@ -104,6 +104,26 @@ def test_instagram_speaks_of_people_by_their_handles(tmp_path):
     assert said(facebook, path) == [[("ann_l", "Look at this")]]
 
 
+def test_calls_and_attachments_that_instagram_writes_without_a_full_stop(tmp_path):
+    path = write(
+        tmp_path / "message_1.json",
+        thread(
+            message("Ben", "You started a video chat"),
+            message("Ben", "Ann Lee missed a video call"),
+            message("Ann Lee", "Video chat ended"),
+            message("Ben", "You unsent a message"),
+            message("Ben", "Ben a envoy\u00c3\u00a9 une pi\u00c3\u00a8ce jointe."),
+            message("Ann Lee", "Sorry I missed your call"),
+            message("Ben", "Ben has sent an attachment?"),
+            message("Ben", "ok, you started a video chat"),
+        ),
+    )
+    assert [text for _, text in said(facebook, path)[0]] == [
+        "Sorry I missed your call", "Ben has sent an attachment?", "ok, you started a video chat",
+    ]  # fmt: skip
+    assert left_out(facebook, path) == {facebook.CALLS: 3, facebook.NOTICES: 1, facebook.WORDLESS: 1}
+
+
 def test_web_pages_are_refused(tmp_path):
     page = "<html><head><title>Ann</title></head><body class='_5vb_'><div class='_3-95 _a6-g'>Hi</div></body></html>"
     with pytest.raises(UserError, match="JSON"):

@@ -123,3 +123,8 @@ def test_other_kinds_are_not_taken(tmp_path):
         assert not CORPUS.looks_like(head_of(tmp_path / "a.txt"))
     with pytest.raises(UserError, match="no message of KakaoTalk"):
         list(read(tmp_path / "a.txt"))
+
+
+def test_tables_in_another_encoding_are_not_garbled(tmp_path):
+    (tmp_path / "a.csv").write_bytes(MAC.encode("cp949"))
+    assert {result.problem for result in read(tmp_path / "a.csv")} == {"not UTF-8; save the file as UTF-8"}

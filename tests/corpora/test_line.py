@@ -141,6 +141,11 @@ def test_only_lines_in_the_shape_of_the_first_day_are_days(tmp_path):
     ]
 
 
+def test_a_file_in_another_encoding_is_not_called_empty(tmp_path):
+    (tmp_path / "a.txt").write_bytes("2023/05/13(土)\n21:15\t安奈\tはい\n".encode("cp932"))
+    assert {result.problem[:9] for result in read(tmp_path / "a.txt")} == {"not UTF-8"}
+
+
 def test_other_kinds_are_not_taken(tmp_path):
     for text in ("Ann: Hi\nBen: Ho\n", "21:15 Ann Hi\n", "2023/05/01 21:15 - Ann: Hi\n"):
         (tmp_path / "a.txt").write_text(text)

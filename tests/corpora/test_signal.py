@@ -114,6 +114,9 @@ lines (of soup)
     assert said(signal, path) == [[("Ann", "Hi: you"), ("Ben Ray", "Two\n\nlines (of soup)")]]
     assert left_out(signal, path) == {signal_text.NOTICES: 1, signal.WORDLESS: 1, signal_text.POLLS: 1}
     assert dialogues(signal, path)[0].turns[1].date == "2024-03-05 21:16:00"
+    digits = write(tmp_path / "b.txt", "[2024-03-05 21:15] *** <Ann> sent file\n[2024-03-05 21:15] <Ann> Hi: you\n")
+    assert kinds(digits) == ["signal"]
+    assert said(signal, digits) == [[("Ann", "Hi: you")]]
 
 
 def test_what_cannot_be_read_is_refused_by_name(tmp_path):

@@ -57,6 +57,7 @@ STAMPS = {
     "th": ("1/5/2566 21:15 - ", "13/5/2566 09:05 - "),
     "vi": ("21:15, 01/05/2023 - ", "09:05, 13/05/2023 - "),
     "ja": ("2023/05/01 21:15 - ", "2023/05/13 9:05 - "),
+    "ko, in words": ("2023년 5월 1일 오후 9:15 - ", "2023년 5월 13일 오전 9:05 - "),
     "ja iOS, 12 hours": ("[2023/05/01 午後9:15:00] ", "[2023/05/13 午前9:05:00] "),
     "ko": ("2023. 5. 1. 오후 9:15 - ", "2023. 5. 13. 오전 9:05 - "),
     "zh-CN": ("2023/5/1 下午9:15 - ", "2023/5/13 上午9:05 - "),
@@ -174,6 +175,31 @@ def test_words_of_unknown_languages_for_the_afternoon(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("clocks", "hours"),
+    [
+        (("13/05/2023, 9:05 ba", "13/05/2023, 12:30 bu", "13/05/2023, 9:41 bu"), ["09", "12", "21"]),
+        (("13/05/2023, 12:15 ba", "13/05/2023, 9:06 ba", "13/05/2023, 9:41 bu"), ["00", "09", "21"]),
+        # Where no day has both: few people write in the night.
+        (("13/05/2023, 11:15 ba", "14/05/2023, 3:16 bu"), ["11", "15"]),
+        (("13/05/2023, 3:16 ba", "14/05/2023, 11:15 bu"), ["15", "11"]),
+        # One of the two is known.
+        (("13/05/2023, 9:05 ق.ظ.", "14/05/2023, 9:41 bu"), ["09", "21"]),
+        (("13/05/2023, 9:05 ba", "14/05/2023, 9:41 ب.ظ."), ["09", "21"]),
+        (("13/05/2023, 9:05 vorm.", "14/05/2023, 9:41 nachm."), ["09", "21"]),
+        (("13/05/2023, 9:05 قبل دوپہر", "14/05/2023, 9:41 بعد دوپہر"), ["09", "21"]),
+    ],
+)
+def test_of_two_words_beside_the_clock_one_means_the_afternoon(tmp_path, clocks, hours):
+    turns, _ = parse(tmp_path, "".join(f"{clock} - Ann: Hi\n" for clock in clocks))
+    assert [turn.date[11:13] for turn in turns] == hours
+
+
+def test_days_of_the_week_do_not_mean_the_afternoon(tmp_path):
+    turns, _ = parse(tmp_path, "[Sat 13/5/2023, 9:15:00] Ann: Hi\n[Sun 14/5/2023, 3:15:00] Ben: Ho\n")
+    assert [turn.date[11:13] for turn in turns] == ["09", "03"]
+
+
+@pytest.mark.parametrize(
     ("poll", "option"),
     [
         ("POLL:", "OPTION:"),
@@ -246,6 +272,36 @@ def test_an_export_of_media_only_is_counted_and_an_empty_one_refused(tmp_path):
     assert parse(tmp_path, "01/05/2023, 21:15 - Ann: <Media omitted>\n") == ((), {"media without words": 1})
     with pytest.raises(UserError, match="empty"):
         parse(tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Detta meddelande togs bort",
+        "Το μήνυμα διαγράφηκε",
+        "This message was deleted by admin Ben",
+        "Diese Nachricht wurde von Admin Ben gelöscht.",
+        "Ce message a été supprimé par l’admin Ben",
+        "Esta mensagem foi apagada pelo admin Ben.",
+        "Se eliminó este mensaje por el admin. Ben",
+        "Questo messaggio è stato eliminato dall'amministratore Ben",
+        "Dit bericht is verwijderd door beheerder Ben",
+    ],
+)
+def test_deleted_messages_on_android_are_told_by_their_words(tmp_path, text):
+    assert parse(tmp_path, f"01/05/2023, 21:15 - Ann: {text}\n") == ((), {"deleted messages": 1})
+
+
+def test_words_about_a_deleted_message_stay(tmp_path):
+    text = "This message was deleted? Why"
+    assert said(parse(tmp_path, f"01/05/2023, 21:15 - Ann: {text}\n")[0]) == [("Ann", text)]
+
+
+def test_a_file_in_another_encoding_is_not_called_empty(tmp_path):
+    (tmp_path / "chat.txt").write_bytes(
+        "13.05.23, 21:15 - Jörg: Schön\n13.05.23, 21:16 - Jürgen: Grüß\n".encode("cp1252")
+    )
+    assert [result.problem[:9] for result in read(tmp_path / "chat.txt")] == ["not UTF-8", "not UTF-8"]
 
 
 def test_a_text_of_which_most_stands_before_the_first_stamp_is_refused(tmp_path):
