@@ -12,7 +12,7 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.roles import NOT_SPEAKERS, SYSTEM, role_of, without_reasoning
-from gistchat.corpora.sources import reader
+from gistchat.corpora.sources import is_message, reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
 
@@ -21,6 +21,7 @@ LAYOUTS = (
     *(("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content")),
     *(("conversation", "role", "content"), ("conversation", "from", "value"), ("items", "from", "value")),
     *(("messages", "role", "say"), ("messages", "from", "value"), ("contents", "role", "parts")),
+    ("conversations", "role", "value"),
 )
 SYSTEM_FIELDS = ("system", "system_prompt", "systemInstruction")  # beside the list of messages
 # Not trained on where 0 or false: OpenAI's fine-tuning and ShareGPT; axolotl, both of its names; ms-swift.
@@ -36,7 +37,8 @@ def looks_like(head: Head) -> bool:
     first = head.at(0) if isinstance(head.value, list) and not is_line else head.value
     # An empty file is told apart by nothing; what it says then is what most people need to hear.
     if isinstance(first, dict):
-        return bool(first.keys() & {"messages", "conversations"}) or _layout(_unwrapped(first)) is not None
+        known = is_message(first) or first.keys() & {"messages", "conversations"}
+        return bool(known) or _layout(_unwrapped(first)) is not None
     return first is None or isinstance(first, list)
 
 
@@ -120,10 +122,17 @@ def _turns(messages: Messages, speaker: str, text: str) -> tuple[list[Turn], lis
         if role in SYSTEM:
             system.append(words)
         elif role not in NOT_SPEAKERS and has_text(words):
-            if any(message.get(name) in (0, "0") for name in WEIGHTS):  # False is 0
+            if _is_untrained(message):
                 unscored.append(len(turns))
             turns.append(Turn(role, words))
     return turns, unscored, system, reasons
+
+
+def _is_untrained(message: dict[str, Any]) -> bool:
+    """Whether the file takes it, or a part of it, out of training; False is 0."""
+    parts = message.get("train_detail")  # axolotl's
+    parts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return any(part.get(name) in (0, "0") for part in (message, *parts) for name in WEIGHTS)
 
 
 def _instruction(value: Any) -> str:

@@ -13,7 +13,7 @@ from gistchat.corpora import hub, transcript
 from gistchat.corpora.archive import SUFFIXES, is_archive, unpacked
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.readers import CORPORA
-from gistchat.corpora.sources import TABLES, Source, records, sources_among
+from gistchat.corpora.sources import TABLES, Source, is_web_page, records, sources_among
 from gistchat.dialogue.lines import BYTE_ORDER_MARK, require_text
 from gistchat.errors import UserError
 from gistchat.limits import is_too_deep
@@ -21,6 +21,7 @@ from gistchat.progress import say_once
 
 BEGINNING = 2**18  # bytes
 MOST_NAMED = 5  # files, in a message
+MOST_FIELDS = 8
 
 
 class UnknownKind(UserError):
@@ -77,7 +78,21 @@ def kind_of_file(path: Path) -> str:
     for name, corpus in CORPORA.items():
         if corpus.looks_like and corpus.looks_like(head):
             return name
-    raise UnknownKind(f"{path}: cannot tell what kind of file this is; name it as KIND=FILE, in a run with --corpus")
+    raise UnknownKind(f"{path}: {_what_next(head)}")
+
+
+def _what_next(head: Head) -> str:
+    """What to do with a file that no reader knows."""
+    if is_web_page(head.text):
+        return "a web page, which is not read; export the chats again, as JSON or text"
+    if head.columns:
+        why = "as a table, no column is known for who speaks, or none for what is said"
+        say = "name them: --columns speaker=NAME --columns text=NAME"
+        return f"cannot tell what kind of file this is: {why}; {say}; found: {', '.join(head.columns)}"
+    first = head.at(0) if isinstance(head.value, list) else head.value
+    fields = f" (its fields: {', '.join(map(str, list(first)[:MOST_FIELDS]))})" if isinstance(first, dict) else ""
+    named = "name it as KIND=FILE, in a run with --corpus, if it is one of those that gistchat corpora lists"
+    return f"cannot tell what kind of file this is{fields}; {named}"
 
 
 def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:

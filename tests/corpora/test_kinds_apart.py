@@ -96,3 +96,16 @@ def test_one_kind_takes_a_file(tmp_path, kind, name, content):
 def test_no_kind_takes_what_lies_beside_a_chat(tmp_path, name, content):
     with pytest.raises(UserError, match="cannot tell what kind of file this is"):
         kind_of_file(written(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what_next"),
+    [
+        ("talk.csv", "Wer ist es,Worte\nAnn,Hi\n", "name them: --columns speaker=NAME .*found: wer ist es, worte"),
+        ("page.html", "<!DOCTYPE html><html>", "a web page, which is not read; export the chats again"),
+        ("x.json", '{"internal": [], "visible": []}', r"its fields: internal, visible\); name it as KIND=FILE"),
+    ],
+)
+def test_what_is_of_no_kind_says_what_to_do_next(tmp_path, name, content, what_next):
+    with pytest.raises(UserError, match=what_next):
+        kind_of_file(written(tmp_path / name, content))
