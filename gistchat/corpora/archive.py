@@ -23,6 +23,8 @@ def is_archive(path: Path) -> bool:
 def unpacked(path: Path) -> Path:
     """A folder with the archive's texts, in the folders that they have there; pictures and the like are left out.
 
+    Archives in it are as they were.
+
     Raises:
         UserError: the archive is cut or damaged, asks for a password, or would unpack to far more than its size.
     """
@@ -45,10 +47,14 @@ def origin_of(path: Path) -> str:
     """What to call a file that was unpacked from an archive; empty for others."""
     for archive, folder in _FOLDERS.items():
         if path.is_relative_to(folder.name):
-            return f"{archive}: {path.relative_to(folder.name)}"
+            return f"{origin_of(archive) or archive}: {path.relative_to(folder.name)}"
     return ""
 
 
 def _is_text(name: str) -> bool:
     parts = PurePosixPath(name)
-    return parts.suffix.lower() in SUFFIXES and "__MACOSX" not in parts.parts and not parts.name.startswith("._")
+    return (
+        parts.suffix.lower() in (*SUFFIXES, ".zip")
+        and "__MACOSX" not in parts.parts
+        and not parts.name.startswith("._")
+    )

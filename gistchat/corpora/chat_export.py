@@ -1,6 +1,6 @@
 """Your own chat exports: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and
 `value`; as JSONL, a JSON list, one JSON object, or Parquet. Also requests to OpenAI's interface (batches, and logs with
-the reply), Gemini's `contents`, Open WebUI's chats, and what the browser extension ChatGPT Exporter saves.
+the reply), Gemini's `contents`, Open WebUI's chats, text-generation-webui's logs, and what the browser extension ChatGPT Exporter saves.
 
 System messages are not turns; they are kept as `meta["system"]`, also those from the middle of a conversation, one a
 line. Calls of tools and what they return, and reasoning are left out and counted. Where an assistant speaks, only its
@@ -26,6 +26,8 @@ LAYOUTS = (
 SYSTEM_FIELDS = ("system", "system_prompt", "systemInstruction")  # beside the list of messages
 # Not trained on where 0 or false: OpenAI's fine-tuning and ShareGPT; axolotl, both of its names; ms-swift.
 WEIGHTS = ("weight", "train", "training", "loss")
+
+GREETING = "<|BEGIN-VISIBLE-CHAT|>"  # what text-generation-webui has the user say before a greeting
 
 Messages = list[dict[str, Any]]
 
@@ -89,6 +91,8 @@ def _layout(value: dict[str, Any]) -> tuple[Messages, str, str] | None:
     if isinstance(pairs, list) and pairs and all(map(_is_pair, pairs)):
         parts = [(role, pair[role]) for pair in pairs for role in ("system", "human", "assistant") if pair.get(role)]
         return [{"role": role, "content": text} for role, text in parts], "role", "content"
+    if "visible" in value and isinstance(written := value.get("internal"), list):
+        return _of_web_ui(written), "role", "content"
     for field, speaker, text in LAYOUTS:
         messages = value.get(field)
         if not isinstance(messages, list) or not all(isinstance(part, dict) and speaker in part for part in messages):
@@ -96,6 +100,13 @@ def _layout(value: dict[str, Any]) -> tuple[Messages, str, str] | None:
         if any(text in message for message in messages):  # a call of a tool may have none
             return messages, speaker, text
     return None
+
+
+def _of_web_ui(written: list[Any]) -> Messages:
+    """The messages of text-generation-webui's logs: pairs of what the user and the assistant say."""
+    pairs = [pair for pair in written if isinstance(pair, list) and len(pair) == 2]
+    said = [message for pair in pairs for message in zip(("user", "assistant"), pair, strict=True)]
+    return [{"role": role, "content": text} for role, text in said if text != GREETING]
 
 
 def _is_pair(value: Any) -> bool:

@@ -22,6 +22,7 @@ from gistchat.progress import say_once
 BEGINNING = 2**18  # bytes
 MOST_NAMED = 5  # files, in a message
 MOST_FIELDS = 8
+PAGES = (".html", ".htm")
 
 
 class UnknownKind(UserError):
@@ -110,6 +111,8 @@ def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
             if not problem or not isinstance(error, UnknownKind):
                 problem = str(error)
             strangers.append(path)
+    if kinds and (pages := sum(path.suffix.lower() in PAGES for path in files)):
+        say_once(f"{place}: left out {pages:,} web pages (HTML), which are not read")
     return {kind: _outermost(place, files) for kind, files in kinds.items()}, strangers, problem
 
 
@@ -146,14 +149,19 @@ def files_in(place: Path) -> list[Path]:
         raise UserError(f"{place}: no such file or folder")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for archive in [path for path in files if path.suffix.lower() == ".zip" and is_archive(path)]:
-        files += sorted(path for path in unpacked(archive).rglob("*") if path.is_file())
+        try:
+            files += sorted(path for path in unpacked(archive).rglob("*") if path.is_file())
+        except UserError:
+            if place.is_dir():
+                raise
+            say_once(f"{place}: left out {archive.name}, a ZIP that cannot be opened")  # something that was sent
     return files
 
 
 def _no_file_of_text(place: Path, files: list[Path]) -> str:
     for path in files:
         _require_not_refused(Head(path))
-    if pages := sum(path.suffix.lower() in (".html", ".htm") for path in files):
+    if pages := sum(path.suffix.lower() in PAGES for path in files):
         return f"{place}: only web pages ({pages:,}); export again as JSON, which keeps who wrote what, and when"
     return f"{place}: no file in it that may hold conversations ({', '.join(SUFFIXES)})"
 

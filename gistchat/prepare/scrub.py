@@ -102,6 +102,8 @@ def _scrub_run(text: str, start: int, end: int) -> str:
     if kind := _kind(run, before, after):
         return kind
     pieces = _BETWEEN_NUMBERS.split(run)
+    if len(pieces) == 1:
+        return whole
     kinds = ["" if i % 2 else _kind(piece, "", after) for i, piece in enumerate(pieces)]
     return "".join(kind or piece for kind, piece in zip(kinds, pieces, strict=True)) if any(kinds) else whole
 

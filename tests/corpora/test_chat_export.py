@@ -140,3 +140,9 @@ def test_axolotls_own_names_and_what_it_does_not_train_on(tmp_path):
     [dialogue] = read(tmp_path / "x.jsonl", [{"conversations": values}])
     assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")]
     assert dialogue.unscored == (1,)
+
+
+def test_logs_of_text_generation_webui(tmp_path):
+    pairs = [["<|BEGIN-VISIBLE-CHAT|>", "Welcome!"], ["Tea?", "Green."]]
+    [dialogue] = read(tmp_path / "x.json", {"internal": pairs, "visible": [["", "Welcome!"], ["Tea?", "Green."]]})
+    assert said(dialogue) == [("assistant", "Welcome!"), ("user", "Tea?"), ("assistant", "Green.")]
