@@ -53,8 +53,5 @@ def origin_of(path: Path) -> str:
 
 def _is_text(name: str) -> bool:
     parts = PurePosixPath(name)
-    return (
-        parts.suffix.lower() in (*SUFFIXES, ".zip")
-        and "__MACOSX" not in parts.parts
-        and not parts.name.startswith("._")
-    )
+    is_hidden = "__MACOSX" in parts.parts or parts.name.startswith("._")
+    return parts.suffix.lower() in (*SUFFIXES, ".zip") and not is_hidden

@@ -1,6 +1,7 @@
 """Your own chat exports: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and
 `value`; as JSONL, a JSON list, one JSON object, or Parquet. Also requests to OpenAI's interface (batches, and logs with
-the reply), Gemini's `contents`, Open WebUI's chats, text-generation-webui's logs, and what the browser extension ChatGPT Exporter saves.
+the reply), Gemini's `contents`, Open WebUI's chats, text-generation-webui's
+logs, and what the browser extension ChatGPT Exporter saves.
 
 System messages are not turns; they are kept as `meta["system"]`, also those from the middle of a conversation, one a
 line. Calls of tools and what they return, and reasoning are left out and counted. Where an assistant speaks, only its

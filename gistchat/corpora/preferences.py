@@ -24,6 +24,7 @@ MORE = ("input", "context")  # what an instruction is about
 ANSWER = ("output", "completion", "response", "generation", "answer")
 CHOSEN = ("chosen", "preferred_output", "preferred_completion", "chosen_response")  # the second and third are OpenAI's
 LABELS = ("label", "kto_tag")  # whether a reply is wanted: TRL's, LLaMA-Factory's
+WANTED = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 CHATS = ("messages", "conversations")
 HUMAN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # as HH writes them
 PROMPTS = ("prompt", "question", "conversation", "input", "instruction", *CHATS)
@@ -108,7 +109,11 @@ def _several(value: dict[str, Any]) -> list[str]:
 
 
 def _label(value: dict[str, Any]) -> bool | None:
-    return next((value[field] for field in LABELS if isinstance(value.get(field), bool)), None)
+    """Whether a reply is wanted; of whole chats, which others label with numbers too, only by true and false."""
+    labels = [value[field] for field in LABELS if field in value]
+    if not any(value.get(field) for field in CHATS):
+        labels = [WANTED.get(str(label).lower()) for label in labels]
+    return next((label for label in labels if isinstance(label, bool)), None)
 
 
 def _answered(value: dict[str, Any]) -> Said:

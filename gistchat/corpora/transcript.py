@@ -20,6 +20,7 @@ from gistchat.dialogue.lines import parse_records, strip, text_lines
 from gistchat.dialogue.turns import Malformed, ReadResult, Turn, Unreadable
 from gistchat.errors import UserError
 
+_BOLD = re.compile(r"(\*\*|__)([^*_:\n]{1,60})(?::\1|\1:)")  # a name, as Markdown writes it
 _TIME = re.compile(r"^\[\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?\]\s*", re.I)
 _NAMED = re.compile(r"([^:\n]{1,60}):(?:\s+(.*)|$)", re.S)
 # Marks of a line in Markdown that continues a turn, even with a colon in it: indented code, lists, quotes, tables.
@@ -47,7 +48,7 @@ def parse_lines(lines: Iterable[str]) -> list[Turn]:
         line = typed.translate(_MARKS).lstrip()
         stamp = None if fence else _TIME.match(line)
         continues = fence or (said and not stamp and not listed and _MARKDOWN.match(typed))
-        named = None if continues else _NAMED.fullmatch(line[stamp.end() if stamp else 0 :].lstrip())
+        named = None if continues else _named(line[stamp.end() if stamp else 0 :].lstrip())
         fence = _fence_after(fence, line)
         if named:
             listed = listed if said else bool(_MARKDOWN.match(typed))
@@ -58,6 +59,12 @@ def parse_lines(lines: Iterable[str]) -> list[Turn]:
         else:
             raise Unreadable("expected 'Name: words'")
     return [Turn(speaker, "\n".join(texts)) for speaker, texts in said]
+
+
+def _named(line: str) -> re.Match[str] | None:
+    """The name that a line begins with, and the words behind it."""
+    bold = _BOLD.match(line)
+    return _NAMED.fullmatch(f"{bold[2]}:{line[bold.end() :]}" if bold else line)
 
 
 def _fence_after(before: str, line: str) -> str:

@@ -464,3 +464,15 @@ def test_turns_of_characters_without_anything_about_the_chat(tmp_path):
     ]
     [dialogue], _ = read(characterai, write(tmp_path / "x.json", [turns]))
     assert said(dialogue) == [("A", "x"), ("B", "y")]
+
+
+@pytest.mark.parametrize(("wanted", "not_wanted"), [(1, 0), ("true", "false"), (True, False), (1.0, 0.0)])
+def test_labels_of_replies_may_be_numbers_or_words(tmp_path, wanted, not_wanted):
+    values = [{"prompt": "Tea?", "completion": "Green.", "label": wanted}]
+    values += [{"prompt": "Tea?", "completion": "None.", "label": not_wanted}]
+    [dialogue], left_out = read(preferences, jsonl(tmp_path / "x.jsonl", values))
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")]
+    assert left_out == {"replies that are not wanted": 1}
+    rows = f"prompt,completion,label\nTea?,Green.,{wanted}\nTea?,None.,{not_wanted}\n"
+    [dialogue], left_out = read(preferences, write(tmp_path / "x.csv", rows))
+    assert left_out == {"replies that are not wanted": 1}

@@ -195,6 +195,14 @@ def test_empty_lines_between_all_turns_end_no_dialogue(tmp_path):
     assert [turn.speaker for turn in two.turns] == ["BEN", "ANN"]
 
 
+@pytest.mark.parametrize("name", ["**{}:**", "**{}**:", "__{}:__"])
+def test_names_may_be_bold(tmp_path, name):
+    text = f"{name.format('Ann')} Hi\n{name.format('Ben')}\nHo **so: it** is\n"
+    [dialogue] = read("transcript", tmp_path / "c.txt", text)
+    assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben"]
+    assert texts(dialogue) == ["Hi", "Ho **so: it** is"]
+
+
 def test_the_assistants_turns_of_a_transcript_are_learned(tmp_path):
     [dialogue] = read("transcript", tmp_path / "c.txt", "System: Be kind\nUser: Hi\nAssistant: Ho\n")
     assert [turn.speaker for turn in dialogue.turns] == ["user", "assistant"]
