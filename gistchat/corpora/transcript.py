@@ -43,14 +43,15 @@ def parse_lines(lines: Iterable[str]) -> list[Turn]:
     """
     said: list[tuple[str, list[str]]] = []  # the lines of each turn: joined one by one, a long turn would take for ever
     fence = ""  # of the block of code that a line stands in
-    listed = False  # whether names stand in a list, as in "- Ann: Hi"
+    listed = bold = False  # whether names stand in a list, as in "- Ann: Hi", or are bold
     for typed in lines:
         line = typed.translate(_MARKS).lstrip()
         stamp = None if fence else _TIME.match(line)
         continues = fence or (said and not stamp and not listed and _MARKDOWN.match(typed))
-        named = None if continues else _named(line[stamp.end() if stamp else 0 :].lstrip())
+        named, is_bold = (None, False) if continues else _named(line[stamp.end() if stamp else 0 :].lstrip())
         fence = _fence_after(fence, line)
-        if named:
+        if named and (is_bold or not bold):
+            bold = bold if said else is_bold
             listed = listed if said else bool(_MARKDOWN.match(typed))
             mark = _MARKDOWN.match(named[1]) if listed else None
             said.append((strip(named[1][mark.end() if mark else 0 :]), [named[2] or ""]))
@@ -61,10 +62,10 @@ def parse_lines(lines: Iterable[str]) -> list[Turn]:
     return [Turn(speaker, "\n".join(texts)) for speaker, texts in said]
 
 
-def _named(line: str) -> re.Match[str] | None:
-    """The name that a line begins with, and the words behind it."""
+def _named(line: str) -> tuple[re.Match[str] | None, bool]:
+    """The name that a line begins with and the words behind it, and whether the name is bold."""
     bold = _BOLD.match(line)
-    return _NAMED.fullmatch(f"{bold[2]}:{line[bold.end() :]}" if bold else line)
+    return _NAMED.fullmatch(f"{bold[2]}:{line[bold.end() :]}" if bold else line), bool(bold)
 
 
 def _fence_after(before: str, line: str) -> str:

@@ -38,7 +38,7 @@ from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 7  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 8  # raise it when the same input would give other output, so that prepared folders are made again
 BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
