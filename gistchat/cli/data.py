@@ -1,12 +1,13 @@
 """Commands on dialogues: prepare, summarize, corpora."""
 
 import collections
+import dataclasses
 import itertools
 import random
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -16,6 +17,9 @@ from gistchat.limits import MOST_GENERATED, MOST_ITEMS
 from gistchat.names import checked_path, folder_to_write
 from gistchat.printable import printable
 from gistchat.progress import show
+
+if TYPE_CHECKING:
+    from gistchat.recipe.schema import DataConfig
 
 EXAMPLES, EXAMPLE_TURNS, EXAMPLE_WIDTH = 3, 6, 100  # dialogues that prepare shows, turns of each, characters of a turn
 
@@ -89,7 +93,7 @@ def prepare(
     from gistchat.prepare.prepare import default_folder
     from gistchat.prepare.prepare import prepare as prepare_corpus
     from gistchat.prepare.report import report_lines
-    from gistchat.recipe.load import override
+    from gistchat.recipe.load import override, recipe_from_dict
     from gistchat.recipe.schema import Recipe
 
     chosen = {"seed": seed, "min_turns": min_turns, "max_turn_chars": max_turn_chars, "on_error": on_error}
@@ -97,10 +101,11 @@ def prepare(
     recipe = override(Recipe(), [f"data.{name}={value}" for name, value in chosen.items()], "prepare")
     people = {"answer_as": as_ or [], "rename": rename or [], "speakers": speakers or [], "columns": columns or []}
     people |= {"anonymise": anonymise, "from_date": from_date, "gap": gap, "keep_lines": keep_lines, "stamp": stamp}
-    recipe = recipe.change(data=people)
+    values = dataclasses.asdict(recipe)
+    recipe = recipe_from_dict(values | {"data": values["data"] | people}, "prepare")
     if from_ and len(corpus) > 1:
         raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
-    recipe = recipe.change(data=guessed([f"{corpus[0]}={from_}"] if from_ else corpus, stamp))
+    recipe = recipe.change(data=guessed([f"{corpus[0]}={from_}"] if from_ else corpus, recipe.data))
     out = out or default_folder(recipe.data)
     report, new = prepare_corpus(recipe.data, out)
     show(*report_lines(report))
@@ -108,15 +113,15 @@ def prepare(
     show(f"-> {out}" + ("" if new else " (done before, skipped)"))
 
 
-def guessed(places: list[str], stamp: str = "") -> dict[str, Any]:
+def guessed(places: list[str], config: "DataConfig") -> dict[str, Any]:
     """Settings of `data` for users' own files, folders or archives, whose kinds are told by the content, and said.
 
-    With a stamp that somebody wrote down, a text is taken for what has such stamps.
+    With a stamp that somebody wrote down, a text is taken for what has such stamps; with columns, a CSV for a table.
     """
-    return _settings([pair for place in places for pair in _pairs(place, stamp)])
+    return _settings([pair for place in places for pair in _pairs(place, config)])
 
 
-def _pairs(named: str, stamp: str) -> list[tuple[str, str]]:
+def _pairs(named: str, config: "DataConfig") -> list[tuple[str, str]]:
     """Corpora and where to read them, for an argument: CORPUS, CORPUS=PLACE or a place."""
     from gistchat.corpora.kinds import kinds_at
     from gistchat.corpora.readers import CORPORA
@@ -126,8 +131,11 @@ def _pairs(named: str, stamp: str) -> list[tuple[str, str]]:
         if corpus not in CORPORA and {".", "/"} & set(named):
             raise UserError(f"{named}: no such file or folder")
         return [(corpus, place)]
-    if stamp and Path(named).suffix.lower() == ".txt":
+    suffix = Path(named).suffix.lower()
+    if config.stamp and suffix == ".txt":
         return [("whatsapp", named)]
+    if config.columns and suffix in (".csv", ".tsv", ".parquet"):
+        return [("table", named)]
     kinds = kinds_at(Path(named))
     for kind, files in kinds.items():
         several = f" ({len(files):,} files)" if len(files) > 1 else ""

@@ -75,7 +75,7 @@ def load(
     data = {"answer_as": as_} if as_ else {}
     named = corpus or any(setting.startswith(("data.corpus", "data.mix")) for setting in set_ or ())
     if from_ and not named and Path(from_).exists():
-        data |= guessed([from_])
+        data |= guessed([from_], loaded.data)
     loaded = loaded.change(data=data)
     # Another model gets a folder of its own, so that it does not replace the recipe's run.
     parts = [loaded.name, *(Path(os.path.abspath(value)).name for value in (model, init, size) if value)]

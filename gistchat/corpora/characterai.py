@@ -21,7 +21,9 @@ def looks_like(head: Head) -> bool:
 
 def _chats(value: Any) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """What a file says of each chat, and its messages, wherever it holds them."""
-    if isinstance(value, list):
+    if isinstance(value, list) and value and _is_message(value[0]):
+        yield {}, value
+    elif isinstance(value, list):
         for part in value:
             yield from _chats(part)
     if isinstance(value, dict):

@@ -1,6 +1,7 @@
 """Your own chat exports: OpenAI's `messages` with `role` and `content`, or ShareGPT's `conversations` with `from` and
 `value`; as JSONL, a JSON list, one JSON object, or Parquet. Also requests to OpenAI's interface (batches, and logs with
-the reply), Gemini's `contents`, Open WebUI's chats, and what the browser extension ChatGPT Exporter saves.
+the reply), Gemini's `contents`, Open WebUI's chats, text-generation-webui's
+logs, and what the browser extension ChatGPT Exporter saves.
 
 System messages are not turns; they are kept as `meta["system"]`, also those from the middle of a conversation, one a
 line. Calls of tools and what they return, and reasoning are left out and counted. Where an assistant speaks, only its
@@ -12,7 +13,7 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.roles import NOT_SPEAKERS, SYSTEM, role_of, without_reasoning
-from gistchat.corpora.sources import reader
+from gistchat.corpora.sources import is_message, reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
 
@@ -21,10 +22,13 @@ LAYOUTS = (
     *(("messages", "role", "content"), ("conversations", "from", "value"), ("conversations", "role", "content")),
     *(("conversation", "role", "content"), ("conversation", "from", "value"), ("items", "from", "value")),
     *(("messages", "role", "say"), ("messages", "from", "value"), ("contents", "role", "parts")),
+    ("conversations", "role", "value"),
 )
 SYSTEM_FIELDS = ("system", "system_prompt", "systemInstruction")  # beside the list of messages
 # Not trained on where 0 or false: OpenAI's fine-tuning and ShareGPT; axolotl, both of its names; ms-swift.
 WEIGHTS = ("weight", "train", "training", "loss")
+
+GREETING = "<|BEGIN-VISIBLE-CHAT|>"  # what text-generation-webui has the user say before a greeting
 
 Messages = list[dict[str, Any]]
 
@@ -36,7 +40,8 @@ def looks_like(head: Head) -> bool:
     first = head.at(0) if isinstance(head.value, list) and not is_line else head.value
     # An empty file is told apart by nothing; what it says then is what most people need to hear.
     if isinstance(first, dict):
-        return bool(first.keys() & {"messages", "conversations"}) or _layout(_unwrapped(first)) is not None
+        known = is_message(first) or first.keys() & {"messages", "conversations"}
+        return bool(known) or _layout(_unwrapped(first)) is not None
     return first is None or isinstance(first, list)
 
 
@@ -87,6 +92,8 @@ def _layout(value: dict[str, Any]) -> tuple[Messages, str, str] | None:
     if isinstance(pairs, list) and pairs and all(map(_is_pair, pairs)):
         parts = [(role, pair[role]) for pair in pairs for role in ("system", "human", "assistant") if pair.get(role)]
         return [{"role": role, "content": text} for role, text in parts], "role", "content"
+    if "visible" in value and isinstance(written := value.get("internal"), list):
+        return _of_web_ui(written), "role", "content"
     for field, speaker, text in LAYOUTS:
         messages = value.get(field)
         if not isinstance(messages, list) or not all(isinstance(part, dict) and speaker in part for part in messages):
@@ -94,6 +101,13 @@ def _layout(value: dict[str, Any]) -> tuple[Messages, str, str] | None:
         if any(text in message for message in messages):  # a call of a tool may have none
             return messages, speaker, text
     return None
+
+
+def _of_web_ui(written: list[Any]) -> Messages:
+    """The messages of text-generation-webui's logs: pairs of what the user and the assistant say."""
+    pairs = [pair for pair in written if isinstance(pair, list) and len(pair) == 2]
+    said = [message for pair in pairs for message in zip(("user", "assistant"), pair, strict=True)]
+    return [{"role": role, "content": text} for role, text in said if text != GREETING]
 
 
 def _is_pair(value: Any) -> bool:
@@ -120,10 +134,17 @@ def _turns(messages: Messages, speaker: str, text: str) -> tuple[list[Turn], lis
         if role in SYSTEM:
             system.append(words)
         elif role not in NOT_SPEAKERS and has_text(words):
-            if any(message.get(name) in (0, "0") for name in WEIGHTS):  # False is 0
+            if _is_untrained(message):
                 unscored.append(len(turns))
             turns.append(Turn(role, words))
     return turns, unscored, system, reasons
+
+
+def _is_untrained(message: dict[str, Any]) -> bool:
+    """Whether the file takes it, or a part of it, out of training; False is 0."""
+    parts = message.get("train_detail")  # axolotl's
+    parts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return any(part.get(name) in (0, "0") for part in (message, *parts) for name in WEIGHTS)
 
 
 def _instruction(value: Any) -> str:

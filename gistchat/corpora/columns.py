@@ -16,16 +16,17 @@ from gistchat.limits import LONGEST_LINE
 COLUMNS = {
     "dialogue": "dialogue dialogue_id dialog_id conversation conversation_id conv_id thread_id chat_id session_id",
     "speaker": "speaker speaker_id role author sender from user name speaker_name sender_name author_name from_name "
-    "username user_name nickname participant absender von verfasser sprecher wer benutzer benutzername autor remitente "
-    "emisor usuario nombre de auteur expéditeur expediteur émetteur utilisateur nom",
-    "text": "text utterance message content body turn message_text message_content message_body msg "
-    "nachricht nachrichtentext inhalt mensaje texto contenido texte contenu",
+    "username user_name nickname nick participant character absender von verfasser sprecher wer benutzer benutzername "
+    "autor remitente emisor usuario nombre de auteur expéditeur expediteur émetteur utilisateur nom",
+    "text": "text utterance message content body turn message_text message_content message_body msg dialogue "
+    "nachricht nachrichtentext inhalt äußerung äusserung mensaje texto contenido texte contenu",
     "order": "turn turn_id turn_number utterance_idx utterance_id index position",
     "date": "timestamp date datetime date_time sent sent_at date_sent created_at created message_date send_date "
     "unix_timestamp ts datum fecha timestamp_ms unixtime epoch date_and_time sent_date sent_time send_time "
     "created_time create_time message_time posted_at time_stamp time zeitstempel zeitpunkt datum_uhrzeit "
     "datum_und_uhrzeit gesendet gesendet_am erstellt erstellt_am fecha_hora fecha_y_hora enviado marca_de_tiempo "
-    "date_heure date_et_heure horodatage envoyé envoyé_le",
+    "date_heure date_et_heure horodatage envoyé envoyé_le utc date_utc datetime_utc timestamp_utc created_utc "
+    "created_on published published_at posted updated updated_at",
     "time": "time uhrzeit zeit hora heure",  # of the day, beside a date
 }
 SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.I)  # the first line of a CSV for Excel
@@ -118,7 +119,9 @@ def _delimiter(path: Path, first: str) -> tuple[str, int]:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"\W+", "_", name.lower()).strip("_")
+    """In small letters, with _ between words: "Sent at", "sentAt" and "SentAt" are one name."""
+    words = name if name.isupper() else re.sub(r"(?<=[a-zà-ÿ])(?=[A-ZÀ-Þ])", "_", name)
+    return re.sub(r"\W+", "_", words.lower()).strip("_")
 
 
 def _columns(location: str, header: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
@@ -132,7 +135,10 @@ def _columns(location: str, header: Sequence[str], chosen: Mapping[str, str]) ->
         if _plain(own) not in names:
             raise UserError(f"{location}: no column {shown(own)} for the {part}; found: {present}")
         columns[part] = names[_plain(own)]
+    says = names.keys() & set(COLUMNS["text"].split()) - {"dialogue"} or "text" in columns
     for part, accepted in COLUMNS.items():
+        if part == "dialogue" and not says:  # as scripts of films have it: what a character says
+            accepted = accepted.removeprefix("dialogue ")
         free = [names[name] for name in accepted.split() if name in names and names[name] not in columns.values()]
         if part not in columns and free:
             columns[part] = free[0]

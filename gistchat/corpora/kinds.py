@@ -13,7 +13,7 @@ from gistchat.corpora import hub, transcript
 from gistchat.corpora.archive import SUFFIXES, is_archive, origin_of, unpacked
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.readers import CORPORA
-from gistchat.corpora.sources import TABLES, Source, records, sources_among
+from gistchat.corpora.sources import TABLES, Source, is_web_page, records, sources_among
 from gistchat.dialogue.lines import BYTE_ORDER_MARK, require_text
 from gistchat.errors import UserError
 from gistchat.limits import is_too_deep
@@ -21,6 +21,8 @@ from gistchat.progress import say_once
 
 BEGINNING = 2**18  # bytes
 MOST_NAMED = 5  # files, in a message
+MOST_FIELDS = 8
+PAGES = (".html", ".htm")
 
 
 class UnknownKind(UserError):
@@ -77,8 +79,21 @@ def kind_of_file(path: Path) -> str:
     for name, corpus in CORPORA.items():
         if corpus.looks_like and corpus.looks_like(head):
             return name
-    name = origin_of(path) or path
-    raise UnknownKind(f"{name}: cannot tell what kind of file this is; name it as KIND=FILE, in a run with --corpus")
+    raise UnknownKind(f"{origin_of(path) or path}: {_what_next(head)}")
+
+
+def _what_next(head: Head) -> str:
+    """What to do with a file that no reader knows."""
+    if is_web_page(head.text):
+        return "a web page, which is not read; export the chats again, as JSON or text"
+    if head.columns:
+        why = "as a table, no column is known for who speaks, or none for what is said"
+        say = "name them: --columns speaker=NAME --columns text=NAME"
+        return f"cannot tell what kind of file this is: {why}; {say}; found: {', '.join(head.columns)}"
+    first = head.at(0) if isinstance(head.value, list) else head.value
+    fields = f" (its fields: {', '.join(map(str, list(first)[:MOST_FIELDS]))})" if isinstance(first, dict) else ""
+    named = "name it as KIND=FILE, in a run with --corpus, if it is one of those that gistchat corpora lists"
+    return f"cannot tell what kind of file this is{fields}; {named}"
 
 
 def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
@@ -96,6 +111,8 @@ def _sorted_out(place: Path) -> tuple[dict[str, list[Path]], list[Path], str]:
             if not problem or not isinstance(error, UnknownKind):
                 problem = str(error)
             strangers.append(path)
+    if kinds and (pages := sum(path.suffix.lower() in PAGES for path in files)):
+        say_once(f"{place}: left out {pages:,} web pages (HTML), which are not read")
     return {kind: _outermost(place, files) for kind, files in kinds.items()}, strangers, problem
 
 
@@ -132,14 +149,19 @@ def files_in(place: Path) -> list[Path]:
         raise UserError(f"{place}: no such file or folder")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for archive in [path for path in files if path.suffix.lower() == ".zip" and is_archive(path)]:
-        files += sorted(path for path in unpacked(archive).rglob("*") if path.is_file())
+        try:
+            files += sorted(path for path in unpacked(archive).rglob("*") if path.is_file())
+        except UserError:
+            if place.is_dir():
+                raise
+            say_once(f"{place}: left out {archive.name}, a ZIP that cannot be opened")  # something that was sent
     return files
 
 
 def _no_file_of_text(place: Path, files: list[Path]) -> str:
     for path in files:
         _require_not_refused(Head(path))
-    if pages := sum(path.suffix.lower() in (".html", ".htm") for path in files):
+    if pages := sum(path.suffix.lower() in PAGES for path in files):
         return f"{place}: only web pages ({pages:,}); export again as JSON, which keeps who wrote what, and when"
     return f"{place}: no file in it that may hold conversations ({', '.join(SUFFIXES)})"
 

@@ -1,6 +1,6 @@
 """Instructions with an answer (Alpaca: instruction, input, output, history, system; prompt and completion), and
 preference files (prompt, chosen, rejected; as texts, as lists of messages, as Anthropic's HH, as LLaMA-Factory's and
-OpenAI's; KTO's, where a label says whether a reply is wanted).
+OpenAI's; KTO's, where a label says whether a reply is wanted). Also as tables: a row each.
 
 A single exchange is a dialogue of two turns. Of two replies, the chosen one is read; the other is counted, and so are
 replies that are not wanted. All turns of the assistant are scored, also those before the reply that was chosen.
@@ -12,38 +12,57 @@ from typing import Any
 
 from gistchat.corpora import chat_export
 from gistchat.corpora.chat_export import LAYOUTS, plain_text
+from gistchat.corpora.columns import has_turns
 from gistchat.corpora.corpus import Corpus, Head
 from gistchat.corpora.roles import NOT_SPEAKERS, SYSTEM, role_of, without_reasoning
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
 
-ANSWERS = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"), ("query", "response"))
-CHOSEN = ("chosen", "preferred_output", "preferred_completion")  # the last two are OpenAI's
+ASKED = ("instruction", "prompt", "query", "question", "problem")  # of the names for each part the first is taken
+MORE = ("input", "context")  # what an instruction is about
+ANSWER = ("output", "completion", "response", "generation", "answer")
+CHOSEN = ("chosen", "preferred_output", "preferred_completion", "chosen_response")  # the second and third are OpenAI's
 LABELS = ("label", "kto_tag")  # whether a reply is wanted: TRL's, LLaMA-Factory's
+WANTED = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 CHATS = ("messages", "conversations")
 HUMAN = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")  # as HH writes them
-PROMPTS = ("prompt", "question", "conversation", "input", *CHATS)
+PROMPTS = ("prompt", "question", "conversation", "input", "instruction", *CHATS)
 
 Said = list[tuple[str, str]]  # speaker and text of each message
 
 
 def looks_like(head: Head) -> bool:
+    if head.columns and head.path.suffix in (".csv", ".tsv"):
+        return not has_turns(head.columns) and _is_one(dict.fromkeys(head.columns, ""))
     first = head.at(0) if isinstance(head.value, list) else head.value
-    return isinstance(first, dict) and head.path.suffix in (".json", ".jsonl", ".parquet") and _is_one(first)
+    return isinstance(first, dict) and head.path.suffix in (".json", ".jsonl", ".parquet") and _is_one(_plain(first))
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """With the names of fields in small letters."""
+    return {str(name).lower(): part for name, part in value.items()}
 
 
 def _is_one(value: dict[str, Any]) -> bool:
-    if value.keys() >= {"chosen", "rejected"} or ("input" in value and value.keys() & set(CHOSEN)):
+    pairs = ({"chosen", "rejected"}, {"chosen_response", "rejected_response"})
+    if any(value.keys() >= pair for pair in pairs) or ("input" in value and value.keys() & set(CHOSEN)):
         return True
     if any(value.get(field) for field in CHATS):  # a whole chat, whatever else there is
         return _label(value) is not None
     rated = "instruction" in value and bool(_completions(value))
-    return rated or any(value.keys() >= set(pair) for pair in ANSWERS)
+    return rated or all(_names(value))
+
+
+def _names(value: dict[str, Any]) -> tuple[str, str]:
+    """Of the fields with what is asked and what is answered; empty where there is none."""
+    asked = next((name for name in ASKED if isinstance(value.get(name), str | list | dict)), "")
+    return asked, next((name for name in ANSWER if isinstance(value.get(name), str | list | dict)), "")
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
-    if not isinstance(value, dict) or not _is_one(value):
+    value = _plain(value) if isinstance(value, dict) else {}
+    if not _is_one(value):
         raise Unreadable("expected instruction and output, prompt and completion, or chosen and rejected")
     if _label(value) is False:
         yield LeftOut("replies that are not wanted")
@@ -52,6 +71,9 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         best = max(completions, key=lambda part: part.get("overall_score") or 0)  # the first of equals
         value = value | {"output": best.get("response")}
         yield LeftOut("replies that were rejected", len(completions) - 1)
+    if answers := _several(value):
+        value = value | {"output": answers[0]}
+        yield LeftOut("replies that were rejected", len(answers) - 1)
     if any(value.get(field) for field in CHATS) and not value.keys() & set(CHOSEN):
         yield from chat_export.parse(file, name, value)
         return
@@ -60,8 +82,8 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         yield LeftOut("replies that were rejected")
     else:
         said = _answered(value)
-    if isinstance(system := value.get("system"), str):
-        said = [("system", system), *said]
+    system = [value[name] for name in chat_export.SYSTEM_FIELDS if isinstance(value.get(name), str)]
+    said = [*(("system", text) for text in system), *said]
     texts = [text for speaker, text in said if speaker in SYSTEM and has_text(text)]
     whole, said = said, [(who, without_reasoning(text) if who == "assistant" else text) for who, text in said]
     if thought := sum(one != two for one, two in zip(whole, said, strict=True)):
@@ -80,16 +102,27 @@ def _completions(value: dict[str, Any]) -> list[dict[str, Any]]:
     return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
+def _several(value: dict[str, Any]) -> list[str]:
+    """Replies to an instruction, the best first, as LLaMA-Factory's files for reward models had them."""
+    parts = value.get("output")
+    return parts if isinstance(parts, list) and parts and all(isinstance(part, str) for part in parts) else []
+
+
 def _label(value: dict[str, Any]) -> bool | None:
-    return next((value[field] for field in LABELS if isinstance(value.get(field), bool)), None)
+    """Whether a reply is wanted; of whole chats, which others label with numbers too, only by true and false."""
+    labels = [value[field] for field in LABELS if field in value]
+    if not any(value.get(field) for field in CHATS):
+        labels = [WANTED.get(str(label).lower()) for label in labels]
+    return next((label for label in labels if isinstance(label, bool)), None)
 
 
 def _answered(value: dict[str, Any]) -> Said:
-    asked, answer = next(pair for pair in ANSWERS if value.keys() >= set(pair))
+    asked, answer = _names(value)
     before = [pair for pair in value.get("history") or [] if len(pair) == 2]
     said = [turn for first, second in before for turn in (("user", first or ""), ("assistant", second or ""))]
     if asked == "instruction":
-        question = [("user", "\n".join(text for text in (value[asked], value.get("input")) if text))]
+        texts = [value[asked], *(value.get(name) for name in MORE)]
+        question = [("user", "\n".join(text for text in texts if text and isinstance(text, str)))]
     else:
         question = _said(value[asked], "user")
     return [*said, *question, *_said(value[answer], "assistant")]
@@ -98,7 +131,7 @@ def _answered(value: dict[str, Any]) -> Said:
 def _preferred(value: dict[str, Any], field: str) -> Said:
     chosen = _said(value[field], "assistant")
     if "instruction" in value and not value.get("prompt"):
-        return _answered({**value, "output": value[field]})
+        return _answered(value | {"output": value[field]})
     prompt = next((value[name] for name in PROMPTS if value.get(name)), None)
     before = _said(prompt.get("messages", prompt) if isinstance(prompt, dict) else prompt, "user")
     whole = len(chosen) > len(before) and chosen[: len(before)] == before  # as many files repeat the prompt
@@ -131,7 +164,7 @@ CORPUS = Corpus(
     read=reader(parse),
     parse=parse,
     looks_like=looks_like,
-    patterns=("*.jsonl", "*.json", "*.parquet"),
+    patterns=("*.jsonl", "*.json", "*.parquet", "*.csv", "*.tsv"),
     mark=b"\n",
     export="Files for fine-tuning in the layouts of Alpaca, TRL, LLaMA-Factory or Anthropic's HH.",
 )

@@ -103,12 +103,25 @@ def records(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def raw_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """As `records`, but lines of JSONL are not decoded yet, and a JSON file may be a single record."""
+    """As `records`, but lines of JSONL are not decoded yet, and a JSON file may be a single record; a CSV has rows."""
     if path.suffix == ".jsonl":
         return raw_json_lines(path)
-    if path.suffix == ".json" and first_character(path) == "{":
+    if path.suffix in (".csv", ".tsv"):
+        return csv_rows(path)
+    if path.suffix == ".json" and (first_character(path) == "{" or _is_one_chat(path)):
         return iter([(f"{path}: entry 0", read_json(path))])
     return records(path)
+
+
+def _is_one_chat(path: Path) -> bool:
+    """Whether the entries of a JSON file's list are not chats, but the messages of one."""
+    _, first = next(json_entries(path, "item"), ("", None))
+    return is_message(first)
+
+
+def is_message(value: Any) -> bool:
+    """Whether it is a message with a role, as OpenAI's interface has them."""
+    return isinstance(value, dict) and {"role", "content"} <= value.keys()
 
 
 def reader(parse: Parse, first: int | None = None) -> Callable[[Path], Iterator[ReadResult]]:
@@ -179,7 +192,7 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Malformed]]:
         file.seek(0)
         csv.field_size_limit(LONGEST_LINE)
         lines = (line.replace("\0", "") for line in iter(functools.partial(file.readline, LONGEST_LINE), ""))
-        delimiter = ";" if first.count(";") > first.count(",") else ","
+        delimiter = "\t" if path.suffix == ".tsv" else ";" if first.count(";") > first.count(",") else ","
         reader = csv.reader(lines, delimiter=delimiter, strict=True)  # else an open quote swallows the file's rest
         try:
             names = [name.strip().lower() for name in next(reader, [])]

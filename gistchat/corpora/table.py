@@ -15,8 +15,8 @@ from types import MappingProxyType
 from gistchat.corpora.columns import Row, has_turns, names_in, rows_of
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.dates import as_date, writes_month_first
-from gistchat.corpora.roles import NOT_SPEAKERS, SYSTEM, role_of
-from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
+from gistchat.corpora.roles import said_by
+from gistchat.dialogue.turns import LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import shown
 
 NO_ORDER = "rows in the file's order, as no column tells their date or place"
@@ -70,7 +70,7 @@ def read(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> Itera
         yield LeftOut(NOBODY, nobody)
     newest_first = sum(map(_direction, dialogues.values())) < 0
     for name, turns in dialogues.items():
-        yield from [problems[name]] if name in problems else _said(name, path.stem, _ordered(turns, newest_first))
+        yield from [problems[name]] if name in problems else said_by(name, path.stem, _ordered(turns, newest_first))
 
 
 def _direction(turns: Placed) -> int:
@@ -92,20 +92,6 @@ def _ordered(turns: Placed, newest_first: bool) -> list[Turn]:
     before = next((place for place, _ in turns if place is not None), 0.0)
     placed = [(before := before if place is None else place, turn) for place, turn in turns]
     return [turn for _, turn in sorted(placed, key=lambda pair: pair[0])]  # stable
-
-
-def _said(name: str, file: str, turns: list[Turn]) -> Iterator[ReadResult]:
-    roles = [role_of(turn.speaker) for turn in turns]
-    if not {"user", "assistant"} <= set(roles) <= {"user", "assistant", *SYSTEM, *NOT_SPEAKERS}:
-        yield Dialogue(name, tuple(turns), corpus=file)
-        return
-    if tools := sum(role in NOT_SPEAKERS for role in roles):
-        yield LeftOut("rows of tools", tools)
-    system = [turn.text for turn, role in zip(turns, roles, strict=True) if role in SYSTEM]
-    spoken = [(turn, role) for turn, role in zip(turns, roles, strict=True) if role in ("user", "assistant")]
-    said = tuple(turn._replace(speaker=role) for turn, role in spoken)
-    meta = {"system": "\n".join(system)} if system else {}
-    yield Dialogue(name, said, corpus=file, scored_speakers=("assistant",), meta=meta)
 
 
 def _place(row: Row, day_first: bool) -> tuple[float | None, str]:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -34,6 +34,11 @@ class Choice:
     speakers: tuple[str, ...] = ()
     answer_as: tuple[str, ...] = ()
     from_date: str = ""
+
+    def renames(self, speakers: Iterable[str]) -> dict[str, str]:
+        """Of the names that are to be changed those that somebody has, with the new ones."""
+        there = list(speakers)
+        return {old: new for old, new in self.renamed if any(_is_called(speaker, (old,)) for speaker in there)}
 
     def name_of(self, speaker: str) -> str:
         """What a speaker is called from now on."""

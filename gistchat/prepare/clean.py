@@ -49,6 +49,7 @@ class Cleaned(NamedTuple):
     speakers: tuple[str, ...] = ()
     said: tuple[int, ...] = ()  # turns of each of them
     heard: tuple[str, ...] = ()  # who speaks in the chat that it is of, whether they were chosen or not
+    renamed: tuple[tuple[str, str], ...] = ()  # of the names that are to be changed those in the chat, old and new
     id: str = ""
     scrubbed: int = 0  # addresses and numbers replaced
     merged: int = 0  # turns joined to the turn before, by the same speaker
@@ -81,7 +82,7 @@ def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
             dialogues, not_chosen = choose(_relabelled(entry, batch), rules.choice)
             left_out += not_chosen.items()
             outcomes = [_clean_dialogue(rules, dialogue) for dialogue in dialogues]
-            outcomes[0] = outcomes[0]._replace(heard=_heard(entry, rules))
+            outcomes[0] = outcomes[0]._replace(heard=_heard(entry, rules), renamed=_renamed(entry, rules))
         if left_out:
             outcomes[0] = outcomes[0]._replace(left_out=(*outcomes[0].left_out, *left_out))
         cleaned += outcomes
@@ -108,6 +109,12 @@ def _heard(chat: Dialogue, rules: CleaningRules) -> tuple[str, ...]:
     except (TypeError, AttributeError):  # a column of a table may hold anything
         return ()
     return tuple(dict.fromkeys(map(scrub_name, names) if rules.scrub else names))
+
+
+def _renamed(chat: Dialogue, rules: CleaningRules) -> tuple[tuple[str, str], ...]:
+    if not rules.choice.renamed:
+        return ()
+    return tuple(rules.choice.renames({turn.speaker: 0 for turn in chat.turns}).items())
 
 
 def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:

@@ -38,7 +38,7 @@ from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 7  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 8  # raise it when the same input would give other output, so that prepared folders are made again
 BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
@@ -169,7 +169,7 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
     report = Report("+".join(part.name for part in parts))
     seen: Seen = {}
     plans = _read_all(config, parts, report, seen, working)
-    anonymous = Anonymous(report.speakers) if config.anonymise else None
+    anonymous = Anonymous(report.speakers, report.renamed) if config.anonymise else None
     report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):
@@ -192,6 +192,7 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
     if anonymous:
         report.speakers = {anonymous.speaker(name): count for name, count in report.speakers.items()}
     values = dataclasses.asdict(report)
+    del values["renamed"]
     write_json(working / "report.json", values)
     return values
 
@@ -213,15 +214,18 @@ def _read_all(config: DataConfig, parts: list[Part], report: Report, seen: Seen,
             plan = _cut(kept, plan, report, seen, config.gap)
         plans.append(plan)
         report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
-    left_out = ", ".join(f"{count:,} {what}" for what, count in most_first(report.left_out) if count)
-    but = f"; left out: {left_out}" if left_out else ""
     if not report.read:
-        raise UserError(f"no dialogue in {', '.join(report.read_from)}{but}")
+        raise UserError(f"no dialogue in {', '.join(report.read_from)}{_but_left_out(report)}")
     _require_speakers(config, report)
     if not report.kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
-        raise UserError(f"no dialogue is left of {report.read} read ({reasons}){but}")
+        raise UserError(f"no dialogue is left of {report.read} read ({reasons}){_but_left_out(report)}")
     return plans
+
+
+def _but_left_out(report: Report) -> str:
+    left_out = ", ".join(f"{count:,} {what}" for what, count in most_first(report.left_out) if count)
+    return f"; left out: {left_out}" if left_out else ""
 
 
 def _require_speakers(config: DataConfig, report: Report) -> None:
@@ -230,6 +234,10 @@ def _require_speakers(config: DataConfig, report: Report) -> None:
         if strangers := [name for name in names if not {name, scrub_name(name)} & report.speakers.keys()]:
             there = ", ".join(name for name, _ in most_first(report.speakers)[:MOST_NAMED]) or "nobody"
             raise UserError(f"data.{setting}: {strangers[0]!r} does not speak; there are: {there}")
+    old = [pair.partition("=")[0].strip() for pair in config.rename]
+    if strangers := [name for name in old if name not in report.renamed]:
+        there = ", ".join(name for name, _ in most_first(report.speakers)[:MOST_NAMED]) or "nobody"
+        raise UserError(f"data.rename (--rename): {strangers[0]!r} does not speak; there are: {there}")
 
 
 def _without_names(line: bytes, anonymous: Anonymous) -> bytes:
@@ -277,6 +285,7 @@ def _take(
         report.left_out[what] = report.left_out.get(what, 0) + count
     if outcome.reason == NO_DIALOGUE:
         return
+    report.renamed |= dict(outcome.renamed)
     for name in outcome.heard:
         report.speakers.setdefault(name, 0)  # also of chats that are not kept
     report.read += 1

@@ -22,6 +22,7 @@ class Report:
     scrubbed: int = 0
     merged_turns: int = 0
     speakers: dict[str, int] = field(default_factory=dict)  # turns of each in what is kept, of those who speak most
+    renamed: dict[str, str] = field(default_factory=dict)  # not written, as new names are also to hide the old ones
     skipped: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
     cut: dict[str, list[str]] = field(default_factory=dict)  # by corpus, the splits that are no official ones

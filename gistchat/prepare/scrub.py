@@ -38,6 +38,8 @@ _SEVEN = re.compile(r"(?<![\w.-])\d{3}-\d{4}(?![\w-])")
 _BETWEEN_NUMBERS = re.compile(
     r"(\s+/\s+|\s+[-\u2010\u2011\u2013]\s+|\s+(?=\(?00?[1-9](?:[ ./()-]?\d){7})|(?<=\b(?:19|20)\d\d)\s+(?=[(0]))"
 )
+# An area's code, which a spaced slash may divide from the number in it: "030 / 1234 5678".
+_AREA = re.compile(r"(?<!\d)(\(?0[1-9]\d{1,4}\)?)\s+/\s+(?=[1-9](?: ?\d){4,9}(?!\d))")
 _SPLIT = re.compile(r"[^\d]+")
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)")
 _DECIMALS = re.compile(r"(?:0|[1-9]\d*)\.\d+(?:\s+-?(?:0|[1-9]\d*)\.\d+)*")
@@ -93,16 +95,17 @@ def _iban(match: re.Match[str]) -> str:
 
 def _scrub_run(text: str, start: int, end: int) -> str:
     """A run of digits, with its phone numbers and cards replaced."""
-    run = text[start:end]
+    run, whole = _AREA.sub(r"\1/", text[start:end]), text[start:end]
     if sum(map(str.isdigit, run)) < 7 or text[end : end + 1].isalnum() or text[end : end + 1] == "_":
-        return run
+        return whole
     before, after = text[max(0, start - 40) : start], text[end : end + 20]
     if kind := _kind(run, before, after):
         return kind
     pieces = _BETWEEN_NUMBERS.split(run)
     if len(pieces) == 1:
-        return run
-    return "".join(piece if i % 2 else _kind(piece, "", after) or piece for i, piece in enumerate(pieces))
+        return whole
+    kinds = ["" if i % 2 else _kind(piece, "", after) for i, piece in enumerate(pieces)]
+    return "".join(kind or piece for kind, piece in zip(kinds, pieces, strict=True)) if any(kinds) else whole
 
 
 def _kind(run: str, before: str, after: str) -> str:

@@ -422,3 +422,57 @@ def test_who_is_silent_in_a_dialogue_is_not_scored_in_it():
     part = Dialogue("d", dialogue.turns[:2], scored_speakers=("b", "c"))
     [cleaned] = clean_batch(CleaningRules(2, 0, False, 0), Batch([part], None, "f", "", ""))
     assert parse_dialogue(json.loads(cleaned.line), "").scored_speakers == ("b",)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"instruction": "Tea?", "input": "", "response": "Green."},
+        {"instruction": "Tea?", "context": "", "response": "Green.", "category": "x"},
+        {"system_prompt": "", "question": "Tea?", "response": "Green."},
+        {"INSTRUCTION": "Tea?", "RESPONSE": "Green."},
+        {"question": "Tea?", "answer": "Green."},
+        {"prompt": "Tea?", "generation": "Green."},
+        {"instruction": "Tea?", "chosen_response": "Green.", "rejected_response": "None."},
+        {"instruction": "Tea?", "input": "", "output": ["Green.", "None."]},
+    ],
+)
+def test_fields_of_instructions_have_many_names(tmp_path, value):
+    [dialogue], left_out = read(preferences, jsonl(tmp_path / "x.jsonl", [value]))
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")]
+    rejected = "None." in json.dumps(value)
+    assert left_out == ({"replies that were rejected": 1} if rejected else {})
+
+
+def test_what_an_instruction_is_about_and_the_system_are_read(tmp_path):
+    value = {"instruction": "Who won?", "context": "Rome won.", "response": "Rome", "system_prompt": "Be kind."}
+    [dialogue], _ = read(preferences, jsonl(tmp_path / "x.jsonl", [value]))
+    assert said(dialogue) == [("user", "Who won?\nRome won."), ("assistant", "Rome")]
+    assert dialogue.meta == {"system": "Be kind."}
+
+
+@pytest.mark.parametrize(("name", "mark"), [("x.csv", ","), ("x.csv", ";"), ("x.tsv", "\t")])
+def test_questions_and_answers_in_a_table(tmp_path, name, mark):
+    rows = [("Prompt", "Response"), ("Tea?", "Green."), ("Milk?", "No.")]
+    dialogues, _ = read(preferences, write(tmp_path / name, "".join(mark.join(row) + "\n" for row in rows)))
+    assert [said(dialogue)[1] for dialogue in dialogues] == [("assistant", "Green."), ("assistant", "No.")]
+
+
+def test_turns_of_characters_without_anything_about_the_chat(tmp_path):
+    turns = [
+        {"author": {"name": name}, "candidates": [{"raw_content": text}]} for name, text in (("A", "x"), ("B", "y"))
+    ]
+    [dialogue], _ = read(characterai, write(tmp_path / "x.json", [turns]))
+    assert said(dialogue) == [("A", "x"), ("B", "y")]
+
+
+@pytest.mark.parametrize(("wanted", "not_wanted"), [(1, 0), ("true", "false"), (True, False), (1.0, 0.0)])
+def test_labels_of_replies_may_be_numbers_or_words(tmp_path, wanted, not_wanted):
+    values = [{"prompt": "Tea?", "completion": "Green.", "label": wanted}]
+    values += [{"prompt": "Tea?", "completion": "None.", "label": not_wanted}]
+    [dialogue], left_out = read(preferences, jsonl(tmp_path / "x.jsonl", values))
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")]
+    assert left_out == {"replies that are not wanted": 1}
+    rows = f"prompt,completion,label\nTea?,Green.,{wanted}\nTea?,None.,{not_wanted}\n"
+    [dialogue], left_out = read(preferences, write(tmp_path / "x.csv", rows))
+    assert left_out == {"replies that are not wanted": 1}

@@ -127,3 +127,22 @@ def test_a_broken_conversation_among_good_ones(tmp_path):
     bad = [{"messages": [user("x"), None]}, {"messages": [{"role": None, "content": "x"}]}, 3]
     found = read(tmp_path / "c.json", [good, *bad, good])
     assert [type(entry) for entry in found] == [Dialogue, Malformed, Malformed, Malformed, Dialogue]
+
+
+def test_a_list_of_messages_alone_is_one_chat(tmp_path):
+    [dialogue] = read(tmp_path / "x.json", [ASKED, ANSWERED, ASKED, ANSWERED])
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")] * 2
+
+
+def test_axolotls_own_names_and_what_it_does_not_train_on(tmp_path):
+    detail = [{"begin_offset": 0, "end_offset": 2, "train": False}]
+    values = [{"role": "user", "value": "Tea?"}, {"role": "assistant", "value": "Green.", "train_detail": detail}]
+    [dialogue] = read(tmp_path / "x.jsonl", [{"conversations": values}])
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")]
+    assert dialogue.unscored == (1,)
+
+
+def test_logs_of_text_generation_webui(tmp_path):
+    pairs = [["<|BEGIN-VISIBLE-CHAT|>", "Welcome!"], ["Tea?", "Green."]]
+    [dialogue] = read(tmp_path / "x.json", {"internal": pairs, "visible": [["", "Welcome!"], ["Tea?", "Green."]]})
+    assert said(dialogue) == [("assistant", "Welcome!"), ("user", "Tea?"), ("assistant", "Green.")]

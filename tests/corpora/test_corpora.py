@@ -187,6 +187,28 @@ def test_a_block_of_code_that_never_ends_is_malformed(tmp_path, opened):
     assert str(bad).startswith(f"{path}:5: a block of code begins here (```)")
 
 
+def test_empty_lines_between_all_turns_end_no_dialogue(tmp_path):
+    text = "ANN: Hi\n\nBEN: Ho:\n\nand more\n\nANN: Bye\n\n---\n\nBEN: Hi\n\nANN: Ho\n"
+    one, two = read("transcript", tmp_path / "c.txt", text)
+    assert [turn.speaker for turn in one.turns] == ["ANN", "BEN", "ANN"]
+    assert one.turns[1].text.split() == ["Ho:", "and", "more"]
+    assert [turn.speaker for turn in two.turns] == ["BEN", "ANN"]
+
+
+@pytest.mark.parametrize("name", ["**{}:**", "**{}**:", "__{}:__"])
+def test_names_may_be_bold(tmp_path, name):
+    text = f"{name.format('Ann')} Hi\n{name.format('Ben')}\nHo **so: it** is\n"
+    [dialogue] = read("transcript", tmp_path / "c.txt", text)
+    assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben"]
+    assert texts(dialogue) == ["Hi", "Ho **so: it** is"]
+
+
+def test_the_assistants_turns_of_a_transcript_are_learned(tmp_path):
+    [dialogue] = read("transcript", tmp_path / "c.txt", "System: Be kind\nUser: Hi\nAssistant: Ho\n")
+    assert [turn.speaker for turn in dialogue.turns] == ["user", "assistant"]
+    assert (dialogue.scored_speakers, dialogue.meta) == (("assistant",), {"system": "Be kind"})
+
+
 def test_telephone_numbers_are_names_in_transcripts(tmp_path):
     [dialogue] = read("transcript", tmp_path / "c.txt", "+49 170 1234567: Hi\n0170 7654321: Ho\n")
     assert [turn.speaker for turn in dialogue.turns] == ["+49 170 1234567", "0170 7654321"]

@@ -1,10 +1,13 @@
 """No two kinds take one file: samples of every kind of chat with an assistant, of tables, and of messengers' JSON."""
 
 import json
+import zipfile
+from pathlib import Path
 
 import pytest
 
-from gistchat.corpora.kinds import head_of, kind_of_file
+from gistchat.corpora.archive import origin_of
+from gistchat.corpora.kinds import head_of, kind_of_file, kinds_at
 from gistchat.corpora.readers import CORPORA
 from gistchat.errors import UserError
 
@@ -96,3 +99,39 @@ def test_one_kind_takes_a_file(tmp_path, kind, name, content):
 def test_no_kind_takes_what_lies_beside_a_chat(tmp_path, name, content):
     with pytest.raises(UserError, match="cannot tell what kind of file this is"):
         kind_of_file(written(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what_next"),
+    [
+        ("talk.csv", "Wer ist es,Worte\nAnn,Hi\n", "name them: --columns speaker=NAME .*found: wer ist es, worte"),
+        ("page.html", "<!DOCTYPE html><html>", "a web page, which is not read; export the chats again"),
+        ("x.json", '{"first": [], "last": []}', r"its fields: first, last\); name it as KIND=FILE"),
+    ],
+)
+def test_what_is_of_no_kind_says_what_to_do_next(tmp_path, name, content, what_next):
+    with pytest.raises(UserError, match=what_next):
+        kind_of_file(written(tmp_path / name, content))
+
+
+def zipped(path: Path, files: dict[str, str | bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_archives_in_an_archive_are_read(tmp_path, capsys):
+    inner = zipped(tmp_path / "inner.zip", {"talk.txt": "Ann: Hi\nBen: Ho\n"}).read_bytes()
+    outer = zipped(tmp_path / "outer.zip", {"chats/inner.zip": inner, "sent.zip": b"PK\x03\x04 cut"})
+    [(kind, [path])] = kinds_at(outer).items()
+    assert (kind, path.name) == ("transcript", "talk.txt")
+    assert origin_of(path) == f"{outer}: chats/inner.zip: talk.txt"
+    assert "left out sent.zip, a ZIP that cannot be opened" in capsys.readouterr().err
+
+
+def test_pages_that_lie_beside_chats_are_counted(tmp_path, capsys):
+    (tmp_path / "talk.txt").write_text("Ann: Hi\nBen: Ho\n")
+    (tmp_path / "messages.html").write_text("<!DOCTYPE html>")
+    assert list(kinds_at(tmp_path)) == ["transcript"]
+    assert "left out 1 web pages" in capsys.readouterr().err

@@ -188,3 +188,25 @@ def test_files_that_hold_no_conversations_are_one_line(tmp_path):
         assert prepared.returncode == 1
         assert prepared.stderr.splitlines()[-1].startswith(f"error: {problem}"), prepared.stderr
         assert len(prepared.stderr.splitlines()) == 1
+
+
+def test_a_table_whose_columns_are_named_needs_no_other_name(tmp_path):
+    (tmp_path / "talk.csv").write_text("Who is it,Words\nAnn,Hi\nBen,Ho\n")
+    unknown = gistchat("prepare", "talk.csv", cwd=tmp_path)
+    assert "--columns speaker=NAME --columns text=NAME; found: who is it, words" in unknown.stderr
+    named = ["--columns", "speaker=Who is it", "--columns", "text=Words"]
+    prepared = gistchat("prepare", "talk.csv", *named, cwd=tmp_path)
+    assert "speakers, by turns: Ann 1, Ben 1" in prepared.stdout, prepared.stderr
+
+
+def test_a_wrong_value_of_an_option_is_one_line(tmp_path):
+    (tmp_path / "talk.txt").write_text("Ann: Hi\nBen: Ho\n")
+    for option, value, problem in (
+        ("--gap", "-1", "data.gap must be at least 0"),
+        ("--from-date", "15.03.2024", "data.from_date: '15.03.2024' is not a day, as 2024-03-05"),
+        ("--rename", "Ann", "data.rename: 'Ann' is not OLD=NEW"),
+        ("--columns", "Who", "data.columns: 'Who' is not PART=NAME"),
+    ):
+        refused = gistchat("prepare", "talk.txt", option, value, cwd=tmp_path)
+        assert problem in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1

@@ -117,7 +117,7 @@ def test_newest_first_with_rows_of_one_moment(tmp_path):
 def test_only_the_assistant_is_scored_where_all_speakers_are_roles(tmp_path):
     rows = "1,system,Be kind\n1,user,Hi\n1,tool,x\n1,assistant,Ho\n2,Ann,Hi\n2,assistant,Ho\n"
     _, left_out, roles, people = read(tmp_path / "t.csv", f"conversation_id,role,content\n{rows}")
-    assert left_out == LeftOut("rows of tools", 1)
+    assert left_out == LeftOut("turns of tools", 1)
     assert (roles.scored_speakers, roles.meta) == (("assistant",), {"system": "Be kind"})
     assert [turn.text for turn in roles.turns] == ["Hi", "Ho"]
     assert people.scored_speakers is None
@@ -142,3 +142,17 @@ def test_excels_separator_and_lines_in_cells(tmp_path):
     assert str(
         next(entry for entry in read(tmp_path / "t.csv", "sep=;\nspeaker;text\nAnn\n") if isinstance(entry, Malformed))
     ) == (f"{tmp_path / 't.csv'}:3: expected 2 columns, found 1")
+
+
+@pytest.mark.parametrize("column", ["createdAt", "SentAt", "timestamp_utc", "published_at", "UTC"])
+def test_words_of_a_columns_name_may_stand_without_a_space(tmp_path, column):
+    rows = f"speaker,{column},text\nBen,2024-01-02 11:00,second\nAnn,2024-01-02 10:00,first\n"
+    [dialogue] = read(tmp_path / "chat.csv", rows)
+    assert [turn.text for turn in dialogue.turns] == ["first", "second"]
+
+
+def test_what_a_character_says_may_be_called_its_dialogue(tmp_path):
+    _, dialogue = read(tmp_path / "film.csv", "Character,Dialogue\nAnn,Hi\nBen,Ho\n")
+    assert [(turn.speaker, turn.text) for turn in dialogue.turns] == [("Ann", "Hi"), ("Ben", "Ho")]
+    _, *two = read(tmp_path / "t.csv", "dialogue,name,text\n1,Ann,Hi\n2,Ben,Ho\n")
+    assert [dialogue.id for dialogue in two] == ["1", "2"]

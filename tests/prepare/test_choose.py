@@ -181,6 +181,29 @@ def test_names_become_numbers_everywhere(tmp_path):
     assert report["speakers"] == {"Person 2": 3, "Person 1": 2, "Person 3": 1}
 
 
+def test_earlier_and_short_names_become_numbers_too(tmp_path):
+    messages = [
+        (0, "Ann", "Hi Cy!"),
+        (0.1, "Cy", "Hi Annie, a cy pres?"),
+        (0.2, "Annie", "你好李雷"),
+        (0.3, "李雷", "Hm"),
+    ]
+    splits, report = prepared(tmp_path, export(messages), rename=["Annie=Ann"], anonymise=True)
+    texts = [turn.text for turn in all_of(splits)[0].turns]
+    assert texts == ["Hi Person 2!", "Hi Person 1, a cy pres?", "你好Person 3", "Hm"]
+    assert "Annie" not in json.dumps(report)
+
+
+def test_who_is_renamed_speaks(tmp_path):
+    with pytest.raises(UserError, match="'Anni' does not speak; there are: Ann, Ben"):
+        prepared(tmp_path, export([(0, "Ann", "Hi"), (0.1, "Ben", "Ho")]), rename=["Anni=Ann"])
+
+
+def test_where_nothing_is_left_what_was_left_out_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"no dialogue is left.*; left out: 2 turns before --from-date"):
+        prepared(tmp_path, export([(0, "Ann", "Hi"), (0.1, "Ben", "Ho")]), from_date="2030-01-01")
+
+
 def test_a_system_message_is_cleaned_like_turns(tmp_path):
     messages = [
         {"role": "system", "content": "Ask me at ann@example.org.\n\nBe  kind. "},
