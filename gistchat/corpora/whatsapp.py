@@ -24,6 +24,7 @@ BEFORE = "lines before the first message"
 
 _SPACE = re.compile(r"[\s\u200e\u200f]|$")  # behind the colon
 _COLON = re.compile(r":(?=[\s\u200e\u200f]|$)")
+_NOT_A_CONTACT = re.compile(r"^~\s*(?=\S)")  # before names that people gave themselves
 _QUOTES = re.compile('["“”„«»「」『』״]')
 _LOG = re.compile(r"\b(?:trace|debug|info|notice|warn|warning|error|critical|fatal)\b", re.I)
 
@@ -132,7 +133,11 @@ def _split(line: str, names: Counter[str]) -> tuple[str, str]:
     # A notice may quote the name of a group that has a colon in it; but people have names as 'Dr "X' too.
     quotes = len(_QUOTES.findall(name)) % 2 and names[name] < 5
     sentence = len(name) > 40 and re.search(r"[.。] \w", name)
-    return ("", line) if not name or len(name) > LONGEST_NAME or quotes or sentence else (name, text)
+    return (
+        ("", line)
+        if not name or len(name) > LONGEST_NAME or quotes or sentence
+        else (_NOT_A_CONTACT.sub("", name), text)
+    )
 
 
 def _names_with_colons(turns: list[Turn]) -> Iterator[Turn]:

@@ -330,3 +330,9 @@ def test_other_kinds_are_not_taken(tmp_path, text):
     (tmp_path / "a.txt").write_text(text)
     assert not CORPUS.looks_like(head_of(tmp_path / "a.txt"))
     assert transcript.CORPUS.looks_like(head_of(tmp_path / "a.txt"))
+
+
+def test_who_is_no_contact_has_a_name_without_its_mark(tmp_path):
+    lines = ["[01.05.23, 21:15:00] ~\u00a0Ann: Hi", "[01.05.23, 21:16:00] Ben: Hello", "[01.05.23, 21:17:00] ~ Ann: So"]
+    turns, _ = parse(tmp_path, "\n".join(lines))
+    assert said(turns) == [("Ann", "Hi"), ("Ben", "Hello"), ("Ann", "So")]
