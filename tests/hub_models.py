@@ -541,7 +541,7 @@ MODELS = {
     "google/pegasus-xsum": Model(
         _pegasus,
         PEGASUS,
-        3,
+        103,  # its tokenizer puts as many tokens of its own before those of SentencePiece
         {"length_penalty": 0.6, "max_length": 64, "num_beams": 8, "eos_token_id": "</s>", "pad_token_id": "<pad>"}
         | {"decoder_start_token_id": "<pad>", "bos_token_id": "<pad>", "forced_eos_token_id": "</s>"},
         (BIN,),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sentencepiece.sentencepiece_model_pb2 import ModelProto
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers.utils.sentencepiece_model_pb2_new import ModelProto
 
 THINGS = "dog cat river garden violin bicycle teacher mountain kitchen library engine lighthouse harbour sister"
 DEEDS = "bought painted lost repaired visited remembered sold cleaned described summarised answered"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import TINY_TOML, gistchat
 from safetensors.torch import load_file, save_file
+from sentencepiece import sentencepiece_model_pb2 as sentencepiece_model
 from transformers import PegasusConfig, PegasusForConditionalGeneration
 from transformers.utils import import_utils
-from transformers.utils import sentencepiece_model_pb2_new as sentencepiece_model
 
 from gistchat import preflight
 from gistchat.errors import UserError
@@ -30,7 +30,7 @@ def save_pegasus(folder: Path) -> Path:
         [("<pad>", 3), ("</s>", 3), ("<unk>", 2), ("▁", 1), *((c, 1) for c in letters)]
     ):
         piece = vocabulary.pieces.add()
-        piece.piece, piece.score, piece.type = text, -number / 10, kind
+        piece.piece, piece.score, piece.type = text, -number / 10 if kind == 1 else 0, kind
     vocabulary.trainer_spec.model_type, vocabulary.trainer_spec.unk_id = 1, 2
     (folder / "spiece.model").write_bytes(vocabulary.SerializeToString())
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PegasusTokenizer"}))
@@ -58,7 +58,6 @@ def test_a_missing_tokenizer_library_is_named_with_its_extra(tmp_path, no_senten
 
 
 def test_pegasus_reads_its_own_tokenizer(tmp_path):
-    pytest.importorskip("sentencepiece")
     writer = Seq2SeqWriter(str(save_pegasus(tmp_path / "pegasus")), 12)
     assert writer.tokenizer.decode(writer.tokenizer("They met.")["input_ids"], skip_special_tokens=True) == "They met."
     assert writer.config.length_penalty == 1
@@ -177,9 +176,8 @@ def test_the_papers_recipe_says_at_once_that_a_package_is_missing(hub_in_this_pr
 
 
 def test_the_papers_recipe_runs_from_the_hub(hub, tmp_path):
-    variants = () if importlib.util.find_spec("sentencepiece") else ("multi-turn", "BART", "TextRank")
     settings = [word for setting in FEW for word in ("--set", setting)]
-    done = hub.gistchat("run", paper_recipe(tmp_path, *variants), *settings, cwd=tmp_path)
+    done = hub.gistchat("run", paper_recipe(tmp_path), *settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.index("open: summary.model philschmid") < done.stderr.index("--- run 1 of ")
     rows = [json.loads(line) for line in (tmp_path / "runs/paper/bart-seed0/predictions.jsonl").open()]

@@ -1,7 +1,7 @@
 """What a model thinks aloud is no part of its reply: whole, as it grows, and where it thought only."""
 
 import pytest
-from families import FAMILIES, family_tokenizer
+from template_families import FAMILIES, family_tokenizer
 
 from gistchat.engines import stopping
 from gistchat.engines.sampling import Sampling

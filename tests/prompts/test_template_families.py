@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 from conftest import make_dialogue
-from families import FAMILIES, family_tokenizer
+from template_families import FAMILIES, family_tokenizer
 
 from gistchat.context.budget import fit_limit
 from gistchat.context.strategies import Request, build_context
