@@ -549,8 +549,12 @@ MODELS = {
         head="AutoModelForSeq2SeqLM",
     ),
 }
+# Of the same shape here, whatever their true size.
+MODELS["openai-community/gpt2-medium"] = MODELS["openai-community/gpt2"]
+MODELS["HuggingFaceTB/SmolLM2-360M-Instruct"] = MODELS["HuggingFaceTB/SmolLM2-135M-Instruct"]
 ADAPTER, ADAPTED = "ada/smollm2-lora", "HuggingFaceTB/SmolLM2-135M-Instruct"
 MOVED = {"gpt2": "openai-community/gpt2", "bert-base-uncased": "google-bert/bert-base-uncased"}
+MOVED |= {"gpt2-medium": "openai-community/gpt2-medium"}
 MOVED |= {"t5-small": "google-t5/t5-small", "EleutherAI/gpt-j-6B": "EleutherAI/gpt-j-6b"}
 
 
