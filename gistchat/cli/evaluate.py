@@ -90,10 +90,13 @@ def _other_data(corpus: str | None, place: str) -> Any:
     from gistchat.recipe.load import override
     from gistchat.recipe.schema import Recipe
 
-    if not corpus:
-        if place and not Path(place).exists():
+    if not corpus and place:
+        if not Path(place).exists():
             raise UserError(f"{place}: no such file or folder; what is not yours goes with --corpus")
-        return Recipe().change(data=guessed([place])).data if place else None
+        recipe = Recipe()
+        return recipe.change(data=guessed([place], recipe.data)).data
+    if not corpus:
+        return None
     return override(Recipe(), [f"data.corpus={corpus}", f"data.source={place}"], "--corpus").data
 
 
