@@ -35,7 +35,7 @@ from gistchat.names import fault_of_name
 from gistchat.pipeline import Stores, Workspace, only_run
 from gistchat.printable import printable
 from gistchat.progress import say
-from gistchat.recipe.schema import Recipe
+from gistchat.recipe.schema import Recipe, names_of
 from gistchat.report.write import write_report
 from gistchat.resumable import ResumableJsonl
 from gistchat.stages import is_current, keep_changed, mark_done
@@ -103,7 +103,7 @@ def evaluate_answerer(workspace: Workspace, answerer: Answerer) -> tuple[Path, d
     Stopped, the same command goes on; replies that were made are not made again.
     """
     for module in ("rouge_score", "sacrebleu", "matplotlib"):
-        require(module, "evaluate")
+        require(module, "train")
     recipe, config = workspace.recipe, workspace.recipe.evaluate
     targets = _targets(workspace)
     folder, marker = answerer.folder(workspace.folder), answerer.folder(workspace.folder) / MARKER
@@ -128,7 +128,7 @@ def evaluate_answerer(workspace: Workspace, answerer: Answerer) -> tuple[Path, d
         write_json(folder / "metrics.json", values)
         subtitle = (
             f"Does the gist of a conversation serve as well as its turns? Replies by {answerer.name}, corpus "
-            f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
+            f"{names_of(recipe.data)}, summarizer {recipe.summary.method}, seed {recipe.seed}."
         )
         report = write_report(folder, f"{recipe.name}: {answerer.name}", subtitle, values, rows)
         files = [folder / name for name in ("predictions.jsonl", "probe.jsonl", "metrics.json")]

@@ -1,6 +1,7 @@
 """The one exception that the command line shows as a message instead of a traceback."""
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 LONGEST_MESSAGE = 2000  # characters: a message may quote what a file holds, however long that is
@@ -14,9 +15,19 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException | str, length: int = 200) -> str:
-    """The first line of an error's message, cut to `length`; the name of its class where it has no message."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:length] if lines else type(error).__name__ if isinstance(error, BaseException) else "no message"
+    """The first line of an error's message, cut to `length`; the name of its class where it has no message.
+
+    A line that ends in a colon only announces the next one, which is said with it.
+    """
+    lines = list(filter(None, map(str.strip, str(error).splitlines())))
+    last = next((i for i, line in enumerate(lines) if not line.endswith(":")), len(lines) - 1)
+    return (
+        " ".join(lines[: last + 1])[:length]
+        if lines
+        else type(error).__name__
+        if isinstance(error, BaseException)
+        else "no message"
+    )
 
 
 def shown(value: object, length: int = 100) -> str:
@@ -31,6 +42,7 @@ def shown(value: object, length: int = 100) -> str:
 
 
 TRAINING = ("torch", "transformers", "peft", "accelerate", "tokenizers", "huggingface_hub", "tensorboard", "matplotlib")
+TRAINING += ("sentencepiece",)  # reads tokenizers that are kept as its model alone, as PEGASUS's
 EXTRA_OF = {**dict.fromkeys(TRAINING, "train"), "sentence_transformers": "dense"}
 
 
@@ -41,6 +53,17 @@ def missing_extra(error: BaseException) -> str:
     package = error.name.partition(".")[0]
     extra = EXTRA_OF.get(package)
     return f"this needs {package}, which is not installed: pip install 'gistchat[{extra}]'" if extra else ""
+
+
+def missing_for_tokenizer(error: BaseException) -> str:
+    """What to do where transformers cannot read a tokenizer as sentencepiece is missing; empty for any other error.
+
+    It then takes the file for one of tiktoken, and asks for that package.
+    """
+    asked = any(name in str(error).lower() for name in ("sentencepiece", "tiktoken"))
+    if not asked or importlib.util.find_spec("sentencepiece"):
+        return ""
+    return missing_extra(ModuleNotFoundError(name="sentencepiece"))
 
 
 def require(module: str, extra: str) -> ModuleType:

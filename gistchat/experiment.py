@@ -1,7 +1,7 @@
 """An experiment: each variant of a recipe with each seed is a run of its own, and one comparison of them all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,17 @@ from gistchat.evaluate.analysis import Row, analyse, analyse_probe
 from gistchat.evaluate.rows import read_metrics, read_rows
 from gistchat.files import fingerprint, read_json, write_json
 from gistchat.locks import locked
-from gistchat.memory.factory import allow_endpoint
 from gistchat.models.checkpoint_folder import METADATA, read_while_replaced
 from gistchat.names import repeated
-from gistchat.pipeline import is_first_process, run, training_log
+from gistchat.pipeline import (
+    check_evaluation,
+    is_finished_run,
+    is_first_process,
+    open_parts_of,
+    open_workspace,
+    run,
+    training_log,
+)
 from gistchat.progress import say
 from gistchat.recipe.load import override
 from gistchat.recipe.schema import ExperimentConfig, Recipe, VariantConfig
@@ -76,15 +83,34 @@ def run_experiment(recipe: Recipe, folder: Path, force: bool = False) -> dict[st
     Stopped, the same command goes on. Members share prepared data, summaries and base models.
     """
     all_members = members(recipe, folder)
-    for _, member_recipe in all_members:  # before the first of them runs for hours
-        allow_endpoint(member_recipe.summary)
     _require_no_run(folder)
+    _open_all(all_members)
     for number, (member, member_recipe) in enumerate(all_members, 1):
         say(f"--- run {number} of {len(all_members)}: {member.folder.name}")
-        run(member_recipe, member.folder, force)
+        run(member_recipe, member.folder, force, opened=True)
     if not is_first_process():
         return {}
     return compare([member for member, _ in all_members], folder, recipe.name, recipe.evaluate.baseline)
+
+
+def _open_all(runs: Sequence[tuple[Member, Recipe]]) -> None:
+    """Open what the runs that are not finished need, models and data, before the first of them trains for hours.
+
+    Raises:
+        UserError: what cannot be had, with the run and the setting that name it.
+    """
+    waiting = {member.folder.name: (recipe, member.folder) for member, recipe in runs}
+    waiting = {name: of_run for name, of_run in waiting.items() if not is_finished_run(of_run[1])}
+    open_parts_of({name: recipe for name, (recipe, _) in waiting.items()})
+    by_test: dict[str, str] = {}  # the first run of those that are tested in the same way
+    for name, (recipe, _) in waiting.items():
+        tested = asdict(recipe.evaluate) | {"strategies": [], "baseline": ""}
+        by_test.setdefault(fingerprint([asdict(recipe.data), asdict(recipe.model), tested]), name)
+    for name in by_test.values():
+        try:
+            check_evaluation(open_workspace(*waiting[name]))
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from None
 
 
 def compare(

@@ -27,10 +27,20 @@ from gistchat.files import file_hash, fingerprint, put_aside, read_json, recover
 from gistchat.locks import locked, locked_by_first
 from gistchat.memory.factory import allow_endpoint
 from gistchat.memory.summary_store import PickedOnDemand, SummaryStore
-from gistchat.models.base import Base, fit_embeddings, load_model, load_tokenizer, model_limit, tokenizer_fingerprint
+from gistchat.models.base import (
+    Base,
+    fit_embeddings,
+    load_model,
+    load_tokenizer,
+    model_limit,
+    require_causal,
+    tokenizer_fingerprint,
+)
 from gistchat.models.checkpoint import load_checkpoint
-from gistchat.models.checkpoint_folder import METADATA, find_checkpoint, read_while_replaced
+from gistchat.models.checkpoint_folder import METADATA, base_of, find_checkpoint, read_while_replaced
+from gistchat.models.generation import end_ids
 from gistchat.models.resolve import resolve_base
+from gistchat.preflight import open_models
 from gistchat.prepare.prepare import default_folder, prepare
 from gistchat.prepare.report import report_lines
 from gistchat.processes import is_first_process
@@ -40,7 +50,7 @@ from gistchat.prompts.formats import make_format
 from gistchat.prompts.token_store import TokenStore, tokenize
 from gistchat.prompts.token_store import report_lines as tokens_lines
 from gistchat.recipe.load import override, recipe_from_dict
-from gistchat.recipe.schema import DataConfig, Recipe
+from gistchat.recipe.schema import DataConfig, Recipe, names_of
 from gistchat.report.write import write_report
 from gistchat.stages import changed_files, is_current, keep_changed, mark_done, read_marker
 from gistchat.train.rows import choose_targets
@@ -113,28 +123,29 @@ def only_run(folder: Path) -> Iterator[None]:
         yield
 
 
-def open_workspace(recipe: Recipe, folder: Path) -> Workspace:
-    """Stage 1, and the model's tokenizer and prompt format."""
+def open_workspace(recipe: Recipe, folder: Path, run: Path | None = None) -> Workspace:
+    """Stage 1, and the model's tokenizer and prompt format. `run` as in `Workspace`."""
     allow_endpoint(recipe.summary)
+    base = resolve_base(recipe.model, recipe.seed, base_of(run or folder))
+    require_causal(base)
     data = default_folder(recipe.data)
     report, new = prepare(recipe.data, data)
-    say(f"prepare: {recipe.data.corpus} -> {data}" + ("" if new else " (done before, skipped)"))
+    say(f"prepare: {names_of(recipe.data)} -> {data}" + ("" if new else " (done before, skipped)"))
     if new:
         for line in report_lines(report):
             say(f"  {line}")
     with locked(data):  # one of several processes tokenizes, the others find it done
-        base = resolve_base(recipe.model, recipe.seed)
         tokenizer = load_tokenizer(base)
         key = tokenizer_fingerprint(tokenizer, base)
         tokens, lengths = tokenize(data, tokenizer, key)
-        prompt_format = make_format(recipe.model.format, tokenizer)
+        prompt_format = make_format(recipe.model.format, tokenizer, end_ids(base))
         prompt_format.stored = tokens and TokenStore(tokens)
         if new:
             for line in tokens_lines(lengths):
                 say(f"  {line}")
         stores = open_stores(recipe, data / "summaries", prompt_format, key)
         data_key = read_json(data / "prepared.json")["key"]
-        return Workspace(recipe, folder, data, data_key, base, tokenizer, prompt_format, stores)
+        return Workspace(recipe, folder, data, data_key, base, tokenizer, prompt_format, stores, run)
 
 
 def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: str) -> dict[int, SummaryStore]:
@@ -152,17 +163,34 @@ def open_stores(recipe: Recipe, folder: Path, prompt_format: PromptFormat, key: 
     return stores
 
 
-def run(recipe: Recipe, folder: Path, force: bool = False) -> dict[str, Any]:
-    """Everything a recipe asks for, into the run `folder`; returns the metrics. `force`: see `run_train`."""
-    for module in ("rouge_score", "sacrebleu", "matplotlib"):
-        require(module, "evaluate")
+def run(recipe: Recipe, folder: Path, force: bool = False, opened: bool = False) -> dict[str, Any]:
+    """Everything a recipe asks for, into the run `folder`; returns the metrics.
+
+    Args:
+        force: see `run_train`.
+        opened: whether `open_parts_of` was called.
+    """
+    if not opened:
+        open_parts_of({"": recipe} if not is_finished_run(folder) else {})
     workspace = open_workspace(recipe, folder)
-    _check_evaluation(workspace)  # what cannot be evaluated should fail before training, not after
+    check_evaluation(workspace)  # what cannot be evaluated should fail before training, not after
     run_train(workspace, force)
     return run_evaluate(workspace) if is_first_process() else {}
 
 
-def _check_evaluation(workspace: Workspace) -> list[Target]:
+def open_parts_of(recipes: Mapping[str, Recipe]) -> None:
+    """Packages and models that runs of these recipes need: see `open_models`. Data are opened with the workspace."""
+    for module in ("rouge_score", "sacrebleu", "matplotlib"):
+        require(module, "train")
+    open_models(recipes)
+
+
+def is_finished_run(folder: Path) -> bool:
+    """Whether a run was trained and evaluated: it needs no model any more."""
+    return (folder / "trained.json").exists() and (folder / MARKER).exists()
+
+
+def check_evaluation(workspace: Workspace) -> list[Target]:
     """The items that will be scored. Raises UserError where they, or a model that scores them, cannot be had."""
     config = workspace.recipe.evaluate
     targets = choose_items(workspace.recipe, workspace.split("test"))
@@ -205,13 +233,19 @@ def _origin(workspace: Workspace) -> dict[str, Any]:
     recipe, files = workspace.recipe, [workspace.data / f"{split}.jsonl" for split in sorted(SPLITS)]
     return {
         "data": {
-            "corpus": recipe.data.corpus,
+            "corpus": names_of(recipe.data),
             "key": workspace.data_key,
             "sha256": {path.name: file_hash(path) for path in files},
         },
-        "base": {"source": recipe.model.name, "identity": workspace.base.identity},
+        "base": _origin_of_base(workspace),
         "seed": recipe.seed,
     }
+
+
+def _origin_of_base(workspace: Workspace) -> dict[str, str]:
+    base = workspace.base
+    origin = {"source": workspace.recipe.model.name, "identity": base.identity}
+    return origin | {"commit": base.commit} if base.commit else origin
 
 
 def _is_finished_elsewhere(workspace: Workspace, key: str, details: dict[str, Any]) -> bool:
@@ -275,7 +309,7 @@ def run_evaluate(workspace: Workspace) -> dict[str, Any]:
         write_json(folder / "metrics.json", values)
         subtitle = (
             f"Does the gist of a conversation serve as well as its turns? Model {recipe.model.name}, corpus "
-            f"{recipe.data.corpus}, summarizer {recipe.summary.method}, seed {recipe.seed}."
+            f"{names_of(recipe.data)}, summarizer {recipe.summary.method}, seed {recipe.seed}."
         )
         report = write_report(folder, recipe.name, subtitle, values, rows, {"": [training_log(folder)]})
         files = [folder / name for name in ("predictions.jsonl", "probe.jsonl", "metrics.json")]
@@ -292,7 +326,7 @@ def training_log(folder: Path) -> list[dict[str, Any]]:
 def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Row], list[Row], dict[str, Any]]:
     """The rows of predictions.jsonl and of probe.jsonl, and facts about how they were made."""
     recipe, folder, config = workspace.recipe, workspace.folder, workspace.recipe.evaluate
-    targets = _check_evaluation(workspace)
+    targets = check_evaluation(workspace)
     asked = probe_targets(config.probe_items, workspace.split("test"), recipe.seed)
     workspace.summarize([target.dialogue for target in targets], config.budgets)
     stores_of_asked = workspace.summaries_asked_once([target.dialogue for target in asked], config.budgets)
@@ -319,7 +353,7 @@ def _predictions(workspace: Workspace, weights: dict[str, str]) -> tuple[list[Ro
         "left_out": items.left_out,
         "budget": recipe.context.budget,
         "min_history": config.min_history,
-        "cache_bytes_per_token": cache_bytes_per_token(tuned.model.config),
+        "cache_bytes_per_token": cache_bytes_per_token(tuned.model),
     }
     if any(map(shows_summary, config.strategies)):
         facts["summary_seconds"] = seconds_per_summary(items.targets, recipe, workspace.format)
@@ -356,12 +390,12 @@ def open_run(folder: Path, overrides: Sequence[str], data: DataConfig | None = N
     run = checkpoint.parent
     if data:
         recipe = override(dataclasses.replace(recipe, data=data), overrides)
-        return dataclasses.replace(open_workspace(recipe, run / "on" / data.corpus), run=run)
+        return open_workspace(recipe, run / "on" / names_of(data), run)
     recipe = override(recipe, overrides)
     workspace = open_workspace(recipe, run)
     if workspace.data_key != metadata["data"].get("key", workspace.data_key):  # an imported checkpoint knows of none
         raise UserError(
-            f"the {recipe.data.corpus} data have changed since {folder} was trained, so its test split may hold "
+            f"the {names_of(recipe.data)} data have changed since {folder} was trained, so its test split may hold "
             "training dialogues; train again with gistchat run"
         )
     return workspace

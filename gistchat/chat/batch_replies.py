@@ -18,6 +18,7 @@ from gistchat.engines.engine import generate_replies
 from gistchat.errors import UserError
 from gistchat.files import atomic_text, fingerprint
 from gistchat.locks import locked_by_first
+from gistchat.memory.factory import summary_settings
 from gistchat.processes import batched
 from gistchat.progress import progress, say
 from gistchat.resumable import ResumableJsonl
@@ -94,7 +95,8 @@ def _read(source: Path) -> list[Dialogue]:
 def _key(session: ChatSession, dialogues: Sequence[Dialogue]) -> str:
     """Equal where the same dialogues are answered by the same weights and settings."""
     recipe = session.recipe
-    settings = [vars(recipe.chat), vars(recipe.context), vars(recipe.summary), vars(recipe.memory), session.seed]
+    sections = [vars(recipe.chat), vars(recipe.context), summary_settings(recipe.summary), vars(recipe.memory)]
+    settings = [*sections, session.seed]
     texts = [[dialogue.id, dialogue.content_hash] for dialogue in dialogues]
     return fingerprint([session.model.identity, settings, texts])
 

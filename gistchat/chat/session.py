@@ -17,7 +17,8 @@ from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
 from gistchat.memory.factory import make_index
-from gistchat.memory.rolling import gist_and_since
+from gistchat.memory.rolling import gist_and_since, made_by
+from gistchat.memory.summarizer import Update
 from gistchat.memory.summarizers.extractive import METHODS, summarize
 from gistchat.memory.turn_index import TurnIndex
 from gistchat.recipe.load import override
@@ -269,6 +270,7 @@ class ChatSession:
         self.memory = self.model.memories.new_memory(group, self.strategy.searches, self.strategy.keeps_facts)
         self.index = make_index(self.recipe.memory)
         self.context: Context | None = None
+        self._latest: tuple[int, list[Turn], Update] = (0, [], Update(()))
         self.saved: SavedFile | None = None
         self.notice, self.edited_up_to, self.forgot = "", 0, False
 
@@ -454,8 +456,11 @@ class ChatSession:
 
     @property
     def _uses_memory(self) -> bool:
-        """Whether the memory's gist is shown: where sentences are picked, `summary` and `hybrid` pick them anew."""
-        return self._rolls or (self.strategy.has_gist and self.recipe.summary.method not in METHODS)
+        """Whether the memory's gist is shown: `summary` and `hybrid` have sentences picked anew, or a summary written
+        before each reply."""
+        summary = self.recipe.summary
+        written = summary.method not in METHODS and not summary.before_each_reply
+        return self._rolls or (self.strategy.has_gist and written)
 
     @property
     def _rolls(self) -> bool:
@@ -464,7 +469,11 @@ class ChatSession:
     def _next_context(self) -> Context:
         """The context of the last turn, within the model's limit; notes what of the memory is in it."""
         context = self._fit(self.turns)
-        self.gist_by = self.memory.gist.made_by if self._uses_memory else self.recipe.summary.method
+        self.gist_by = self.recipe.summary.method
+        if self._uses_memory:
+            self.gist_by = self.memory.gist.made_by
+        elif self.recipe.summary.before_each_reply:
+            self.gist_by = made_by(self.gist_by, self._latest[2])
         self.gist_end = min(self.memory.gist.end, context.boundary) if self._rolls else context.boundary
         self.context = context
         self._tell_what_was_not_read(context)
@@ -473,7 +482,7 @@ class ChatSession:
     def _fit(self, turns: Sequence[Turn]) -> Context:
         """The context in which the last of these turns is answered, within the model's limit."""
         build = partial(self._build, self.strategy.name, turns)
-        return fit_limit(build, self.engine.count_tokens, self.budget, self._limit())
+        return fit_limit(build, self.engine.count_tokens, self.budget, self._limit(), self.engine.costs.spent)
 
     def _build(self, strategy: str, turns: Sequence[Turn], budget: int) -> Context:
         config = self.recipe.context
@@ -552,8 +561,20 @@ class ChatSession:
         pinned = list(self.memory.pinned)
         first = self.edited_up_to if self.memory.gist.made_by == "hand" and pinned else 0
         later = turns[first:number]  # than those that a gist written by hand stands for
+        if self.recipe.summary.before_each_reply:
+            return pinned + self._written(later, first)
         summary, budget = self.recipe.summary, self.recipe.context.budget
         return pinned + summarize(later, summary.method, budget, self.engine.count, summary.recency, first)
+
+    def _written(self, turns: Sequence[Turn], first: int) -> list[Sentence]:
+        """A summary that is written of these turns alone, counted from `first`; the latest one is kept."""
+        if not turns:
+            return []
+        if self._latest[:2] != (first, list(turns)):
+            self._latest = first, list(turns), self.model.memories.summary_of(turns, first, self.group)
+            if problem := self._latest[2].fell_back:
+                self._tell(f"no summary was written ({problem}); sentences were picked instead")
+        return list(self._latest[2].sentences)
 
 
 def read_turns(values: Sequence[dict[str, Any]]) -> list[Turn]:

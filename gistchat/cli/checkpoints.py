@@ -23,9 +23,14 @@ def output_to_write(path: Path | str) -> Path:
 def export(
     run_folder: RunFolder,
     out: Annotated[
-        Path,
-        Argument(parser=output_to_write, metavar="OUT", help="A new folder, or a new file whose name ends in .gguf."),
-    ],
+        Path | None,
+        Argument(
+            parser=output_to_write,
+            metavar="[OUT]",
+            help="A new folder, or a new file whose name ends in .gguf. Without it, RUN is what was exported before, "
+            "and is pushed.",
+        ),
+    ] = None,
     quant: Annotated[
         str,
         Option(metavar="KIND", help="Of a .gguf: f32 | f16 | q8_0 | q4_k_m. Default: f16.", show_default=False),
@@ -33,7 +38,14 @@ def export(
     adapter_only: Annotated[
         bool, Option("--adapter-only", help="Only the LoRA adapter, as a .gguf for the packaged model's.")
     ] = False,
-    push: Annotated[str, Option(metavar="HUB_ID", help="Also upload it there (hf auth login first).")] = "",
+    push: Annotated[
+        str,
+        Option(
+            metavar="HUB_ID",
+            help="Upload it, too (hf auth login first), with a model card. Without an owner: to your own account.",
+        ),
+    ] = "",
+    public: Annotated[bool, Option("--public", help="For all to see. Default: a new model is private.")] = False,
 ) -> None:
     """Write a checkpoint as a folder that plain transformers loads, or as a GGUF file for llama.cpp and Ollama.
 
@@ -41,23 +53,33 @@ def export(
     """
     from gistchat.models.export import GGUF
     from gistchat.models.export import export as export_run
-    from gistchat.models.export import push as push_paths
+    from gistchat.models.push import check_name
+    from gistchat.models.push import push as push_path
 
-    if out.suffix == GGUF:
-        written = _export_gguf(run_folder, out, quant, adapter_only)
+    if push:
+        check_name(push)
+    if public and not push:
+        raise UserError("--public is for what is pushed: give --push HUB_ID")
+    if out is None:
+        if not push:
+            raise UserError("say where to: gistchat export RUN OUT")
+        if quant or adapter_only:
+            raise UserError(f"{'--quant' if quant else '--adapter-only'}: give OUT, the file to write")
+    elif out.suffix == GGUF:
+        _export_gguf(run_folder, out, quant, adapter_only)
     elif quant or adapter_only:
         raise UserError(
             f"{'--quant' if quant else '--adapter-only'} is for a file: give OUT a name that ends in {GGUF}"
         )
     else:
-        written = [export_run(run_folder, out)]
+        export_run(run_folder, out)
         show(f"exported: {out}")
     if push:
-        show(f"pushed: {push_paths(written, push)}")
+        show(f"pushed: {push_path(out or run_folder, push, public)}")
 
 
-def _export_gguf(run_folder: Path, out: Path, quant: str, adapter_only: bool) -> list[Path]:
-    """Write the file, say what to do with it, and test it; returns what was written."""
+def _export_gguf(run_folder: Path, out: Path, quant: str, adapter_only: bool) -> None:
+    """Write the file, say what to do with it, and test it."""
     from gistchat.models.export import DEFAULT_QUANT, export_adapter, export_gguf
 
     if adapter_only and quant:
@@ -67,7 +89,6 @@ def _export_gguf(run_folder: Path, out: Path, quant: str, adapter_only: bool) ->
     if done.lacks:
         show(f"{done.modelfile.name}: {done.lacks}")
     _test_export(done)
-    return [done.path, done.modelfile]
 
 
 def _test_export(done: "ExportedGguf") -> None:

@@ -1,12 +1,13 @@
 """Commands on dialogues: prepare, summarize, corpora."""
 
 import collections
+import dataclasses
 import itertools
 import random
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -17,6 +18,9 @@ from gistchat.names import checked_path, folder_to_write
 from gistchat.printable import printable
 from gistchat.progress import show
 
+if TYPE_CHECKING:
+    from gistchat.recipe.schema import DataConfig
+
 EXAMPLES, EXAMPLE_TURNS, EXAMPLE_WIDTH = 3, 6, 100  # dialogues that prepare shows, turns of each, characters of a turn
 
 
@@ -25,8 +29,8 @@ def prepare(
         list[str],
         Argument(
             metavar="FILE | CORPUS[=PLACE]...",
-            help="Your file, folder or ZIP, whose kind is guessed; or of those that gistchat corpora lists, several "
-            "being put together.",
+            help="Your files, folders or ZIPs, whose kind is guessed; or of those that gistchat corpora lists. "
+            "Several are put together.",
         ),
     ],
     out: Annotated[
@@ -86,42 +90,71 @@ def prepare(
 
     gistchat prepare chat.txt --as Ann    what WhatsApp exported, to learn Ann's replies
     """
-    from gistchat.corpora.readers import CORPORA
     from gistchat.prepare.prepare import default_folder
     from gistchat.prepare.prepare import prepare as prepare_corpus
     from gistchat.prepare.report import report_lines
-    from gistchat.recipe.load import override
-    from gistchat.recipe.schema import MixConfig, Recipe
+    from gistchat.recipe.load import override, recipe_from_dict
+    from gistchat.recipe.schema import Recipe
 
     chosen = {"seed": seed, "min_turns": min_turns, "max_turn_chars": max_turn_chars, "on_error": on_error}
     chosen |= {"scrub": scrub, "split_by": split_by, "audit": "drop" if drop_twins else "report" if audit else "no"}
     recipe = override(Recipe(), [f"data.{name}={value}" for name, value in chosen.items()], "prepare")
     people = {"answer_as": as_ or [], "rename": rename or [], "speakers": speakers or [], "columns": columns or []}
     people |= {"anonymise": anonymise, "from_date": from_date, "gap": gap, "keep_lines": keep_lines, "stamp": stamp}
-    recipe = recipe.change(data=people)
-    named = [name.partition("=") for name in corpus]
-    if len(corpus) == 1 and corpus[0] not in CORPORA and Path(corpus[0]).exists() and not from_:
-        from gistchat.corpora.kinds import kind_of
-
-        kind = kind_of(Path(corpus[0]))
-        show(f"{corpus[0]}: {CORPORA[kind].description}")
-        recipe = recipe.change(data={"corpus": kind, "source": corpus[0]})
-    elif len(named) == 1:
-        recipe = recipe.change(data={"corpus": named[0][0], "source": named[0][2] or from_})
-    elif from_:
+    values = dataclasses.asdict(recipe)
+    recipe = recipe_from_dict(values | {"data": values["data"] | people}, "prepare")
+    if from_ and len(corpus) > 1:
         raise UserError("--from goes with one corpus; for several write CORPUS=PLACE CORPUS=PLACE")
-    else:
-        counts = collections.Counter()
-        mix = []
-        for name, _, place in named:
-            counts[name] += 1
-            mix.append(MixConfig(name, place, name if counts[name] == 1 else f"{name}-{counts[name]}"))
-        recipe = recipe.change(data={"mix": mix})
+    recipe = recipe.change(data=guessed([f"{corpus[0]}={from_}"] if from_ else corpus, recipe.data))
     out = out or default_folder(recipe.data)
     report, new = prepare_corpus(recipe.data, out)
     show(*report_lines(report))
     show(*_examples(out))
     show(f"-> {out}" + ("" if new else " (done before, skipped)"))
+
+
+def guessed(places: list[str], config: "DataConfig") -> dict[str, Any]:
+    """Settings of `data` for users' own files, folders or archives, whose kinds are told by the content, and said.
+
+    With a stamp that somebody wrote down, a text is taken for what has such stamps; with columns, a CSV for a table.
+    """
+    return _settings([pair for place in places for pair in _pairs(place, config)])
+
+
+def _pairs(named: str, config: "DataConfig") -> list[tuple[str, str]]:
+    """Corpora and where to read them, for an argument: CORPUS, CORPUS=PLACE or a place."""
+    from gistchat.corpora.kinds import kinds_at
+    from gistchat.corpora.readers import CORPORA
+
+    corpus, _, place = named.partition("=")
+    if corpus in CORPORA or not Path(named).exists():
+        if corpus not in CORPORA and {".", "/"} & set(named):
+            raise UserError(f"{named}: no such file or folder")
+        return [(corpus, place)]
+    suffix = Path(named).suffix.lower()
+    if config.stamp and suffix == ".txt":
+        return [("whatsapp", named)]
+    if config.columns and suffix in (".csv", ".tsv", ".parquet"):
+        return [("table", named)]
+    kinds = kinds_at(Path(named))
+    for kind, files in kinds.items():
+        several = f" ({len(files):,} files)" if len(files) > 1 else ""
+        show(f"{named}: {CORPORA[kind].description}{several}")
+    return [(kind, named) for kind in kinds]
+
+
+def _settings(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    from gistchat.recipe.schema import DEFAULT_CORPUS, MixConfig
+
+    if len(pairs) == 1:
+        [(corpus, place)] = pairs
+        return {"corpus": corpus, "source": place, "mix": []}
+    counts = collections.Counter()
+    mix = []
+    for corpus, place in pairs:
+        counts[corpus] += 1
+        mix.append(MixConfig(corpus, place, corpus if counts[corpus] == 1 else f"{corpus}-{counts[corpus]}"))
+    return {"corpus": DEFAULT_CORPUS, "source": "", "mix": mix}
 
 
 def _examples(folder: Path) -> list[str]:

@@ -36,16 +36,16 @@ def evaluate(
         str | None, Option(help="Other conversations than the run's own, of those that gistchat corpora lists.")
     ] = None,
     from_: Annotated[
-        str, Option("--from", metavar="PLACE", help="With --corpus: a file or folder, hub, or hub:ID.")
+        str, Option("--from", metavar="PLACE", help="Your file, folder or ZIP; with --corpus also hub, or hub:ID.")
     ] = "",
     set_: Set = None,
 ) -> None:
     """Score a run's checkpoint on held-out dialogues: predictions.jsonl, metrics.json, report.html.
 
     --set takes fields of evaluate, context and summary; data, model and training are the checkpoint's. With --corpus
-    the test split of other conversations is scored, into RUN/on/CORPUS; --set then also takes fields of data. With
-    --url or --gguf another model answers in the run's place, with the same contexts: does a gist serve it as well as
-    the history? Its results go to RUN/served/NAME.
+    or --from the test split of other conversations is scored, into RUN/on/CORPUS; --set then also takes fields of data.
+    With --url or --gguf another model answers in the run's place, with the same contexts: does a gist serve it as well
+    as the history? Its results go to RUN/served/NAME.
 
     With --predictions and --references it scores a file of replies beside controls instead: JSONL with id and reply,
     or gold (a text, or a list of texts), or the paper's {"context": [...], "ans": [...]}.
@@ -86,12 +86,16 @@ def evaluate(
 
 
 def _other_data(corpus: str | None, place: str) -> Any:
+    from gistchat.cli.data import guessed
     from gistchat.recipe.load import override
     from gistchat.recipe.schema import Recipe
 
+    if not corpus and place:
+        if not Path(place).exists():
+            raise UserError(f"{place}: no such file or folder; what is not yours goes with --corpus")
+        recipe = Recipe()
+        return recipe.change(data=guessed([place], recipe.data)).data
     if not corpus:
-        if place:
-            raise UserError("--from goes with --corpus, which says what kind of conversations they are")
         return None
     return override(Recipe(), [f"data.corpus={corpus}", f"data.source={place}"], "--corpus").data
 

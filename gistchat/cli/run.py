@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from gistchat.cli.data import guessed
 from gistchat.cli.options import Set, settings
 from gistchat.errors import UserError
 from gistchat.names import folder_to_write, require_plain_name
@@ -30,8 +31,12 @@ def load(
         Option(
             "--from",
             metavar="PLACE",
-            help="Your dialogues: a file or folder, hub, or hub:ID. The kind of a file is guessed.",
+            help="Your dialogues: a file, folder or ZIP, whose kind is guessed; hub, or hub:ID.",
         ),
+    ] = None,
+    as_: Annotated[
+        list[str] | None,
+        Option("--as", metavar="NAME", help="Whose replies are learned and tested. Repeatable. Default: everybody's."),
     ] = None,
     corpus: Annotated[str | None, Option(help="Of those that gistchat corpora lists. Default: the recipe's.")] = None,
     model: Annotated[
@@ -63,14 +68,15 @@ def load(
     """A recipe as the options change it, and its run's folder."""
     from gistchat.recipe.load import find_recipe, load_recipe
 
-    if from_ and not corpus and Path(from_).exists():
-        from gistchat.corpora.kinds import kind_of
-
-        corpus = kind_of(Path(from_))
     chosen = {"data.source": from_, "data.corpus": corpus, "train.targets": targets or None}
     chosen |= {"train.strategies": "full" if targets == "all" else None, "seed": seed}
     chosen |= {"model.name": model, "model.init": init, "model.size": size}
     loaded = load_recipe(find_recipe(recipe), settings(chosen, set_), offline)
+    data = {"answer_as": as_} if as_ else {}
+    named = corpus or any(setting.startswith(("data.corpus", "data.mix")) for setting in set_ or ())
+    if from_ and not named and Path(from_).exists():
+        data |= guessed([from_], loaded.data)
+    loaded = loaded.change(data=data)
     # Another model gets a folder of its own, so that it does not replace the recipe's run.
     parts = [loaded.name, *(Path(os.path.abspath(value)).name for value in (model, init, size) if value)]
     if not out:
@@ -126,11 +132,14 @@ def run(
 def train(asked: dict[str, Any], force: Force = False) -> None:
     """Prepare, summarize and train, without evaluation."""
     from gistchat.pipeline import is_first_process, open_workspace, run_train
+    from gistchat.preflight import open_models
 
     recipe, folder = load(**asked)
     if recipe.experiment.variants or recipe.experiment.seeds:
         name = asked["recipe"]
         raise UserError(f"{name} is an experiment of several runs; gistchat run {name} trains and compares them")
+    if not (folder / "trained.json").exists():
+        open_models({"": recipe})
     run_train(open_workspace(recipe, folder), force)
     if is_first_process():
         show(f"checkpoint: {folder / 'checkpoint'}", f"next: gistchat evaluate {folder}")

@@ -37,14 +37,24 @@ def pack_ranked(ranked: Iterable[T], cost: Callable[[T], int], budget: int) -> t
     return chosen, total
 
 
-def fit_limit(build: Callable[[int], Context], length: Callable[[Context], int], budget: int, limit: int) -> Context:
+def fit_limit(
+    build: Callable[[int], Context],
+    length: Callable[[Context], int],
+    budget: int,
+    limit: int,
+    spent: Callable[[Context], int] = lambda context: context.tokens,
+) -> Context:
     """The context of `build(budget)`, the budget lowered until `length`, its prompt's tokens, is `limit` or less.
 
     The last turn never gives way: where it alone exceeds the limit, so does the prompt of the context that comes back.
+
+    Args:
+        spent: tokens of all before the last turn, as the prompt has them; no more than the budget, either.
     """
+    most = budget
     while True:
         context = build(budget)
-        excess = length(context) - limit
+        excess = max(length(context) - limit, spent(context) - most)
         if excess <= 0 or context.tokens == 0:
             return context
         budget = max(0, context.tokens - excess)

@@ -98,7 +98,7 @@ class GistLine:
 @dataclass(frozen=True)
 class Context:
     """What goes into the prompt: the gist of turns 0..boundary-1, the verbatim turns after it, what was found in the
-    turns before it, and the last turn.
+    turns before it, and the last turn; and before all of them the dialogue's own preamble, where it has one.
 
     What was found changes with every turn, so it stands late: what comes before it is the same as the time before, and
     the model need not read it again.
@@ -111,6 +111,7 @@ class Context:
     tokens: int  # cost of lines, turns and what was found; at most the budget
     strategy: str = ""
     found: tuple[GistLine, ...] = ()  # oldest first
+    preamble: str = ""  # in place of the format's own; not of the budget
 
 
 class TokenCosts(Protocol):
@@ -125,6 +126,9 @@ class TokenCosts(Protocol):
 
     def found_cost(self) -> int:
         """Tokens around the lines of turns that were found."""
+
+    def spent(self, context: Context) -> int:
+        """Tokens that all before the last turn takes in the prompt."""
 
 
 # k -> sentences that may stand for turns 0..k-1, best first and more than fit: the context takes the best that do.

@@ -10,7 +10,7 @@ from gistchat.errors import UserError
 from gistchat.limits import UNPACKED_ANYWAY, UNPACKED_TIMES
 
 SUFFIXES = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".md", ".parquet")  # of files that may hold conversations
-_FOLDERS: list[tempfile.TemporaryDirectory] = []  # removed when the process ends
+_FOLDERS: dict[Path, tempfile.TemporaryDirectory] = {}  # of archives; removed when the process ends
 
 
 def is_archive(path: Path) -> bool:
@@ -23,13 +23,19 @@ def is_archive(path: Path) -> bool:
 def unpacked(path: Path) -> Path:
     """A folder with the archive's texts, in the folders that they have there; pictures and the like are left out.
 
+    Of an archive of archives these are there.
+
     Raises:
         UserError: the archive is cut or damaged, asks for a password, or would unpack to far more than its size.
     """
-    _FOLDERS.append(folder := tempfile.TemporaryDirectory(prefix="gistchat-"))
+    folder = _FOLDERS[path] = tempfile.TemporaryDirectory(prefix=f"{path.stem[:40]}-")
     try:
         with zipfile.ZipFile(path) as archive:
-            texts = [part for part in archive.infolist() if not part.is_dir() and _is_text(part.filename)]
+            parts = [part for part in archive.infolist() if not part.is_dir()]
+            # Archives beside texts are what people sent each other.
+            texts = [part for part in parts if _is_text(part.filename)] or [
+                part for part in parts if _is_text(part.filename, (".zip",))
+            ]
             if sum(part.file_size for part in texts) > max(UNPACKED_ANYWAY, UNPACKED_TIMES * path.stat().st_size):
                 raise UserError(f"{path}: unpacks to over {UNPACKED_TIMES} times its size, which no export does")
             for part in texts:
@@ -41,6 +47,14 @@ def unpacked(path: Path) -> Path:
     return Path(folder.name)
 
 
-def _is_text(name: str) -> bool:
+def origin_of(path: Path) -> str:
+    """What to call a file that was unpacked from an archive; empty for others."""
+    for archive, folder in _FOLDERS.items():
+        if path.is_relative_to(folder.name):
+            return f"{origin_of(archive) or archive}: {path.relative_to(folder.name)}"
+    return ""
+
+
+def _is_text(name: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
     parts = PurePosixPath(name)
-    return parts.suffix.lower() in SUFFIXES and "__MACOSX" not in parts.parts and not parts.name.startswith("._")
+    return parts.suffix.lower() in suffixes and "__MACOSX" not in parts.parts and not parts.name.startswith("._")

@@ -2,7 +2,7 @@
 
 A conversation is a tree, as messages may be edited and replies made again: read is the path to the one that was shown
 last. The user's custom instructions are `meta["system"]`. Reasoning, calls of tools and what they return, hidden
-messages, pictures and the other branches are left out and counted.
+messages, pictures and the other branches are left out and counted. A reply of weight 0 is read, but not scored.
 """
 
 import re
@@ -24,12 +24,18 @@ BRANCHES = "messages of other branches (edited, or answered again)"
 WORDLESS = "messages without words"
 KINDS = {"thoughts": REASONING, "reasoning_recap": REASONING, "model_editable_context": HIDDEN}
 SPOKEN = ("text", "multimodal_text", None)
-CITATION = re.compile("【[^【】]*†[^【】]*】|\ue200(?:file)?cite[^\ue200\ue201]*\ue201")
+CITATION = re.compile(r"【[^【】]*(?:†|oaicite)[^【】]*】|:contentReference\[oaicite:\d+\](?:\{index=\d+\})?")
+MARKED = re.compile("\ue200([a-z_]+)\ue202?([^\ue200\ue201]*)\ue201")  # what the service shows otherwise than as text
+NAMED = re.compile(r'\["[^"]*", ?"([^"]*)"')  # the second of a list: the name of what is marked
 
 
 def looks_like(head: Head) -> bool:
     first = head.at(0) if isinstance(head.value, list) else head.value
-    return isinstance(first, dict) and isinstance(first.get("mapping"), dict)
+    mapping = first.get("mapping") if isinstance(first, dict) else None
+    if not isinstance(mapping, dict):
+        return False
+    messages = [_message(node) for node in mapping.values() if isinstance(node, dict)]
+    return not any(messages) or any("author" in message for message in messages)
 
 
 def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
@@ -39,6 +45,7 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
     left_out = Counter({BRANCHES: others})
     turns: list[Turn] = []
     system: list[str] = []
+    unscored: list[int] = []
     for message in path:
         system += _instructions(message)
         if reason := _reason_to_leave_out(message):
@@ -52,12 +59,15 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         elif role == "system":
             system.append(text)
         else:
+            if message.get("weight") == 0:
+                unscored.append(len(turns))
             date = as_date(message.get("create_time"))
             turns.append(Turn(role, text, iso(date) if date else ""))
     yield from (LeftOut(what, count) for what, count in left_out.items() if count)
     meta = {"system": "\n".join(dict.fromkeys(system))} if system else {}
     name = str(value.get("conversation_id") or value.get("id") or name)
-    yield Dialogue(name, tuple(turns), corpus=file, scored_speakers=("assistant",), meta=meta)
+    scored = ("assistant",)
+    yield Dialogue(name, tuple(turns), corpus=file, scored_speakers=scored, meta=meta, unscored=tuple(unscored))
 
 
 def _shown(mapping: dict[str, Any], current: Any) -> tuple[list[dict[str, Any]], int]:
@@ -87,7 +97,7 @@ def _path(nodes: dict[str, Any], leaf: str) -> list[dict[str, Any]]:
 
 
 def _message(node: dict[str, Any]) -> dict[str, Any]:
-    return node.get("message") or {}
+    return message if isinstance(message := node.get("message"), dict) else {}
 
 
 def _role(message: dict[str, Any]) -> str:
@@ -126,7 +136,15 @@ def _words(message: dict[str, Any]) -> tuple[str, int]:
     parts = parts if isinstance(parts, list) else [content.get("text") or ""]
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
     words = [text for text in texts if isinstance(text, str)]
-    return CITATION.sub("", "\n".join(filter(None, words))), len(parts) - len(words)
+    return CITATION.sub("", MARKED.sub(_seen, "\n".join(filter(None, words)))), len(parts) - len(words)
+
+
+def _seen(marked: re.Match[str]) -> str:
+    """What is read where something is marked: the name of a thing, the words of a link; of a citation nothing."""
+    if marked[1] == "url":
+        return marked[2].partition("\ue202")[0]
+    name = NAMED.match(marked[2]) if marked[1] == "entity" else None
+    return name[1] if name else ""
 
 
 CORPUS = Corpus(

@@ -17,7 +17,8 @@ from gistchat.dialogue.turns import Dialogue
 def parse_summarised(corpus: str, file: str, _: str, value: dict[str, Any]) -> Iterator[Dialogue]:
     name = value["fname"] if "fname" in value else value["id"]
     summaries = [value[key] for key in ("summary", "summary1", "summary2", "summary3") if value.get(key)]
-    turns = parse_lines(line for line in value["dialogue"].split("\n") if line.strip())
+    text = value["dialogue"] or ""  # SAMSum has a dialogue of no lines, which CSV readers make nothing at all of
+    turns = parse_lines(line for line in text.split("\n") if line.strip())
     meta = {"gold": [{"speaker": "", "text": summaries[0].strip()}], "summaries": summaries} if summaries else {}
     yield Dialogue(str(name), tuple(turns), corpus=corpus, meta=meta)
 

@@ -1,7 +1,9 @@
 """Discord as DiscordChatExporter writes it: JSON or CSV.
 
-A channel is one dialogue. Who changes nickname stays one person, under the latest. Left out and counted: messages of
-Discord itself (joins, pins, calls), of bots, forwarded ones and those without words (attachments, stickers, embeds).
+A channel is one dialogue, and so is a thread, which is exported as a channel; the parts of a large one have one id. A
+reply is a turn like others, without what it answers. Who changes nickname stays one person, under the latest. Left out
+and counted: messages of Discord itself (joins, pins, calls), of bots, forwarded ones and those without words
+(attachments, stickers, embeds).
 """
 
 import re
@@ -12,26 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head, iso
+from gistchat.corpora.dates import as_date, writes_month_first
 from gistchat.corpora.people import Message, named
-from gistchat.corpora.sources import csv_rows, json_entries, json_fields
+from gistchat.corpora.sources import csv_rows, is_web_page, json_entries, json_fields
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult
 from gistchat.dialogue.visible import has_text
 
 SPOKEN = ("Default", "Reply", "0", "19")  # kinds of messages that people write
 COLUMNS = {"author", "date", "content", "attachments"}
+# Files of Discord's own package, by what each entry has.
+PACKAGE = {"user.json": {"id", "username", "email"}, "channel.json": {"id", "type"}}
+PACKAGE["messages.json"] = {"id", "timestamp", "contents"}  # under whatever name
 NOTICES, BOTS, FORWARDED = "notices of Discord (joins, pins, calls)", "messages of bots", "forwarded messages"
 WORDLESS = "messages without words (attachments, stickers, embeds)"
 # A table does not say which messages are Discord's own.
 _NOTICE = re.compile(
     r"(?:Joined the server|Pinned a message|Started a thread|Left the group|Changed the channel icon"
     r"|Started a call(?: that lasted [\d,.]+ minutes?)?|Added .{1,80} to the group|Removed .{1,80} from the group"
-    r"|Changed the channel name: .{1,200}?)\.?"
+    r"|Changed the channel name(?:: .{1,200}?)?)\.?"
 )
-_PART = re.compile(r"\[part \d+\]")
+_RAW = re.compile(r"<(?:a?(?P<emoji>:\w+:)\d+|@!?(?P<person>\d+))>")  # with --markdown false
+_PART = re.compile(r" \[part \d+\]")
 _DISCRIMINATOR = re.compile(r"#\d{4}$")
-# Before 2023 tables had the dates of the computer's language: those with AM and PM begin with the month.
-FORMATS = ("%d-%b-%y %I:%M %p", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M:%S %p", "%d-%b-%y %H:%M")
-FORMATS += ("%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%Y/%m/%d %H:%M")
+_DAY_FIRST = re.compile(r"(?:1[3-9]|2\d|3[01])[./-]")
+_SHORT_DATE = "%d-%b-%y %I:%M %p"  # of the first versions
 
 
 def looks_like(head: Head) -> bool:
@@ -46,11 +52,13 @@ def refused(head: Head) -> str:
     start = head.text.lstrip()
     if re.match(r"={20,}\s+Guild: .*\s+Channel: ", start):
         return f"Discord's TXT export does not say where a message ends; {remedy}"
-    if start[:15].lower().startswith(("<!doctype html", "<html")) and "chatlog" in head.text:
+    if is_web_page(start) and "chatlog" in head.text:
         return f"Discord's HTML export is a page to look at; {remedy}"
-    first = head.at(0)
+    first = head.at(0) if isinstance(head.value, list) else head.value
     keys = {str(key).lower() for key in first} if isinstance(first, dict) else set(head.columns)
-    if {"id", "timestamp", "contents"} <= keys:
+    # The text that explains the package has lines like a chat.
+    beside = head.path.name == "README.txt" and any(head.path.parent.glob("[Mm]essages/index.json"))
+    if beside or PACKAGE.get(head.path.name, PACKAGE["messages.json"]) <= keys:
         return f"Discord's own data package holds only what you wrote, no answers; {remedy}"
     return ""
 
@@ -58,7 +66,7 @@ def refused(head: Head) -> str:
 def read(path: Path) -> Iterator[ReadResult]:
     left_out: Counter[str] = Counter()
     said: list[Message] = []
-    is_table = path.suffix == ".csv"
+    is_table = path.suffix.lower() == ".csv"
     for location, value in csv_rows(path) if is_table else json_entries(path, "messages.item"):
         if isinstance(value, Malformed):
             yield value
@@ -73,15 +81,14 @@ def read(path: Path) -> Iterator[ReadResult]:
         else:
             said.append(message)
     yield from (LeftOut(reason, count) for reason, count in left_out.items())
-    yield Dialogue(path.stem if is_table else _name(path), named(said), corpus="discord")
+    said = _dated(said) if is_table else said
+    yield Dialogue(_PART.sub("", path.stem) if is_table else _name(path), named(said), corpus="discord")
 
 
 def _name(path: Path) -> str:
     channel = json_fields(path, "messages").get("channel")
     channel = channel if isinstance(channel, dict) else {}
-    part = _PART.search(path.stem)
-    names = [channel.get("name"), channel.get("id"), part and part[0]]
-    return " ".join(str(name) for name in names if name) or path.stem
+    return " ".join(str(channel[field]) for field in ("name", "id") if channel.get(field)) or path.stem
 
 
 def _from_json(value: dict[str, Any]) -> tuple[str, Message]:
@@ -90,7 +97,8 @@ def _from_json(value: dict[str, Any]) -> tuple[str, Message]:
     text = value.get("content") or ""
     if not isinstance(text, str):
         raise TypeError("a text is a string")
-    message = Message(str(author.get("id") or name), name, text, _date(value["timestamp"]))
+    text = _RAW.sub(lambda mark: _readable(mark, value), text)
+    message = Message(str(author.get("id") or name), name, text, iso(datetime.fromisoformat(value["timestamp"])))
     if str(value.get("type", "Default")) not in SPOKEN:
         return NOTICES, message
     if author.get("isBot"):
@@ -100,28 +108,40 @@ def _from_json(value: dict[str, Any]) -> tuple[str, Message]:
     return FORWARDED if value.get("forwardedMessage") else WORDLESS, message
 
 
+def _readable(mark: re.Match[str], value: dict[str, Any]) -> str:
+    if mark["emoji"]:
+        return mark["emoji"]
+    named = {str(user["id"]): user.get("nickname") or user["name"] for user in value.get("mentions") or []}
+    return f"@{named.get(mark['person'], mark['person'])}"
+
+
 def _from_row(row: dict[str, str]) -> tuple[str, Message]:
     name = _DISCRIMINATOR.sub("", row["author"].strip())
     person = row.get("authorid") or row["author"]
     if not person:
         raise ValueError("no author")
-    message = Message(person, name, row["content"], _date(row["date"]))
+    message = Message(person, name, row["content"], row["date"])
     if _NOTICE.fullmatch(row["content"].strip()):
         return NOTICES, message
     return ("" if has_text(row["content"]) else WORDLESS), message
 
 
-def _date(text: str) -> str:
+def _dated(messages: list[Message]) -> list[Message]:
+    """With the dates of a table, which older versions wrote as the computer's language does, read alike."""
+    dates = [message.date for message in messages]
+    # Where people write AM and PM, most write the month first.
+    american = any(date[-2:] in ("AM", "PM") for date in dates) and not any(map(_DAY_FIRST.match, dates))
+    day_first = not american and not writes_month_first(dates)
+    return [message._replace(date=_date(message.date, day_first)) for message in messages]
+
+
+def _date(text: str, day_first: bool) -> str:
+    if moment := as_date(text, day_first):
+        return iso(moment)
     try:
-        return iso(datetime.fromisoformat(text))
+        return iso(datetime.strptime(text, _SHORT_DATE))
     except ValueError:
-        pass
-    for layout in FORMATS:
-        try:
-            return iso(datetime.strptime(text, layout))
-        except ValueError:
-            continue
-    return ""
+        return ""
 
 
 CORPUS = Corpus(

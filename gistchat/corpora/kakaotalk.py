@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gistchat.corpora.corpus import Corpus, Head, iso
-from gistchat.corpora.whatsapp import DELETED, MEDIA, NOTICES
+from gistchat.corpora.whatsapp_texts import DELETED, MEDIA, NOTICES, POLLS
 from gistchat.dialogue.lines import require_text, strip, text_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.errors import UserError
@@ -21,10 +21,10 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 _KOREAN_DAY = r"(?P<y>\d{4})(?:년|\.|-|/) ?(?P<m>\d{1,2})(?:월|\.|-|/) ?(?P<d>\d{1,2})(?:일|\.)?(?: ?\w요일)?"
 _MONTH_DAY = r"(?P<B>[A-Z][a-z]{2,8})\.? (?P<e>\d{1,2})|(?P<f>\d{1,2}) (?P<C>[A-Z][a-z]{2,8})\.?"
 _ENGLISH_DAY = rf"(?:[A-Z][a-z]+day, )?(?:{_MONTH_DAY}),? (?P<z>\d{{4}})"
-_CLOCK = r"(?:(?P<n>오전|오후|AM|PM) ?)?(?P<H>\d{1,2}):(?P<M>\d\d)(?::\d\d)?(?: ?(?P<N>[AaPp][Mm]))?"
+_CLOCK = r"(?:(?P<n>오전|오후|AM|PM) ?)?(?P<H>\d{1,2}):(?P<M>\d\d)(?::\d\d)?(?:\s?(?P<N>[AaPp]\.?[Mm]\.?))?"
 _DAY = rf"(?:{_KOREAN_DAY}|{_ENGLISH_DAY})"
 _DAY_LINE = re.compile(rf"(?:-{{5,}} )?{_DAY}(?:,? (?:at )?{_CLOCK})?(?: -{{5,}})?")
-_PHONE = re.compile(rf"{_DAY}(?:,| at)? ?{_CLOCK}(?:, (?P<name>.+?) : (?P<text>.*)|[,:] (?P<notice>.+))", re.S)
+_PHONE = re.compile(rf"{_DAY}(?:,| at)?\s?{_CLOCK}(?:, (?P<name>.+?) : (?P<text>.*)|[,:] (?P<notice>.+))", re.S)
 _WINDOWS = re.compile(rf"\[(?P<name>[^\n]+?)\] \[{_CLOCK}\] ?(?P<text>.*)", re.S)
 # On Windows a notice has no stamp.
 _NOTICE = re.compile(
@@ -32,14 +32,17 @@ _NOTICE = re.compile(
     r"|.+님을 (?:초대|내보).{2,5}\.?|채팅방 관리자가 메시지를 가렸습니다\.?"
     r"|.+ (?:joined|left) (?:this|the) chat ?room\.?|.+ invited .+ to (?:this|the) chat ?room\.?"
 )
+_TITLE = re.compile(r".+ 카카오톡 대화|KakaoTalk Chats with .+|.+ KakaoTalk Chats")
 _MAC = ("date", "user", "message")
 _DELETED = re.compile(
-    r"삭제된 메시지입니다\.?|(?:This message was deleted|Deleted message|This is a deleted message)\.?", re.I
+    r"(?:삭제된 메시지입니다|메시지가 삭제되었습니다|This message was deleted|(?:This is a )?deleted message)\.?",
+    re.I,
 )
+_POLL = re.compile(r"(?:투표|poll)(?: ?: .+)?|\[(?:투표|poll)\].*", re.I | re.S)
 _MEDIA = re.compile(
     r"\(?이모티콘\)?|사진(?: \d+장)?|동영상|음성메시지|라이브톡.*|(?:보이스톡|페이스톡).{0,20}"
     r"|파일: .+|지도: .+|연락처: .+|샵검색: .+"
-    r"|\(?emoticons?\)?|photos?|\d+ photos?|videos?|voice (?:note|message)s?"
+    r"|<[^<>\n]{2,40}>|\(?emoticons?\)?|photos?|\d+ photos?|videos?|voice (?:note|message)s?"
     r"|file: .+|map: .+|contact: .+|(?:voice|face) talk.{0,20}|\S{20,}\.(?:jpe?g|png|gif|mp4|m4a|webp)",
     re.I,
 )
@@ -49,6 +52,8 @@ def looks_like(head: Head) -> bool:
     if head.columns:
         return head.columns == _MAC
     lines = [strip(line) for line in head.lines[:300] if line.strip()]
+    if 0 < len(lines) < 3 and _TITLE.fullmatch(lines[0].lstrip("\ufeff")):
+        return True  # nothing was said
     if any(found["name"] for line in lines if (found := _PHONE.fullmatch(line))):
         return True
     return any(line.startswith("-----") and _DAY_LINE.fullmatch(line) for line in lines) and any(
@@ -61,12 +66,12 @@ def read(path: Path) -> Iterator[ReadResult]:
     messages = _rows(path) if path.suffix == ".csv" else _messages(path)
     turns, left_out, seen = [], Counter(), False
     for message in messages:
+        seen = True
         if isinstance(message, Malformed):
             yield message
             continue
-        seen = True
         text = strip(message.text)
-        reason = NOTICES if not message.speaker else _reason(text)
+        reason = _reason(message.speaker, text)
         if reason:
             left_out[reason] += 1
         else:
@@ -78,7 +83,12 @@ def read(path: Path) -> Iterator[ReadResult]:
         yield Dialogue(path.stem, tuple(turns), corpus=path.stem)
 
 
-def _reason(text: str) -> str:
+def _reason(speaker: str, text: str) -> str:
+    """As what a message is left out; empty where it is words of a person."""
+    if not speaker or (text.startswith(speaker) and _NOTICE.fullmatch(text)):
+        return NOTICES
+    if _POLL.fullmatch(text):
+        return POLLS
     if _DELETED.fullmatch(text):
         return DELETED
     return MEDIA if not text or _MEDIA.fullmatch(text) else ""
@@ -116,7 +126,7 @@ def _messages(path: Path) -> Iterator[Turn | Malformed]:
 
 def _date(parts: dict[str, str | None]) -> str:
     month = parts["B"] or parts["C"]
-    hour, noon = int(parts["H"]), (parts["n"] or parts["N"] or "").lower()
+    hour, noon = int(parts["H"]), (parts["n"] or parts["N"] or "").lower().replace(".", "")
     if noon:
         hour = hour % 12 + 12 * (noon in ("오후", "pm"))
     try:
@@ -131,11 +141,13 @@ def _rows(path: Path) -> Iterator[Turn | Malformed]:
     """Messages of a Mac's CSV."""
     require_text(path)
     csv.field_size_limit(LONGEST_LINE)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.reader(line.replace("\0", "") for line in file)
         next(rows, None)
         for row in rows:
-            if len(row) == 3:
+            if any("\udc80" <= char <= "\udcff" for cell in row for char in cell):
+                yield Malformed(f"{path}:{rows.line_num}", "not UTF-8; save the file as UTF-8")
+            elif len(row) == 3:
                 yield Turn(strip(row[1]), row[2], strip(row[0]))
             elif row:
                 yield Malformed(f"{path}:{rows.line_num}", f"expected 3 columns, found {len(row)}")

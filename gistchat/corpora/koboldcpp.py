@@ -1,6 +1,7 @@
 """Stories that KoboldAI and koboldcpp save: a prompt and what followed, in instruct mode or chat mode.
 
-What is learned are the assistant's replies, or the characters'. Memory and the system's words are `meta["system"]`.
+What is learned are the assistant's replies, or the characters'. Memory and the system's words are `meta["system"]`;
+reasoning is left out and counted. A story in which nobody speaks by name or tag is refused.
 """
 
 import re
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head
+from gistchat.corpora.roles import without_reasoning
 from gistchat.corpora.sources import reader
 from gistchat.dialogue.turns import Dialogue, LeftOut, ReadResult, Turn, Unreadable
 from gistchat.dialogue.visible import has_text
@@ -39,6 +41,10 @@ def parse(file: str, name: str, value: Any) -> Iterator[ReadResult]:
         scored = tuple(dict.fromkeys(speaker for speaker, _ in pieces if speaker not in ("", user)))
     if not scored or len({speaker for speaker, _ in pieces} - {"", "system"}) < 2:
         raise Unreadable("a story in which nobody speaks by name or tag: not a chat")
+    spoken = [(who, without_reasoning(text) if who in scored else text) for who, text in pieces]
+    if thought := sum(one != two for one, two in zip(pieces, spoken, strict=True)):
+        yield LeftOut("reasoning", thought)
+    pieces = spoken
     pieces = [(speaker, text.strip()) for speaker, text in pieces if has_text(text)]
     turns = tuple(Turn(speaker, text) for speaker, text in pieces if speaker not in ("", "system"))
     texts = [settings.get("instruct_sysprompt"), value.get("memory")]

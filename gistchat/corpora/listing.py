@@ -22,14 +22,14 @@ def describe(names: Sequence[str], offline: bool) -> Iterator[str]:
     corpora = [CORPORA[name] for name in dict.fromkeys(names or CORPORA)]
     mirrors = [] if offline else [mirror for corpus in corpora for mirror in corpus.hub]
     with ThreadPoolExecutor(MIRRORS_AT_ONCE) as pool:
-        reachable = dict(zip(mirrors, pool.map(hub.is_reachable, mirrors), strict=True))
+        problems = dict(zip(mirrors, pool.map(hub.unreachable, mirrors), strict=True))
     for corpus in corpora:
         yield f"{corpus.name}: {corpus.description}"
-        for title, text in _facts(corpus, reachable):
+        for title, text in _facts(corpus, problems):
             yield f"    {title + ':':10} {text}"
 
 
-def _facts(corpus: Corpus, reachable: dict[str, bool]) -> Iterator[tuple[str, str]]:
+def _facts(corpus: Corpus, problems: dict[str, str]) -> Iterator[tuple[str, str]]:
     for title in ("size", "licence", "citation", "link"):
         if text := getattr(corpus, title):
             yield title, text
@@ -40,7 +40,10 @@ def _facts(corpus: Corpus, reachable: dict[str, bool]) -> Iterator[tuple[str, st
         except UserError:
             yield "now", "not installed: pip install chitchat-dataset"
         return
+    if corpus.export:
+        yield "export", corpus.export
     yield "files", f"--from FILE or FOLDER with {', '.join(corpus.patterns)}"
     for mirror in corpus.hub:
-        state = {True: "reachable now", False: "not reachable now", None: "not asked"}[reachable.get(mirror)]
+        problem = problems.get(mirror)
+        state = "not asked" if problem is None else f"not reachable now: {problem}" if problem else "reachable now"
         yield "hub", f"--from hub: {mirror} ({state})"

@@ -28,7 +28,7 @@ def read(path: Path) -> Iterator[ReadResult]:
     if path.suffix == ".txt":
         yield from parse_records(_parse_lines, path.stem, _blocks(path))
     elif path.suffix == ".json" and first_character(path) == "{":
-        for split, name in (("train", "train"), ("validation", "valid")):
+        for split, name in (("train", "train"), ("validation", "valid"), ("test", "test")):
             yield from parse_records(functools.partial(_parse, split), split, json_entries(path, f"{name}.item"), 0)
     else:
         yield from parse_records(functools.partial(_parse, ""), path.stem, records(path), 0)

@@ -13,8 +13,8 @@ CORPORA_OF_OTHERS = (
 # Of these the first that a file looks like is taken, so what many files look like comes last.
 YOURS = (
     "jsonl", "telegram", "discord", "facebook", "slack", "signal_desktop", "signal", "imessage", "kakaotalk", "line",
-    "whatsapp", "chatgpt", "claude", "sillytavern", "characterai", "koboldcpp", "preferences", "chat_export", "table",
-    "transcript",
+    "whatsapp", "chatgpt", "claude", "sillytavern", "characterai", "koboldcpp", "gemini", "preferences", "chat_export",
+    "table", "transcript",
 )  # fmt: skip
 _MODULES = [importlib.import_module(f"gistchat.corpora.{reader}") for reader in CORPORA_OF_OTHERS + YOURS]
 CORPORA = {module.CORPUS.name: module.CORPUS for module in _MODULES}

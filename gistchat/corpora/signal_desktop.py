@@ -1,6 +1,8 @@
 """Signal Desktop's own export of all chats: `main.jsonl`, with a line for each person, chat and message.
 
-A chat is one dialogue. Left out and counted: notices, deleted messages, polls, and messages without words (media).
+A chat is one dialogue. Of an edited message the latest version is kept; what a reply quotes is no part of it. Left out
+and counted: notices, deleted messages, polls, and messages without words (media). Chats stand mixed in the file, so the
+words of all are in memory at once.
 """
 
 from collections import Counter
@@ -66,7 +68,8 @@ def _name(recipient: dict[str, Any], owner: str) -> str:
     contact = recipient.get("contact") or {}
     pairs = (("systemGivenName", "systemFamilyName"), ("profileGivenName", "profileFamilyName"))
     names = [_joined(contact.get("nickname") or {}, "given", "family"), *(_joined(contact, *pair) for pair in pairs)]
-    names += [str(contact[field]) for field in ("username", "e164") if contact.get(field)]
+    number = str(contact.get("e164") or "")
+    names += [str(contact.get("username") or ""), f"+{number.removeprefix('+')}" if number else ""]
     return next((name for name in names if name), f"Person {recipient['id']}")
 
 

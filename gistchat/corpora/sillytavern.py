@@ -1,7 +1,8 @@
 """SillyTavern's chats: JSONL with a line about the chat, then a line a message; group chats, too.
 
 Of several versions of a reply (swipes), the chosen one is read. Hidden messages, notes of the system and of the
-narrator are left out and counted, and so are the other swipes. What is learned are the replies of the characters.
+narrator are left out and counted, and so are the other swipes and reasoning. Speakers have their names; what
+is learned are the replies of the characters.
 """
 
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.dates import as_date
+from gistchat.corpora.roles import without_reasoning
 from gistchat.dialogue.lines import json_lines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult, Turn
 from gistchat.dialogue.visible import has_text
@@ -41,7 +43,7 @@ def read(path: Path) -> Iterator[ReadResult]:
     for location, line in json_lines(path):
         if isinstance(line, Malformed):
             yield line
-        elif not isinstance(line, dict) or not isinstance(line.get("mes", "" if _is_about(line) else None), str):
+        elif not isinstance(line, dict) or not ("mes" in line or _is_about(line)):
             yield Malformed(location, "neither a message with 'mes' nor the line about the chat")
         elif "mes" not in line:
             about = about or line
@@ -51,6 +53,7 @@ def read(path: Path) -> Iterator[ReadResult]:
             messages.append(line)
     turns, characters = _turns(messages, about)
     left_out["versions of a reply that were not chosen (swipes)"] += sum(map(_not_chosen, messages))
+    left_out["reasoning"] += sum(map(_reasons, messages))
     left_out["messages without words"] += len(messages) - len(turns)
     yield from (LeftOut(what, count) for what, count in left_out.items() if count)
     scored = tuple(dict.fromkeys(turn.speaker for turn in turns if turn.speaker in characters))
@@ -77,7 +80,8 @@ def _turns(messages: list[dict[str, Any]], about: dict[str, Any]) -> tuple[list[
         speaker = _name(message) or (user if is_user else character)
         if is_user and speaker in characters:  # somebody who plays under the character's name
             speaker = f"{speaker} (user)"
-        text = USER.sub(lambda _: user, _chosen(message))
+        text = _chosen(message) if is_user else without_reasoning(_chosen(message))
+        text = USER.sub(lambda _: user, text)
         text = CHARACTER.sub(lambda _, name=character if is_user else speaker: name, text)
         if has_text(text):
             date = as_date(message.get("send_date") or "", day_first=False)
@@ -95,7 +99,12 @@ def _chosen(message: dict[str, Any]) -> str:
         text = swipes[number]
         if isinstance(text, str) and has_text(text):
             return text
-    return message["mes"]
+    return message["mes"] if isinstance(message["mes"], str) else ""
+
+
+def _reasons(message: dict[str, Any]) -> bool:
+    """Whether it holds what a model thought before it spoke."""
+    return not message.get("is_user") and without_reasoning(_chosen(message)) != _chosen(message)
 
 
 def _not_chosen(message: dict[str, Any]) -> int:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import ijson
 
 from gistchat.corpora import hub
-from gistchat.corpora.archive import is_archive, unpacked
+from gistchat.corpora.archive import is_archive, origin_of, unpacked
 from gistchat.dialogue.lines import BYTE_ORDER_MARK, Parse, json_lines, parse_records, raw_json_lines, require_text
 from gistchat.dialogue.turns import Malformed, ReadResult
 from gistchat.errors import UserError, first_line, require
@@ -54,13 +54,12 @@ def find_sources(corpus: str, patterns: Sequence[str], ids: Sequence[str], place
     if not place:
         on_hub = " or --from hub" if ids else ""
         raise UserError(f"say where the {corpus} files are: --from FILE_OR_FOLDER{on_hub}, in a recipe data.source")
-    files = _find_files(corpus, Path(place), patterns)
-    return _official([Source(path, split_of_name(path), _origin(Path(place), path)) for path in files])
+    return sources_among(_find_files(corpus, Path(place), patterns))
 
 
-def _origin(place: Path, path: Path) -> str:
-    """What to call a file that was unpacked from the archive `place`; empty for others."""
-    return f"{place}: {path.relative_to(unpacked(place))}" if place.is_file() and place != path else ""
+def sources_among(files: Sequence[Path], official: bool = True) -> list[Source]:
+    """Files with the splits that their names give them, where that is what their names are for."""
+    return _official([Source(path, split_of_name(path) if official else "", origin_of(path)) for path in files])
 
 
 def _official(sources: list[Source]) -> list[Source]:
@@ -104,12 +103,25 @@ def records(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def raw_records(path: Path) -> Iterator[tuple[str, Any]]:
-    """As `records`, but lines of JSONL are not decoded yet, and a JSON file may be a single record."""
+    """As `records`, but lines of JSONL are not decoded yet, and a JSON file may be a single record; a CSV has rows."""
     if path.suffix == ".jsonl":
         return raw_json_lines(path)
-    if path.suffix == ".json" and first_character(path) == "{":
+    if path.suffix in (".csv", ".tsv"):
+        return csv_rows(path)
+    if path.suffix == ".json" and (first_character(path) == "{" or _is_one_chat(path)):
         return iter([(f"{path}: entry 0", read_json(path))])
     return records(path)
+
+
+def _is_one_chat(path: Path) -> bool:
+    """Whether the entries of a JSON file's list are not chats, but the messages of one."""
+    _, first = next(json_entries(path, "item"), ("", None))
+    return is_message(first)
+
+
+def is_message(value: Any) -> bool:
+    """Whether it is a message with a role, as OpenAI's interface has them."""
+    return isinstance(value, dict) and {"role", "content"} <= value.keys()
 
 
 def reader(parse: Parse, first: int | None = None) -> Callable[[Path], Iterator[ReadResult]]:
@@ -142,14 +154,34 @@ def json_fields(path: Path, *without: str) -> dict[str, Any]:
     """
     if first_character(path) != "{":
         raise UserError(f"{path}: expected a JSON object")
-    builder = ijson.ObjectBuilder()
+    builder, inside = ijson.ObjectBuilder(), tuple(f"{field}." for field in without)
     for prefix, event, value in _parsed(path, ijson.parse):
         if prefix in without:
             if event not in ("end_map", "end_array", "map_key"):
                 builder.event("null", None)
-        elif not prefix.startswith(tuple(f"{field}." for field in without)):
+        elif not prefix.startswith(inside):
             builder.event(event, value)
     return builder.value
+
+
+def json_outlines(path: Path, prefix: str, fields: Sequence[str], inner: str) -> Iterator[dict[str, Any]]:
+    """Some fields of each object of a JSON file's list, and how many entries its own list `inner` has, if it has one.
+
+    With `json_entries` of all these inner lists one after another, an object needs not be in memory as a whole.
+    """
+    wanted = {f"{prefix}.{field}": field for field in fields}
+    inner_list, inner_entry = f"{prefix}.{inner}", f"{prefix}.{inner}.item"
+    outline: dict[str, Any] = {}
+    for place, event, value in _parsed(path, ijson.parse):
+        if place == inner_entry:
+            outline[inner] += event not in ("map_key", "end_map", "end_array")
+        elif place == inner_list and event == "start_array":
+            outline[inner] = 0
+        elif place in wanted and event not in ("start_map", "map_key", "end_map", "start_array", "end_array"):
+            outline[wanted[place]] = value
+        elif place == prefix and event not in ("start_map", "map_key"):
+            yield outline  # also of what is no object
+            outline = {}
 
 
 def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Malformed]]:
@@ -160,7 +192,7 @@ def csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str] | Malformed]]:
         file.seek(0)
         csv.field_size_limit(LONGEST_LINE)
         lines = (line.replace("\0", "") for line in iter(functools.partial(file.readline, LONGEST_LINE), ""))
-        delimiter = ";" if first.count(";") > first.count(",") else ","
+        delimiter = "\t" if path.suffix == ".tsv" else ";" if first.count(";") > first.count(",") else ","
         reader = csv.reader(lines, delimiter=delimiter, strict=True)  # else an open quote swallows the file's rest
         try:
             names = [name.strip().lower() for name in next(reader, [])]
@@ -184,6 +216,11 @@ def first_character(path: Path) -> str:
         return file.read(1000).removeprefix(BYTE_ORDER_MARK).strip()[:1].decode(errors="replace")
 
 
+def is_web_page(text: str) -> bool:
+    """Whether a file that begins so is HTML, which some programs write beside what can be read."""
+    return text.lstrip()[:15].lower().startswith(("<!doctype html", "<html"))
+
+
 class _JsonFile:
     """A JSON file, open for `ijson`, which has no limit of its own for brackets in brackets."""
 
@@ -205,9 +242,17 @@ def _parsed(path: Path, parse: Callable[..., Iterator[Any]]) -> Iterator[Any]:
         try:
             yield from parse(_JsonFile(path, file), use_float=True)
         except (ijson.JSONError, UnicodeDecodeError) as error:
+            if not _is_closed(file):
+                raise UserError(f"{path}: cut off, as a JSON file ends with a closing bracket; get it anew") from None
             if path.stat().st_size <= LONGEST_JSON:
                 read_json(path)  # gives the line of the error
             raise UserError(f"{path}: not valid JSON ({first_line(error)})") from None
+
+
+def _is_closed(file: BinaryIO) -> bool:
+    """Whether a file of JSON ends as one does."""
+    file.seek(max(0, file.seek(0, 2) - 1000))
+    return file.read().strip()[-1:] in (b"]", b"}")
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:

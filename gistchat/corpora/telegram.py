@@ -1,9 +1,12 @@
 """Telegram Desktop's `result.json`, of one chat or of all.
 
-A chat is one dialogue; captions of media are kept. Left out and counted: service messages, media without words, polls,
-and forwarded messages, whose words are somebody else's.
+A chat is one dialogue; captions of media are kept, and what somebody wrote by way of a bot is his own. Quoted replies
+are no part of the text. Somebody whose account was deleted has no name, and goes by the id. Left out and counted:
+service messages, media without words, polls, and forwarded messages, whose words are somebody else's; of an export of
+all chats also those with bots, channels, and what one saved for oneself. A single such chat was chosen, and is read.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,12 +15,21 @@ from typing import Any
 
 from gistchat.corpora.corpus import Corpus, Head, iso
 from gistchat.corpora.people import Message, named
-from gistchat.corpora.sources import json_entries, json_fields
+from gistchat.corpora.sources import is_web_page, json_entries, json_fields, json_outlines
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, ReadResult
 from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 
 CHATS = ("chats", "left_chats")
+TYPES = ("message", "service")
+# Where not two people talk.
+OTHER_CHATS = {
+    "bot_chat": "messages of chats with bots",
+    "public_channel": "posts of channels",
+    "private_channel": "posts of channels",
+    "saved_messages": "messages saved for oneself",
+    "verification_codes": "notices of Telegram (calls, joins, pins)",
+}
 
 
 def looks_like(head: Head) -> bool:
@@ -34,7 +46,11 @@ def looks_like(head: Head) -> bool:
     return isinstance(message, dict) and "date" in message and message.get("type") in TYPES
 
 
-TYPES = ("message", "service")
+def refused(head: Head) -> str:
+    """What to say of Telegram's web pages; empty for all else."""
+    if is_web_page(head.text) and "Exported Data" in head.text and "page_wrap" in head.text:
+        return "Telegram's HTML export is a page to look at; export the chat as JSON (Format: Machine-readable JSON)"
+    return ""
 
 
 def read(path: Path) -> Iterator[ReadResult]:
@@ -44,14 +60,17 @@ def read(path: Path) -> Iterator[ReadResult]:
     if "messages" in fields:
         yield from _chat(path, fields, json_entries(path, "messages.item"))
         return
-    for field in CHATS:
-        for location, chat in json_entries(path, f"{field}.list.item"):
-            messages = chat.get("messages") if isinstance(chat, dict) else None
-            if isinstance(messages, list):
-                places = ((f"{location}, message {number}", message) for number, message in enumerate(messages))
-                yield from _chat(path, chat, places)
+    for field in (name for name in CHATS if name in fields):
+        messages = json_entries(path, f"{field}.list.item.messages.item")
+        for number, chat in enumerate(json_outlines(path, f"{field}.list.item", ("name", "type", "id"), "messages")):
+            if "messages" not in chat:
+                yield Malformed(f"{path}: {field} list entry {number}", "a chat without 'messages'")
+                continue
+            own = itertools.islice(messages, chat["messages"])
+            if chat.get("type") in OTHER_CHATS:
+                yield LeftOut(OTHER_CHATS[chat["type"]], sum(1 for _ in own))
             else:
-                yield Malformed(location, "a chat without 'messages'")
+                yield from _chat(path, chat, own)
 
 
 def _chat(path: Path, chat: dict[str, Any], entries: Iterable[tuple[str, Any]]) -> Iterator[ReadResult]:
@@ -103,6 +122,7 @@ CORPUS = Corpus(
     patterns=("result*.json", "*.json"),
     mark=b'"from_id"',
     looks_like=looks_like,
+    refused=refused,
     export="Telegram Desktop, a chat's menu, Export chat history, as JSON; or Settings, Advanced, Export data.",
     scrub=True,
     split_by="time",

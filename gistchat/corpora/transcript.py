@@ -1,4 +1,5 @@
 """Your own text files: a turn a line as "Name: words"; an empty line, or a line of dashes, ends a dialogue.
+Where empty lines stand between all turns, they end none.
 
 A line that names nobody continues the turn before it, as does everything in a block of code between lines of ```, and
 what Markdown marks as a list, quote, table, heading or code. Line ends and indentations are kept.
@@ -13,11 +14,13 @@ from itertools import islice
 from pathlib import Path
 
 from gistchat.corpora.corpus import Corpus
-from gistchat.corpora.whatsapp import stamp_of
+from gistchat.corpora.roles import said_by
+from gistchat.corpora.stamps import layout_of
 from gistchat.dialogue.lines import parse_records, strip, text_lines
-from gistchat.dialogue.turns import Dialogue, Malformed, ReadResult, Turn, Unreadable
+from gistchat.dialogue.turns import Malformed, ReadResult, Turn, Unreadable
 from gistchat.errors import UserError
 
+_BOLD = re.compile(r"(\*\*|__)([^*_:\n]{1,60})(?::\1|\1:)")  # a name, as Markdown writes it
 _TIME = re.compile(r"^\[\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]m)?\]\s*", re.I)
 _NAMED = re.compile(r"([^:\n]{1,60}):(?:\s+(.*)|$)", re.S)
 # Marks of a line in Markdown that continues a turn, even with a colon in it: indented code, lists, quotes, tables.
@@ -28,6 +31,7 @@ _RULE = re.compile(r"[-=_*]{3,}")
 _MARKS = str.maketrans("", "", "\u200e\u200f\u202a\u202c\ufeff")  # messengers put marks of direction around names
 HEADERS = {"guild", "channel", "topic", "from", "to", "cc", "bcc", "subject", "date", "sent", "reply-to", "message-id"}
 HEADERS |= {"content-type", "mime-version", "return-path", "x-mailer"}
+LEVELS = {"trace", "debug", "info", "notice", "warn", "warning", "error", "critical", "fatal"}
 FIRST_LINES = 300  # by which dates and headers are told
 
 
@@ -39,14 +43,15 @@ def parse_lines(lines: Iterable[str]) -> list[Turn]:
     """
     said: list[tuple[str, list[str]]] = []  # the lines of each turn: joined one by one, a long turn would take for ever
     fence = ""  # of the block of code that a line stands in
-    listed = False  # whether names stand in a list, as in "- Ann: Hi"
+    listed = bold = False  # whether names stand in a list, as in "- Ann: Hi", or are bold
     for typed in lines:
         line = typed.translate(_MARKS).lstrip()
         stamp = None if fence else _TIME.match(line)
         continues = fence or (said and not stamp and not listed and _MARKDOWN.match(typed))
-        named = None if continues else _NAMED.fullmatch(line[stamp.end() if stamp else 0 :].lstrip())
+        named, is_bold = (None, False) if continues else _named(line[stamp.end() if stamp else 0 :].lstrip())
         fence = _fence_after(fence, line)
-        if named:
+        if named and (is_bold or not bold):
+            bold = bold if said else is_bold
             listed = listed if said else bool(_MARKDOWN.match(typed))
             mark = _MARKDOWN.match(named[1]) if listed else None
             said.append((strip(named[1][mark.end() if mark else 0 :]), [named[2] or ""]))
@@ -55,6 +60,12 @@ def parse_lines(lines: Iterable[str]) -> list[Turn]:
         else:
             raise Unreadable("expected 'Name: words'")
     return [Turn(speaker, "\n".join(texts)) for speaker, texts in said]
+
+
+def _named(line: str) -> tuple[re.Match[str] | None, bool]:
+    """The name that a line begins with and the words behind it, and whether the name is bold."""
+    bold = _BOLD.match(line)
+    return _NAMED.fullmatch(f"{bold[2]}:{line[bold.end() :]}" if bold else line), bool(bold)
 
 
 def _fence_after(before: str, line: str) -> str:
@@ -67,22 +78,25 @@ def _fence_after(before: str, line: str) -> str:
 
 def read(path: Path) -> Iterator[ReadResult]:
     """Dialogues of a transcript, between empty lines. Raises UserError where it is none."""
-    _require_dialogue(path)
-    yield from parse_records(_parse, path.stem, _blocks(path))
+    require_dialogue(path)
+    yield from parse_records(_parse, path.stem, _blocks(path, _is_spaced(path)))
 
 
-def _require_dialogue(path: Path) -> None:
+def require_dialogue(path: Path) -> None:
+    """Raises UserError for a text that is no dialogue."""
     first_lines = [line for _, line in islice(text_lines(path), FIRST_LINES) if isinstance(line, str)]
-    dated = sum(stamp_of(line) is not None for line in first_lines)
-    if 2 * dated > len(first_lines):
+    if 2 * sum(map(_is_dated, first_lines)) > len(first_lines):
+        problem = "its lines begin with dates, as messengers' exports and logs do"
         raise UserError(
-            f"{path}: its lines begin with dates, as messengers' exports do: read it with --corpus whatsapp"
+            f"{path}: {problem}; read an export as whatsapp={path}, if need be with --stamp '%d.%m.%Y, %H:%M - '"
         )
     names = [named[1].strip() for line in first_lines if (named := _NAMED.fullmatch(line))]
     if len(headers := {name for name in names if name.lower() in HEADERS}) > 1:
         raise UserError(
             f"{path}: its lines begin with headers ({', '.join(sorted(headers))}), not with who speaks: no dialogue"
         )
+    if names and all(name.lower() in LEVELS for name in names):
+        raise UserError(f"{path}: a program's log, no dialogue")
     kept = nobody = 0  # lines
     first = ""
     for location, block in _blocks(path):
@@ -98,6 +112,12 @@ def _require_dialogue(path: Path) -> None:
         raise UserError(f"{first}: {problem}")
 
 
+def _is_dated(line: str) -> bool:
+    """Whether a date stands before the name, in whatever layout; who has no name may have a telephone number."""
+    name = line.partition(": ")[0]
+    return bool(layout_of(line) or (len(re.findall(r"\d", name[:60])) > 5 and re.search(r"[^\W\d]", name)))
+
+
 def _is_dialogue(block: list[str]) -> bool:
     try:
         return bool(parse_lines(block[:1]))
@@ -105,14 +125,31 @@ def _is_dialogue(block: list[str]) -> bool:
         return False
 
 
-def _blocks(path: Path) -> Iterator[tuple[str, list[str] | Malformed]]:
-    """Lines of one dialogue each, with the location of the first."""
+def _is_spaced(path: Path) -> bool:
+    """Whether empty lines stand between all turns, so that they end none: then no two names stand in one block."""
+    names = set()
+    for _, block in _blocks(path):
+        if isinstance(block, Malformed) or not _is_dialogue(block):
+            continue
+        turns = parse_lines(block)
+        if len(turns) > 1:
+            return False
+        names.add(turns[0].speaker)
+    return len(names) > 1
+
+
+def _blocks(path: Path, spaced: bool = False) -> Iterator[tuple[str, list[str] | Malformed]]:
+    """Lines of one dialogue each, with the location of the first.
+
+    Args:
+        spaced: empty lines end no dialogue.
+    """
     start, block = "", []
     code = fence = ""  # the location at which a block of code was opened, and what closes it
     for location, typed in text_lines(path, as_typed=True):
         bad = isinstance(typed, Malformed)
         line = "" if bad else strip(typed.translate(_MARKS))
-        ends = bad or (not code and (not line or _RULE.fullmatch(line)))
+        ends = bad or (not code and (_RULE.fullmatch(line) if line else not spaced))
         if block and ends:
             yield start, block
             block = []
@@ -130,7 +167,7 @@ def _blocks(path: Path) -> Iterator[tuple[str, list[str] | Malformed]]:
 
 
 def _parse(file: str, name: str, block: list[str]) -> Iterator[ReadResult]:
-    yield Dialogue(name, tuple(parse_lines(block)), corpus=file)
+    yield from said_by(name, file, parse_lines(block))
 
 
 CORPUS = Corpus(

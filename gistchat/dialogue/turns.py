@@ -55,6 +55,12 @@ class Dialogue:
         """Twelve hex digits of speakers and texts; the key under which summaries are stored."""
         return fingerprint([[turn.speaker, turn.text] for turn in self.turns])
 
+    @property
+    def preamble(self) -> str:
+        """What the model is told first in this dialogue, a system message; empty where it has none of its own."""
+        system = self.meta.get("system")
+        return system if isinstance(system, str) and system.strip() else ""
+
     def reply_indices(self) -> list[int]:
         """Indices of the turns that answer another speaker and may be scored."""
         return [

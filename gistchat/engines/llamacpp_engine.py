@@ -93,7 +93,7 @@ class LlamaCppEngine(LocalEngine):
         return {
             **FIXED,
             "prompt": prompt.ids,
-            "preserved_tokens": list(self._stops),  # told by their text, which no other token has
+            "preserved_tokens": [*self._stops, *self.format.shown_tokens],  # told by their text, which no other has
             "n_predict": sampling.max_tokens,
             "temperature": sampling.temperature,
             # A greedy reply wants one candidate; to weigh the whole vocabulary for it takes a twelfth of the time.

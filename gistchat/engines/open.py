@@ -18,8 +18,7 @@ from gistchat.models.gguf_file import kind_fault
 from gistchat.models.gguf_header import GgufHeader, is_gguf, read_header
 from gistchat.printable import printable
 from gistchat.progress import say
-from gistchat.prompts.chat_template import ChatTemplate
-from gistchat.prompts.formats import FORMATS
+from gistchat.prompts.formats import FORMATS, make_format
 from gistchat.prompts.wording import PREAMBLE
 from gistchat.recipe.load import override, recipe_from_dict
 from gistchat.recipe.schema import Recipe
@@ -27,6 +26,7 @@ from gistchat.recipe.schema import Recipe
 LEAST_CONTEXT = 4096  # tokens that llama.cpp makes room for, where the model holds them
 AROUND = 1024  # tokens for the last turn, and what a template puts around turns
 LEAST_PROMPT = 32
+END_ROLES = ("eot", "eom")  # tokens that end a turn, or a message that a tool answers, besides the end token
 # For models that were not trained with gistchat, most of which say more at a time, and remember more.
 OTHERS_SETTINGS = ("context.budget=1024", "chat.max_reply_tokens=256")
 OTHER_KINDS = {"adapter": "an adapter without its model", "mmproj": "the part of a model that reads images"}
@@ -111,7 +111,7 @@ def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
         return _llama_engine(adapter_files(folder, metadata), metadata["format"], recipe)
     if kept := converted_file(metadata):
         return _llama_engine(GgufFiles(kept), metadata["format"], recipe)
-    return _converted(folder, recipe)
+    return _converted(folder, recipe, metadata)
 
 
 def llama_fault(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> str:
@@ -128,7 +128,7 @@ def llama_fault(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> str:
     return kind_fault(str(read_json(config).get("model_type"))) if config.is_file() else ""
 
 
-def _converted(folder: Path, recipe: Recipe) -> Engine:
+def _converted(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine:
     """llama.cpp with weights that are converted now; torch, which has them already, where they cannot be."""
     from gistchat.engines.torch_engine import TorchEngine
     from gistchat.models.base import model_type
@@ -136,7 +136,7 @@ def _converted(folder: Path, recipe: Recipe) -> Engine:
     from gistchat.models.resolve import resolve_base
 
     if recipe.chat.engine == "llamacpp" and (folder / "adapter_config.json").is_file():
-        kind = model_type(resolve_base(recipe.model, recipe.seed))
+        kind = model_type(resolve_base(recipe.model, recipe.seed, metadata.get("base")))
         if fault := kind_fault(kind):  # said before the base's weights are downloaded
             raise UserError(fault)
     checkpoint = load_checkpoint(folder)
@@ -221,7 +221,8 @@ def _llama_engine(files: GgufFiles, format_name: str, recipe: Recipe, header: Gg
     holds = header.context_length or LEAST_CONTEXT
     wanted = max(recipe.context.budget, recipe.context.full_limit) + recipe.chat.max_reply_tokens + AROUND
     server = LlamaServer(files.model, min(holds, max(LEAST_CONTEXT, wanted)), files.adapter)
-    prompt_format = FORMATS[format_name](LlamaTokenizer(header, server))
+    ends = [number for role in END_ROLES if (number := header.token_id(role)) is not None]
+    prompt_format = make_format(format_name, LlamaTokenizer(header, server), ends)
     return LlamaCppEngine(server, prompt_format)
 
 
@@ -238,7 +239,7 @@ def _settled(engine: Engine, recipe: Recipe) -> Engine:
             "lower --max-reply-tokens"
         )
     if recipe.chat.system and isinstance(engine, LocalEngine):
-        if not isinstance(engine.format, ChatTemplate):
+        if engine.format.preamble is None:
             raise UserError(f"chat.system: prompts of the format {engine.format.name!r} have no place for it")
         engine.format.preamble = recipe.chat.system
     if recipe.context.budget > room:

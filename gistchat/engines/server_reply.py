@@ -10,8 +10,7 @@ from gistchat.engines.server_tokens import TokenMeter
 from gistchat.engines.stopping import GrowingReply
 from gistchat.errors import UserError, first_line
 from gistchat.printable import printable
-
-THOUGHTS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))  # around what is not for the user
+from gistchat.prompts.thoughts import after_thoughts
 
 
 class ServerReply(GrowingReply):
@@ -94,12 +93,7 @@ class ServerReply(GrowingReply):
 
     def _said(self) -> str:
         """What came, without thoughts."""
-        text = self._came.lstrip()
-        for start, end in THOUGHTS:
-            if text.startswith(start):
-                self._thought = True
-                text = text.partition(end)[2].lstrip()
-            elif start.startswith(text) and not self._finish:
-                return ""  # thoughts may begin here
+        text = after_thoughts(self._came)
+        self._thought |= text != self._came
         text = text.strip()
         return text if has_text(text) else ""

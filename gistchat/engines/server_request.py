@@ -51,7 +51,8 @@ class ServerDialect:
     def messages(self, context: Context) -> list[dict[str, str]]:
         """A context as messages: system, then user and assistant in turn, the user last."""
         last = asked(context.found, context.last.text)
-        texts = [opening(context.lines, self.preamble), *(turn.text for turn in context.turns), last]
+        beginning = opening(context.lines, context.preamble or self.preamble)
+        texts = [beginning, *(turn.text for turn in context.turns), last]
         return self.messages_of([turn.role for turn in (*context.turns, context.last)], texts)
 
     def messages_of(self, roles: Sequence[str], texts: Sequence[str]) -> list[dict[str, str]]:

@@ -282,6 +282,9 @@ class TokenMeter:
     def found_cost(self) -> int:
         return math.ceil(self.correction.ratio * self._found)
 
+    def spent(self, context: Context) -> int:
+        return context.tokens
+
     def _line(self, line: GistLine) -> float:
         return self._count(render_line(line)) + 1  # and a line break
 

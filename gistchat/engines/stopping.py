@@ -3,8 +3,14 @@
 from collections.abc import Sequence
 
 from gistchat.engines.sampling import Sampling
+from gistchat.progress import say_once
 from gistchat.prompts.format import PromptFormat, as_reply
+from gistchat.prompts.thoughts import begun_mark, without_thoughts
 
+ALL_THOUGHT = (
+    "the model thought and did not answer, so its reply is empty; a higher --max-reply-tokens (in an evaluation "
+    "evaluate.max_reply_tokens) may help"
+)
 UNFINISHED = "\ufffd"  # what bytes decode to that are not a whole character yet
 
 
@@ -33,13 +39,13 @@ class GrowingReply:
         stops = [text.find(stop) for stop in self.sampling.stop if stop in text]
         if stops:
             return self._end("stop", text[: min(stops)].rstrip())
-        return self._show(text[: len(text) - self._held(text)])
+        return self._show(text[: len(text) - self._held(text)].rstrip())
 
     def _held(self, text: str) -> int:
         """How many characters at the end wait: unfinished ones, and what may become a stop text."""
         unfinished = len(text) - len(text.rstrip(UNFINISHED))
         begun = [n for stop in self.sampling.stop for n in range(1, len(stop)) if text.endswith(stop[:n])]
-        return max([unfinished, *begun])
+        return max([unfinished, begun_mark(text), *begun])
 
     def _end(self, why: str, text: str) -> str:
         self.ended = why
@@ -92,7 +98,14 @@ class PartialReply(GrowingReply):
 
     def end(self, why: str) -> str:
         """End it; returns what can be shown now and could not before."""
-        return self._end(why, self._decoded().rstrip(UNFINISHED))
+        shown = self._end(why, self._decoded().rstrip(UNFINISHED))
+        if self.ids and not self.text and self._thought():
+            say_once(ALL_THOUGHT)
+        return shown
+
+    def _thought(self) -> bool:
+        text = self.format.tokenizer.decode(self.ids) if self._raw is None else self._raw
+        return without_thoughts(text) != text
 
     def _decoded(self) -> str:
         return self.format.decode_reply(self.ids) if self._raw is None else as_reply(self._raw)

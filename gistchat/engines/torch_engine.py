@@ -5,13 +5,15 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from gistchat.engines.engine import ConversationCache, LocalEngine
 from gistchat.engines.sampling import Sampling
 from gistchat.engines.stopping import PartialReply
 from gistchat.engines.token_sampler import TokenSampler
+from gistchat.models.architecture import STATES, cache_argument
 from gistchat.models.base import model_limit
+from gistchat.models.key_values import empty_cache, is_divisible
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt, common_prefix
 
@@ -24,6 +26,7 @@ class TorchEngine(LocalEngine):
     def __init__(self, model: PreTrainedModel, prompt_format: PromptFormat) -> None:
         super().__init__(prompt_format, model_limit(model.config))
         self.model = model
+        self.cache_argument = cache_argument(model.config)
 
     @torch.inference_mode()
     def stream_prompt(
@@ -38,7 +41,7 @@ class TorchEngine(LocalEngine):
         sampler = TokenSampler(sampling, [0])
         while not reply.ended:
             held, cache.ids = cache.ids, []  # an interrupted forward pass leaves nothing that looks valid
-            positions = torch.arange(len(new))[None] + cache.state.get_seq_length()
+            positions = torch.arange(len(new))[None] + len(held)
             logits = self._forward([new], types and [types], None, cache.state, positions)
             cache.ids = held + new
             tokens, scores = sampler(logits, torch.tensor([reply.ids], dtype=torch.long))
@@ -49,11 +52,11 @@ class TorchEngine(LocalEngine):
     def _keep_shared(self, cache: ConversationCache, ids: list[int]) -> None:
         """Leave in the cache what these ids begin with; the last one is always read again, for its logits."""
         shared = common_prefix(cache.ids, ids[:-1])
-        if shared:
-            cache.state.crop(shared - cache.state.get_seq_length())
+        if shared and is_divisible(cache.state):
+            cache.state.crop(shared - len(cache.ids))
+            cache.ids = cache.ids[:shared]
         else:
-            cache.state = DynamicCache()
-        cache.ids = cache.ids[:shared]
+            cache.state, cache.ids = empty_cache(self.model), []
 
     @torch.inference_mode()
     def generate_prompts(
@@ -64,7 +67,7 @@ class TorchEngine(LocalEngine):
             self.require_room(prompt, sampling)
         replies = [PartialReply(self.format, sampling) for _ in prompts]
         growing = [i for i, reply in enumerate(replies) if not reply.ended]
-        sampler, cache = TokenSampler(sampling, rows), DynamicCache()
+        sampler, cache = TokenSampler(sampling, rows), empty_cache(self.model)
         longest, pad = max(map(len, prompts)), self.format.stop_ids[0]
         padding = [longest - len(prompt) for prompt in prompts]
         new = [[pad] * empty + prompt.ids for empty, prompt in zip(padding, prompts, strict=True)]
@@ -82,7 +85,7 @@ class TorchEngine(LocalEngine):
                 replies[i].add(token, score)
             left = [place for place, i in enumerate(growing) if not replies[i].ended]
             if len(left) < len(growing):
-                cache.batch_select_indices(torch.tensor(left, dtype=torch.long, device=self.model.device))
+                cache.reorder_cache(torch.tensor(left, dtype=torch.long, device=self.model.device))
                 sampler.keep(left)
             growing = [growing[place] for place in left]
             new = [[tokens[place]] for place in left]
@@ -96,8 +99,9 @@ class TorchEngine(LocalEngine):
     ) -> Tensor:
         """Logits after the last token of each row, of shape (rows, vocabulary)."""
         tokens = torch.tensor(ids, device=self.model.device)
-        inputs = {"input_ids": tokens, "position_ids": positions.to(tokens.device), "past_key_values": cache}
-        if seen is not None:
+        inputs = {"input_ids": tokens, "position_ids": positions.to(tokens.device), self.cache_argument: cache}
+        # Where states are all that is kept, padding is behind them once the prompts are read.
+        if seen is not None and (seen.shape == tokens.shape or self.cache_argument != STATES):
             inputs["attention_mask"] = seen.to(tokens.device)
         if types is not None:
             inputs["token_type_ids"] = torch.tensor(types, device=tokens.device)

@@ -10,7 +10,7 @@ from gistchat.examples.build import Example, ExampleBuilder, TooLong
 from gistchat.examples.targets import Target, require_dialogues, sample_targets
 from gistchat.progress import say
 from gistchat.prompts.prompt import common_prefix
-from gistchat.recipe.schema import Recipe
+from gistchat.recipe.schema import Recipe, names_of
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def choose_items(recipe: Recipe, test: Sequence[Dialogue]) -> list[Target]:
     if bare and (name := _reading("gold_summary", config.strategies)):
         raise UserError(
             f"the strategy {name!r} needs dialogues with a summary or personas of their own, and {bare[0].dialogue.id} "
-            f"of {recipe.data.corpus} has none; leave {name!r} out of evaluate.strategies"
+            f"of {names_of(recipe.data)} has none; leave {name!r} out of evaluate.strategies"
         )
     return items
 

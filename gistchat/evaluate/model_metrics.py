@@ -23,15 +23,16 @@ from gistchat.dialogue.visible import has_text
 from gistchat.dialogue.words import nfc
 from gistchat.errors import UserError, require
 from gistchat.evaluate.analysis import Row, by_system
+from gistchat.hub import split_revision
 from gistchat.models.base import device, load_tokenizer, model_limit, read_model
-from gistchat.models.hub import OFFLINE_HINT, load_error
+from gistchat.models.hub import OFFLINE_HINT, fetched, load_error
 from gistchat.models.resolve import resolve_base
 from gistchat.progress import say
 from gistchat.recipe.schema import EvaluateConfig, ModelConfig
 
 FEWEST = 100  # replies for MAUVE: it makes a cluster of every ten, and its histograms need several
 BATCH = 32
-HINT = "check the name and the network, or give a local folder"
+HINT = "check the network, or give a local folder"
 
 
 def check_models(bertscore_model: str, mauve_model: str, replies: int) -> None:
@@ -42,11 +43,11 @@ def check_models(bertscore_model: str, mauve_model: str, replies: int) -> None:
     """
     if bertscore_model:
         require("bert_score", "judges")
-        _word_tokenizer(bertscore_model)
+        _read_encoder(bertscore_model, _word_tokenizer(bertscore_model), "meta")
     if mauve_model:
         require("mauve", "judges")
         _check_number(replies)
-        _tokenizer(mauve_model)
+        _read_encoder(mauve_model, _tokenizer(mauve_model), "meta")
 
 
 def bertscores(replies: Sequence[str], golds: Sequence[str], model: str) -> list[float]:
@@ -81,6 +82,7 @@ def bertscores(replies: Sequence[str], golds: Sequence[str], model: str) -> list
 
 def _best_layer(model: str, layers: int, tuned: Mapping[str, int]) -> int:
     """By the last part of the name, also that of a folder, or of the hub's cache folder above it."""
+    model = model if Path(model).is_dir() else split_revision(model)[0]
     cached = [part for part in Path(model).parts if part.startswith("models--")]
     name = cached[-1].split("--")[-1] if cached else Path(model).name
     best = {key.split("/")[-1]: layer for key, layer in tuned.items()}.get(name)
@@ -148,7 +150,7 @@ def _word_tokenizer(model: str) -> PreTrainedTokenizerBase:
         raise UserError(f"{model}: no padding token, so not for BERTScore; name an encoder such as roberta-large")
     if isinstance(tokenizer, GPT2Tokenizer | RobertaTokenizer):
         # bert-score asks for it with each text, where transformers 5 ignores it.
-        return AutoTokenizer.from_pretrained(tokenizer.name_or_path, add_prefix_space=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(_folder(model, False), add_prefix_space=True, trust_remote_code=False)
     return tokenizer
 
 
@@ -162,18 +164,27 @@ def _tokenizer(model: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def _folder(model: str, weights: bool) -> str:
+    base = resolve_base(ModelConfig(name=model), seed=0)
+    return fetched(base.source, base.commit, weights)
+
+
 def _encoder(model: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """The model without a head, in 32-bit floats; its tokenizer is made to cut texts to the model's length."""
-    try:
-        encoder = read_model(AutoModel, tokenizer.name_or_path, unused="pooler.").eval().to(device())
-    except UserError:
-        raise
-    except Exception as error:
-        # Damaged files and the hub's client raise types of their own.
-        raise _with_own_hint(load_error(model, error)) from None
+    encoder = _read_encoder(model, tokenizer).eval().to(device())
     positions = model_limit(encoder.config) - 2  # RoBERTa counts its positions from 2
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     return encoder.get_encoder() if encoder.config.is_encoder_decoder else encoder
+
+
+def _read_encoder(model: str, tokenizer: PreTrainedTokenizerBase, device_map: str | None = None) -> PreTrainedModel:
+    try:
+        return read_model(AutoModel, _folder(model, True), "pooler.", device_map=device_map)
+    except UserError as error:
+        raise _with_own_hint(error) from None
+    except Exception as error:
+        # Damaged files and the hub's client raise types of their own.
+        raise _with_own_hint(load_error(model, error)) from None
 
 
 def _with_own_hint(error: UserError) -> UserError:

@@ -18,7 +18,7 @@ from gistchat.evaluate.planted_questions import DISTANCES
 from gistchat.evaluate.ranking import draw_others, rank_gold
 from gistchat.examples.build import Example
 from gistchat.files import fingerprint, put_aside
-from gistchat.memory.factory import search_settings
+from gistchat.memory.factory import newer_settings, search_settings
 from gistchat.models.likelihood import score_replies
 from gistchat.progress import progress, say
 from gistchat.prompts.format import PromptFormat
@@ -209,7 +209,8 @@ def what_rows_depend_on(recipe: Recipe) -> Row:
         **search_settings(recipe),
         "seed": recipe.seed,
         "full": [recipe.context.full_limit, recipe.context.max_turns, recipe.context.summary_share],
-        "summary": [recipe.summary.method, recipe.summary.recency, recipe.summary.model, recipe.summary.prompt],
+        "summary": [getattr(recipe.summary, name) for name in ("method", "recency", "model", "prompt")],
+        **newer_settings(recipe.summary),
         "items": [config.turns, config.min_history],
         "ranked among": config.items if config.rank_items else 0,
         "answers": config.max_reply_tokens,

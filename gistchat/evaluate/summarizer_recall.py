@@ -12,7 +12,7 @@ from gistchat.dialogue.turns import Turn
 from gistchat.evaluate.bootstrap import Metric, mean
 from gistchat.evaluate.planted_dialogues import DISTANCES, Planted, planted_dialogue, remembered
 from gistchat.files import fingerprint
-from gistchat.memory.factory import MemoryFactory
+from gistchat.memory.factory import MemoryFactory, summary_settings
 from gistchat.memory.rolling import Costs
 from gistchat.memory.summarizers.extractive import METHODS, summarize_prefixes
 from gistchat.progress import progress
@@ -37,7 +37,7 @@ def recall(config: SummaryConfig, context: ContextConfig, count: Count, folder: 
     def roll(keys: Sequence[str]) -> list[list[str]]:
         return _rolled_texts(config, context, count, [dialogues[int(key)] for key in keys])
 
-    settings = fingerprint([dataclasses.asdict(config), dataclasses.asdict(context)])
+    settings = fingerprint([summary_settings(config), dataclasses.asdict(context)])
     path = folder / f"recall-{config.method}-{settings}.jsonl"
     texts = computed_once(f"planted facts {config.method}", path, list(map(str, range(number))), roll, CHUNK)
     metrics = _share("rolled", dialogues, texts)

@@ -1,6 +1,5 @@
 """How good are summarizers? ROUGE against references, names and numbers kept true, length, time; and planted facts."""
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from gistchat.evaluate.metrics import ROUGES, rouge
 from gistchat.evaluate.planted_dialogues import DISTANCES
 from gistchat.evaluate.summarizer_recall import as_text, computed_once, costs, gist_text, recall, window_recall
 from gistchat.files import fingerprint
-from gistchat.memory.factory import make_summarizer
+from gistchat.memory.factory import make_summarizer, summary_settings
 from gistchat.memory.summarizer import Job, Summarizer
 from gistchat.memory.summarizers.faithfulness import faithfulness
 from gistchat.prompts.token_count import Count
@@ -99,7 +98,7 @@ def _summaries(
         seconds = (time.perf_counter() - start) / len(hashes)
         return [[gist_text(update.sentences), seconds, update.fell_back] for update in updates]
 
-    path = folder / f"scored-{config.method}-{budget}-{fingerprint(dataclasses.asdict(config))}.jsonl"
+    path = folder / f"scored-{config.method}-{budget}-{fingerprint(summary_settings(config))}.jsonl"
     stored = computed_once(f"score {name}", path, [dialogue.content_hash for dialogue in dialogues], summarize, CHUNK)
     texts, seconds, fell_back = zip(*stored, strict=True)
     return list(texts), sum(seconds) / len(texts), sum(map(bool, fell_back))

@@ -51,7 +51,7 @@ class Example:
 
 
 class TooLong(UserError):
-    """Last turn and reply alone exceed the limit, so no context strategy can help."""
+    """Last turn and reply (and the dialogue's preamble) alone exceed the limit, so no context strategy can help."""
 
 
 class ContextBuilder:
@@ -112,15 +112,16 @@ class ContextBuilder:
                 group,
                 config.found_share,
             )
-            return build_context(strategy, request)
+            return replace(build_context(strategy, request), preamble=target.dialogue.preamble)
 
         if budget is None:
             budget = config.budget if STRATEGIES[strategy].budgeted else config.full_limit or self.limit
         room = self.limit - max(reply, self.reserve)
-        context = fit_limit(build, self.length, budget, room)
+        context = fit_limit(build, self.length, budget, room, self.costs.spent)
         if context.tokens == 0 and (length := self.length(context)) > room:
             needed = length + self.limit - room
-            raise TooLong(f"{target.id}: last turn and reply take {needed} tokens, {self.limit} is the limit")
+            what = "system message, last turn and reply" if context.preamble else "last turn and reply"
+            raise TooLong(f"{target.id}: {what} take {needed} tokens, {self.limit} is the limit")
         return context
 
     def _sources(self, target: Target, strategy: str) -> Sources:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from huggingface_hub import file_exists
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers.utils import logging as hf_logging
 
@@ -17,11 +16,11 @@ from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.models.base import device, read_model
-from gistchat.models.hub import OFFLINE_HINT, load_error, reachable
+from gistchat.models.hub import OFFLINE_HINT, fetched, load_error
 from gistchat.progress import say_once
 
 MINILM = "minilm"
-HINT = "check the name and the network, give a local folder, or take the packaged encoder (memory.encoder=minilm)"
+HINT = "check the network, give a local folder, or take the packaged encoder (memory.encoder=minilm)"
 BATCH = 32  # texts
 ASSUMED_LIMIT = 512  # tokens that a model reads which names no limit
 LONGEST_TOKEN = 64  # characters: a text is cut there before it is tokenized, which takes seconds for a megabyte
@@ -129,7 +128,7 @@ def _load(name: str, source: str, model_class: type[Model], wrap: Callable[[str,
         raise UserError(f"{source}: no such folder")
     source = str(folder) if folder.is_dir() else source
     try:
-        place = reachable(source)
+        place = fetched(source)
         return wrap(name, _whole_model(model_class, place, unused))
     except UserError as error:
         raise UserError(str(error).replace(OFFLINE_HINT, HINT)) from None
@@ -144,14 +143,10 @@ def _whole_model(model_class: type[Model], place: str, unused: str) -> Model:
     hf_logging.set_verbosity_error()  # without its tables of weights that it does not need
     try:
         model = model_class(place, device=device(), trust_remote_code=False)
-        if model_class is SentenceTransformer and not _is_file(place, "modules.json"):
+        if model_class is SentenceTransformer and not (Path(place) / "modules.json").is_file():
             raise UserError(f"{place}: no modules.json, so it is no sentence encoder")
         if model.transformers_model is not None:
             read_model(type(model.transformers_model), place, unused)
     finally:
         hf_logging.set_verbosity(verbosity)
     return model.eval()
-
-
-def _is_file(place: str, name: str) -> bool:
-    return (Path(place) / name).is_file() if Path(place).is_dir() else file_exists(place, name)

@@ -9,9 +9,17 @@ from gistchat import trusted_hosts
 from gistchat.context.budget import gist_part, without_share
 from gistchat.context.types import TokenCosts
 from gistchat.dialogue.turns import Turn, is_group
-from gistchat.errors import require
-from gistchat.memory.rolling import Costs, GistHistory, RollingMemory, Room, prompt_costs, roll_dialogues
-from gistchat.memory.summarizer import Summarizer
+from gistchat.errors import UserError, require
+from gistchat.memory.rolling import (
+    Costs,
+    GistHistory,
+    RollingMemory,
+    Room,
+    prompt_costs,
+    roll_dialogues,
+    summarize_beginnings,
+)
+from gistchat.memory.summarizer import Job, Summarizer, Update
 from gistchat.memory.summarizers.extractive import METHODS, Extractor
 from gistchat.memory.turn_index import TurnIndex
 from gistchat.memory.turn_vectors import TurnVectors
@@ -32,7 +40,10 @@ class MemoryFactory:
     def __init__(self, summary: SummaryConfig, context: ContextConfig, costs: Callable[[bool], Costs]) -> None:
         """`costs`: of a prompt, by whether a group speaks. Raises UserError as `make_summarizer` does."""
         self.context, self.costs, self.method = context, costs, summary.method
-        self.summarizer = make_summarizer(summary, self.room().of_lines(0))
+        self.before_each_reply = summary.before_each_reply
+        room = self.room()
+        self.budget = room.of_all_lines() if self.before_each_reply else room.of_lines(0)  # of a summary's lines
+        self.summarizer = make_summarizer(summary, self.budget)
 
     @classmethod
     def of(cls, summary: SummaryConfig, context: ContextConfig, costs: TokenCosts) -> "MemoryFactory":
@@ -53,6 +64,29 @@ class MemoryFactory:
         """The gists that each dialogue's memory goes through; see `roll_dialogues`."""
         memories = [self.new_memory(is_group(turns), searches, keeps_facts) for turns in dialogues]
         return roll_dialogues(dialogues, memories, self.summarizer)
+
+    def histories(self, dialogues: Sequence[Sequence[Turn]]) -> tuple[list[GistHistory], list[str]]:
+        """The gists to train and evaluate with: as a memory rolls, or one of every beginning; see `roll_dialogues`."""
+        if not self.before_each_reply:
+            return self.roll(dialogues)
+        jobs = [
+            [self.job(turns[:end], group=is_group(turns)) for end in range(1, len(turns) - 1)] for turns in dialogues
+        ]
+        return summarize_beginnings(jobs, self.method, self.summarizer)
+
+    def summary_of(self, turns: Sequence[Turn], first: int = 0, group: bool = False) -> Update:
+        """A summary of these turns alone; where none can be had, sentences are picked, and the update says why."""
+        job = self.job(turns, first, group)
+        try:
+            [update] = self.summarizer.update([job])
+            return update
+        except UserError as error:
+            [picked] = Extractor("textrank").update([job])
+            return Update(picked.sentences, str(error))
+
+    def job(self, turns: Sequence[Turn], first: int = 0, group: bool = False) -> Job:
+        """To summarise these turns, counted from `first`, without a gist of those before."""
+        return Job((), tuple(turns), first, self.budget, self.costs(group).line)
 
 
 def divide(config: ContextConfig, heading: int, searches: bool = False, keeps_facts: bool = False) -> Room:
@@ -111,6 +145,19 @@ def make_index(config: MemoryConfig, turns: Sequence[Turn] = ()) -> TurnIndex:
         vectors = TurnVectors(encoder, VectorCache(kept, encoder.width) if config.keep_vectors else None)
     reranker = _reranker(config.reranker) if config.reranker else None
     return TurnIndex(turns, vectors, config.encoder_weight, reranker)
+
+
+def summary_settings(config: SummaryConfig) -> dict[str, Any]:
+    """What summaries depend on, for fingerprints: see `newer_settings`."""
+    settings = asdict(config)
+    del settings["refresh"]
+    return settings | newer_settings(config)
+
+
+def newer_settings(config: SummaryConfig) -> dict[str, Any]:
+    """What has come to the settings since; nothing where it is as always, so that older fingerprints stay good."""
+    lengths = {"lengths": "the model's"} if config.method == "seq2seq" else {}  # they were the news configuration's
+    return lengths | ({"refresh": "reply"} if config.before_each_reply else {})
 
 
 def search_settings(recipe: Recipe) -> dict[str, Any]:

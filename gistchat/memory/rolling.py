@@ -206,8 +206,7 @@ class RollingMemory:
         if job.gist and not lines and job.budget >= LEAST_GIST:
             return False
         digest = functools.reduce(chained, job.turns, self.gist.digest)
-        made_by = f"textrank instead of {self.name}: {update.fell_back}" if update.fell_back else self.name
-        gist = Gist(lines, self.gist.end + len(job.turns), digest, made_by)
+        gist = Gist(lines, self.gist.end + len(job.turns), digest, made_by(self.name, update))
         left, costs = (deque(itertools.islice(part, len(job.turns), None)) for part in (self.window, self._costs))
         self.versions.append(self._now())
         # All at once, so that a Ctrl-C in the middle leaves nothing that does not belong together.
@@ -366,6 +365,11 @@ class RollingMemory:
         self._take_over(version)
 
 
+def made_by(name: str, update: Update) -> str:
+    """What made a gist, for its record, where the summarizer of that name was asked."""
+    return f"textrank instead of {name}: {update.fell_back}" if update.fell_back else name
+
+
 def _covers(gist: Gist, digests: dict[int, str]) -> bool:
     """Whether it is of the turns that have these digests, by their number."""
     return digests.get(gist.end) == gist.digest
@@ -425,6 +429,28 @@ def roll_dialogues(
             else:
                 memories[i].accept(job, Update(job.gist))  # nothing in these turns: the gist stays as it is
     return [GistHistory(tuple(history)) for history in gists], fell_back
+
+
+def summarize_beginnings(
+    dialogues: Sequence[Sequence[Job]], name: str, summarizer: Summarizer
+) -> tuple[list[GistHistory], list[str]]:
+    """A gist of every beginning of each dialogue, made of its turns alone; else the same as `roll_dialogues`.
+
+    Args:
+        dialogues: the jobs of each one's beginnings, of one turn, of two ...
+        name: the summarizer's, for the gists' records.
+    """
+    updates = iter(summarizer.update([job for jobs in dialogues for job in jobs]))
+    histories, fell_back = [], []
+    for jobs in dialogues:
+        gists, digest = [], ""
+        for job in jobs:
+            update, digest = next(updates), chained(digest, job.turns[-1])
+            lines = tuple(best_lines(update.sentences, job.cost, job.budget))
+            gists.append((len(job.turns), Gist(lines, len(job.turns), digest, made_by(name, update))))
+            fell_back += [update.fell_back] if update.fell_back else []
+        histories.append(GistHistory(tuple(gists)))
+    return histories, fell_back
 
 
 def _next_job(memory: RollingMemory, turns: Sequence[Turn]) -> Job | None:

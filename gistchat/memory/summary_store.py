@@ -11,6 +11,7 @@ from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.locks import locked
+from gistchat.memory.factory import summary_settings
 from gistchat.memory.rolling import GistHistory, gist_and_since
 from gistchat.memory.summarizers.extractive import ALL_RANKED, BEST, LATEST, METHODS, Summaries, summarize
 from gistchat.memory.workers import ENGINES, Settings
@@ -36,7 +37,7 @@ class SummaryStore:
         self.written = config.method not in METHODS
         settings: list[Any] = [VERSION, {"method": config.method, "recency": config.recency}, context.budget, key]
         if self.written:
-            settings[1] = dataclasses.asdict(config)
+            settings[1] = summary_settings(config)
             settings += [context.summary_share, prompt_format.name]
         self.path = folder / f"{config.method}-{context.budget}-{fingerprint(settings)}.jsonl"
         self._stored = ResumableJsonl(self.path)

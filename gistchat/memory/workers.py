@@ -129,7 +129,7 @@ def _written_apart(settings: Settings, trusted: frozenset[str], dialogues: list[
 
 
 def _written(factory: MemoryFactory, dialogues: list[Dialogue]) -> Chunk:
-    histories, fell_back = factory.roll([dialogue.turns for dialogue in dialogues])
+    histories, fell_back = factory.histories([dialogue.turns for dialogue in dialogues])
     lines = []
     for dialogue, history in zip(dialogues, histories, strict=True):
         gists = [

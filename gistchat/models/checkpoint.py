@@ -12,17 +12,16 @@ from typing import Any
 import peft
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from gistchat.errors import UserError, first_line
 from gistchat.files import atomic_folder, write_json
 from gistchat.models.base import (
-    device,
     fit_embeddings,
-    id_count,
     load_model,
     load_tokenizer,
-    read_model,
+    read_causal_model,
+    require_pair,
     require_words,
     shortened,
 )
@@ -62,10 +61,13 @@ def save_checkpoint(
     with atomic_folder(folder, METADATA) as temporary:
         # New tokens' rows are part of the adapter; peft would add a copy of the whole embedding.
         options = {"save_embedding_layers": False} if isinstance(model, peft.PeftModel) else {}
+        if isinstance(model, peft.PeftModel):
+            model.active_peft_config.revision = details.get("base", {}).get("commit")
         model.save_pretrained(temporary, state_dict=state_dict, **options)
         (temporary / "README.md").unlink(missing_ok=True)  # peft's empty model card
         prompt_format.tokenizer.save_pretrained(temporary)
-        made_by = {"format": prompt_format.name, "recipe": dataclasses.asdict(recipe), "versions": versions()}
+        asked = {"format": prompt_format.name, "stop_ids": prompt_format.stop_ids}
+        made_by = {**asked, "recipe": dataclasses.asdict(recipe), "versions": versions()}
         write_json(temporary / METADATA, {**made_by, **hashes_of(temporary), **details})
 
 
@@ -81,8 +83,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def _load(folder: Path) -> Checkpoint:
     recipe, metadata = read_metadata(folder)
     try:
-        tokenizer = _load_tokenizer(folder, recipe)
-        prompt_format = make_format(metadata["format"], tokenizer)
+        tokenizer = _load_tokenizer(folder, recipe, metadata)
+        prompt_format = make_format(metadata["format"], tokenizer, metadata.get("stop_ids", ()))
         model = _load_weights(folder, recipe, prompt_format, metadata)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         if needs_own_code(error):
@@ -91,22 +93,21 @@ def _load(folder: Path) -> Checkpoint:
     return Checkpoint(model.eval(), tokenizer, prompt_format, recipe, metadata)
 
 
-def _load_tokenizer(folder: Path, recipe: Recipe) -> PreTrainedTokenizerBase:
+def _load_tokenizer(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> PreTrainedTokenizerBase:
     """The one beside the weights; the packaged adapter has none, as it uses its base's tokenizer unchanged."""
     if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         require_words(tokenizer, str(folder))
         return tokenizer
-    return load_tokenizer(resolve_base(recipe.model, recipe.seed))
+    return load_tokenizer(resolve_base(recipe.model, recipe.seed, metadata.get("base")))
 
 
 def _load_weights(
     folder: Path, recipe: Recipe, prompt_format: PromptFormat, metadata: dict[str, Any]
 ) -> PreTrainedModel:
     if not (folder / "adapter_config.json").is_file():
-        model = read_model(AutoModelForCausalLM, folder).to(device())
-        if (rows := model.get_input_embeddings().weight.shape[0]) < (ids := id_count(prompt_format.tokenizer)):
-            raise UserError(f"{folder}: the tokenizer has {ids:,} tokens, the model knows {rows:,}: not a pair")
+        model = read_causal_model(folder)
+        require_pair(prompt_format.tokenizer, model.get_input_embeddings().weight.shape[0], str(folder))
         return model
     config = peft.PeftConfig.from_pretrained(folder)
     if config.peft_type != peft.PeftType.LORA:
@@ -114,10 +115,13 @@ def _load_weights(
             f"{folder / 'adapter_config.json'}: an adapter of type {config.peft_type}; gistchat writes and reads LoRA"
         )
     # The recipe says which base; the path in adapter_config.json is that of the machine that trained.
-    base = resolve_base(recipe.model, recipe.seed)
+    base = resolve_base(recipe.model, recipe.seed, metadata.get("base"))
     if "files" in metadata and metadata.get("base", {}).get("identity", base.identity) != base.identity:
         say(f"{folder}: an adapter of another version of the model {recipe.model.name}, so its replies may be worse")
     model = load_model(base)
+    if prompt_format.control_ids:
+        known = load_tokenizer(base).get_vocab().values()
+        prompt_format.added_ids = [id for id in prompt_format.control_ids if id not in known]
     fit_embeddings(model, prompt_format)
     config.base_model_name_or_path = model.name_or_path
     adapted = peft.get_peft_model(model, config)

@@ -1,5 +1,6 @@
 """A checkpoint's folder, without loading its weights: where it is, what it says of itself, whether it is whole."""
 
+import contextlib
 import platform
 import time
 from collections.abc import Callable
@@ -64,11 +65,22 @@ def read_metadata(folder: Path) -> tuple[Recipe, dict[str, Any]]:
             chat["engine"] = "auto"  # written by a version that had no other, so nobody chose it
         recipe = recipe_from_dict(metadata["recipe"], str(folder / METADATA))
         damaged = damage(folder, metadata)
+        stop_ids = metadata.get("stop_ids", [])  # earlier versions have none
+        if not isinstance(stop_ids, list) or any(type(number) is not int for number in stop_ids):
+            raise TypeError("stop_ids")
     except (KeyError, TypeError, AttributeError):
         raise UserError(f"{folder / METADATA}: not written by gistchat") from None
     if damaged:
         raise UserError(f"{folder / damaged}: missing or damaged (its hash differs); train again or copy it again")
     return recipe, metadata
+
+
+def base_of(run: Path) -> dict[str, str]:
+    """What the checkpoint of a run says of its base; empty where there is none, or none that says so."""
+    for place in (run / "checkpoint", previous_version(run / "checkpoint")):
+        with contextlib.suppress(UserError, OSError, KeyError, TypeError):
+            return dict(read_json(place / METADATA)["base"])
+    return {}
 
 
 def read_while_replaced(folder: Path, read: Callable[[Path], T]) -> T:

@@ -5,10 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-from gistchat.errors import UserError, first_line
+from gistchat.errors import UserError
 from gistchat.files import atomic_file, atomic_text
 from gistchat.locks import locked
 from gistchat.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -17,6 +14,7 @@ from gistchat.models.gguf_file import FORMAT, QUANTS, RECIPE, WEIGHTS, write_ggu
 from gistchat.models.gguf_lora import CONFIG, write_lora_gguf
 from gistchat.models.modelfile import modelfile_path, modelfile_text
 from gistchat.models.packaged_file import SMOLLM2, packaged_file
+from gistchat.models.sharing import shareable
 from gistchat.prompts.portable import end_of_turn, jinja_template
 
 GGUF = ".gguf"
@@ -72,7 +70,8 @@ def export_gguf(run: Path, out: Path, quant: str = DEFAULT_QUANT) -> ExportedGgu
         return checkpoint
 
     def write(checkpoint: Checkpoint, path: Path) -> None:
-        write_checkpoint_gguf(checkpoint, path, quant)
+        # The file is for others, too.
+        write_checkpoint_gguf(dataclasses.replace(checkpoint, recipe=shareable(checkpoint.recipe)), path, quant)
 
     return _export_file(out, load, write, None, exact=quant in ("f32", "f16"))
 
@@ -107,7 +106,8 @@ def export_adapter(run: Path, out: Path) -> ExportedGguf:
         return checkpoint
 
     def write(checkpoint: Checkpoint, path: Path) -> None:
-        read_while_replaced(run, lambda folder: write_lora_gguf(_with_adapter(folder), path))
+        recipe = dataclasses.asdict(shareable(checkpoint.recipe))
+        read_while_replaced(run, lambda folder: write_lora_gguf(_with_adapter(folder), path, recipe=recipe))
 
     # The packaged file's weights are of four bits, with which llama.cpp computes otherwise than torch.
     return _export_file(out, load, write, packaged_file(), exact=False)
@@ -145,29 +145,3 @@ def _require_no_types(checkpoint: Checkpoint) -> None:
             f"the format {checkpoint.format.name!r} has token types, which llama.cpp does not know; export to a folder "
             "instead"
         )
-
-
-def push(paths: Path | list[Path], name: str) -> str:
-    """Upload an exported folder, or files, as a model of that hub id, with the login of `hf auth login`.
-
-    Returns:
-        its address.
-
-    Raises:
-        UserError: the hub does not take it.
-    """
-    api = HfApi()
-    paths = [paths] if isinstance(paths, Path) else paths
-    try:
-        address = api.create_repo(name, exist_ok=True)
-        for path in paths:
-            if path.is_dir():
-                api.upload_folder(repo_id=name, folder_path=path)
-            else:
-                api.upload_file(repo_id=name, path_or_fileobj=path, path_in_repo=path.name)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        # No network, no login, no right to write, a name that is none; what was written stays.
-        raise UserError(
-            f"cannot push to {name!r} ({first_line(error)}); {paths[0]} is kept. Logged in? hf auth login"
-        ) from None
-    return str(address)

@@ -242,7 +242,7 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary, tokenizer: Any, details
         writer.add_eot_token_id: details["end_of_turn"],
     }
     for add, number in ids.items():
-        if number is not None:
+        if number is not None and number < len(vocabulary.tokens):
             add(number)
     writer.add_add_bos_token(False)  # prompts say themselves what they begin with
     if details["chat_template"]:

@@ -56,9 +56,13 @@ def lora_fault(folder: Path) -> str:
     return f"it has other weights than LoRA's ({others[0][:80]})" if others else ""
 
 
-def write_lora_gguf(folder: Path, path: Path, base: LoraBase = PACKAGED_BASE) -> None:
+def write_lora_gguf(
+    folder: Path, path: Path, base: LoraBase = PACKAGED_BASE, recipe: dict[str, Any] | None = None
+) -> None:
     """Write a folder's adapter for the GGUF file of its base.
 
+    Args:
+        recipe: to write in place of the folder's.
     Raises:
         UserError: package gguf is missing, or the adapter is none that can be written so, or not of this base.
     """
@@ -74,6 +78,7 @@ def write_lora_gguf(folder: Path, path: Path, base: LoraBase = PACKAGED_BASE) ->
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, _alpha(config))
         if (folder / METADATA).is_file():
             metadata = read_json(folder / METADATA)
+            metadata |= {"recipe": recipe} if recipe else {}
             keys = {FORMAT: "format", RECIPE: "recipe", WEIGHTS: "weights"}
             add_own_keys(writer, {key: metadata[name] for key, name in keys.items() if name in metadata})
         for name, values in sorted(_lora_tensors(folder, base, gguf)):

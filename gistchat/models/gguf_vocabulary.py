@@ -114,6 +114,9 @@ def _tokens(rules: dict[str, Any], rows: int) -> tuple[list[str], list[int]]:
     spelled = {number: token for token, number in rules["model"]["vocab"].items()}
     kinds = dict.fromkeys(spelled, NORMAL)
     for token in rules["added_tokens"]:
+        if token["special"] and token["id"] >= rows:
+            spelled.pop(token["id"], None)  # no text becomes it
+            continue
         spelled[token["id"]] = token["content"]
         kinds[token["id"]] = CONTROL if token["special"] else USER_DEFINED
     if (most := max(spelled) + 1) > rows:

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import torch
 from torch.nn.functional import cross_entropy, pad
-from transformers import DynamicCache, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
+from gistchat.models.key_values import empty_cache, is_divisible
 from gistchat.processes import length_batches
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt, common_prefix
@@ -66,7 +67,7 @@ def collate(rows: Sequence[Labelled], prompt_format: PromptFormat) -> dict[str, 
 
 
 def label_losses(
-    model: PreTrainedModel, batch: dict[str, torch.Tensor], beginning: DynamicCache | None = None
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], beginning: Cache | None = None
 ) -> torch.Tensor:
     """Negative log-likelihood in nats of every label of a batch, row by row; shape (labels,).
 
@@ -129,15 +130,17 @@ def _put_back(rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return everywhere
 
 
-def _beginning(model: PreTrainedModel, rows: Sequence[Labelled], prompt_format: PromptFormat) -> DynamicCache | None:
+def _beginning(model: PreTrainedModel, rows: Sequence[Labelled], prompt_format: PromptFormat) -> Cache | None:
     """Keys and values of what all rows begin with, before a label follows; None where that is hardly anything."""
     ends = [next(i for i, label in enumerate(row.labels) if label != IGNORED) - 1 for row in rows]
     length = min(*ends, common_prefix(*(row.ids for row in rows)))
-    if len(rows) < 2 or length < WORTH_SHARING:
+    cache = empty_cache(model)
+    if len(rows) < 2 or length < WORTH_SHARING or not is_divisible(cache):
         return None
     batch = collate(rows[:1], prompt_format)
     inputs = {name: tensor[:, :length].to(model.device) for name, tensor in batch.items() if name != "labels"}
-    return model(**inputs, past_key_values=DynamicCache(), logits_to_keep=1).past_key_values
+    model(**inputs, past_key_values=cache, logits_to_keep=1)
+    return cache
 
 
 @torch.inference_mode()

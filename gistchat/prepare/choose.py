@@ -2,16 +2,19 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 from gistchat.dialogue.text_repair import clean_line
 from gistchat.dialogue.turns import Dialogue, Turn
+from gistchat.prepare.scrub import scrub_name
 
 clean_name = lru_cache(maxsize=10_000)(clean_line)
 BY_OTHERS, TOO_OLD = "turns by other speakers (--speakers)", "turns before --from-date"
+UNDATED = "turns without a date, so that none is after --from-date"
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,45 @@ class Choice:
     answer_as: tuple[str, ...] = ()
     from_date: str = ""
 
+    def renames(self, speakers: Iterable[str]) -> dict[str, str]:
+        """Of the names that are to be changed those that somebody has, with the new ones."""
+        there = list(speakers)
+        return {old: new for old, new in self.renamed if any(_is_called(speaker, (old,)) for speaker in there)}
+
+    def name_of(self, speaker: str) -> str:
+        """What a speaker is called from now on."""
+        return next((new for old, new in self.renamed if _is_called(speaker, (old,))), speaker)
+
 
 def choose(dialogue: Dialogue, choice: Choice) -> tuple[list[Dialogue], dict[str, int]]:
     """The dialogues of a chat, and how many turns were left out, by why."""
-    names = dict(choice.renamed)
-    turns = [turn._replace(speaker=_renamed(turn.speaker, names)) for turn in dialogue.turns]
-    theirs = [i for i, turn in enumerate(turns) if not choice.speakers or clean_name(turn.speaker) in choice.speakers]
-    recent = [i for i in theirs if not choice.from_date or turns[i].date >= choice.from_date]
-    left_out = {BY_OTHERS: len(turns) - len(theirs), TOO_OLD: len(theirs) - len(recent)}
-    scored = dialogue.scored_speakers and tuple(_renamed(name, names) for name in dialogue.scored_speakers)
-    named = dataclasses.replace(dialogue, turns=tuple(turns), scored_speakers=choice.answer_as or scored)
-    whole = named if len(recent) == len(turns) else taken(named, recent)
-    return divide(whole, choice.gap) if choice.gap else [whole], {why: n for why, n in left_out.items() if n}
+    if choice.renamed:
+        turns = tuple(turn._replace(speaker=choice.name_of(turn.speaker)) for turn in dialogue.turns)
+        scored = dialogue.scored_speakers and tuple(map(choice.name_of, dialogue.scored_speakers))
+        dialogue = dataclasses.replace(dialogue, turns=turns, scored_speakers=scored)
+    turns = dialogue.turns
+    if choice.answer_as:
+        scored = tuple(name for name in {turn.speaker: 0 for turn in turns} if _is_called(name, choice.answer_as))
+        dialogue = dataclasses.replace(dialogue, scored_speakers=scored)
+    reasons = [_reason_to_leave_out(turn, choice) for turn in turns]
+    left_out = Counter(filter(None, reasons))
+    if left_out:
+        dialogue = taken(dialogue, [place for place, reason in enumerate(reasons) if not reason])
+    return divide(dialogue, choice.gap) if choice.gap else [dialogue], left_out
+
+
+def _reason_to_leave_out(turn: Turn, choice: Choice) -> str:
+    if choice.speakers and not _is_called(turn.speaker, choice.speakers):
+        return BY_OTHERS
+    if choice.from_date and turn.date < choice.from_date:
+        return TOO_OLD if turn.date else UNDATED
+    return ""
+
+
+def _is_called(speaker: str, names: Sequence[str]) -> bool:
+    """Whether it is one of these names, as the file or as the report of `prepare` writes it."""
+    name = clean_name(speaker)
+    return name in names or scrub_name(name) in names
 
 
 def taken(dialogue: Dialogue, places: Sequence[int]) -> Dialogue:
@@ -54,16 +84,12 @@ def taken(dialogue: Dialogue, places: Sequence[int]) -> Dialogue:
     )
 
 
-def _renamed(name: str, names: dict[str, str]) -> str:
-    return names.get(clean_name(name), name) if names else name
-
-
 def divide(dialogue: Dialogue, hours: float) -> list[Dialogue]:
     """The dialogues of a chat whose turns have dates: another begins where nobody wrote for so many hours.
 
     A chat whose newest turn comes first is turned round. A turn without a date was said when the one before it was.
     """
-    order = _in_order(dialogue.turns)
+    order = in_order(dialogue.turns)
     starts, before = [0], None
     for place, turn in enumerate(order):
         moment = moment_of(dialogue.turns[turn])
@@ -78,7 +104,7 @@ def divide(dialogue: Dialogue, hours: float) -> list[Dialogue]:
     ]
 
 
-def _in_order(turns: Sequence[Turn]) -> list[int]:
+def in_order(turns: Sequence[Turn]) -> list[int]:
     """The places of turns by their dates; those of one moment stay as they stand."""
     moments, places = [moment_of(turn) for turn in turns], list(range(len(turns)))
     known = [moment for moment in moments if moment]

@@ -7,15 +7,13 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from gistchat.dialogue.lines import Parse, parse_records
 from gistchat.dialogue.text_repair import clean_line, clean_texts, join_tokens
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, Turn
-from gistchat.files import fingerprint
 from gistchat.prepare.choose import Choice, choose, clean_name, moment_of
-from gistchat.prepare.scrub import scrub
+from gistchat.prepare.scrub import scrub, scrub_name
 from gistchat.prepare.splits import hash64
 
 MALFORMED = "malformed"
@@ -50,6 +48,8 @@ class Cleaned(NamedTuple):
     rank: int = 0  # decides its split if there is no official one; dialogues that belong together have the same
     speakers: tuple[str, ...] = ()
     said: tuple[int, ...] = ()  # turns of each of them
+    heard: tuple[str, ...] = ()  # who speaks in the chat that it is of, whether they were chosen or not
+    renamed: tuple[tuple[str, str], ...] = ()  # of the names that are to be changed those in the chat, old and new
     id: str = ""
     scrubbed: int = 0  # addresses and numbers replaced
     merged: int = 0  # turns joined to the turn before, by the same speaker
@@ -82,6 +82,7 @@ def clean_batch(rules: CleaningRules, batch: Batch) -> list[Cleaned]:
             dialogues, not_chosen = choose(_relabelled(entry, batch), rules.choice)
             left_out += not_chosen.items()
             outcomes = [_clean_dialogue(rules, dialogue) for dialogue in dialogues]
+            outcomes[0] = outcomes[0]._replace(heard=_heard(entry, rules), renamed=_renamed(entry, rules))
         if left_out:
             outcomes[0] = outcomes[0]._replace(left_out=(*outcomes[0].left_out, *left_out))
         cleaned += outcomes
@@ -97,6 +98,23 @@ def _relabelled(dialogue: Dialogue, batch: Batch) -> Dialogue:
     if batch.split and not dialogue.split:
         dialogue = dataclasses.replace(dialogue, split=batch.split)
     return dialogue
+
+
+def _heard(chat: Dialogue, rules: CleaningRules) -> tuple[str, ...]:
+    """Who speaks in a chat, as dialogues of it name them."""
+    try:
+        names = dict.fromkeys(
+            clean_name(rules.choice.name_of(speaker)) for speaker in {turn.speaker: 0 for turn in chat.turns}
+        )
+    except (TypeError, AttributeError):  # a column of a table may hold anything
+        return ()
+    return tuple(dict.fromkeys(map(scrub_name, names) if rules.scrub else names))
+
+
+def _renamed(chat: Dialogue, rules: CleaningRules) -> tuple[tuple[str, str], ...]:
+    if not rules.choice.renamed:
+        return ()
+    return tuple(rules.choice.renames({turn.speaker: 0 for turn in chat.turns}).items())
 
 
 def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
@@ -119,16 +137,14 @@ def _clean_dialogue(rules: CleaningRules, dialogue: Dialogue) -> Cleaned:
     if rules.scrub:
         texts, counts = zip(*map(scrub, texts), strict=True)
         scrubbed = sum(counts)
-        speakers = list(map(_scrub_name, speakers))
-        scored_speakers = scored_speakers and tuple(map(_scrub_name, scored_speakers))
+        speakers = list(map(scrub_name, speakers))
+        scored_speakers = scored_speakers and tuple(map(scrub_name, scored_speakers))
     if scored_speakers is not None:  # one of a chat's may be silent in this part of it
         scored_speakers = tuple(name for name in scored_speakers if name in speakers)
-    meta = dialogue.meta
-    if gold := meta.get("gold"):
-        try:
-            meta = meta | {"gold": [_clean_gold(line, rules) for line in gold]}
-        except (TypeError, AttributeError):
-            return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a gold line that is not a text")
+    try:
+        meta = _clean_meta(dialogue, rules)
+    except (TypeError, AttributeError):
+        return Cleaned(MALFORMED, f"dialogue {dialogue.id}: a gold line that is not a text")
     if len(starts := dialogue.session_starts()) > 1:
         meta = meta | {"session_turns": _session_turns(starts, firsts)}
     dates = [date and clean_line(date) for date in (dialogue.turns[first].date for first in firsts)]
@@ -164,17 +180,22 @@ def _rank(rules: CleaningRules, dialogue: Dialogue, digest: int) -> int:
     return hash64(f"{rules.seed} {dialogue.meta.get('group') or digest}")
 
 
-@lru_cache(maxsize=10_000)
-def _scrub_name(name: str) -> str:
-    """A messenger calls people who are not in its address book by their number."""
-    return name if scrub(name)[1] == 0 else f"person {fingerprint(name)[:6]}"
+def _clean_meta(dialogue: Dialogue, rules: CleaningRules) -> dict[str, Any]:
+    """Raises TypeError or AttributeError for a gold line that is no text."""
+    meta = dialogue.meta
+    if gold := meta.get("gold"):
+        meta = meta | {"gold": [_clean_gold(line, rules) for line in gold]}
+    if dialogue.preamble:
+        [text] = clean_texts([dialogue.preamble])
+        meta = meta | {"system": scrub(text)[0] if rules.scrub else text}
+    return meta
 
 
 def _clean_gold(line: dict[str, Any], rules: CleaningRules) -> dict[str, Any]:
     """A gold line in the words, and under the name, that the turns have after cleaning."""
     speaker = clean_name(line["speaker"])
     return line | {
-        "speaker": _scrub_name(speaker) if rules.scrub else speaker,
+        "speaker": scrub_name(speaker) if rules.scrub else speaker,
         "text": _clean_line(line["text"], rules),
     }
 

@@ -5,6 +5,7 @@ of a corpus was seen and its splits can be told.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 
 from gistchat.corpora.corpus import Corpus
+from gistchat.corpora.kinds import sources_of
 from gistchat.corpora.readers import CORPORA
 from gistchat.corpora.sources import Source, estimate, raw_records
 from gistchat.dialogue.turns import SPLITS, Dialogue, parse_dialogue
@@ -24,8 +26,11 @@ from gistchat.names import folder_to_write, require_plain_name
 from gistchat.prepare.anonymous import Anonymous
 from gistchat.prepare.choose import Choice
 from gistchat.prepare.clean import MALFORMED, NO_DIALOGUE, Batch, Cleaned, CleaningRules, clean_batch
+from gistchat.prepare.cut import cut
+from gistchat.prepare.join import join
 from gistchat.prepare.near_duplicates import find_near_duplicates, leaking
 from gistchat.prepare.report import MOST_SKIPPED, Report, most_first
+from gistchat.prepare.scrub import scrub_name
 from gistchat.prepare.splits import SplitPlan, hash64
 from gistchat.processes import ordered_map
 from gistchat.progress import progress
@@ -33,7 +38,7 @@ from gistchat.recipe.schema import DataConfig, mix_of
 from gistchat.stages import is_current, remade
 
 SKIP = "--on-error skip, in a run --set data.on_error=skip"
-VERSION = 7  # raise it when the same input would give other output, so that prepared folders are made again
+VERSION = 8  # raise it when the same input would give other output, so that prepared folders are made again
 BUFFER = 2**20  # bytes
 TURNS_PER_BATCH = 8000
 TURNS_PER_RECORD = 10  # a guess, for records that are not parsed yet
@@ -80,14 +85,25 @@ def prepare(config: DataConfig, out: Path) -> tuple[dict[str, Any], bool]:
     key = _key(config, parts)
     marker = out / "prepared.json"
     with locked(out):
-        if is_current(marker, key):
-            return read_json(out / "report.json"), False
+        if is_current(marker, key) and not _lacks_split(config, report := read_json(out / "report.json")):
+            return report, False
         if out.resolve() in {source.path.resolve().parent for part in parts for source in part.sources}:
             raise UserError(f"{out}: holds the input; give another folder, so that no file of yours is replaced")
         with remade(marker, key) as working:
             report = _prepare(config, parts, working)
             _check_written(working, report["splits"])
     return report, True
+
+
+def _lacks_split(config: DataConfig, report: dict[str, Any]) -> bool:
+    """Whether a version prepared it that cut nothing from train where an official split was missing."""
+    count = {split: counts["dialogues"] for split, counts in report["splits"].items()}
+    shares = {"test": config.test_share, "validation": config.validation_share}
+    return (
+        "cut" not in report
+        and count["train"] >= len(SPLITS)
+        and any(share and not count[split] for split, share in shares.items())
+    )
 
 
 def _check_written(working: Path, splits: dict[str, dict[str, int]]) -> None:
@@ -116,7 +132,7 @@ def _parts(config: DataConfig) -> list[Part]:
             by_time=_split_by(config, corpus) == "time",
             choice=_choice(config, corpus),
         )
-        parts.append(Part(part.name, corpus, corpus.sources(part.source), rules, _options(config, corpus)))
+        parts.append(Part(part.name, corpus, sources_of(corpus, part.source), rules, _options(config, corpus)))
     return parts
 
 
@@ -151,28 +167,17 @@ def _key(config: DataConfig, parts: list[Part]) -> str:
 def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, Any]:
     """Read all parts, place their dialogues and write splits and report to the folder `working`."""
     report = Report("+".join(part.name for part in parts))
-    plans: list[SplitPlan] = []
     seen: Seen = {}
-    ids: dict[int, int] = {}
-    for part in parts:
-        plans.append(SplitPlan(_split_by(config, part.corpus), config.seed, config.test_share, config.validation_share))
-        before = (report.read, report.kept)
-        _read(part, config, report, plans[-1], seen, ids, working / f"{part.name}.kept", len(parts) > 1)
-        report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
-    if not report.read:
-        raise UserError(f"no dialogue in {', '.join(report.read_from)}")
-    _require_speakers(config, report)
-    if not report.kept:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
-        raise UserError(f"no dialogue is left of {report.read} read ({reasons})")
-    anonymous = Anonymous(report.speakers) if config.anonymise else None
+    plans = _read_all(config, parts, report, seen, working)
+    anonymous = Anonymous(report.speakers, report.renamed) if config.anonymise else None
     report.splits = {split: {"dialogues": 0, "turns": 0, "replies": 0} for split in SPLITS}
     files = {split: (working / f"{split}.jsonl").open("wb", BUFFER) for split in SPLITS}
     for part, plan in zip(parts, plans, strict=True):
         plan.decide()
+        report.cut |= {part.name: plan.missing} if plan.missing else {}
         kept = working / f"{part.name}.kept"
-        for split, turns, replies, digest, line in _placed(kept, plan):
-            if split == "train" and seen[digest]:
+        for official, split, turns, replies, digest, line in _placed(kept, plan):
+            if "train" in (official, split) and seen[digest]:
                 report.drop("duplicate of a held-out dialogue")
                 report.kept -= 1
                 continue
@@ -187,16 +192,52 @@ def _prepare(config: DataConfig, parts: list[Part], working: Path) -> dict[str, 
     if anonymous:
         report.speakers = {anonymous.speaker(name): count for name, count in report.speakers.items()}
     values = dataclasses.asdict(report)
+    del values["renamed"]
     write_json(working / "report.json", values)
     return values
+
+
+def _read_all(config: DataConfig, parts: list[Part], report: Report, seen: Seen, working: Path) -> list[SplitPlan]:
+    """Read the parts; what is kept of each waits in `working`, and how to place it is planned.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    plans = []
+    ids: dict[int, int] = {}
+    for part in parts:
+        plan = SplitPlan(_split_by(config, part.corpus), config.seed, config.test_share, config.validation_share)
+        before = (report.read, report.kept)
+        kept = working / f"{part.name}.kept"
+        _read(part, config, report, plan, seen, ids, kept, len(parts) > 1)
+        if plan.total < len(SPLITS) and config.gap and part.corpus.looks_like:
+            plan = _cut(kept, plan, report, seen, config.gap)
+        plans.append(plan)
+        report.corpora[part.name] = {"read": report.read - before[0], "kept": report.kept - before[1]}
+    if not report.read:
+        raise UserError(f"no dialogue in {', '.join(report.read_from)}{_but_left_out(report)}")
+    _require_speakers(config, report)
+    if not report.kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in most_first(report.dropped))
+        raise UserError(f"no dialogue is left of {report.read} read ({reasons}){_but_left_out(report)}")
+    return plans
+
+
+def _but_left_out(report: Report) -> str:
+    left_out = ", ".join(f"{count:,} {what}" for what, count in most_first(report.left_out) if count)
+    return f"; left out: {left_out}" if left_out else ""
 
 
 def _require_speakers(config: DataConfig, report: Report) -> None:
     """Raises UserError where somebody is named who does not speak."""
     for setting, names in (("answer_as (--as)", config.answer_as), ("speakers (--speakers)", config.speakers)):
-        if strangers := [name for name in names if name not in report.speakers]:
+        if strangers := [name for name in names if not {name, scrub_name(name)} & report.speakers.keys()]:
             there = ", ".join(name for name, _ in most_first(report.speakers)[:MOST_NAMED]) or "nobody"
             raise UserError(f"data.{setting}: {strangers[0]!r} does not speak; there are: {there}")
+    old = [pair.partition("=")[0].strip() for pair in config.rename]
+    if strangers := [name for name in old if name not in report.renamed]:
+        there = ", ".join(name for name, _ in most_first(report.speakers)[:MOST_NAMED]) or "nobody"
+        raise UserError(f"data.rename (--rename): {strangers[0]!r} does not speak; there are: {there}")
 
 
 def _without_names(line: bytes, anonymous: Anonymous) -> bytes:
@@ -244,6 +285,9 @@ def _take(
         report.left_out[what] = report.left_out.get(what, 0) + count
     if outcome.reason == NO_DIALOGUE:
         return
+    report.renamed |= dict(outcome.renamed)
+    for name in outcome.heard:
+        report.speakers.setdefault(name, 0)  # also of chats that are not kept
     report.read += 1
     report.turns_read += outcome.turns_read
     if outcome.reason == MALFORMED:
@@ -264,8 +308,38 @@ def _take(
     report.merged_turns += outcome.merged
     plan.add(outcome.split, outcome.rank, outcome.speakers)
     speakers = outcome.speakers if plan.by == "speaker" else ()
-    header = orjson.dumps((outcome.split, outcome.rank, outcome.turns, outcome.replies, outcome.digest, speakers))
-    write(b"%b\t%b" % (header, outcome.line))
+    write(_record(outcome.split, outcome.rank, outcome.turns, outcome.replies, outcome.digest, speakers, outcome.line))
+
+
+def _cut(kept: Path, plan: SplitPlan, report: Report, seen: Seen, gap: float) -> SplitPlan:
+    """Cut the few dialogues that were kept, so that they fill all splits. Returns the plan for their parts.
+
+    Files that were given splits are left as they are.
+    """
+    with kept.open("rb", BUFFER) as file:
+        dialogues = [parse_dialogue(orjson.loads(record.split(b"\t", 1)[1]), "") for record in file]
+    parts = [part for dialogue in dialogues for part in cut(dialogue, gap)]
+    if len(parts) == len(dialogues) or plan.official or plan.by == "speaker":
+        return plan
+    new = plan.anew()
+    with kept.open("wb", BUFFER) as file:
+        for number, part in enumerate(parts):
+            rank = len(parts) - number  # the last are held out
+            digest = hash64(part.id)
+            seen[digest] = False
+            new.add("", rank, ())
+            file.write(_record("", rank, len(part.turns), len(part.reply_indices()), digest, (), part.to_line()))
+    report.read += len(parts) - len(dialogues)
+    report.kept += len(parts) - len(dialogues)
+    report.left_out[f"too few dialogues for three splits: divided into {len(parts)}, one after another"] = 0
+    return new
+
+
+def _record(
+    split: str, rank: int, turns: int, replies: int, digest: int, speakers: tuple[str, ...], line: bytes
+) -> bytes:
+    """A line of a file of what is kept: what places the dialogue, a tab, and its line."""
+    return b"%b\t%b" % (orjson.dumps((split, rank, turns, replies, digest, speakers)), line)
 
 
 def _with_own_id(outcome: Cleaned, ids: dict[int, int]) -> Cleaned:
@@ -284,12 +358,12 @@ def _with_own_id(outcome: Cleaned, ids: dict[int, int]) -> Cleaned:
 
 
 def _batches(part: Part, label: str) -> Iterator[Batch]:
-    """The content of the part's files, in batches of one file each and of bounded size."""
-    for source in part.sources:
+    """The content of the part's files, in batches of one file each, or of a chat's files, and of bounded size."""
+    for sources in _together(part):
         entries: list[Any] = []
         turns = 0
-        about = (part.corpus.parse, source.path.stem, source.split, label)
-        for entry in raw_records(source.path) if part.corpus.parse else part.corpus.read(source.path, **part.options):
+        about = (part.corpus.parse, sources[0].path.stem, sources[0].split, label)
+        for entry in _entries(part, sources):
             entries.append(entry)
             turns += len(entry.turns) if isinstance(entry, Dialogue) else _turns_of(entry)
             if turns >= TURNS_PER_BATCH:
@@ -298,14 +372,30 @@ def _batches(part: Part, label: str) -> Iterator[Batch]:
         yield Batch(entries, *about)
 
 
+def _together(part: Part) -> Iterator[list[Source]]:
+    """The part's files, those in one folder together where chats may go on from file to file."""
+    if part.corpus.split_by != "time":
+        yield from ([source] for source in part.sources)
+        return
+    for _, files in itertools.groupby(part.sources, key=lambda source: source.path.parent):
+        yield list(files)
+
+
+def _entries(part: Part, sources: list[Source]) -> Iterator[Any]:
+    if part.corpus.parse:
+        return itertools.chain.from_iterable(raw_records(source.path) for source in sources)
+    files = [part.corpus.read(source.path, **part.options) for source in sources]
+    return iter(files[0]) if len(files) == 1 else join(files)
+
+
 def _turns_of(record: Any) -> int:
     """About how many turns a record holds that is not parsed yet, so that batches of long ones stay small."""
     raw = record[1] if isinstance(record, tuple) else None
     return max(TURNS_PER_RECORD, len(raw) // BYTES_PER_TURN) if isinstance(raw, bytes) else TURNS_PER_RECORD
 
 
-def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, bytes]]:
-    """(split, turns, scored replies, digest, line) of each kept dialogue."""
+def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, str, int, int, int, bytes]]:
+    """(official split, split, turns, scored replies, digest, line) of each kept dialogue."""
     with kept.open("rb", BUFFER) as file:
         for record in file:
             header, line = record.split(b"\t", 1)
@@ -315,10 +405,10 @@ def _placed(kept: Path, plan: SplitPlan) -> Iterator[tuple[str, int, int, int, b
                 dialogue = parse_dialogue(orjson.loads(line), "")
                 dialogue = dataclasses.replace(dialogue, split=split, scored_speakers=tuple(scored_speakers))
                 replies, line = len(dialogue.reply_indices()), dialogue.to_line()
-            elif not official:
+            elif split != official:
                 # The first thing after id and corpus; quotes inside of these are escaped, so nothing else matches.
-                line = line.replace(b'"split":""', f'"split":"{split}"'.encode(), 1)
-            yield split, turns, replies, digest, line
+                line = line.replace(f'"split":"{official}"'.encode(), f'"split":"{split}"'.encode(), 1)
+            yield official, split, turns, replies, digest, line
 
 
 def _audit(working: Path, config: DataConfig, report: Report) -> None:

@@ -21,9 +21,11 @@ class Report:
     left_out: dict[str, int] = field(default_factory=dict)
     scrubbed: int = 0
     merged_turns: int = 0
-    speakers: dict[str, int] = field(default_factory=dict)  # turns of each, of those who speak most
+    speakers: dict[str, int] = field(default_factory=dict)  # turns of each in what is kept, of those who speak most
+    renamed: dict[str, str] = field(default_factory=dict)  # not written, as new names are also to hide the old ones
     skipped: list[str] = field(default_factory=list)
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
+    cut: dict[str, list[str]] = field(default_factory=dict)  # by corpus, the splits that are no official ones
     corpora: dict[str, dict[str, int]] = field(default_factory=dict)
     twins: list[dict[str, Any]] = field(default_factory=list)
 
@@ -52,10 +54,13 @@ def report_lines(values: dict[str, Any]) -> list[str]:
     lines += [twins.format(**pair) for pair in report.twins[:MOST_SHOWN]]
     if len(report.twins) > MOST_SHOWN:
         lines.append(f"  and {len(report.twins) - MOST_SHOWN:,} more pairs (all in report.json)")
-    if report.speakers:
-        said = [f"{name} {count:,}" for name, count in most_first(report.speakers)[:MOST_SPEAKERS_SHOWN]]
-        more = f" and {len(report.speakers) - len(said):,} more" if len(report.speakers) > len(said) else ""
+    if heard := [(name, count) for name, count in most_first(report.speakers) if count]:
+        said = [f"{name} {count:,}" for name, count in heard[:MOST_SPEAKERS_SHOWN]]
+        more = f" and {len(heard) - len(said):,} more" if len(heard) > len(said) else ""
         lines.append(f"  speakers, by turns: {', '.join(said)}{more}")
+    for corpus, splits in report.cut.items():
+        shares = " and ".join(f"data.{split}_share" for split in splits)
+        lines.append(f"  {corpus} has no official {' and '.join(splits)} split: cut from train, by {shares}")
     sizes = "  {}: {dialogues:,} dialogues, {turns:,} turns, {replies:,} scored replies"
     lines += [sizes.format(split, **counts) for split, counts in report.splits.items()]
     if empty := [split for split, counts in report.splits.items() if not counts["dialogues"]]:

@@ -5,6 +5,9 @@ a `+`; so forms that numbers are written in are told from what else has many dig
 """
 
 import re
+from functools import lru_cache
+
+from gistchat.files import fingerprint
 
 # Every text is searched, pasted code and minified lines included, so the work must grow with its length and no faster:
 # a run of letters is looked at once, not again from each of its letters. Here it is taken whole, address or not.
@@ -25,18 +28,22 @@ _DATE = (
     r"(?:\d{4}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-](?:19|20)?\d{2}|\d{1,2}:\d{2}(?::\d{2})?)"
     r"(?![./-]?\d)"
 )
+_BETWEEN = r" \u00a0\u2009\u202f.()/\u2010\u2011\u2013\uff08\uff09\uff0d-"
 # A run of digits in any grouping is taken whole, whatever it is, up to a date or time; `_kind` says what it is.
 _RUN = re.compile(
-    rf"(?<!\w)(?:{_DATE}|(?P<run>[@+(]{{0,3}}\d(?:[ \u00a0\u2009\u202f.()/\u2010\u2011\u2013-]{{0,3}}+"
+    rf"(?<!\w)(?:{_DATE}|(?P<run>[@+(\uff0b\uff08]{{0,3}}\d(?:[{_BETWEEN}]{{0,3}}+"
     rf"(?!(?<=\s){_DATE})\d)*+))"
 )
 _SEVEN = re.compile(r"(?<![\w.-])\d{3}-\d{4}(?![\w-])")
 _BETWEEN_NUMBERS = re.compile(
     r"(\s+/\s+|\s+[-\u2010\u2011\u2013]\s+|\s+(?=\(?00?[1-9](?:[ ./()-]?\d){7})|(?<=\b(?:19|20)\d\d)\s+(?=[(0]))"
 )
+# An area's code, which a spaced slash may divide from the number in it: "030 / 1234 5678".
+_AREA = re.compile(r"(?<!\d)(\(?0[1-9]\d{1,4}\)?)\s+/\s+(?=[1-9](?: ?\d){4,9}(?!\d))")
 _SPLIT = re.compile(r"[^\d]+")
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)")
 _DECIMALS = re.compile(r"(?:0|[1-9]\d*)\.\d+(?:\s+-?(?:0|[1-9]\d*)\.\d+)*")
+_CHINESE = re.compile(r"1[3-9]\d{9}")  # a mobile phone's
 _VERSION = re.compile(r"\d{1,2}\.\d{1,2}(?:\.\d+)+")
 # What counts are followed by, or prices have on one side. A number without a prefix that stands in such words is a
 # count; anything else of its form is a phone number, as a leaked number is worse than a lost count.
@@ -88,16 +95,17 @@ def _iban(match: re.Match[str]) -> str:
 
 def _scrub_run(text: str, start: int, end: int) -> str:
     """A run of digits, with its phone numbers and cards replaced."""
-    run = text[start:end]
+    run, whole = _AREA.sub(r"\1/", text[start:end]), text[start:end]
     if sum(map(str.isdigit, run)) < 7 or text[end : end + 1].isalnum() or text[end : end + 1] == "_":
-        return run
+        return whole
     before, after = text[max(0, start - 40) : start], text[end : end + 20]
     if kind := _kind(run, before, after):
         return kind
     pieces = _BETWEEN_NUMBERS.split(run)
     if len(pieces) == 1:
-        return run
-    return "".join(piece if i % 2 else _kind(piece, "", after) or piece for i, piece in enumerate(pieces))
+        return whole
+    kinds = ["" if i % 2 else _kind(piece, "", after) for i, piece in enumerate(pieces)]
+    return "".join(kind or piece for kind, piece in zip(kinds, pieces, strict=True)) if any(kinds) else whole
 
 
 def _kind(run: str, before: str, after: str) -> str:
@@ -111,7 +119,7 @@ def _kind(run: str, before: str, after: str) -> str:
         return "[card]"
     if len(_BETWEEN_NUMBERS.split(run)) > 1 or len(digits) > 15 or _IPV4.fullmatch(run):
         return ""
-    if run[0] == "@" or "+" in run[:3] or re.match(r"\(?00[1-9]", run):
+    if run[0] == "@" or {"+", "\uff0b"} & set(run[:3]) or re.match(r"\(?00[1-9]", run):
         return "[phone]" if len(digits) >= (8 if run[0] != "@" else 7) else ""
     if _is_count(run, digits, groups, before, after):
         return ""
@@ -120,14 +128,14 @@ def _kind(run: str, before: str, after: str) -> str:
     if len(digits) < 9 or len(groups) > 5:
         return ""
     # Without a prefix, numbers of two digits each are rather a list than a phone number.
-    return "[phone]" if run[0] in "(0" or max(map(len, groups)) > 2 else ""
+    return "[phone]" if run[0] in "(0\uff08\uff10" or max(map(len, groups)) > 2 else ""
 
 
 def _is_count(run: str, digits: str, groups: list[str], before: str, after: str) -> bool:
     """Whether a run without a prefix is a count, a price, a decimal, a version, or years."""
     if _DECIMALS.fullmatch(run) or _COUNTED.match(after) or before.rstrip()[-1:] in tuple("$€£¥₹#=&"):
         return True
-    if run[0] in "(0":
+    if run[0] in "(0\uff08\uff10" or _CHINESE.fullmatch(digits):
         return False
     if run.endswith("000"):
         return True
@@ -149,7 +157,7 @@ def _is_plain_phone(digits: str, before: str) -> bool:
     if digits[0] == "0":
         return 9 <= len(digits) <= 13
     # A 1 begins the seconds and milliseconds since 1970, and no American number.
-    return 10 <= len(digits) <= 13 and not (digits[0] == "1" and len(digits) in (10, 13))
+    return 9 <= len(digits) <= 13 and not (digits[0] == "1" and len(digits) in (10, 13))
 
 
 def _is_book(digits: str, before: str) -> bool:
@@ -177,3 +185,9 @@ def _scrub_addresses(text: str) -> tuple[str, int]:
         return text, 0
     found = sum(match[1] is not None for match in _EMAIL.finditer(text))
     return _EMAIL.sub(lambda match: "[email]" if match[1] else match[0], text), found
+
+
+@lru_cache(maxsize=10_000)
+def scrub_name(name: str) -> str:
+    """What to call a speaker: a messenger calls people who are not in its address book by their number."""
+    return name if scrub(name)[1] == 0 else f"person {fingerprint(name)[:6]}"

@@ -8,6 +8,7 @@ from gistchat.context.types import Context, GistLine, RoleTurn
 from gistchat.dialogue.visible import has_text
 from gistchat.errors import UserError
 from gistchat.prompts.prompt import Prompt
+from gistchat.prompts.thoughts import Decoder, without_thoughts
 from gistchat.prompts.token_store import TokenStore
 from gistchat.prompts.tokenizer import Tokenizer
 from gistchat.prompts.wording import render_line
@@ -21,6 +22,7 @@ class PromptFormat(ABC):
 
     name: str
     stop_ids: list[int]  # any of these ends a reply; the first is the one that is learned
+    preamble: str | None = ""  # what a model is told first, unless a dialogue has its own; None: no place for it
     has_types = False  # whether prompts have GPT-2's token types
     control_ids: Sequence[int] = ()  # the format's own tokens; LoRA trains their rows
     added_ids: Sequence[int] = ()  # those of them that the tokenizer lacked, whose rows have no values yet
@@ -29,6 +31,7 @@ class PromptFormat(ABC):
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._count = lru_cache(maxsize=100_000)(lambda text: len(self.encode_text(text)))
+        self._decode = Decoder(tokenizer)
 
     def encode_text(self, text: str) -> list[int]:
         """Ids of plain text; what looks like a control token is spelled out in ordinary pieces."""
@@ -47,8 +50,17 @@ class PromptFormat(ABC):
         return [*self.encode_text(text), self.stop_ids[0]]
 
     def decode_reply(self, ids: Sequence[int]) -> str:
-        """The text of generated ids, without control tokens; a reply that shows nothing is empty."""
-        return as_reply(self.tokenizer.decode(ids, skip_special_tokens=True))
+        """The text of generated ids, without control tokens and thoughts; a reply that shows nothing is empty."""
+        return as_reply(self._decode(ids))
+
+    @property
+    def shown_tokens(self) -> list[str]:
+        """Control tokens around thoughts: who is given a reply as text has to see them."""
+        return list(self._decode.marks.values())
+
+    def spent(self, context: Context) -> int:
+        """Tokens that all before the last turn takes in the prompt; the sum of the costs, where these are exact."""
+        return context.tokens
 
     def line_cost(self, line: GistLine) -> int:
         return self._count(render_line(line)) + 1  # and a line break
@@ -71,8 +83,8 @@ class PromptFormat(ABC):
 
 
 def as_reply(text: str) -> str:
-    """Generated text without white space around it; a reply that shows nothing is empty."""
-    text = text.strip()
+    """Generated text without thoughts, and white space around it; a reply that shows nothing is empty."""
+    text = without_thoughts(text).strip()
     return text if has_text(text) else ""
 
 

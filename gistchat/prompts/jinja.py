@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 import jinja2
-from jinja2 import ext, nodes, parser
+from jinja2 import ext, meta, nodes, parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
@@ -34,12 +34,25 @@ def render_template(source: str, messages: list[dict[str, Any]], ask: bool, toke
     return _compiled(source).render(messages=messages, **options)
 
 
-@lru_cache(maxsize=50)
-def _compiled(source: str) -> jinja2.Template:
+def variables_of(source: str) -> set[str]:
+    """The names that a template takes from whoever renders it; none where it cannot be parsed."""
+    try:
+        return meta.find_undeclared_variables(_environment().parse(source))
+    except jinja2.exceptions.TemplateError:
+        return set()
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, ext.loopcontrols]
     )
     environment.filters["tojson"] = _to_json
+    return environment
+
+
+@lru_cache(maxsize=50)
+def _compiled(source: str) -> jinja2.Template:
+    environment = _environment()
     environment.globals |= {"raise_exception": _refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
     return environment.from_string(source)
 

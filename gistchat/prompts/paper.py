@@ -2,6 +2,7 @@
 
 from gistchat.context.types import Context
 from gistchat.errors import UserError
+from gistchat.progress import say_once
 from gistchat.prompts.prompt import Prompt
 from gistchat.prompts.speaker_tokens import SpeakerTokens
 from gistchat.prompts.tokenizer import Tokenizer
@@ -13,8 +14,8 @@ PAPER_TOKENS = ("<bos>", "<sp1>", "<sp2>")
 class Paper(SpeakerTokens):
     """The paper's layout: `<bos><sp1>summary<sp2>user<sp1>reply<end>`, each part with its speaker as token type.
 
-    The summary's part is there when it is empty, too. Verbatim turns of other context strategies stand between the
-    summary and the last turn, one's own under `<sp1>`.
+    The summary's part is there when it is empty, too; a dialogue's own preamble begins it. Verbatim turns of other
+    context strategies stand between the summary and the last turn, one's own under `<sp1>`.
     """
 
     name = "paper"
@@ -25,7 +26,8 @@ class Paper(SpeakerTokens):
         self.sp1, self.sp2 = self.own, self.other
 
     def encode(self, context: Context) -> Prompt:
-        summary = [self.sp1, *self.encode_text(render_gist(context.lines))]
+        told = "\n".join(filter(None, [context.preamble or self.preamble, render_gist(context.lines)]))
+        summary = [self.sp1, *self.encode_text(told)]
         return self.typed([self.bos, *summary, *self.encode_turns(context)])
 
     def typed(self, ids: list[int]) -> Prompt:
@@ -53,9 +55,13 @@ def _paper_tokens(tokenizer: Tokenizer) -> tuple[str, str, str]:
 
 
 class PaperTurns(Paper):
-    """The layout of the paper's multi-turn parent: `<bos>(<sp1>user<sp2>own)*<sp1>user<sp2>reply<end>`, no summary."""
+    """The layout of the paper's multi-turn parent: `<bos>(<sp1>user<sp2>own)*<sp1>user<sp2>reply<end>`, no summary.
+
+    A dialogue's own preamble is left out, and that is said.
+    """
 
     name = "paper-turns"
+    preamble = None
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)
@@ -67,4 +73,6 @@ class PaperTurns(Paper):
                 "the format 'paper-turns' has no place for a summary or turns that were found; use the strategies "
                 "last, recent or full, or model.format = 'paper'"
             )
+        if context.preamble:
+            say_once("the format 'paper-turns' has no place for system messages: these dialogues' are left out")
         return self.typed([self.bos, *self.encode_turns(context)])

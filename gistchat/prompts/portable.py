@@ -37,7 +37,7 @@ WRAPPINGS = (
 def jinja_template(prompt_format: PromptFormat) -> str:
     """The layout of a format without token types, as chat templates are written; a system message is the gist."""
     if isinstance(prompt_format, ChatTemplate):
-        return prompt_format.tokenizer.get_chat_template()
+        return prompt_format.source
     bos, gist, own, other = _names(prompt_format)
     turns = (
         f"{{% elif message.role == 'user' %}}{{{{ {other!r} + message.content }}}}"

@@ -12,7 +12,7 @@ SPECIAL_TOKENS = ("<bos>", "<sum>", "<sp1>", "<sp2>")
 
 
 class SpeakerTokens(PromptFormat):
-    """`<bos> [<sum> gist] (<sp1> own turn | <sp2> other's turn)* [<sum> found] <sp2> last turn <sp1>`: no template."""
+    """`<bos> [preamble] [<sum> gist] (<sp1> own turn | <sp2> other's)* [<sum> found] <sp2> last turn <sp1>`."""
 
     name = "speaker-tokens"
 
@@ -27,7 +27,9 @@ class SpeakerTokens(PromptFormat):
 
     def encode(self, context: Context) -> Prompt:
         gist = [*self.gist, *self.encode_text(render_gist(context.lines))] if context.lines else []
-        return Prompt([self.bos, *gist, *self.encode_turns(context)])
+        told = context.preamble or self.preamble
+        preamble = self.encode_text(told) if told else []
+        return Prompt([self.bos, *preamble, *gist, *self.encode_turns(context)])
 
     def encode_turns(self, context: Context) -> list[int]:
         """The turns behind the tokens of their speakers, and the token that asks for a reply."""

@@ -7,14 +7,17 @@ cut, trim or drop any part of a text.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from gistchat.context.types import ASSISTANT, USER
 from gistchat.errors import UserError
+from gistchat.prompts.jinja import variables_of
 from gistchat.prompts.rendering import Unbounded, fault_of, render_bounded
+from gistchat.prompts.thoughts import closing
 
 Message = dict[str, Any]
 Render = Callable[[list[Message], bool], str]  # messages, and whether to ask for a reply -> text
@@ -22,9 +25,15 @@ Render = Callable[[list[Message], bool], str]  # messages, and whether to ask fo
 MARKER = re.compile(r"Marker(\d{5})")
 # Windows of 1 to 8 turns, and one that is longer than a template may want to show.
 PROBED_TURNS = (1, 2, 3, 4, 5, 6, 7, 8, 99, 100)
-# The day that the templates of Llama 3 take where they know no other.
+# The day of all prompts, of every checkpoint: the one that the templates of Llama 3 take where they know no other.
 DATE = datetime(2024, 7, 26)
-DATE_CODES = "aAbBdeHIjmMpSUwWyY"
+DATE_CODES = "aAbBcdDeFHIjmMpRSTuUVwWxXyYzZ"
+# Other programs, llama.cpp among them, give today's as these; the template does as where it is not given.
+DATES = ("date_string", "datetime")
+# What turns thoughts off in the templates that know it, and what makes them short in those that cannot.
+SWITCHES = {"enable_thinking": "false", "thinking": "false", "reasoning": "false"}
+EFFORT = {"reasoning_effort": "'low'"}
+LISTS = {"tools": "[]", "documents": "[]"}
 
 
 @dataclass(frozen=True)
@@ -172,13 +181,68 @@ def joining_template(pieces: Sequence[str], source: str) -> str:
     return f"{{% set pieces = {list(pieces)!r} %}}{shown}{{% if false %}}{{{{ {source!r} }}}}{{% endif %}}"
 
 
-def fix_date(source: str) -> str:
-    """A template that takes every day for the same one: what a model was trained with is what it reads in a chat."""
-    if "strftime_now" not in source:
-        return source
+def choose_source(source: str, render: Callable[[str, list[Message], bool], str]) -> tuple[str, dict[str, Layout]]:
+    """The template as it is used, and its layouts.
+
+    Args:
+        render: a template, messages, and whether to ask for a reply -> text.
+
+    Raises:
+        UnusableTemplate: see `choose_layouts`.
+    """
+    problem: UnusableTemplate | None = None
+    for variant in _settled(source):
+        try:
+            return variant, choose_layouts(partial(render, variant))
+        except EndlessTemplate:
+            raise
+        except UnusableTemplate as error:
+            problem = problem or error
+    raise problem
+
+
+def _settled(source: str) -> Iterator[str]:
+    """The template as it is used: the same every day, and without thoughts. The first one that works is taken."""
+    taken = variables_of(source)
+    date = _fixed_date(source) if "strftime_now" in taken else ""
+    date += "".join(f"{{% set {name} = given_by_nobody %}}" for name in DATES if name in taken)
+    # Some know other words for an effort, and some count tools or documents also where there are none.
+    variants = (SWITCHES | EFFORT, SWITCHES, SWITCHES | LISTS)
+    settings = [
+        date + "".join(f"{{% set {name} = {value} %}}" for name, value in variant.items() if name in taken)
+        for variant in variants
+    ]
+    for setting in dict.fromkeys(settings):
+        # White space at the template's own begin stays on a line of its own: Jinja drops a line break after a block.
+        yield setting + ("\n" if setting and source[0].isspace() else "") + source
+
+
+def _fixed_date(source: str) -> str:
+    """A macro in place of the function that tells the date, for what the template asks of it."""
     values = {code: DATE.strftime("%" + code) for code in DATE_CODES}
     values |= {f"-{code}": value.lstrip("0") or "0" for code, value in values.items()}  # %-d is %d without a zero
-    replaced = "".join(f".replace('%{code}', {value!r})" for code, value in values.items())
-    # White space at the template's own begin stays on a line of its own, as Jinja drops a line break after a block.
-    gap = "\n" if source[0].isspace() else ""
-    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}{gap}{source}"
+    asked = {code: value for code, value in values.items() if f"%{code}" in source}
+    replaced = "".join(f".replace('%{code}', {value!r})" for code, value in asked.items())
+    return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}"
+
+
+def with_asked(source: str, more: str) -> str:
+    """A template that shows more where it asks for a reply."""
+    # Jinja drops the line break at a template's end, but not within it.
+    return source.removesuffix("\n") + f"{{% if add_generation_prompt %}}{{{{ {more!r} }}}}{{% endif %}}"
+
+
+def asked_otherwise(asked: str, shown: str) -> tuple[str, str]:
+    """What a template lacks where it asks for a reply, and what stands between that and the reply's text.
+
+    Args:
+        asked: the template's own text from the last turn to where the reply is asked for.
+        shown: the same to where the text of an answer begins.
+    """
+    if more := closing(asked):
+        return more, ""
+    if not shown.startswith(asked):  # as where an empty thought is there only when asked
+        return "", ""
+    rest = shown[len(asked) :]
+    more = rest.rstrip(" ")  # a space is one token with the word after it in most vocabularies
+    return more, rest[len(more) :]

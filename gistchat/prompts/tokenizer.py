@@ -4,6 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
+class AddedToken(Protocol):
+    """A token that stands beside the vocabulary."""
+
+    content: str
+    special: bool
+
+
 class Tokenizer(Protocol):
     """A tokenizer of transformers, or llama.cpp's own (`engines.llama_tokenizer`), under the names of transformers.
 
@@ -18,7 +25,7 @@ class Tokenizer(Protocol):
     eos_token_id: int | None
     bos_token: str | None
     extra_special_tokens: Sequence[str]
-    added_tokens_decoder: Mapping[int, Any]
+    added_tokens_decoder: Mapping[int, AddedToken]
 
     def __call__(self, text: str | list[str], **options: Any) -> Mapping[str, Any]:
         """`input_ids` of a text, or of each of several."""

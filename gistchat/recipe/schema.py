@@ -222,12 +222,22 @@ class SummaryConfig:
         "the model that writes: hub id or folder (seq2seq: philschmid/bart-large-cnn-samsum, llm: "
         "smollm2), or its name at the endpoint",
     )
+    refresh: _choice("overflow", "reply") = setting(
+        "overflow",
+        "when a model writes: overflow (as turns no longer fit word for word, from the summary before) | reply (before "
+        "each reply, from all turns before the last, as the paper; not for strategies that roll)",
+    )
     url: str = setting("", "address of an OpenAI-compatible endpoint, such as http://localhost:8000/v1")
     prompt: str = setting("", "a file with your own prompt, for llm and endpoint")
 
     def __post_init__(self) -> None:
         if self.method == "endpoint" and not (self.url and self.model):
             raise _problem("summary.method 'endpoint' needs summary.url and summary.model (--url and --with)")
+
+    @property
+    def before_each_reply(self) -> bool:
+        """Whether a model writes each summary from the turns alone. Picked ones are picked anew in any case."""
+        return self.refresh == "reply" and self.method in ABSTRACTIVE
 
 
 @dataclass(frozen=True, config=NO_OTHERS)
@@ -445,6 +455,12 @@ class Recipe:
                     )
             if len(set(config.budgets)) < len(config.budgets):
                 raise _problem(f"{section}.budgets: a budget is there twice")
+            rolling = [name for name in config.strategies if STRATEGIES[name].rolls]
+            if self.summary.before_each_reply and rolling:
+                raise _problem(
+                    f"summary.refresh: 'reply' keeps no summary that {rolling[0]!r} of {section}.strategies could go "
+                    "on from"
+                )
             # The layout of the paper's parent has no place for a summary; better said before training than after.
             more = [name for name in config.strategies if STRATEGIES[name].reads]
             if self.model.format == "paper-turns" and more:
@@ -482,3 +498,8 @@ def mix_of(config: DataConfig) -> list[MixConfig]:
     if name := repeated([part.name for part in mix]):
         raise UserError(f"data.mix: {name} is there twice; give each a name of its own")
     return mix
+
+
+def names_of(config: DataConfig) -> str:
+    """What to call the data of a recipe: the name of its corpus, or those of its mix."""
+    return "+".join(part.name for part in mix_of(config))

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from gistchat.errors import UserError
 from gistchat.examples.build import Example, ExampleBuilder, TooLong, builders_by_budget
 from gistchat.files import fingerprint, put_aside, read_json, recover_folder, write_json
-from gistchat.memory.factory import search_settings
+from gistchat.memory.factory import search_settings, summary_settings
 from gistchat.memory.summary_store import SummaryStore
 from gistchat.models.base import Base, embedding_layers, fit_embeddings, load_model, model_limit, require_types
 from gistchat.models.checkpoint import save_checkpoint
@@ -72,7 +72,7 @@ def train(
     """
     config = recipe.train
     torch.manual_seed(recipe.seed)  # for the first values of LoRA's matrices
-    model = load_model(base)
+    model = load_model(base, all_trained=method_of(recipe) == "full")
     require_types(model, prompt_format)
     limit = min(config.max_tokens, model_limit(model.config))
     by_budget = builders_by_budget(config.budgets, prompt_format, recipe.context, stores, limit, memory=recipe.memory)
@@ -142,6 +142,7 @@ def prepare_model(model: PreTrainedModel, recipe: Recipe, prompt_format: PromptF
         lora_alpha=recipe.train.lora_alpha,
         lora_dropout=recipe.train.lora_dropout,
         target_modules="all-linear",
+        exclude_modules=layers_left_out(model) or None,
         trainable_token_indices=dict.fromkeys(embedding_layers(model), control_ids) if control_ids else None,
         fan_in_fan_out=model.config.model_type == "gpt2",  # GPT-2 stores its weights transposed (Conv1D)
     )
@@ -149,6 +150,23 @@ def prepare_model(model: PreTrainedModel, recipe: Recipe, prompt_format: PromptF
     if (bias := getattr(head, "bias", None)) is not None:
         _restore_bias(adapted.get_output_embeddings(), bias)
     return adapted
+
+
+def layers_left_out(model: PreTrainedModel) -> list[str]:
+    """Names of linear layers that LoRA cannot train.
+
+    Those that text does not pass, as for pictures; routers that return more than a tensor; and those of Mamba's
+    blocks whose weights are taken without asking the layer.
+    """
+    text = {*model.get_decoder().modules(), model.get_output_embeddings()}
+    left_out = []
+    for name, module in model.named_modules():
+        is_router = type(module).__name__.endswith("Router")
+        if isinstance(module, torch.nn.Linear) and (module not in text or is_router):
+            left_out.append(name)
+        if hasattr(module, "A_log") and hasattr(module, "D"):
+            left_out += [f"{name}.{part}" for part in ("dt_proj", "out_proj") if hasattr(module, part)]
+    return left_out
 
 
 def _restore_bias(head: torch.nn.Module, bias: torch.Tensor) -> None:
@@ -239,7 +257,8 @@ def describe(recipe: Recipe) -> dict[str, Any]:
         settings.pop(name)
     if not recipe.train.fact_items:  # so that older fingerprints stay good
         del settings["fact_items"]
-    others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context", "summary")}
+    others = {name: dataclasses.asdict(getattr(recipe, name)) for name in ("model", "context")}
+    others["summary"] = summary_settings(recipe.summary)
     del others["context"]["found_share"]  # which is among these, where it is not as always
     others |= search_settings(recipe)
     return {"seed": recipe.seed, **others, "train": settings, "weights": weights_of(recipe)}

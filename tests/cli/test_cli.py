@@ -220,7 +220,7 @@ def test_gpt2_from_a_local_folder_and_evaluate_with_other_settings(tiny_folder, 
     write_jsonl(
         tiny_folder / "met.jsonl", [make_dialogue(n, 12, meta={"session_turns": [7, 5]}) for n in range(50, 60)]
     )
-    elsewhere = ["--corpus", "jsonl", "--from", "met.jsonl", "--set", "data.test_share=0.8"]
+    elsewhere = ["--from", "met.jsonl", "--set", "data.test_share=0.8"]
     changed = ["--set", "evaluate.turns=openings", "--set", "evaluate.base=false", "--set", "evaluate.items=8"]
     done = gistchat("evaluate", "r", *elsewhere, *changed, cwd=tiny_folder)
     assert done.returncode == 0, done.stderr
@@ -228,7 +228,8 @@ def test_gpt2_from_a_local_folder_and_evaluate_with_other_settings(tiny_folder, 
     assert {row["id"].partition("#")[2] for row in rows} == {"7"}
     assert len({row["dialogue"] for row in rows}) == 8
     assert json.loads((tiny_folder / "r" / "metrics.json").read_text()) == values  # the run's own stay
-    assert "--from goes with --corpus" in gistchat("evaluate", "r", "--from", "met.jsonl", cwd=tiny_folder).stderr
+    refused = gistchat("evaluate", "r", "--from", "gone.jsonl", cwd=tiny_folder)
+    assert "gone.jsonl: no such file or folder; what is not yours goes with --corpus" in refused.stderr
     (tiny_folder / "talks.jsonl").write_text((tiny_folder / "talks.jsonl").read_text().replace("garden", "orchard"))
     refused = gistchat("evaluate", "r", cwd=tiny_folder)
     assert "the jsonl data have changed since r was trained" in refused.stderr

@@ -8,6 +8,7 @@ import pytest
 from gistchat.corpora import characterai, chat_export, chatgpt, claude, koboldcpp, preferences, sillytavern
 from gistchat.corpora.kinds import head_of
 from gistchat.dialogue.turns import Dialogue, LeftOut, Malformed, parse_dialogue
+from gistchat.errors import UserError
 from gistchat.prepare.clean import Batch, CleaningRules, clean_batch
 
 MODULES = (chatgpt, claude, sillytavern, characterai, koboldcpp, preferences)
@@ -96,11 +97,74 @@ def test_chatgpt_leaves_out_tools_reasoning_and_pictures(tmp_path):
     assert left_out == {chatgpt.MEDIA: 1, chatgpt.REASONING: 2, chatgpt.TOOLS: 4}
 
 
+def test_chatgpt_weights_marks_and_voice(tmp_path):
+    marked = 'See |entity/["film","Dune","x"]!, |url/here/turn0! |cite/turn0search1!'
+    marked = marked.translate({ord("|"): "\ue200", ord("/"): "\ue202", ord("!"): "\ue201"})
+    heard = [{"content_type": "audio_transcription", "text": "Tea?"}, {"content_type": "audio_asset_pointer"}]
+    steps = [
+        message("user", heard, "multimodal_text"),
+        message("assistant", "No.", weight=0),
+        message("user", "Tea!"),
+        message("assistant", "reasons", channel="analysis"),
+        message("assistant", marked, weight=1.0, channel="final"),
+    ]
+    nodes = [(str(i), str(i - 1) if i else None, step) for i, step in enumerate(steps)]
+    [dialogue], left_out = read(chatgpt, write(tmp_path / "one.json", tree(*nodes, current_node="4")))
+    assert [text for _, text in said(dialogue)] == ["Tea?", "No.", "Tea!", "See Dune, here "]
+    assert (dialogue.unscored, dialogue.reply_indices()) == ((1,), [3])
+    assert left_out == {chatgpt.MEDIA: 1, chatgpt.REASONING: 1}
+
+
+def test_chatgpt_with_nothing_where_something_is_usual(tmp_path):
+    steps = [
+        None,
+        message("user", "x") | {"author": None},
+        message("user", "x") | {"content": None},
+        {"author": {"role": "user"}, "content": {"content_type": "text", "parts": None}, "metadata": None},
+        {"author": {"role": "user"}, "content": {"content_type": "text", "parts": [None, "Tea?"]}, "create_time": None},
+        message("assistant", "Green.", weight=None, recipient=None, metadata=None),
+    ]
+    nodes = [(str(i), str(i - 1) if i else None, step) for i, step in enumerate(steps)]
+    value = tree(*nodes, current_node="5", title=None, conversation_id=None)
+    [dialogue], _ = read(chatgpt, write(tmp_path / "one.json", value))
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")]
+    assert (dialogue.id, dialogue.reply_indices()) == ("one-0", [1])
+
+
 def test_chatgpt_goes_on_after_a_broken_conversation(tmp_path):
     values = [tree(*TEA), {"mapping": 3}, tree(("x", "x", message("user", "Hi")), current_node="x")]
     found = list(chatgpt.CORPUS.read(write(tmp_path / "conversations.json", values)))
     assert [type(entry) for entry in found if not isinstance(entry, LeftOut)] == [Dialogue, Malformed, Dialogue]
     assert "entry 1: expected a conversation with 'mapping'" in str(next(e for e in found if isinstance(e, Malformed)))
+
+
+@pytest.mark.parametrize("module", [chatgpt, claude])
+def test_of_a_cut_export_comes_what_was_whole(tmp_path, module):
+    messages = [claude_message(1, "human", "Hi"), claude_message(2, "assistant", "Hello")]
+    whole = tree(*TEA, current_node="a1") if module is chatgpt else {"uuid": "c", "chat_messages": messages}
+    path = write(tmp_path / "conversations.json", json.dumps([whole, whole])[:-90])
+    results = module.CORPUS.read(path)
+    assert isinstance(next(result for result in results if not isinstance(result, LeftOut)), Dialogue)
+    with pytest.raises(UserError, match="cut off, as a JSON file ends with a closing bracket"):
+        list(results)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"mapping": {"a": {"message": True}}}],
+        [{"conversation": [{"human": "x", "assistant": "y"}, 1.5]}],
+        [{"messages": [], "request": {"messages": []}, "response": {"choices": [1]}}],
+        [{"instruction": "x", "completions": [1]}],
+        {"histories": {"histories": [{"msgs": None}, 3]}},
+        {"gamestarted": None, "prompt": None, "actions": None},
+    ],
+)
+def test_odd_values_do_not_stop_the_guess(tmp_path, value):
+    head = head_of(write(tmp_path / "odd.json", value))
+    for module in (*MODULES, chat_export):
+        if module.looks_like(head):
+            assert all(not entry.turns for entry in module.CORPUS.read(head.path) if isinstance(entry, Dialogue))
 
 
 def claude_message(number: int, sender: str, text: str, parent: str | None = None, **rest) -> dict:
@@ -248,6 +312,41 @@ def test_alpaca_with_history_and_system(tmp_path):
     assert dialogue.meta == {"system": "Be kind."}
 
 
+@pytest.mark.parametrize("label", ["label", "kto_tag"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"prompt": "Tea?", "completion": "Yes."},
+        {"instruction": "Tea?", "input": "", "output": "Yes."},
+        {"messages": [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Yes."}]},
+        {"conversations": [ASKED, YES]},
+    ],
+)
+def test_replies_that_are_not_wanted(tmp_path, label, value):
+    [dialogue], left_out = read(
+        preferences, jsonl(tmp_path / "p.jsonl", [value | {label: True}, value | {label: False}])
+    )
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Yes.")]
+    assert left_out == {"replies that are not wanted": 1}
+
+
+def test_preferences_of_openai_and_ultrafeedback(tmp_path):
+    asked, yes = {"role": "user", "content": "Tea?"}, [{"role": "assistant", "content": "Yes."}]
+    system, call = {"role": "system", "content": "Be kind."}, {"role": "assistant", "content": None, "tool_calls": []}
+    no = [{"role": "assistant", "content": "No."}]
+    openai = {"input": {"messages": [system, asked]}, "preferred_output": [call, *yes], "non_preferred_output": no}
+    completions = [
+        {"response": "No.", "overall_score": 1.5},
+        {"response": "Yes.", "overall_score": 8},
+        {"response": "?"},
+    ]
+    for value, rejected in ((openai, 1), ({"instruction": "Tea?", "completions": completions}, 2)):
+        [dialogue], left_out = read(preferences, jsonl(tmp_path / "p.jsonl", [value]))
+        assert said(dialogue) == [("user", "Tea?"), ("assistant", "Yes.")]
+        assert left_out["replies that were rejected"] == rejected
+        assert dialogue.meta == ({"system": "Be kind."} if value is openai else {})
+
+
 def old_message(name: str, text: str, human: bool) -> dict:
     return {"src": {"name": name, "is_human": human}, "text": text}
 
@@ -268,7 +367,27 @@ def test_character_ai_old_and_new(tmp_path):
         [dialogue], left_out = read(characterai, write(tmp_path / "c.json", value))
         assert said(dialogue) == [("Iris", "Hi"), ("Ben", "Yo"), ("Iris", "So?")]
         assert dialogue.scored_speakers == ("Iris",)
-        assert left_out == ({} if value is old else {"other candidates for a reply": 1})
+        assert left_out == ({} if value is old else {"other candidates for a reply, and deleted messages": 1})
+
+
+def test_character_ai_leaves_out_what_was_not_shown(tmp_path):
+    msgs = [old_message("Iris", "Hi", False), old_message("Iris", "x", False) | {"is_alternative": True}]
+    msgs += [old_message("Ben", "x", True) | {"deleted": "2024"}, old_message("Ben", "Yo", True)]
+    flat = [{"src__name": m["src"]["name"], "src__is_human": m["src"]["is_human"], **m, "src": "7"} for m in msgs]
+    for value in ({"histories": [{"msgs": msgs}]}, {"messages": flat, "has_more": False}):
+        [dialogue], left_out = read(characterai, write(tmp_path / "c.json", value))
+        assert said(dialogue) == [("Iris", "Hi"), ("Ben", "Yo")]
+        assert dialogue.scored_speakers == ("Iris",)
+        assert left_out == {"other candidates for a reply, and deleted messages": 2}
+
+
+def test_characters_reasons_are_left_out(tmp_path):
+    lines = [line("Ben", "<think>I do</think>", True), line("Iris", "<think>\nhm\n</think>\nYes"), line("Iris", None)]
+    [dialogue], _ = read(sillytavern, jsonl(tmp_path / "Iris.jsonl", lines))
+    assert said(dialogue) == [("Ben", "<think>I do</think>"), ("Iris", "Yes")]
+    story = {"gamestarted": True, "prompt": "You: Hi\n", "actions": ["Iris: <think>hm</think>Yo"], "memory": None}
+    [dialogue], _ = read(koboldcpp, write(tmp_path / "story.json", story))
+    assert said(dialogue) == [("You", "Hi"), ("Iris", "Yo")]
 
 
 INSTRUCT = {"opmode": "4", "instruct_starttag": "\\n<|user|>\\n", "instruct_endtag": "\\n<|bot|>\\n"}
@@ -303,3 +422,57 @@ def test_who_is_silent_in_a_dialogue_is_not_scored_in_it():
     part = Dialogue("d", dialogue.turns[:2], scored_speakers=("b", "c"))
     [cleaned] = clean_batch(CleaningRules(2, 0, False, 0), Batch([part], None, "f", "", ""))
     assert parse_dialogue(json.loads(cleaned.line), "").scored_speakers == ("b",)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"instruction": "Tea?", "input": "", "response": "Green."},
+        {"instruction": "Tea?", "context": "", "response": "Green.", "category": "x"},
+        {"system_prompt": "", "question": "Tea?", "response": "Green."},
+        {"INSTRUCTION": "Tea?", "RESPONSE": "Green."},
+        {"question": "Tea?", "answer": "Green."},
+        {"prompt": "Tea?", "generation": "Green."},
+        {"instruction": "Tea?", "chosen_response": "Green.", "rejected_response": "None."},
+        {"instruction": "Tea?", "input": "", "output": ["Green.", "None."]},
+    ],
+)
+def test_fields_of_instructions_have_many_names(tmp_path, value):
+    [dialogue], left_out = read(preferences, jsonl(tmp_path / "x.jsonl", [value]))
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")]
+    rejected = "None." in json.dumps(value)
+    assert left_out == ({"replies that were rejected": 1} if rejected else {})
+
+
+def test_what_an_instruction_is_about_and_the_system_are_read(tmp_path):
+    value = {"instruction": "Who won?", "context": "Rome won.", "response": "Rome", "system_prompt": "Be kind."}
+    [dialogue], _ = read(preferences, jsonl(tmp_path / "x.jsonl", [value]))
+    assert said(dialogue) == [("user", "Who won?\nRome won."), ("assistant", "Rome")]
+    assert dialogue.meta == {"system": "Be kind."}
+
+
+@pytest.mark.parametrize(("name", "mark"), [("x.csv", ","), ("x.csv", ";"), ("x.tsv", "\t")])
+def test_questions_and_answers_in_a_table(tmp_path, name, mark):
+    rows = [("Prompt", "Response"), ("Tea?", "Green."), ("Milk?", "No.")]
+    dialogues, _ = read(preferences, write(tmp_path / name, "".join(mark.join(row) + "\n" for row in rows)))
+    assert [said(dialogue)[1] for dialogue in dialogues] == [("assistant", "Green."), ("assistant", "No.")]
+
+
+def test_turns_of_characters_without_anything_about_the_chat(tmp_path):
+    turns = [
+        {"author": {"name": name}, "candidates": [{"raw_content": text}]} for name, text in (("A", "x"), ("B", "y"))
+    ]
+    [dialogue], _ = read(characterai, write(tmp_path / "x.json", [turns]))
+    assert said(dialogue) == [("A", "x"), ("B", "y")]
+
+
+@pytest.mark.parametrize(("wanted", "not_wanted"), [(1, 0), ("true", "false"), (True, False), (1.0, 0.0)])
+def test_labels_of_replies_may_be_numbers_or_words(tmp_path, wanted, not_wanted):
+    values = [{"prompt": "Tea?", "completion": "Green.", "label": wanted}]
+    values += [{"prompt": "Tea?", "completion": "None.", "label": not_wanted}]
+    [dialogue], left_out = read(preferences, jsonl(tmp_path / "x.jsonl", values))
+    assert said(dialogue) == [("user", "Tea?"), ("assistant", "Green.")]
+    assert left_out == {"replies that are not wanted": 1}
+    rows = f"prompt,completion,label\nTea?,Green.,{wanted}\nTea?,None.,{not_wanted}\n"
+    [dialogue], left_out = read(preferences, write(tmp_path / "x.csv", rows))
+    assert left_out == {"replies that are not wanted": 1}

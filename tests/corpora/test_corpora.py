@@ -187,6 +187,33 @@ def test_a_block_of_code_that_never_ends_is_malformed(tmp_path, opened):
     assert str(bad).startswith(f"{path}:5: a block of code begins here (```)")
 
 
+def test_empty_lines_between_all_turns_end_no_dialogue(tmp_path):
+    text = "ANN: Hi\n\nBEN: Ho:\n\nand more\n\nANN: Bye\n\n---\n\nBEN: Hi\n\nANN: Ho\n"
+    one, two = read("transcript", tmp_path / "c.txt", text)
+    assert [turn.speaker for turn in one.turns] == ["ANN", "BEN", "ANN"]
+    assert one.turns[1].text.split() == ["Ho:", "and", "more"]
+    assert [turn.speaker for turn in two.turns] == ["BEN", "ANN"]
+
+
+@pytest.mark.parametrize("name", ["**{}:**", "**{}**:", "__{}:__"])
+def test_names_may_be_bold(tmp_path, name):
+    text = f"{name.format('Ann')} Hi\n{name.format('Ben')}\nHo **so: it** is\n"
+    [dialogue] = read("transcript", tmp_path / "c.txt", text)
+    assert [turn.speaker for turn in dialogue.turns] == ["Ann", "Ben"]
+    assert texts(dialogue) == ["Hi", "Ho **so: it** is"]
+
+
+def test_the_assistants_turns_of_a_transcript_are_learned(tmp_path):
+    [dialogue] = read("transcript", tmp_path / "c.txt", "System: Be kind\nUser: Hi\nAssistant: Ho\n")
+    assert [turn.speaker for turn in dialogue.turns] == ["user", "assistant"]
+    assert (dialogue.scored_speakers, dialogue.meta) == (("assistant",), {"system": "Be kind"})
+
+
+def test_telephone_numbers_are_names_in_transcripts(tmp_path):
+    [dialogue] = read("transcript", tmp_path / "c.txt", "+49 170 1234567: Hi\n0170 7654321: Ho\n")
+    assert [turn.speaker for turn in dialogue.turns] == ["+49 170 1234567", "0170 7654321"]
+
+
 def test_a_time_before_the_name_is_left_out(tmp_path):
     [dialogue] = read("transcript", tmp_path / "c.txt", "[21:15] Ann: Hi\n[9:16:02 PM] Ben: Ho\nso\n")
     assert [(turn.speaker, turn.text) for turn in dialogue.turns] == [("Ann", "Hi"), ("Ben", "Ho\nso")]
@@ -204,7 +231,9 @@ def test_a_time_before_the_name_is_left_out(tmp_path):
             r"begin with headers \(Channel, Guild\)",
         ),
         ("Once upon a time\nthere was a cat.\n\nAnn: Hi\n", "2 lines belong to nobody and 1 to a speaker"),
-        ("1/2/24, 9:15 PM - Ann: Hi\n1/2/24, 9:16 PM - Ben: Ho\n", "--corpus whatsapp"),
+        ("1/2/24, 9:15 PM - Ann: Hi\n1/2/24, 9:16 PM - Ben: Ho\n", "whatsapp="),
+        ("INFO: step 1\nWARNING: slow\n", "log"),
+        ("2024~02~13 (10h05) Ann: Hi\n2024~02~13 (10h06) Ben: Ho\n", "--stamp"),
     ],
 )
 def test_what_is_no_dialogue_is_refused(tmp_path, text, problem):
@@ -215,11 +244,12 @@ def test_what_is_no_dialogue_is_refused(tmp_path, text, problem):
 def test_tables_by_the_names_of_their_columns(tmp_path):
     path = tmp_path / "t.csv"
     rows = 'conversation_id,Role,When,message\r\n1,a,x,"hi, ""you""\nthere"\r\n1,b,x,yo\r\n'
-    rows += "2,a,x\r\n2,b,x,ok\r\n3,a,x,\r\n"
-    _, one, two, three = read("table", path, rows)
+    rows += "2,a,x\r\n2,b,x,ok\r\n,a,x,hm\r\n,,,\r\n1,,x,Ann left\r\n"
+    _, nobody, one, two, three = read("table", path, rows)
+    assert nobody == LeftOut("rows without a speaker", 1)
     assert texts(one) == ['hi, "you"\nthere', "yo"]
     assert str(two) == f"{path}:5: expected 4 columns, found 3"
-    assert str(three) == f"{path}:7: empty text"
+    assert str(three) == f"{path}:7: empty dialogue"
     _, *apart = read("table", tmp_path / "s.csv", "dialogue;speaker;text\n1;a;x\n2;a;p\n1;b;y\n2;b;q\n")
     assert [texts(dialogue) for dialogue in apart] == [["x", "y"], ["p", "q"]]
     _, dialogue = read("table", tmp_path / "t.tsv", "dialogue\tspeaker\ttext\n1\ta\thi, you\n1\tb\tyo\n")
@@ -309,6 +339,31 @@ def test_a_file_without_dialogues_is_one_message(tmp_path, name, content, messag
     with pytest.raises(UserError, match=message) as error:
         prepare(DataConfig(corpus="chat", source=str(tmp_path / name)), tmp_path / "out")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "content", "message"),
+    [
+        (
+            "facebook",
+            "a.json",
+            '{"messages": [{"sender_name": "Ann", "timestamp_ms": 1, "photos": [{"uri": "x"}]}]}',
+            r"\(1 no turns with text\); left out: 1 messages without words \(media, links\)$",
+        ),
+        ("line", "a.txt", "[LINE] Chat history with Ann\nSaved on: 2023/05/14 21:20\n", "no message of LINE"),
+        (
+            "kakaotalk",
+            "a.txt",
+            "Ann 님과 카카오톡 대화\n저장한 날짜 : 2023-05-01 21:15:10\n",
+            "no message of KakaoTalk",
+        ),
+    ],
+)
+def test_empty_exports_and_those_of_media_only_are_known(tmp_path, kind, name, content, message):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert kind_of_file(tmp_path / name) == kind
+    with pytest.raises(UserError, match=message):
+        prepare(DataConfig(corpus=kind, source=str(tmp_path / name)), tmp_path / "out")
 
 
 @pytest.mark.parametrize("unseen", ["\u200b", "\u2060\ufeff", "\u3164", "\u00ad \u200f"])

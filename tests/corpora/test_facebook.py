@@ -1,8 +1,11 @@
 """Facebook's and Instagram's message_1.json."""
 
+import pytest
 from messengers import dialogues, kinds, left_out, problems, said, write
 
 from gistchat.corpora import facebook
+from gistchat.corpora.kinds import kind_of_file
+from gistchat.errors import UserError
 
 MOMENT = 1709673300000  # 2024-03-05 21:15:00
 
@@ -56,13 +59,75 @@ def test_other_languages_name_the_sender(tmp_path):
     assert left_out(facebook, path) == {facebook.WORDLESS: 2, facebook.REACTIONS: 1}
 
 
-def test_threads_and_their_files_are_told_apart(tmp_path):
-    ids = set()
+def test_files_of_one_thread_have_its_id(tmp_path):
+    ids = []
     for folder in ("ann_1", "ben_2"):
         for name in ("message_1.json", "message_2.json"):
             path = write(tmp_path / folder / name, thread(message("Ben", "Hi"), path=f"inbox/{folder}"))
-            ids.add(dialogues(facebook, path)[0].id)
-    assert len(ids) == 4
+            ids.append(dialogues(facebook, path)[0].id)
+    assert ids == ["ann_1", "ann_1", "ben_2", "ben_2"]
+
+
+def test_sentences_of_the_service_and_those_that_only_resemble_them(tmp_path):
+    theirs = (
+        "You are now connected on Messenger",
+        "Say hi to your new Facebook friend, Ben.",
+        "You created a poll: Soup?",
+        'Ann voted for "Yes" in the poll: Soup?',
+        "Ann Lee set the nickname for Ben to Benny.",
+        "Ben waved at you!",
+        "This poll is no longer available.",
+        "You pinned a message.",
+    )
+    ours = ("You set the table, I cook", "Say hi to your mother", "Ann said so.", "You named it", "This group is fun")
+    path = write(tmp_path / "message_1.json", thread(*(message("Ann Lee", text) for text in (*theirs, *ours))))
+    assert [text for _, text in said(facebook, path)[0] if text in theirs] == []
+    assert [text for _, text in said(facebook, path)[0]] == list(ours)
+
+
+def test_somebody_whose_account_is_gone(tmp_path):
+    path = write(tmp_path / "message_1.json", thread(message("", "Hi"), message("Facebook user", "Yes")))
+    assert said(facebook, path) == [[("Facebook user", "Hi"), ("Facebook user", "Yes")]]
+
+
+def test_instagram_speaks_of_people_by_their_handles(tmp_path):
+    share = {"link": "https://www.instagram.com/p/x", "share_text": "Somebody else's words"}
+    path = write(
+        tmp_path / "message_1.json",
+        thread(
+            message("ben.r", "Liked a message"),
+            message("ann_l", "ann_l sent an attachment.", share=share),
+            message("ann_l", "ann_l hat einen Anhang gesendet.", share=share),
+            message("ann_l", "Look at this", share=share),
+        ),
+    )
+    assert said(facebook, path) == [[("ann_l", "Look at this")]]
+
+
+def test_calls_and_attachments_that_instagram_writes_without_a_full_stop(tmp_path):
+    path = write(
+        tmp_path / "message_1.json",
+        thread(
+            message("Ben", "You started a video chat"),
+            message("Ben", "Ann Lee missed a video call"),
+            message("Ann Lee", "Video chat ended"),
+            message("Ben", "You unsent a message"),
+            message("Ben", "Ben a envoy\u00c3\u00a9 une pi\u00c3\u00a8ce jointe."),
+            message("Ann Lee", "Sorry I missed your call"),
+            message("Ben", "Ben has sent an attachment?"),
+            message("Ben", "ok, you started a video chat"),
+        ),
+    )
+    assert [text for _, text in said(facebook, path)[0]] == [
+        "Sorry I missed your call", "Ben has sent an attachment?", "ok, you started a video chat",
+    ]  # fmt: skip
+    assert left_out(facebook, path) == {facebook.CALLS: 3, facebook.NOTICES: 1, facebook.WORDLESS: 1}
+
+
+def test_web_pages_are_refused(tmp_path):
+    page = "<html><head><title>Ann</title></head><body class='_5vb_'><div class='_3-95 _a6-g'>Hi</div></body></html>"
+    with pytest.raises(UserError, match="JSON"):
+        kind_of_file(write(tmp_path / "message_1.html", page))
 
 
 def test_encrypted_chats_as_messenger_writes_them(tmp_path):

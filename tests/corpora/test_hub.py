@@ -18,7 +18,6 @@ from gistchat.recipe.schema import DataConfig
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub, "is_reachable", lambda name: False)
 
 
 def publish(folder, rows, names=SPLITS):
@@ -150,7 +149,10 @@ def test_the_next_mirror_is_taken_where_the_first_cannot_be_had(tmp_path):
     folder = publish(tmp_path / "repository", LAYOUTS["dailydialog"][0])
     found = hub.load("dailydialog", ["no-such/mirror", str(folder)])
     assert {(split, name) for _, split, name in found} == {(split, str(folder)) for split in SPLITS}
-    with pytest.raises(UserError, match=r"cannot get dailydialog .*no-such/mirror@main: not reachable now, .*--from"):
+    with pytest.raises(
+        UserError,
+        match=r"cannot get dailydialog .*no-such/mirror@main: not fetched before, and HF_HUB_OFFLINE .*--from",
+    ):
         prepare(DataConfig(corpus="dailydialog", source="hub:no-such/mirror@main"), tmp_path / "out")
     with pytest.raises(UserError, match="transcript is not on the hub"):
         prepare(DataConfig(corpus="transcript", source="hub"), tmp_path / "out")

@@ -50,6 +50,36 @@ May 1, 2023 at 9:15 PM, Ben : 네
 그래요
 May 1, 2023 at 9:15 PM, Ben : 3 photos
 """
+ANDROID_24_HOURS = """Ann 님과 카카오톡 대화
+저장한 날짜 : 2023년 5월 1일 21:20
+
+2023년 5월 1일 00:05
+2023년 5월 1일 00:05, Ann : 안녕
+2023년 5월 1일 21:15, Ben : 네
+
+그래요
+2023년 5월 1일 21:15, Ben : <사진 읽지 않음>
+"""
+IPHONE_ENGLISH = """KakaoTalk Chats with Ann
+Date Saved : May 1, 2023 at 9:20\u202fPM
+
+Monday, May 1, 2023
+May 1, 2023 at 12:05\u202fAM, Ann : 안녕
+May 1, 2023 at 9:15\u202fPM, Ben : 네
+
+그래요
+May 1, 2023 at 9:15\u202fPM: Ben left the chatroom.
+"""
+IPHONE_BRITISH = """KakaoTalk Chats with Ann
+Date Saved : 1 May 2023 at 21:20
+
+Monday, 1 May 2023
+1 May 2023 at 00:05, Ann : 안녕
+1 May 2023 at 21:15, Ben : 네
+
+그래요
+1 May 2023 at 21:15, Ben : Emoticons
+"""
 IPHONE = """Ann 님과 카카오톡 대화
 저장한 날짜 : 2023. 5. 1. 오후 9:20
 
@@ -64,7 +94,13 @@ MAC = 'Date,User,Message\n2023-05-01 00:05:00,"Ann","안녕"\n'
 MAC += '2023-05-01 21:15:00,"Ben","네\n\n그래요"\n2023-05-01 21:15:00,"Ben","사진"\n'
 
 
-@pytest.mark.parametrize("text", [WINDOWS, WINDOWS_ENGLISH, ANDROID, ANDROID_ENGLISH, IPHONE, MAC])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(WINDOWS, WINDOWS_ENGLISH, ANDROID, ANDROID_24_HOURS, ANDROID_ENGLISH),
+        *(IPHONE, IPHONE_ENGLISH, IPHONE_BRITISH, MAC),
+    ],
+)
 def test_layouts(tmp_path, text):
     path = tmp_path / ("a.csv" if text is MAC else "a.txt")
     path.write_text(text)
@@ -87,3 +123,8 @@ def test_other_kinds_are_not_taken(tmp_path):
         assert not CORPUS.looks_like(head_of(tmp_path / "a.txt"))
     with pytest.raises(UserError, match="no message of KakaoTalk"):
         list(read(tmp_path / "a.txt"))
+
+
+def test_tables_in_another_encoding_are_not_garbled(tmp_path):
+    (tmp_path / "a.csv").write_bytes(MAC.encode("cp949"))
+    assert {result.problem for result in read(tmp_path / "a.csv")} == {"not UTF-8; save the file as UTF-8"}

@@ -56,7 +56,45 @@ two: 2
 """
 
 
-@pytest.mark.parametrize("text", [JAPANESE, ENGLISH, CHINESE, WINDOWS])
+THAI = """[LINE] ประวัติการแชทกับ Ben
+บันทึกเมื่อ: 14/5/2566 21:20
+
+ส. 13/5/2566
+00:05\tAnn\tHi
+21:15\tBen L.\tone
+
+two: 2
+21:15\tAnn\t[สติกเกอร์]
+21:16\t\tBen L. ยกเลิกข้อความ
+21:17\tAnn\t☎ 1:23
+"""
+INDONESIAN = """[LINE] Riwayat obrolan dengan Ben
+Disimpan pada: 14/05/2023 21.20
+
+Sab, 13/05/2023
+00.05\tAnn\tHi
+21.15\tBen L.\tone
+
+two: 2
+21.15\tAnn\t[Stiker]
+21.16\t\tBen L. membatalkan pesan
+21.17\tAnn\t☎ 1:23
+"""
+KOREAN = """[LINE] Ben님과의 대화
+저장일시: 2023/05/14 21:20
+
+2023.05.13 토요일
+오전 12:05\tAnn\tHi
+오후 9:15\tBen L.\tone
+
+two: 2
+오후 9:15\tAnn\t[스티커]
+오후 9:16\t\tBen L.님이 메시지를 취소했습니다.
+오후 9:17\tAnn\t☎ 1:23
+"""
+
+
+@pytest.mark.parametrize("text", [JAPANESE, ENGLISH, CHINESE, WINDOWS, THAI, INDONESIAN, KOREAN])
 def test_layouts(tmp_path, text):
     path = tmp_path / "a.txt"
     path.write_text(text if text is not WINDOWS else f"[LINE] Chat history with Ben L.\n{text}")
@@ -82,6 +120,30 @@ def test_names_of_several_words_on_windows(tmp_path):
     assert CORPUS.looks_like(head_of(path))
     [dialogue] = read(path)
     assert {turn.speaker for turn in dialogue.turns} == {"Ben Lee", "Ann"}
+
+
+def test_two_names_that_begin_alike_on_windows(tmp_path):
+    (tmp_path / "a.txt").write_text(
+        "2023.05.13 土曜日\n"
+        + "".join(f"21:1{i} 山田 太郎 {w}\n21:1{i} 山田 花子 {w} はい\n" for i, w in enumerate("あいう"))
+    )
+    [dialogue] = read(tmp_path / "a.txt")
+    assert [turn.speaker for turn in dialogue.turns] == ["山田 太郎", "山田 花子"] * 3
+    assert dialogue.turns[1].text == "あ はい"
+
+
+def test_only_lines_in_the_shape_of_the_first_day_are_days(tmp_path):
+    (tmp_path / "a.txt").write_text("2023/05/13(Sat)\n21:15\tAnn\tHi\n2023/05/14 then\n21:16\tBen\t14/5/2023\n")
+    [dialogue] = read(tmp_path / "a.txt")
+    assert [(turn.text, turn.date[:10]) for turn in dialogue.turns] == [
+        ("Hi\n2023/05/14 then", "2023-05-13"),
+        ("14/5/2023", "2023-05-13"),
+    ]
+
+
+def test_a_file_in_another_encoding_is_not_called_empty(tmp_path):
+    (tmp_path / "a.txt").write_bytes("2023/05/13(土)\n21:15\t安奈\tはい\n".encode("cp932"))
+    assert {result.problem[:9] for result in read(tmp_path / "a.txt")} == {"not UTF-8"}
 
 
 def test_other_kinds_are_not_taken(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import random
+import zipfile
 from pathlib import Path
 
 from conftest import DEEDS, THINGS, gistchat
@@ -128,7 +129,7 @@ def test_the_list_of_corpora_says_what_is_known_and_reachable(tmp_path):
     one = gistchat("corpora", "dailydialog", cwd=tmp_path)  # HF_HUB_OFFLINE is set in tests
     assert "13,118 dialogues" in one.stdout
     assert "Li, Su, Shen, Li, Cao, Niu (2017)" in one.stdout
-    assert "OpenRL/daily_dialog (not reachable now)" in one.stdout
+    assert "OpenRL/daily_dialog (not reachable now: HF_HUB_OFFLINE forbids to ask the hub)" in one.stdout
     assert "chitchat" not in one.stdout
     assert gistchat("corpora", "daily", cwd=tmp_path).returncode == 1
 
@@ -144,3 +145,68 @@ def test_several_corpora_on_the_command_line(tmp_path):
     wrong = gistchat("prepare", *parts, "--from", "x", "--out", "data/mix", cwd=tmp_path)
     assert wrong.returncode == 1
     assert "--from goes with one corpus" in wrong.stderr
+
+
+def test_a_folder_of_exports_is_prepared_at_once(tmp_path):
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    (folder / "with Ben.txt").write_text(whatsapp(talk(12)))
+    (folder / "talks.jsonl").write_text(openai(talk(12, seed=1)))
+    (folder / "user.json").write_text('{"name": "Ann"}')
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8")
+    with zipfile.ZipFile(folder / "WhatsApp Chat - Eve.zip", "w") as archive:
+        archive.writestr("_chat.txt", whatsapp(talk(12, seed=2)))
+        archive.writestr("IMG-1.jpg", b"\xff\xd8")
+    prepared = gistchat("prepare", "exports", "--out", "data/mine", "--as", "Ann", "--as", "assistant", cwd=tmp_path)
+    assert prepared.returncode == 0, prepared.stderr
+    assert "exports: left out 1 file that holds no conversations: user.json" in prepared.stderr
+    assert "your WhatsApp chats, as Android and iPhones export them in any language (2 files)" in prepared.stdout
+    assert "read from exports/WhatsApp Chat - Eve.zip: _chat.txt" in prepared.stdout
+    speakers = next(line for line in prepared.stdout.splitlines() if "speakers, by turns: " in line)
+    assert set(speakers.partition(": ")[2].split(", ")) == {"Ann 96", "Ben 96", "assistant 48", "user 48"}
+    assert prepared.stdout.count("more turns") == 3  # of the dialogues that it shows
+    ran = gistchat("train", str(RECIPES / "own.toml"), "--from", "exports", "--as", "Ann", *TINY, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "prepare: whatsapp+chat -> data/" in ran.stderr.replace("chat+whatsapp", "whatsapp+chat")
+
+
+def test_files_that_hold_no_conversations_are_one_line(tmp_path):
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "messages.html").write_text("<html></html>")
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "user.json").write_text('{"name": "Ann"}')
+    (tmp_path / "empty").mkdir()
+    for place, problem in (
+        ("pages", "pages: only web pages (1); export again as JSON, which keeps who wrote what, and when"),
+        ("cut.zip", "cut.zip: a ZIP that is cut or damaged"),
+        ("odd", "odd/user.json: cannot tell what kind of file this is"),
+        ("empty", "empty: no file in it that may hold conversations"),
+        ("missing.txt", "missing.txt: no such file or folder"),
+    ):
+        prepared = gistchat("prepare", place, cwd=tmp_path)
+        assert prepared.returncode == 1
+        assert prepared.stderr.splitlines()[-1].startswith(f"error: {problem}"), prepared.stderr
+        assert len(prepared.stderr.splitlines()) == 1
+
+
+def test_a_table_whose_columns_are_named_needs_no_other_name(tmp_path):
+    (tmp_path / "talk.csv").write_text("Who is it,Words\nAnn,Hi\nBen,Ho\n")
+    unknown = gistchat("prepare", "talk.csv", cwd=tmp_path)
+    assert "--columns speaker=NAME --columns text=NAME; found: who is it, words" in unknown.stderr
+    named = ["--columns", "speaker=Who is it", "--columns", "text=Words"]
+    prepared = gistchat("prepare", "talk.csv", *named, cwd=tmp_path)
+    assert "speakers, by turns: Ann 1, Ben 1" in prepared.stdout, prepared.stderr
+
+
+def test_a_wrong_value_of_an_option_is_one_line(tmp_path):
+    (tmp_path / "talk.txt").write_text("Ann: Hi\nBen: Ho\n")
+    for option, value, problem in (
+        ("--gap", "-1", "data.gap must be at least 0"),
+        ("--from-date", "15.03.2024", "data.from_date: '15.03.2024' is not a day, as 2024-03-05"),
+        ("--rename", "Ann", "data.rename: 'Ann' is not OLD=NEW"),
+        ("--columns", "Who", "data.columns: 'Who' is not PART=NAME"),
+    ):
+        refused = gistchat("prepare", "talk.txt", option, value, cwd=tmp_path)
+        assert problem in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1

@@ -1,9 +1,13 @@
 """Telegram Desktop's result.json."""
 
+import tracemalloc
+
 import pytest
 from messengers import dialogues, kinds, left_out, problems, said, write
 
 from gistchat.corpora import telegram
+from gistchat.corpora.kinds import kind_of_file
+from gistchat.dialogue.turns import Dialogue
 from gistchat.errors import UserError
 
 
@@ -70,3 +74,40 @@ def test_a_full_export_is_told_by_what_comes_before_its_chats(tmp_path):
     contacts = {"list": [{"first_name": "Ann"}] * 20_000}
     values = {"about": "x", "personal_information": {}, "contacts": contacts, "chats": {"list": [chat()]}}
     assert kinds(write(tmp_path / "result.json", values)) == ["telegram"]
+
+
+def test_of_all_chats_those_of_people(tmp_path):
+    def of_kind(kind, number):
+        return chat(message(1, "Ann", "Hi"), message(2, "Ben", "Hello"), number=number) | {"type": kind}
+
+    kinds_of_chats = ("personal_chat", "bot_chat", "private_supergroup", "public_channel", "saved_messages")
+    chats = [of_kind(kind, number) for number, kind in enumerate(kinds_of_chats, 1)]
+    left = [of_kind("private_group", 6), {"name": "Broken", "id": 7}, 8]
+    path = write(tmp_path / "result.json", {"about": "x", "chats": {"list": chats}, "left_chats": {"list": left}})
+    assert [dialogue.id for dialogue in dialogues(telegram, path)] == ["Ann 1", "Ann 3", "Ann 6"]
+    assert said(telegram, path) == [[("Ann", "Hi"), ("Ben", "Hello")]] * 3
+    assert sum(left_out(telegram, path).values()) == 6
+    assert len(problems(telegram, path)) == 2
+    bot = write(tmp_path / "bot.json", of_kind("bot_chat", 2))
+    assert said(telegram, bot) == [[("Ann", "Hi"), ("Ben", "Hello")]]
+
+
+def test_memory_grows_with_the_words_of_one_chat_only(tmp_path):
+    messages = [message(i % 60, "AnnBen"[i % 2 * 3 :][:3], "Hi", file="x" * 3000) for i in range(500)]
+    chats = [chat(*messages, number=number) for number in range(1, 5)]
+    path = write(tmp_path / "result.json", {"about": "x", "chats": {"list": chats}})
+    tracemalloc.start()
+    turns = sum(len(result.turns) for result in telegram.read(path) if isinstance(result, Dialogue))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert turns == 2000
+    assert peak < 1_000_000 < path.stat().st_size / 6
+
+
+def test_what_cannot_be_read(tmp_path):
+    whole = write(tmp_path / "result.json", chat(message(1, "Ann", "Hi"), message(2, "Ben", "Hello"))).read_text()
+    with pytest.raises(UserError, match="cut off"):
+        list(telegram.read(write(tmp_path / "cut.json", whole[:-80])))
+    page = "<!DOCTYPE html><html><head><title>Exported Data</title></head><body><div class='page_wrap'></div></html>"
+    with pytest.raises(UserError, match="JSON"):
+        kind_of_file(write(tmp_path / "messages.html", page))

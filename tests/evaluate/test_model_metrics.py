@@ -175,7 +175,7 @@ def test_what_is_said_of_a_model_that_cannot_be_had(measure, bert, tmp_path):
     with pytest.raises(UserError) as caught:
         measure("nobody/such-model")
     assert str(caught.value).startswith("cannot get model 'nobody/such-model' (")
-    assert str(caught.value).endswith("): check the name and the network, or give a local folder")
+    assert str(caught.value).endswith("): check the network, or give a local folder")
     AutoModel.from_pretrained(bert).save_pretrained(tmp_path / "mute")
     with pytest.raises(UserError, match="mute: no tokenizer in this folder"):
         measure(str(tmp_path / "mute"))

@@ -10,7 +10,14 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import make_dialogue
-from transformers import BartConfig, BartForConditionalGeneration, T5Config, T5ForConditionalGeneration
+from transformers import (
+    AddedToken,
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from gistchat import trusted_hosts
 from gistchat.chat.describe import describe_gist
@@ -205,6 +212,20 @@ def save_tiny(folder, kind):
     return folder
 
 
+@pytest.mark.parametrize("special", [True, False])
+def test_a_summarizer_may_lack_a_row_for_a_control_token_only(tmp_path, special):
+    """As facebook/bart-large-cnn does for <mask>."""
+    folder = save_tiny(tmp_path / "bart", "bart")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([AddedToken("<blank>", special=special)])
+    tokenizer.save_pretrained(folder)
+    if special:
+        assert len(Seq2SeqWriter(str(folder), 12).write([Request("", "Anna: what is <blank>?")])) == 1
+    else:
+        with pytest.raises(UserError, match="not a pair"):
+            Seq2SeqWriter(str(folder), 12)
+
+
 @pytest.mark.parametrize("kind", ["bart", "t5"])
 def test_an_encoder_decoder_gets_whole_inputs_and_exact_arguments(tmp_path, kind):
     writer = Seq2SeqWriter(str(save_tiny(tmp_path / kind, kind)), 12)
@@ -233,6 +254,41 @@ def test_an_encoder_decoder_gets_whole_inputs_and_exact_arguments(tmp_path, kind
     [update] = Abstractive(writer, Extractor("textrank"), 12).update([long])
     assert update.sentences or update.fell_back
     assert all(call["input_ids"].shape[1] <= (128 if kind == "bart" else 512) for call in calls)
+
+
+# What generation configurations hold that were made for news: of BART, of PEGASUS, and all else that hinders an end.
+NEWS = {"min_length": 8, "max_length": 11, "length_penalty": 2.0, "num_beams": 4, "no_repeat_ngram_size": 3}
+NEWS |= {"early_stopping": True}
+HINDERED = {"min_new_tokens": 8, "length_penalty": 0.6, "repetition_penalty": 1.5}
+
+
+@pytest.mark.parametrize("values", [NEWS, HINDERED, {"suppress": True}])
+@pytest.mark.parametrize("place", ["config.json", "generation_config.json"])
+def test_a_summary_ends_where_the_model_ends_it(tmp_path, values, place):
+    folder = save_tiny(tmp_path / "bart", "bart")
+    model = BartForConditionalGeneration.from_pretrained(folder)
+    end, first = model.config.eos_token_id, 0  # an id that is 0 counts as one
+    model.final_logits_bias[0, end] = 1000.0  # it would end after its first token
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink()
+    if "suppress" in values:
+        values = {"suppress_tokens": [end], "begin_suppress_tokens": [end], "sequence_bias": [[[end], -5000.0]]}
+    config = json.loads((folder / "config.json").read_text())
+    names = ("decoder_start_token_id", "eos_token_id", "pad_token_id", "bos_token_id")
+    values = {name: config[name] for name in names} | values | {"forced_bos_token_id": first, "forced_eos_token_id": 7}
+    if place == "config.json":
+        config |= values
+    else:
+        config.pop("decoder_start_token_id")
+        (folder / place).write_text(json.dumps(values))
+    (folder / "config.json").write_text(json.dumps(config))
+    writer = Seq2SeqWriter(str(folder), 12)
+    outputs = []
+    generate = writer.model.generate
+    writer.model.generate = lambda **arguments: outputs.append(generate(**arguments)) or outputs[-1]
+    [text] = writer.write([Request("", "Anna: Hi.\nBen: Hello there!")])
+    assert outputs[0].tolist() == [[end, first, end]]
+    assert text == writer.tokenizer.decode([first])
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path, tiny_base):

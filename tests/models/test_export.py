@@ -16,9 +16,10 @@ from gistchat.errors import UserError
 from gistchat.models import export as export_module
 from gistchat.models.checkpoint import load_checkpoint
 from gistchat.models.checkpoint_folder import PACKAGED
-from gistchat.models.export import export, export_adapter, export_gguf, push
+from gistchat.models.export import export_adapter, export_gguf
 from gistchat.models.modelfile import modelfile_text
 from gistchat.models.packaged_file import packaged_file
+from gistchat.models.sharing import shareable
 from gistchat.prompts.chat_template import ChatTemplate
 from gistchat.prompts.paper import Paper
 from gistchat.prompts.wording import PREAMBLE
@@ -65,7 +66,9 @@ def test_a_gguf_file_is_written_tested_and_answers_as_the_run_does(run_folder, e
     fields = gguf.GGUFReader(folder / "out.gguf").fields
     checkpoint = load_checkpoint(run_folder)
     assert fields["gistchat.format"].contents() == "speaker-tokens"
-    assert recipe_from_dict(json.loads(fields["gistchat.recipe"].contents()), "") == checkpoint.recipe
+    stored = fields["gistchat.recipe"].contents()
+    assert recipe_from_dict(json.loads(stored), "") == shareable(checkpoint.recipe)
+    assert str(folder.parent) not in stored
     assert json.loads(fields["gistchat.weights"].contents()) == checkpoint.metadata["weights"]
     assert "<sp2>" in fields["tokenizer.chat_template"].contents()
 
@@ -212,45 +215,3 @@ def test_the_packaged_adapter_alone_is_for_the_packaged_file(packaged_adapter):
     without = compare_with_torch(done.checkpoint, packaged_file(), asked=asked)
     assert with_adapter.equal >= 2  # weights of four bits: llama.cpp rounds activations, too
     assert without.equal == 0
-
-
-class Hub:
-    """Records what is uploaded, or refuses."""
-
-    refuses = False
-    uploads = ()
-
-    def create_repo(self, name, exist_ok):
-        if self.refuses:
-            raise OSError("no route to host")
-        return f"https://hub.example/{name}"
-
-    def upload_folder(self, repo_id, folder_path):
-        Hub.uploads = (*Hub.uploads, (repo_id, sorted(path.name for path in folder_path.iterdir())))
-
-    def upload_file(self, repo_id, path_or_fileobj, path_in_repo):
-        Hub.uploads = (*Hub.uploads, (repo_id, path_in_repo, path_or_fileobj.stat().st_size))
-
-
-def test_the_whole_folder_is_pushed_and_kept_when_the_hub_refuses(run_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "HfApi", Hub)
-    monkeypatch.setattr(Hub, "uploads", ())
-    folder = export(run_folder, tmp_path / "out")
-    assert push(folder, "me/chat") == "https://hub.example/me/chat"
-    [(name, files)] = Hub.uploads
-    assert name == "me/chat"
-    assert {"model.safetensors", "config.json", "tokenizer.json", "gistchat.json"} <= set(files)
-    monkeypatch.setattr(Hub, "refuses", True)
-    with pytest.raises(UserError, match=r"cannot push to 'me/chat' \(no route to host\); .*out is kept"):
-        push(folder, "me/chat")
-    assert (folder / "model.safetensors").exists()
-
-
-def test_a_file_is_pushed_with_its_modelfile(run_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "HfApi", Hub)
-    monkeypatch.setattr(Hub, "uploads", ())
-    done = gistchat("export", str(run_folder), "out.gguf", "--push", "me/chat", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "pushed: https://hub.example/me/chat" in done.stdout
-    sizes = {name: size for _, name, size in Hub.uploads}
-    assert sizes == {name: (tmp_path / name).stat().st_size for name in ("out.gguf", "out.Modelfile")}

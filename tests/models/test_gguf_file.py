@@ -94,11 +94,14 @@ KINDS = {
     "llama": lambda: LlamaConfig(**SIZES, tie_word_embeddings=True),
     "llama with biases": lambda: LlamaConfig(**SIZES, attention_bias=True),
     "llama 3": lambda: LlamaConfig(**SIZES, rope_parameters={**ROPE, "original_max_position_embeddings": 64}),
+    "llama 3.2": lambda: LlamaConfig(
+        **SIZES, tie_word_embeddings=True, rope_parameters={**ROPE, "original_max_position_embeddings": 64}
+    ),
     "qwen2": lambda: Qwen2Config(**SIZES, tie_word_embeddings=True),
     "qwen3": lambda: Qwen3Config(**SIZES, head_dim=32),
     "gpt2": lambda: GPT2Config(n_embd=64, n_head=4, n_layer=3, n_positions=256, initializer_range=0.3),
 }
-PRE_OF = {"llama": "smollm", "llama 3": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2"}
+PRE_OF = {"llama": "smollm", "llama 3": "llama-bpe", "llama 3.2": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2"}
 
 
 def make_model(config, rows):

@@ -461,6 +461,7 @@ def test_training_and_evaluation_read_the_gist(template, tmp_path):
 def test_a_chat_reads_the_gist_that_it_shows(template, strategy, run_folder):
     checkpoint = load_checkpoint(run_folder)
     prompt_format = make_format("chat-template", tokenizer := tokenizer_with(template))
+    checkpoint.model.resize_token_embeddings(len(tokenizer))
     fit_embeddings(checkpoint.model, prompt_format)
     recipe = checkpoint.recipe.change(
         context={"budget": 120}, chat={"strategy": strategy, "max_reply_tokens": 4, "temperature": 0.0}

@@ -146,6 +146,7 @@ def test_a_recipe_survives_as_plain_values_and_keeps_the_fingerprint_of_earlier_
         del before["chat"][name]
     del before["memory"], before["context"]["found_share"]  # `search_settings` knows of them
     del before["train"]["fact_items"]  # `describe` does
+    del before["summary"]["refresh"]  # `summary_settings` does
     for name in ("gap", "answer_as", "rename", "anonymise", "speakers", "from_date", "stamp", "columns", "keep_lines"):
         del before["data"][name]  # prepared data are made again anyway
     assert fingerprint(before) == "d7880d3a7799"
