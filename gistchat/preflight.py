@@ -11,7 +11,7 @@ from gistchat.evaluate.model_metrics import FEWEST, check_models
 from gistchat.memory.factory import PACKAGED_MODEL, PAPERS_MODEL, allow_endpoint, make_index
 from gistchat.memory.summarizers.seq2seq import open_seq2seq
 from gistchat.memory.summarizers.summary_prompt import SummaryPrompt
-from gistchat.models.base import load_tokenizer, read_model, require_types
+from gistchat.models.base import load_tokenizer, read_model, require_causal, require_types
 from gistchat.models.hub import fetched, load_error
 from gistchat.models.resolve import resolve_base
 from gistchat.progress import say
@@ -96,6 +96,7 @@ def _open_chat_model(name: str) -> None:
 
 def _open(config: ModelConfig, seed: int) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     base = resolve_base(config, seed)
+    require_causal(base)
     tokenizer = load_tokenizer(base)
     try:
         return tokenizer, read_model(AutoModelForCausalLM, fetched(base.source, base.commit), device_map="meta")

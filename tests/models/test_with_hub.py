@@ -5,8 +5,9 @@ import json
 import pytest
 from conftest import make_dialogue
 from hub_datasets import DAILYDIALOG, DAILYDIALOG_SCRIPT, PERSONACHAT, SAMSUM, exchange, parquet
+from hub_models import MODELS
 
-SMOLLM2, GATED, BIN_ONLY = "HuggingFaceTB/SmolLM2-135M-Instruct", "google/gemma-2-2b-it", "microsoft/DialoGPT-small"
+SMOLLM2, GATED = "HuggingFaceTB/SmolLM2-135M-Instruct", "google/gemma-2-2b-it"
 TOML = """
 [data]
 corpus = "jsonl"
@@ -37,9 +38,8 @@ resamples = 50
 [chat]
 max_reply_tokens = 8
 """
-# One of each way to write a tokenizer, a template and weights.
-TRAINED = ["gpt2", BIN_ONLY, SMOLLM2, "Qwen/Qwen3-0.6B", "meta-llama/Llama-3.2-1B-Instruct"]
-TRAINED += ["mistralai/Mistral-7B-Instruct-v0.2", GATED, "microsoft/Phi-3-mini-4k-instruct", "EleutherAI/pythia-70m"]
+OTHERS = [name for name, model in MODELS.items() if model.head in ("AutoModelForSeq2SeqLM", "AutoModelForMaskedLM")]
+TRAINED = [name for name in MODELS if name not in OTHERS]
 
 
 @pytest.fixture
@@ -67,6 +67,17 @@ def test_a_model_of_the_hub_is_trained_and_talks(hub, folder, model):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert hub.downloads() == []
+
+
+@pytest.mark.parametrize("model", OTHERS)
+def test_a_model_of_the_hub_that_cannot_answer_is_refused_before_its_weights_are_fetched(hub, folder, model):
+    done = train(hub, folder, model)
+    assert done.returncode == 1
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith(f"error: model.name: {model}: a model of type ")
+    assert "for AutoModelFor" in error
+    assert not [file for file in hub.downloads() if file.endswith((".bin", ".safetensors"))]
+    assert not list(folder.glob("data*"))
 
 
 def test_the_whole_way_with_a_model_of_the_hub_and_then_without_a_network(hub, folder):
