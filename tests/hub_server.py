@@ -285,7 +285,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer_request
 
     def respond(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # the hub and its second host answer in ways of their own
 
     def _read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
