@@ -16,7 +16,7 @@ from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
-from gistchat.memory.factory import make_index
+from gistchat.memory.factory import divide, make_index
 from gistchat.memory.rolling import gist_and_since, made_by
 from gistchat.memory.summarizer import Update
 from gistchat.memory.summarizers.extractive import METHODS, summarize
@@ -29,7 +29,7 @@ FORGOTTEN = "…"  # what stands for a turn that was forgotten
 SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
 
 
-def _sentences(context: Context) -> list[Sentence]:
+def sentences_of(context: Context) -> list[Sentence]:
     """The lines of its gist, with who said them."""
     return [Sentence(line.turn, line.name or SPEAKERS[line.role], line.text, line.sources) for line in context.lines]
 
@@ -211,9 +211,13 @@ class ChatSession:
         if not spoken:
             raise UserError("nothing said yet")
         asked = self.turns[spoken[-1]]
-        del self.turns[spoken[-1] :]
-        self._follow_changed_turns()
+        self.cut(spoken[-1])
         return asked
+
+    def cut(self, length: int) -> None:
+        """Take back all turns but the first so many."""
+        del self.turns[length:]
+        self._follow_changed_turns()
 
     def edit_turn(self, number: int, text: str) -> None:
         """Replace the text of a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
@@ -280,6 +284,7 @@ class ChatSession:
         self.answerer, self.group = answerer, group
         self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory(group, self.strategy.searches, self.strategy.keeps_facts)
+        self._use_room()  # of a budget that was switched
         self.index = make_index(self.recipe.memory)
         self.context: Context | None = None
         self._latest: tuple[int, list[Turn], Update] = (0, [], Update(()))
@@ -304,11 +309,16 @@ class ChatSession:
 
     def gist_lines(self) -> list[Sentence]:
         """The lines of the gist that the model saw last, or will see where it saw none yet."""
-        return self.next_gist_lines() if self.context is None else _sentences(self.context)
+        return self.next_gist_lines() if self.context is None else sentences_of(self.context)
 
     def next_gist_lines(self) -> list[Sentence]:
         """The lines that the model will see before its next reply, unless a long turn leaves them no room."""
-        return _sentences(self._fit([*self.turns, Turn(PERSON, "")]))
+        return sentences_of(self.next_context())
+
+    def next_context(self) -> Context:
+        """What the model will see before its next reply, unless a long turn leaves less room; the last turn is empty,
+        so nothing is found for it."""
+        return self._fit([*self.turns, Turn(PERSON, "")])
 
     def pin_line(self, number: int) -> str:
         """Pin a line of the gist; returns its text. Raises UserError: no such line, or no room.
@@ -379,7 +389,16 @@ class ChatSession:
     def switch_strategy(self, name: str) -> None:
         """Go on with another context strategy. Raises UserError: there is no such one."""
         self.recipe = override(self.recipe, [f"chat.strategy={name}"])
-        room = self.model.memories.room(self.strategy.searches, self.strategy.keeps_facts)
+        self._use_room()
+
+    def switch_budget(self, tokens: int) -> None:
+        """Go on with so many tokens for everything before the last turn. Raises UserError: no such budget."""
+        self.recipe = override(self.recipe, [f"context.budget={tokens}"])
+        self._use_room()
+
+    def _use_room(self) -> None:
+        strategy, heading = self.strategy, self.memory.room.heading
+        room = divide(self.recipe.context, heading, strategy.searches, strategy.keeps_facts)
         self.memory.use_room(room, self.turns)
 
     def switch_model(self, folder: Path | str) -> None:
