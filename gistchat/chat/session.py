@@ -69,6 +69,7 @@ class ChatSession:
         saved: the file that the conversation was saved to or loaded from, which may be written over.
         forgot: whether a turn was forgotten that whoever keeps the conversation may still have.
         clock: gives the date that a turn is said at, as people write it; empty unless somebody sets it.
+        preamble: what the model is told first, in place of the recipe's; not of the budget.
         draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
@@ -77,6 +78,7 @@ class ChatSession:
         self.model, self.recipe, self.seed = model, model.recipe, seed
         self.cache, self.gist_by, self.gist_end, self.draws = ConversationCache(), "", 0, 0
         self.clock: Callable[[], str] = str
+        self.preamble = ""
         self._asked_for: Sampling | None = None
         self._start(group)
 
@@ -534,7 +536,7 @@ class ChatSession:
             self.group,
             config.found_share,
         )
-        return build_context(strategy, request)
+        return replace(build_context(strategy, request), preamble=self.preamble)
 
     def _search(self, turns: Sequence[Turn]) -> TurnIndex:
         """The index of all turns but the last, which asks."""
