@@ -129,3 +129,5 @@ def _put(store: ConversationStore, journal: Journal, path: Path) -> None:
         store.append(id, "", journal.turns, state=state)
     else:
         store.keep_state(id, "", state)
+    written = path.stat().st_mtime
+    store.date(id, written, written)
