@@ -152,7 +152,7 @@ class ConversationStore:
         if not words:
             return []
         found = (
-            select(messages)
+            select(*tree.OF_MESSAGE, messages.c.conversation)
             .join(conversations, conversations.c.number == messages.c.conversation)
             .where(*_hold(messages.c.folded, words), *_within(namespace))
             .order_by(messages.c.number.desc())
@@ -417,8 +417,9 @@ def _as_info(row: Row[Any]) -> ConversationInfo:
 
 
 def _as_message(row: Row[Any]) -> Message:
-    extra = {} if row.extra == "{}" else json.loads(row.extra)
-    return Message(row.key, row.parent, row.speaker, row.text, row.date, row.created, row.position, extra)
+    """Of a row that begins with `tree.OF_MESSAGE`. By position, as a path may have tens of thousands."""
+    *values, extra = row[: len(tree.OF_MESSAGE)]
+    return Message(*values, {} if extra == "{}" else json.loads(extra))
 
 
 def _number_and_head(connection: Connection, id: str, alone: bool = False) -> tuple[int, str]:
@@ -471,7 +472,7 @@ def _rows(
 def _held(connection: Connection, number: int, keys: Iterable[str]) -> dict[str, Message]:
     found = {}
     for some in _some_at_once(keys):
-        query = select(messages).where(messages.c.conversation == number, messages.c.key.in_(some))
+        query = select(*tree.OF_MESSAGE).where(messages.c.conversation == number, messages.c.key.in_(some))
         found |= {row.key: _as_message(row) for row in connection.execute(query)}
     return found
 

@@ -20,6 +20,7 @@ VARIABLE = "GISTCHAT_DATABASE"
 SCHEMA = "0001"  # the newest file in migrations/versions
 VERSION_TABLE = "gistchat_version"  # not Alembic's usual name: a database may be shared with other programs
 BUSY_SECONDS = 10.0  # how long a lock of another process is waited for
+OPENING_SECONDS = 60.0  # how long another process may take to bring the tables up to date
 CONNECT_SECONDS = 5  # how long PostgreSQL may take to answer
 MOST_CONNECTIONS = 20  # of one process; more threads than that wait for one another
 MIGRATION_LOCK = 0x67697374  # any number that other programs of the same PostgreSQL do not use
@@ -180,14 +181,17 @@ class Database:
             return
         if not self.path.absolute().parent.is_dir():
             raise StoreUnavailable(f"{self.path}: no such folder")
-        try:
-            with locked(self.path):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(self.path, OPENING_SECONDS))
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-                with self._outside_transactions() as connection:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                yield
-        except OSError as error:
-            raise StoreUnavailable(f"{self.path}: {error.strerror or first_line(error)}") from None
+            except UserError as error:
+                raise StoreUnavailable(str(error)) from None
+            except OSError as error:
+                raise StoreUnavailable(f"{self.path}: {error.strerror or first_line(error)}") from None
+            with self._outside_transactions() as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+            yield
 
     def _migrate(self, connection: Connection) -> None:
         if not self.path:
