@@ -56,7 +56,9 @@ class Database:
         self.url = engine.url.render_as_string(hide_password=True)
         self.path = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
         self.secret = b""
+        self._reading = engine if self.path else engine.execution_options(isolation_level="REPEATABLE READ")
         self._writing = engine.execution_options(writes=True)
+        self._file: tuple[int, int] | None = None
         self._writer = threading.Lock()
 
     @classmethod
@@ -91,8 +93,8 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that only reads. Raises StoreUnavailable."""
-        with self._explained(), self.engine.begin() as connection:
+        """A transaction that only reads, and sees all as it was at one moment. Raises StoreUnavailable."""
+        with self._explained(), self._reading.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -104,6 +106,7 @@ class Database:
         # One writer of this process at a time where SQLite would let them all wait for its one lock, without a queue.
         turn = self._writer if self.path else contextlib.nullcontext()
         with self._explained(), turn, self._writing.begin() as connection:
+            self._require_file()
             yield connection
 
     def checkpoint(self) -> None:
@@ -157,12 +160,18 @@ class Database:
         known = next((why for kind, why in _SQLITE_REASONS.items() if name.startswith(kind)), "")
         return f"{self.path}: {known or first_line(error or 'no answer')}"
 
+    def _require_file(self) -> None:
+        """SQLite itself would go on writing to a file that was removed, and all would be lost at the end."""
+        if self._file and _identity(self.path) != self._file:
+            raise StoreUnavailable(f"{self.path}: was moved or removed while it was in use; start again")
+
     # ---- tables
 
     def _prepare(self) -> None:
         if not self._is_current():
             with self._alone(), self.writing() as connection:
                 self._migrate(connection)
+        self._file = _identity(self.path)
         with self.reading() as connection:
             self.secret = bytes.fromhex(connection.scalar(select(secrets.c.value)) or "")
 
@@ -227,6 +236,15 @@ def _version(connection: Connection) -> str:
     if not inspect(connection).has_table(VERSION_TABLE):
         return ""
     return connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) or ""
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Of the file of that name; None where there is none."""
+    try:
+        stat = os.stat(path or "")
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 # ---- where it is

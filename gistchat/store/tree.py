@@ -4,10 +4,8 @@ from typing import Any
 
 from sqlalchemy import CTE, Select, and_, func, literal, or_, select
 
+from gistchat.store.rows import OF_MESSAGE
 from gistchat.store.tables import conversations, messages, ratings, receipts, states
-
-# A message's columns in the order of `conversation_store.Message`.
-OF_MESSAGE = [messages.c[name] for name in ("key", "parent", "speaker", "text", "date", "created", "position", "extra")]
 
 
 def path(number: int, key: str) -> Select[Any]:

@@ -328,3 +328,15 @@ with tempfile.TemporaryDirectory() as folder:
         assert new.startswith("/new.db: ")
         assert old.startswith("/old.db: cannot be ")
         assert files == "['old.db']"
+
+    @pytest.mark.parametrize("removed", [True, False])
+    def test_a_file_that_is_removed_or_replaced_while_it_is_used(self, path, opened, removed):
+        store, id = talk(opened(path))
+        path.rename(path.with_name("moved.db"))
+        if not removed:
+            path.write_bytes(b"")
+        with pytest.raises(StoreUnavailable, match="moved or removed") as error:
+            store.rename(id, "x")
+        one_line(error)
+        path.with_name("moved.db").rename(path)
+        store.rename(id, "x")
