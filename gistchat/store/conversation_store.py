@@ -434,8 +434,13 @@ def _forget(connection: Connection, number: int, key: str) -> None:
     title = titled(title_of(message))["title"]
     called = and_(conversations.c.number == number, conversations.c.title == title)
     connection.execute(update(conversations).where(called).values(titled("")))
-    for row in connection.execute(select(receipts).where(receipts.c.conversation == number)).all():
-        kept = json.loads(row.receipt)
-        if (cleared := without_text(kept, message.text, message.position + 1, FORGOTTEN)) != kept:
-            change = update(receipts).where(receipts.c.number == row.number)
-            connection.execute(change.values(receipt=json.dumps(cleared)))
+    _clear_receipts(connection, number, message.text, message.position + 1)
+
+
+def _clear_receipts(connection: Connection, number: int, text: str, turn: int) -> None:
+    # One by one: all receipts of a long conversation may not fit into memory.
+    for receipt in list(connection.scalars(select(receipts.c.number).where(receipts.c.conversation == number))):
+        here = receipts.c.number == receipt
+        kept = json.loads(connection.scalar(select(receipts.c.receipt).where(here)) or "{}")
+        if (cleared := without_text(kept, text, turn, FORGOTTEN)) != kept:
+            connection.execute(update(receipts).where(here).values(receipt=json.dumps(cleared)))

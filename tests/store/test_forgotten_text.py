@@ -110,6 +110,16 @@ class TestReceipts:
         assert (left["tokens"], left["seconds"]) == (4, {"reply": 0.5})
         assert [line["turns"] for line in left["lines"]] == [line["turns"] for line in LINES]
 
+    def test_a_text_goes_as_it_stands_in_json_too(self):
+        call = {"arguments": '{"where": "Straße \\"1\\"\\n"}', "other": '{"where": "Stra\\u00dfe \\"1\\"\\n"}'}
+        left = without_text({"prompt": [call]}, 'Straße "1"\n', 1, FORGOTTEN)
+        assert left == {"prompt": [{"arguments": FORGOTTEN, "other": FORGOTTEN}]}
+
+    def test_a_short_text_leaves_the_programs_own_words(self):
+        receipt = {"strategy": "memory", "model": "me", "lines": [{"part": "gist", "text": "me"}], "ended": "me"}
+        left = without_text(receipt, "me", 1, FORGOTTEN)
+        assert left == receipt | {"lines": [{"part": "gist", "text": FORGOTTEN}]}
+
     @pytest.mark.parametrize("receipt", [{}, {"lines": None}, {"lines": [3, {"turns": None}]}, {"lines": "x"}])
     def test_a_receipt_of_another_form_stays_as_it_is(self, receipt):
         assert without_text(receipt, "I live in Graz", 1, FORGOTTEN) == receipt

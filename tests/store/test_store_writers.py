@@ -81,6 +81,17 @@ class TestThreads:
             assert all(all(reader.result()) for reader in readers)
         assert store.path(id) == kept
 
+    def test_searching_while_conversations_are_deleted(self, store):
+        ids = [store.create("api").id for _ in range(30)]
+        for id in ids:
+            store.append(id, "", [Turn("user", "Needle")])
+        with ThreadPoolExecutor(4) as pool:
+            deleted = [pool.submit(store.delete, id) for id in ids]
+            while not all(one.done() for one in deleted):
+                assert {info.id for info, _ in store.search("needle")} <= set(ids)
+            assert [one.result() for one in deleted] == [None] * 30
+        assert store.search("needle") == []
+
 
 WRITER = """
 import sys
@@ -148,6 +159,15 @@ class TestPostgresAway:
         assert store.path(id) == kept
         kept += grow(store, id, "after", 3, kept[-1].key)
         assert store.path(id) == kept
+
+    def test_nobody_notices_a_restart_in_which_nothing_was_asked(self, postgres, store):
+        ids = [store.create("api").id for _ in range(8)]
+        with ThreadPoolExecutor(8) as pool:  # so that several connections wait to be used again
+            list(pool.map(lambda id: grow(store, id, "before", 5), ids))
+            postgres.stop()
+            postgres.start()
+            kept = list(pool.map(lambda id: store.append(id, store.info(id).head, [Turn("user", "After")]), ids))
+        assert [store.path(id)[-1:] for id in ids] == kept
 
     def test_writers_lose_nothing_that_was_acknowledged(self, postgres, store):
         ids = [store.create("api").id for _ in range(6)]
