@@ -49,7 +49,7 @@ class Database:
     """Connections to where conversations are kept, for any number of threads.
 
     Attributes:
-        url: without the password.
+        url: for people to read: without the password.
         path: of the file; None for PostgreSQL.
         secret: goes into the keys of messages.
     """
@@ -57,7 +57,8 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         """For `open`."""
         self.engine = engine
-        self.url = engine.url.render_as_string(hide_password=True)
+        url = engine.url.set(drivername=engine.dialect.name, query={})  # a password may stand in the query, too
+        self.url = url.render_as_string(hide_password=True)
         self.path = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
         self.secret = b""
         self._reading = engine if self.path else engine.execution_options(isolation_level="REPEATABLE READ")
@@ -78,7 +79,7 @@ class Database:
             StoreUnavailable: it cannot be reached, read or written.
             UserError: a bad URL, a database of a newer version or of another program, or psycopg is missing.
         """
-        url = url or os.environ.get(VARIABLE)
+        url = (url or os.environ.get(VARIABLE, "")).strip()
         parsed = _parse(url) if url else _default_url()
         if parsed.get_backend_name() == "postgresql":
             require("psycopg", "postgres")
@@ -255,7 +256,7 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
 
 def _parse(url: str) -> URL:
     if "://" not in url:
-        return URL.create("sqlite", database=url)
+        return URL.create("sqlite", database=os.path.abspath(os.path.expanduser(url)))
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -265,9 +266,9 @@ def _parse(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise UserError(f"conversations are kept by sqlite or postgresql, not by {backend}")
-    if not parsed.database or parsed.database == ":memory:":
-        raise UserError("conversations need a file: sqlite:///PATH")
-    return parsed
+    if not parsed.database or parsed.database == ":memory:" or parsed.query:
+        raise UserError("conversations need a file, without options: sqlite:///PATH")
+    return parsed.set(drivername="sqlite", database=os.path.abspath(parsed.database))
 
 
 def _default_url() -> URL:
@@ -302,7 +303,7 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
 def _postgresql(url: URL, busy_seconds: float) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "gistchat"},
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "gistchat", **url.query},
         pool_size=MOST_CONNECTIONS,
         max_overflow=0,
         pool_timeout=60,

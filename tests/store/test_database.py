@@ -76,12 +76,22 @@ class TestWhere:
         assert opened(path).path == path
         assert path.stat().st_size
 
+    def test_another_folder_may_become_the_current_one(self, tmp_path, monkeypatch, opened):
+        monkeypatch.chdir(tmp_path)
+        store, id = talk(opened("here.db"))
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        store.rename(id, "x")
+        assert [file.name for file in tmp_path.glob("*.db")] == ["here.db"]
+
     @pytest.mark.parametrize(
         ("url", "said"),
         [
             ("mysql://localhost/x", "not by mysql"),
             ("sqlite://", "need a file"),
             ("sqlite:///:memory:", "need a file"),
+            ("sqlite:///file:x?mode=memory&uri=true", "need a file"),
+            ("postgresql://127.0.0.1/x?nonsense=1", "nonsense"),
             ("postgresql://[::1/x", "cannot be read"),
             ("postgresql://host:port/x", "cannot be read"),
             ("://", "cannot be read"),
@@ -98,11 +108,11 @@ class TestWhere:
             Database.open("postgresql://localhost/x")
 
     def test_passwords_are_not_shown(self, free_port):
-        url = f"postgres://ada:hunter2@127.0.0.1:{free_port}/talk?connect_timeout=1"
-        with pytest.raises(StoreUnavailable, match="refused") as error:
-            Database.open(url)
-        assert "hunter2" not in one_line(error)
-        assert f"127.0.0.1:{free_port}" in str(error.value)
+        for secret in (":hunter2@127.0.0.1:{}/talk", "@127.0.0.1:{}/talk?password=hunter2&connect_timeout=1"):
+            with pytest.raises(StoreUnavailable, match="refused") as error:
+                Database.open("postgres://ada" + secret.format(free_port))
+            assert "hunter2" not in one_line(error)
+            assert f"127.0.0.1:{free_port}/talk" in str(error.value)
 
 
 class TestOpening:
