@@ -161,6 +161,7 @@ class Terminal:
             self.kept.record(self.session, asked)
         except StoreMoved:  # all that was said goes into a new one
             self.kept.close()
+            self.kept.store.database.close()
             self.kept = KeptConversation(self._open_store(), exclusive=True)
             self.kept.record(self.session, asked)
 

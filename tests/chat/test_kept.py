@@ -358,10 +358,10 @@ def test_the_file_that_it_was_saved_to_is_still_its_own(session, kept, model, tm
 @pytest.mark.parametrize("lost", ["the conversation", "the file", "the folder"])
 def test_what_goes_while_the_chat_goes_on_begins_anew(session, store, model, lost):
     terminal = Terminal(session, input, False)
-    terminal.keep_in(lambda: store)
+    terminal.keep_in(lambda: ConversationStore(Database.open()))
     talk(session, 2)
     terminal.keep()
-    folder = store.database.path.parent
+    folder = terminal.kept.store.database.path.parent
     if lost == "the conversation":
         store.delete(terminal.kept.id)
     elif lost == "the file":
