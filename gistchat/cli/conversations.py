@@ -206,13 +206,18 @@ def check(database: Database = None) -> None:
     show(f"{store.database.url}: {_count(list(newest_first(store, namespace=None)))}, nothing wrong")
 
 
-def open_store(database: str | None) -> "ConversationStore":
-    """The conversations, with those that earlier versions kept as files. Raises UserError."""
+def open_store(database: str | None, busy_seconds: float = 10) -> "ConversationStore":
+    """The conversations, with those that earlier versions kept as files. Raises UserError.
+
+    Args:
+        database: URL; None for the file in the user's data folder.
+        busy_seconds: how long a lock of another process is waited for.
+    """
     from gistchat.chat.old_journals import take_over
     from gistchat.store.conversation_store import ConversationStore
     from gistchat.store.database import Database
 
-    store = ConversationStore(Database.open(database))
+    store = ConversationStore(Database.open(database, busy_seconds))
     try:
         take_over(store)
     except (UserError, OSError) as error:

@@ -5,6 +5,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 
 import pytest
 from conftest import gistchat, say, talk, texts
@@ -408,3 +410,16 @@ def test_pins_reach_the_next_prompt_after_going_on(session, kept, model):
     assert texts(other)[0] == "My dog is called Biscuit."
     other.say("Who?")
     assert "My dog is called Biscuit." in [line.text for line in other.gist_lines()]
+
+
+def test_a_chat_begins_without_what_only_the_database_needs(store):
+    program = """
+import sys
+import gistchat.cli.chat_terminal
+assert not {"sqlalchemy", "alembic"} & set(sys.modules)
+from gistchat.cli.conversations import open_store
+open_store(None)
+assert "sqlalchemy" in sys.modules
+assert "alembic" not in sys.modules  # the tables are as they should be
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
