@@ -213,15 +213,17 @@ def test_a_conversation_that_was_closed_is_opened_again(engine, tmp_path):
         assert "a one" in engine.prompt_text(engine.contexts[-1])
 
 
-def test_what_was_forgotten_stays_so_when_it_is_sent_again(scripted, engine):
-    said = reply("(one) w1 w2 w3 w4 w5")
-    _, headers = ask(scripted, [user("the secret one")])
-    store, id = scripted.shared.store, conversation(headers)
-    store.forget(id, store.path(id)[0].key)
-    _, again = ask(scripted, [user("the secret one"), said, user("b two")])
-    assert conversation(again) == id
-    assert "secret" not in engine.prompt_text(engine.contexts[-1])
-    assert "secret" not in str(scripted.texts(id))
+def test_what_was_forgotten_stays_so_when_it_is_sent_again(engine, tmp_path):
+    with serving(scripted_model(engine), tmp_path) as server:
+        _, headers = ask(server, [user("the secret one")])
+        store, id = server.shared.store, conversation(headers)
+        store.forget(id, store.path(id)[0].key)
+    with serving(scripted_model(engine), tmp_path) as server:
+        said = reply("(one) w1 w2 w3 w4 w5")
+        _, again = ask(server, [user("the secret one"), said, user("b two")])
+        assert conversation(again) == id
+        assert "secret" not in engine.prompt_text(engine.contexts[-1])
+        assert "secret" not in str(server.texts(id))
 
 
 # ---- what is asked for
