@@ -59,9 +59,11 @@ class Guard:
             await (self.app(scope, receive, send) if scope["type"] == "lifespan" else send({"type": "websocket.close"}))
             return
         begun, answer, scope = time.perf_counter(), _Answer(scope, send), dict(scope)
-        self.shared.active += 1
+        working = False
         try:
             self._check(scope)
+            working = scope["path"] not in WHILE_STOPPING
+            self.shared.active += working
             body = _Body(scope, receive, self.shared.settings.body_bytes)
             await self.app(scope, body.receive, answer.send)
         except Exception as error:
@@ -74,7 +76,7 @@ class Guard:
             if not answer.status:
                 await _stopping().response()(scope, receive, answer.send)
         finally:
-            self.shared.active -= 1
+            self.shared.active -= working
             self.shared.metrics.note_request(scope, answer.status, begun)
 
     def _check(self, scope: Scope) -> None:
