@@ -1,6 +1,6 @@
 """What the conversations API takes and gives, as its OpenAPI schema says it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -42,20 +42,6 @@ class Asked(BaseModel):
 
 class Given(BaseModel):
     """A reply's body."""
-
-
-# ---- errors, as OpenAI's
-
-
-class ErrorDetail(Given):
-    message: str = Field(examples=["no such conversation"])
-    type: str = Field(examples=["invalid_request_error"])
-    param: str | None = Field(None, examples=["text"])
-    code: str | None = Field(None, examples=["not_found"])
-
-
-class ErrorBody(Given):
-    error: ErrorDetail
 
 
 # ---- conversations
@@ -119,7 +105,6 @@ class Message(Given):
     siblings: list[str] = Field(description="keys of all versions of this message, oldest first, its own included")
     receipt: str | None = Field(None, description="id of what was sent for it: GET /api/receipts/{id}")
     rating: Literal[1, 0, -1] = 0
-    boundary: bool = Field(False, description="whether the messages before this one are no longer read word for word")
 
 
 class Messages(Given):
@@ -302,13 +287,7 @@ class Choice(Asked):
 # ---- receipts
 
 
-class ReceiptLine(Given):
-    part: str
-    speaker: str
-    text: str
-    turns: list[int]
-    tokens: int
-    why: str
+class Receipt(Given):
+    """What was sent for a reply, line by line, and what it took."""
 
-
-Receipt = dict[str, Any]
+    model_config = ConfigDict(extra="allow")
