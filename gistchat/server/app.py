@@ -4,13 +4,13 @@ from fastapi import FastAPI
 
 from gistchat import __version__
 from gistchat.chat.model import ChatModel
-from gistchat.server import completions, errors, health, models
+from gistchat.server import completions, conversations_api, errors, health, models
 from gistchat.server.security import Guard
 from gistchat.server.settings import ServeSettings
 from gistchat.server.shared import Shared
 from gistchat.store.conversation_store import ConversationStore
 
-ROUTERS = (health.router, models.router, completions.router)
+ROUTERS = (health.router, models.router, completions.router, conversations_api.router)
 
 
 def create_app(settings: ServeSettings, model: ChatModel | None, store: ConversationStore) -> FastAPI:

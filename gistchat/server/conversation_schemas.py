@@ -116,19 +116,24 @@ class Messages(Given):
 class Drawn(Asked):
     """How a reply is to be drawn; what is not given is as the model's recipe says."""
 
-    stream: bool = Field(False, strict=True)
     temperature: float | None = Field(None, ge=0, le=2, examples=[0.8])
     max_tokens: int | None = Field(None, ge=1, le=100_000, strict=True, examples=[60])
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, strict=True)
 
 
-class Said(Drawn):
+class ToAnswer(Drawn):
+    stream: bool = Field(False, strict=True)
+
+
+class Said(ToAnswer):
     text: Text
 
 
-class Edit(Drawn):
+class Edit(ToAnswer):
     text: Text
-    answer: bool = Field(False, strict=True, description="whether a person's turn is answered anew; else what follows stays")
+    answer: bool = Field(
+        False, strict=True, description="whether a person's turn is answered anew; else what follows stays"
+    )
 
 
 class Answered(Given):
@@ -138,7 +143,12 @@ class Answered(Given):
 
 
 class Edited(Given):
-    key: str
+    key: str = Field(description="of the edited message; after a change of the head, of the last one")
+    total: int = Field(description="messages of the line that the conversation is at now")
+
+
+class Undone(Given):
+    text: str = Field(description="of the turn that was taken back")
     total: int
 
 
@@ -273,11 +283,12 @@ class Side(Asked):
 
 class Comparison(Drawn):
     text: Text | None = Field(None, description="to be answered; without it, the person's last turn")
-    with_: list[Side] = Field(alias="with", min_length=2, max_length=2)
+    stream: Literal[True] = Field(True, description="the answers always come as a stream")
+    sides: list[Side] = Field(alias="with", min_length=2, max_length=2)
 
 
 class Choice(Asked):
-    text: Text
+    text: Text | None = Field(None, description="that was answered; without it, the person's last turn")
     answer: Text
     other: Text | None = None
     chosen: Side = Side()

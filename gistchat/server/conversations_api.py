@@ -1,18 +1,18 @@
 """The conversations API: here the conversations themselves, and the router of all subjects."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from gistchat import __version__
 from gistchat.chat.session import ChatSession
-from gistchat.chat.stored_dialogue import dialogue_of
+from gistchat.chat.stored_dialogue import stored_dialogue
 from gistchat.dialogue.text_repair import clean_line, clean_text
 from gistchat.dialogue.turns import Turn
 from gistchat.server import compare_api, memory_api, messages_api, receipts_api
-from gistchat.server.conversation_access import ConversationId, info_of, namespace
+from gistchat.server.conversation_access import ConversationId, info_of, live_of, namespace
 from gistchat.server.conversation_schemas import (
     CHAT_STRATEGIES,
     ChangedConversation,
@@ -50,7 +50,9 @@ async def info(request: Request) -> Info:
 
 
 @router.get("/conversations", tags=["conversations"])
-def list_conversations(request: Request, search: Search = "", limit: Limit = 50, before: Before = None) -> Conversations:
+def list_conversations(
+    request: Request, search: Search = "", limit: Limit = 50, before: Before = None
+) -> Conversations:
     """The conversations of the key that asks, latest first."""
     server = shared(request)
     place = _read_cursor(before) if before else None
@@ -79,7 +81,7 @@ def conversation_of(server: Shared, info: ConversationInfo) -> Conversation:
         messages=info.messages,
         origin=info.origin,
         strategy=info.settings.get("strategy") or (model.recipe.chat.strategy if model else ""),
-        budget=info.settings.get("budget") or (model.recipe.context.budget if model else None),
+        budget=info.settings.get("budget", model.recipe.context.budget if model else None),
     )
 
 
@@ -91,7 +93,7 @@ async def begin(request: Request, body: NewConversation) -> Conversation:
     made = await to_thread.run_sync(server.store.create, origin, namespace(request), body.title, settings)
     if body.turns:
         turns = [Turn(turn.speaker, clean_text(turn.text)) for turn in body.turns]
-        async with server.live.opened(made.id, namespace(request)) as conversation:
+        async with live_of(request).opened(made.id, namespace(request)) as conversation:
             await conversation.change(lambda session: session.hear(turns))
     return conversation_of(server, await info_of(request, made.id))
 
@@ -109,7 +111,7 @@ async def change(request: Request, id: ConversationId, body: ChangedConversation
     if body.title is not None:
         await to_thread.run_sync(server.store.rename, id, body.title)
     if body.strategy is not None or body.budget is not None:
-        async with server.live.opened(id, namespace(request)) as conversation:
+        async with live_of(request).opened(id, namespace(request)) as conversation:
             await conversation.change(lambda session: _switch(session, body))
     return conversation_of(server, await info_of(request, id))
 
@@ -125,7 +127,7 @@ def _switch(session: ChatSession, body: ChangedConversation) -> None:
 @router.delete("/conversations/{id}", status_code=204, tags=["conversations"])
 async def delete(request: Request, id: ConversationId) -> Response:
     """Gone for good, with memory, receipts and ratings. A reply that is being written ends."""
-    await shared(request).live.delete(id, namespace(request))
+    await live_of(request).delete(id, namespace(request))
     return Response(status_code=204)
 
 
@@ -140,7 +142,7 @@ async def export(request: Request, id: ConversationId) -> Response:
     store, info = shared(request).store, await info_of(request, id)
     if not info.messages:
         raise ApiError(400, "nothing was said in this conversation yet", code="empty_conversation")
-    line = await to_thread.run_sync(lambda: dialogue_of(store, id).to_line())
+    line = await to_thread.run_sync(lambda: stored_dialogue(store, info).to_line())
     headers = {"Content-Disposition": f'attachment; filename="conversation-{id}.jsonl"'}
     return Response(line, media_type="application/jsonl", headers=headers)
 
