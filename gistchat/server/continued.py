@@ -28,11 +28,13 @@ class Continued:
     Attributes:
         known: the turns up to the last answer, as the store has them; None where these are all that it holds.
         new: those after them, without the one that is answered.
+        is_kept: whether it is in the store, or will be.
     """
 
     conversation: OpenConversation
     known: list[Turn] | None
     new: list[Turn]
+    is_kept: bool = True
 
     def follow(self, cancel: threading.Event) -> None:
         """Bring the session to where the list is. It takes longer the more turns are new; `cancel` ends it."""
@@ -79,6 +81,12 @@ async def continued(server: Shared, namespace: str, turns: list[Turn], answered:
     yield Continued(conversation, None, turns)
     if conversation.kept.id:
         server.live.keep_open(conversation)
+
+
+@contextlib.asynccontextmanager
+async def unkept(server: Shared, turns: list[Turn]) -> AsyncIterator[Continued]:
+    """A conversation of which nothing stays."""
+    yield Continued(server.live.begun("", ORIGIN), None, turns, is_kept=False)
 
 
 def _path(server: Shared, id: str, key: str) -> list[Turn]:
