@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +21,7 @@ from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.progress import say_error, show, show_part
 from gistchat.store.conversation_store import ConversationStore
+from gistchat.store.database import StoreMoved
 
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT")  # as far as the system has them
 
@@ -53,7 +55,7 @@ def chat_in_terminal(
     session = _resumed(model, kept, seed) if kept else ChatSession(model, seed)
     terminal = Terminal(session, _reader(interactive, journal), interactive)
     if journal:
-        terminal.keep_in(kept or (lambda: open_store(database)))
+        terminal.keep_in(partial(open_store, database), kept)
     with contextlib.closing(terminal), _ending_by_signals(), quiet_keyboard():
         terminal.run(model.name if model.recipe.chat.url else str(folder or model.name), load)
 
@@ -129,10 +131,11 @@ class Terminal:
         self.kept: KeptConversation | None = None
         self._warned = False
 
-    def keep_in(self, kept: KeptConversation | Callable[[], ConversationStore]) -> None:
-        """Keep the conversation as it goes, where it was kept before or as a new one in a store that is opened."""
+    def keep_in(self, open_store: Callable[[], ConversationStore], kept: KeptConversation | None = None) -> None:
+        """Keep the conversation as it goes, where it was kept before or as a new one."""
+        self._open_store = open_store
         with self._said_once():
-            self.kept = kept if isinstance(kept, KeptConversation) else KeptConversation(kept(), exclusive=True)
+            self.kept = kept or KeptConversation(open_store(), exclusive=True)
 
     def go_on_with(self, session: ChatSession) -> None:
         """Go on with another conversation; the one before stays as it was kept."""
@@ -151,8 +154,15 @@ class Terminal:
         """Bring what is new in the conversation to the store, and a turn that is about to be answered."""
         if self.kept:
             with self._stoppable("(stopped)"), self._said_once():
-                turn = Turn(PERSON, asked, self.session.clock()) if asked else None
-                self.kept.record(self.session, turn)
+                self._record(Turn(PERSON, asked, self.session.clock()) if asked else None)
+
+    def _record(self, asked: Turn | None) -> None:
+        try:
+            self.kept.record(self.session, asked)
+        except StoreMoved:  # all that was said goes into a new one
+            self.kept.close()
+            self.kept = KeptConversation(self._open_store(), exclusive=True)
+            self.kept.record(self.session, asked)
 
     @contextlib.contextmanager
     def _said_once(self) -> Iterator[None]:

@@ -183,6 +183,18 @@ class TestTree:
         assert store.info(id).head == keys[1]
         assert store.state(id, keys[1]) == {"gist": 1}
 
+    def test_versions_are_copies_and_what_was_said_instead(self, store, talk):
+        id, keys = talk
+        edited = store.append(id, keys[1], [Turn("user", "And they?")])[0].key
+        copied = store.append(id, keys[0], [Turn("model", "Oh?"), Turn("user", "And you?"), Turn("model", "Here.")])
+        assert set(store.versions(id, keys[2])) == {keys[2], edited, copied[1].key}
+        assert set(store.versions(id, keys[1])) == {keys[1], copied[0].key}
+
+    def test_what_was_kept_elsewhere_has_its_own_dates(self, store, talk):
+        store.date(talk[0], 1000.5, 2000.25)
+        info = store.info(talk[0])
+        assert (info.created, info.updated) == (1000.5, 2000.25)
+
     def test_the_same_transcript_is_found_in_its_namespace(self, store):
         turns = [Turn("user", "Hi"), Turn("model", "Hello")]
         one, two, other = (store.create("proxy", name).id for name in ("a", "a", "b"))
