@@ -5,6 +5,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 
 import pytest
 from conftest import gistchat, say, talk, texts
@@ -358,10 +360,10 @@ def test_the_file_that_it_was_saved_to_is_still_its_own(session, kept, model, tm
 @pytest.mark.parametrize("lost", ["the conversation", "the file", "the folder"])
 def test_what_goes_while_the_chat_goes_on_begins_anew(session, store, model, lost):
     terminal = Terminal(session, input, False)
-    terminal.keep_in(lambda: store)
+    terminal.keep_in(lambda: ConversationStore(Database.open()))
     talk(session, 2)
     terminal.keep()
-    folder = store.database.path.parent
+    folder = terminal.kept.store.database.path.parent
     if lost == "the conversation":
         store.delete(terminal.kept.id)
     elif lost == "the file":
@@ -408,3 +410,16 @@ def test_pins_reach_the_next_prompt_after_going_on(session, kept, model):
     assert texts(other)[0] == "My dog is called Biscuit."
     other.say("Who?")
     assert "My dog is called Biscuit." in [line.text for line in other.gist_lines()]
+
+
+def test_a_chat_begins_without_what_only_the_database_needs(store):
+    program = """
+import sys
+import gistchat.cli.chat_terminal
+assert not {"sqlalchemy", "alembic"} & set(sys.modules)
+from gistchat.cli.conversations import open_store
+open_store(None)
+assert "sqlalchemy" in sys.modules
+assert "alembic" not in sys.modules  # the tables are as they should be
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
