@@ -6,13 +6,13 @@ from fastapi import FastAPI
 
 from gistchat import __version__
 from gistchat.chat.model import ChatModel
-from gistchat.server import completions, errors, health, models
+from gistchat.server import completions, conversations_api, errors, health, models
 from gistchat.server.security import Guard
 from gistchat.server.settings import ServeSettings
 from gistchat.server.shared import Shared
 from gistchat.store.conversation_store import ConversationStore
 
-ROUTERS = (health.router, models.router, completions.router)
+ROUTERS = (health.router, models.router, completions.router, conversations_api.router)
 ANYWHERE = (400, 401, 403, 408, 413, 500, 503)  # what the guard, a reader of bodies or the store may answer
 
 

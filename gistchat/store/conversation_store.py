@@ -164,6 +164,14 @@ class ConversationStore:
             _require(connection, number, end)
             return [as_message(row) for row in connection.execute(tree.path(number, end))]
 
+    def messages(self, id: str, keys: Sequence[str]) -> list[Message]:
+        """The messages of these keys, in their order."""
+        with self.database.reading() as connection:
+            found = _held(connection, _number(connection, id), keys)
+        if any(key not in found for key in keys):
+            raise NoSuchMessage("the conversation has no such message")
+        return [found[key] for key in keys]
+
     def append(
         self,
         id: str,
