@@ -1,0 +1,523 @@
+"""Conversations, their branches, and what is kept beside them: memory, receipts, ratings.
+
+A conversation is a tree of messages that only grows. What it says now is the path from a first message to its head;
+to edit, regenerate or take back is to add messages and to move the head.
+"""
+
+from __future__ import annotations  # in the class, `list` is a method
+
+import json
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, tuple_, update
+
+from gistchat.dialogue.turns import Turn
+from gistchat.errors import UserError
+from gistchat.store import tree
+from gistchat.store.database import Database
+from gistchat.store.forgetting import without_text
+from gistchat.store.message_keys import FORGOTTEN, folded, message_keys, storable, with_extras
+from gistchat.store.tables import conversations, messages, ratings, receipts, states
+
+NO_PERSON = frozenset(("model", "assistant", "bot", "system", "developer", "tool", "function"))
+LONGEST_TITLE = 200  # characters
+TITLE_OF_TEXT = 60  # characters of one that is made from what was said first
+AT_ONCE = 1000  # values in one question: databases limit them
+
+
+class NoSuchConversation(UserError):
+    """There is none of this id, or not in this namespace."""
+
+
+class NoSuchMessage(NoSuchConversation):
+    """The conversation has no message of this key."""
+
+
+class NoSuchReceipt(NoSuchConversation):
+    """There is none of this id, or not in this namespace."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A turn as it is stored.
+
+    Attributes:
+        key: hash of the message and of all before it (`message_keys.message_key`).
+        parent: key of the message before it; empty for a first one.
+        text: FORGOTTEN where it was forgotten.
+        created: when it was stored, in seconds since 1970.
+        position: how many messages are before it.
+        extra: what the caller of an API sent beside the text.
+    """
+
+    key: str
+    parent: str
+    speaker: str
+    text: str
+    date: str
+    created: float
+    position: int
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConversationInfo:
+    """What there is to know of a conversation without its messages.
+
+    Attributes:
+        id: cannot be guessed.
+        namespace: whose it is; empty for the terminal, and for a server without keys.
+        created, updated: in seconds since 1970.
+        head: key of the message that it ends with; empty before the first.
+        messages: how many there are from a first one to the head.
+        origin: "chat", "page", "api" or "proxy".
+        settings: plain JSON, for whoever began it.
+    """
+
+    id: str
+    namespace: str
+    title: str
+    created: float
+    updated: float
+    head: str
+    messages: int
+    origin: str
+    settings: dict[str, Any]
+
+
+class ConversationStore:
+    """What is kept of all conversations. Threads may share it; each method is one transaction.
+
+    All methods raise StoreUnavailable where the database cannot be read or written, NoSuchConversation where there is
+    none of that id, and NoSuchMessage where it has no message of that key. What a method wrote is on disk when it
+    returns.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # ---- conversations
+
+    def create(
+        self, origin: str, namespace: str = "", title: str = "", settings: dict[str, Any] | None = None
+    ) -> ConversationInfo:
+        """A conversation without messages."""
+        now, name = time.time(), secrets.token_urlsafe(16)
+        values = {"id": name, "namespace": namespace, "created": now, "updated": now, "head": "", "origin": origin}
+        values |= _titled(title) | {"settings": json.dumps(settings or {})}
+        with self.database.writing() as connection:
+            connection.execute(insert(conversations).values(values))
+            return _info(connection, name)
+
+    def info(self, id: str, namespace: str | None = None) -> ConversationInfo:
+        """None as the namespace: whichever it is in, for the operator's eyes."""
+        with self.database.reading() as connection:
+            return _info(connection, id, namespace)
+
+    def list(
+        self,
+        namespace: str | None = None,
+        limit: int = 50,
+        before: tuple[float, str] | None = None,
+        search: str = "",
+    ) -> list[ConversationInfo]:
+        """The latest first.
+
+        Args:
+            namespace: None for all.
+            before: `updated` and `id` of the last one that was listed, to go on after it.
+            search: words that the title or one message holds, all of them.
+        """
+        query = _infos(namespace).order_by(conversations.c.updated.desc(), conversations.c.id.desc()).limit(limit)
+        if before:
+            query = query.where(tuple_(conversations.c.updated, conversations.c.id) < tuple_(*before))
+        if words := folded(search).split():
+            said = messages.alias()  # the query has the head's message besides
+            here = said.c.conversation == conversations.c.number
+            said = select(said.c.number).where(here, *_hold(said.c.folded, words))
+            query = query.where(or_(and_(*_hold(conversations.c.folded_title, words)), said.exists()))
+        with self.database.reading() as connection:
+            return [_as_info(row) for row in connection.execute(query)]
+
+    def search(
+        self, text: str, namespace: str | None = None, limit: int = 50
+    ) -> list[tuple[ConversationInfo, Message]]:
+        """Messages that hold all words of the text, in whatever branch, the latest first; of none, nothing."""
+        words = folded(text).split()
+        if not words:
+            return []
+        found = (
+            select(messages)
+            .join(conversations, conversations.c.number == messages.c.conversation)
+            .where(*_hold(messages.c.folded, words), *_within(namespace))
+            .order_by(messages.c.number.desc())
+            .limit(limit)
+        )
+        with self.database.reading() as connection:
+            rows = connection.execute(found).all()
+            numbers = {row.conversation for row in rows}
+            query = _infos().where(conversations.c.number.in_(numbers))
+            infos = {row.number: _as_info(row) for row in connection.execute(query)}
+        return [(infos[row.conversation], _as_message(row)) for row in rows]
+
+    def find(self, namespace: str, key: str) -> list[str]:
+        """Ids of the conversations that hold a message of this key, and so all before it; the latest first."""
+        query = (
+            select(conversations.c.id)
+            .join(messages, messages.c.conversation == conversations.c.number)
+            .where(messages.c.key == storable(key), conversations.c.namespace == namespace)
+            .order_by(conversations.c.updated.desc())
+        )
+        with self.database.reading() as connection:
+            return list(connection.scalars(query))
+
+    def settings(self, id: str, settings: dict[str, Any]) -> None:
+        """Replace them."""
+        self._change(id, {"settings": json.dumps(settings)})
+
+    def rename(self, id: str, title: str) -> None:
+        self._change(id, _titled(title))
+
+    def _change(self, id: str, values: dict[str, Any]) -> None:
+        with self.database.writing() as connection:
+            number = _number(connection, id)
+            connection.execute(update(conversations).where(conversations.c.number == number).values(values))
+
+    def delete(self, id: str) -> None:
+        """With all that is kept beside it; nothing of it stays in the files."""
+        with self.database.writing() as connection:
+            number = _number(connection, id)
+            connection.execute(delete(conversations).where(conversations.c.number == number))
+        self.database.checkpoint()
+
+    # ---- messages
+
+    def keys(self, turns: Sequence[Turn], extras: Sequence[dict[str, Any]] = (), parent: str = "") -> list[str]:
+        """The keys that turns have or would have, the first of them after `parent`."""
+        return message_keys(self.database.secret, parent, turns, extras)
+
+    def path(self, id: str, head: str | None = None) -> list[Message]:
+        """From a first message to the head of the conversation, or to any of its messages."""
+        with self.database.reading() as connection:
+            number, end = _number_and_head(connection, id)
+            end = end if head is None else head
+            if not end:
+                return []
+            _require(connection, number, end)
+            return [_as_message(row) for row in connection.execute(tree.path(number, end))]
+
+    def append(
+        self,
+        id: str,
+        parent: str,
+        turns: Sequence[Turn],
+        extras: Sequence[dict[str, Any]] = (),
+        state: dict[str, Any] | None = None,
+    ) -> list[Message]:
+        """Add turns after a message, and move the head to the last of them; all or nothing.
+
+        What is there already is not added twice: the same turn after the same message is the same message, also where
+        its text was forgotten since.
+
+        Args:
+            parent: key of the message before; empty for a first turn.
+            extras: of each turn, what there is beside it; turns beyond them have none.
+            state: memory as it is after the last.
+
+        Returns:
+            The turns as they are stored.
+        """
+        keys = self.keys(turns, extras, parent)
+        with self.database.writing() as connection:
+            number = _number(connection, id, alone=True)
+            position = _require(connection, number, parent) + 1
+            rows = _rows(number, keys, parent, position, turns, extras)
+            here = _held(connection, number, keys)
+            if new := [row for row in rows if row["key"] not in here]:
+                connection.execute(insert(messages), new)
+            _move_head(connection, number, keys[-1] if keys else parent, turns)
+            if state is not None:
+                _keep_state(connection, number, keys[-1] if keys else parent, state)
+            stored = _held(connection, number, keys)
+        return [stored[key] for key in keys]
+
+    def set_head(self, id: str, key: str, state: dict[str, Any] | None = None) -> None:
+        """Let the conversation end with one of its messages, or, with an empty key, before the first.
+
+        Args:
+            state: memory as it is there.
+        """
+        with self.database.writing() as connection:
+            number = _number(connection, id, alone=True)
+            _require(connection, number, key)
+            _move_head(connection, number, key)
+            if state is not None:
+                _keep_state(connection, number, key, state)
+
+    def leaf_below(self, id: str, key: str) -> str:
+        """The newest message that follows a message, be it at once or later; itself where none does."""
+        with self.database.reading() as connection:
+            number = _number(connection, id)
+            _require(connection, number, key)
+            return connection.scalar(tree.newest_below(number, key)) or key
+
+    def siblings(self, id: str, keys: Sequence[str]) -> dict[str, list[str]]:
+        """For each of the messages, all that follow the same message, itself among them, the oldest first."""
+        found: dict[str, list[str]] = {}
+        with self.database.reading() as connection:
+            number = _number(connection, id)
+            for some in _some_at_once(keys):
+                for key, sibling in connection.execute(tree.siblings(number, some)):
+                    found.setdefault(key, []).append(sibling)
+        return found
+
+    def forget(self, id: str, key: str) -> None:
+        """Take a message's text out of the conversation for good, wherever it holds it.
+
+        That is in copies of the message in other branches, in receipts, in notes, in a title that was made from it, in
+        all memory of the conversation, which is made anew. The message keeps its key and its place, and its text is
+        FORGOTTEN. With SQLite nothing of it is left in the files.
+        """
+        with self.database.writing() as connection:
+            number = _number(connection, id, alone=True)
+            _require(connection, number, key)
+            if key:
+                _forget(connection, number, key)
+        self.database.checkpoint()
+
+    # ---- memory
+
+    def keep_state(self, id: str, key: str, state: dict[str, Any]) -> None:
+        """Keep memory as it is after a message, in place of what was kept earlier on the way to it."""
+        with self.database.writing() as connection:
+            number = _number(connection, id, alone=True)
+            _require(connection, number, key)
+            _keep_state(connection, number, key, state)
+
+    def state(self, id: str, key: str) -> dict[str, Any] | None:
+        """Memory as it was kept after a message; None where none was."""
+        with self.database.reading() as connection:
+            number = _number(connection, id)
+            query = select(states.c.state).where(states.c.conversation == number, states.c.key == storable(key))
+            text = connection.scalar(query)
+        return None if text is None else json.loads(text)
+
+    # ---- receipts and ratings
+
+    def add_receipt(self, id: str, message_key: str, receipt: dict[str, Any]) -> str:
+        """Keep what was sent for a message; returns an id that cannot be guessed."""
+        name = secrets.token_urlsafe(16)
+        with self.database.writing() as connection:
+            number = _number(connection, id)
+            _require(connection, number, message_key)
+            values = {"id": name, "conversation": number, "key": message_key, "receipt": json.dumps(receipt)}
+            connection.execute(insert(receipts).values(values))
+        return name
+
+    def receipt(self, receipt_id: str, namespace: str | None = None) -> dict[str, Any]:
+        """Raises NoSuchReceipt."""
+        query = (
+            select(receipts.c.receipt)
+            .join(conversations, conversations.c.number == receipts.c.conversation)
+            .where(receipts.c.id == storable(receipt_id), *_within(namespace))
+        )
+        with self.database.reading() as connection:
+            text = connection.scalar(query)
+        if text is None:
+            raise NoSuchReceipt("no such receipt")
+        return json.loads(text)
+
+    def receipts_of(self, id: str, keys: Sequence[str]) -> dict[str, str]:
+        """By the keys of messages, the ids of their latest receipts, for those that have one."""
+        found: dict[str, str] = {}
+        with self.database.reading() as connection:
+            number = _number(connection, id)
+            for some in _some_at_once(keys):
+                query = select(receipts.c.key, receipts.c.id).where(
+                    receipts.c.conversation == number, receipts.c.key.in_(some)
+                )
+                found |= {key: name for key, name in connection.execute(query.order_by(receipts.c.number))}
+        return found
+
+    def rate(self, id: str, message_key: str, value: int, note: str = "") -> None:
+        """Rate a message anew; 0 without a note takes the rating back."""
+        with self.database.writing() as connection:
+            number = _number(connection, id, alone=True)
+            _require(connection, number, message_key)
+            here = and_(ratings.c.conversation == number, ratings.c.key == message_key)
+            connection.execute(delete(ratings).where(here))
+            if value or note:
+                values = {"conversation": number, "key": message_key, "value": value, "note": storable(note)}
+                connection.execute(insert(ratings).values(values, rated=time.time()))
+
+    def ratings_of(self, id: str, keys: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """By the keys of messages, value and note, for those that are rated."""
+        found: dict[str, tuple[int, str]] = {}
+        with self.database.reading() as connection:
+            number = _number(connection, id)
+            for some in _some_at_once(keys):
+                here = and_(ratings.c.conversation == number, ratings.c.key.in_(some))
+                query = select(ratings.c.key, ratings.c.value, ratings.c.note).where(here)
+                found |= {key: (value, note) for key, value, note in connection.execute(query)}
+        return found
+
+    # ---- integrity
+
+    def check(self) -> list[str]:
+        """What is wrong with the file or with the conversations in it, a line each; the work grows with all of it."""
+        problems = self.database.problems()
+        with self.database.reading() as connection:
+            for query, problem in tree.PROBLEMS:
+                problems += [f"conversation {row.id}: {problem} ({row.key})" for row in connection.execute(query)]
+        return problems
+
+
+# ---- inside a transaction
+
+
+def _some_at_once(keys: Iterable[str]) -> Iterator[list[str]]:
+    keys = iter(dict.fromkeys(map(storable, keys)))
+    return iter(lambda: list(islice(keys, AT_ONCE)), [])
+
+
+def _hold(column: Any, words: Iterable[str]) -> list[Any]:
+    return [column.contains(word, autoescape=True) for word in words]
+
+
+def _within(namespace: str | None) -> list[Any]:
+    return [] if namespace is None else [conversations.c.namespace == namespace]
+
+
+def _titled(title: str) -> dict[str, str]:
+    title = storable(" ".join(title.split())[:LONGEST_TITLE])
+    return {"title": title, "folded_title": folded(title)}
+
+
+def _infos(namespace: str | None = None) -> Select[Any]:
+    ends = and_(messages.c.conversation == conversations.c.number, messages.c.key == conversations.c.head)
+    count = func.coalesce(messages.c.position + 1, 0).label("messages")
+    return select(conversations, count).select_from(conversations.outerjoin(messages, ends)).where(*_within(namespace))
+
+
+def _info(connection: Connection, id: str, namespace: str | None = None) -> ConversationInfo:
+    row = connection.execute(_infos(namespace).where(conversations.c.id == storable(id))).one_or_none()
+    if row is None:
+        raise NoSuchConversation("no such conversation")
+    return _as_info(row)
+
+
+def _as_info(row: Row[Any]) -> ConversationInfo:
+    values = {name: getattr(row, name) for name in ConversationInfo.__dataclass_fields__}
+    return ConversationInfo(**values | {"settings": json.loads(row.settings)})
+
+
+def _as_message(row: Row[Any]) -> Message:
+    extra = {} if row.extra == "{}" else json.loads(row.extra)
+    return Message(row.key, row.parent, row.speaker, row.text, row.date, row.created, row.position, extra)
+
+
+def _number_and_head(connection: Connection, id: str, alone: bool = False) -> tuple[int, str]:
+    query = select(conversations.c.number, conversations.c.head).where(conversations.c.id == storable(id))
+    row = connection.execute(query.with_for_update() if alone else query).one_or_none()
+    if row is None:
+        raise NoSuchConversation("no such conversation")
+    return row.number, row.head
+
+
+def _number(connection: Connection, id: str, alone: bool = False) -> int:
+    """Of its rows. `alone`: other writers of this conversation wait until the transaction ends."""
+    return _number_and_head(connection, id, alone)[0]
+
+
+def _require(connection: Connection, number: int, key: str) -> int:
+    """The position of a message; -1 for what is before the first."""
+    if not key:
+        return -1
+    query = select(messages.c.position).where(messages.c.conversation == number, messages.c.key == storable(key))
+    position = connection.scalar(query)
+    if position is None:
+        raise NoSuchMessage("the conversation has no such message")
+    return position
+
+
+def _rows(
+    number: int, keys: list[str], parent: str, position: int, turns: Sequence[Turn], extras: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    now, rows = time.time(), []
+    for key, (turn, extra) in zip(keys, with_extras(turns, extras), strict=True):
+        rows.append(
+            {
+                "conversation": number,
+                "key": key,
+                "parent": parent,
+                "position": position + len(rows),
+                "speaker": storable(turn.speaker),
+                "text": storable(turn.text),
+                "folded": folded(turn.text),
+                "date": storable(turn.date),
+                "created": now,
+                "extra": json.dumps(extra),
+            }
+        )
+        parent = key
+    return rows
+
+
+def _held(connection: Connection, number: int, keys: Iterable[str]) -> dict[str, Message]:
+    found = {}
+    for some in _some_at_once(keys):
+        query = select(messages).where(messages.c.conversation == number, messages.c.key.in_(some))
+        found |= {row.key: _as_message(row) for row in connection.execute(query)}
+    return found
+
+
+def _move_head(connection: Connection, number: int, key: str, turns: Sequence[Turn] = ()) -> None:
+    here = conversations.c.number == number
+    connection.execute(update(conversations).where(here).values(head=key, updated=time.time()))
+    if title := next(filter(None, map(_title_of, islice(turns, 10))), ""):
+        connection.execute(update(conversations).where(here, conversations.c.title == "").values(_titled(title)))
+
+
+def _title_of(turn: Turn) -> str:
+    """What a conversation is called that begins with a person's turn; empty for others' turns."""
+    if turn.speaker.lower() in NO_PERSON or turn.text == FORGOTTEN:
+        return ""
+    text = " ".join(turn.text[: 4 * TITLE_OF_TEXT].split())
+    if len(text) <= TITLE_OF_TEXT:
+        return text
+    cut = text[:TITLE_OF_TEXT].rsplit(" ", 1)[0]
+    return f"{cut if len(cut) > TITLE_OF_TEXT // 2 else text[:TITLE_OF_TEXT]}…"
+
+
+def _keep_state(connection: Connection, number: int, key: str, state: dict[str, Any]) -> None:
+    earlier = [key, *connection.scalars(tree.state_before(number, key))] if key else [key]
+    connection.execute(delete(states).where(states.c.conversation == number, states.c.key.in_(earlier)))
+    connection.execute(insert(states).values(conversation=number, key=key, state=json.dumps(state)))
+
+
+def _forget(connection: Connection, number: int, key: str) -> None:
+    here = messages.c.conversation == number
+    message = connection.execute(select(messages).where(here, messages.c.key == key)).one()
+    connection.execute(delete(states).where(states.c.conversation == number))
+    if message.text == FORGOTTEN:
+        return
+    # An edit of an earlier turn adds copies of all that follow: at the same place, by the same speaker.
+    copy = and_(messages.c.position == message.position, messages.c.speaker == message.speaker)
+    same = and_(here, or_(messages.c.key == key, and_(copy, messages.c.text == message.text)))
+    keys = list(connection.scalars(select(messages.c.key).where(same)))
+    connection.execute(update(messages).where(same).values(text=FORGOTTEN, folded="", extra="{}"))
+    rated = and_(ratings.c.conversation == number, ratings.c.key.in_(keys))
+    connection.execute(update(ratings).where(rated).values(note=""))
+    title = _titled(_title_of(message))["title"]
+    called = and_(conversations.c.number == number, conversations.c.title == title)
+    connection.execute(update(conversations).where(called).values(_titled("")))
+    for row in connection.execute(select(receipts).where(receipts.c.conversation == number)).all():
+        kept = json.loads(row.receipt)
+        if (cleared := without_text(kept, message.text, message.position + 1, FORGOTTEN)) != kept:
+            change = update(receipts).where(receipts.c.number == row.number)
+            connection.execute(change.values(receipt=json.dumps(cleared)))
