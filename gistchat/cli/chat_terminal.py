@@ -9,15 +9,17 @@ from pathlib import Path
 from types import FrameType
 
 from gistchat.chat import session_file
-from gistchat.chat.conversations import Conversation, Journal, remove_old
+from gistchat.chat.kept import KeptConversation, find_conversation
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
 from gistchat.chat.speakers import PERSON
 from gistchat.cli.chat_commands import COMMANDS, load_session, run_command
+from gistchat.cli.conversations import open_store
 from gistchat.cli.keyboard import quiet_keyboard
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.progress import say_error, show, show_part
+from gistchat.store.conversation_store import ConversationStore
 
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT")  # as far as the system has them
 
@@ -27,44 +29,48 @@ def chat_in_terminal(
     overrides: list[str],
     seed: int | None,
     load: Path | None = None,
-    go_on: bool = False,
+    go_on: bool | str = False,
     journal: bool = True,
+    database: str | None = None,
 ) -> None:
     """Talk until /quit, the end command or the end of input.
 
     Args:
-        go_on: with the latest conversation that was kept, its run and its settings; those given here count more.
-        journal: whether the conversation, and what is typed, is kept in the state folder.
+        go_on: with the latest conversation that was kept, or the one whose id begins so, its run and its settings;
+            those given here count more.
+        journal: whether the conversation, and what is typed, is kept.
+        database: its URL; None for the file in the user's data folder.
     """
     interactive = sys.stdin.isatty()
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
-    latest = Journal.latest() if go_on else None
-    if latest:
-        folder, overrides = folder or latest.kept.run, [*latest.kept.settings, *overrides]
-        seed = latest.kept.state["seed"] if seed is None else seed
+    kept = _kept_before(open_store(database), go_on) if go_on else None
+    if kept:
+        folder = folder or kept.opened.run
+        overrides = [*kept.opened.overrides, *overrides]
+        seed = kept.opened.seed if seed is None else seed
     model = ChatModel.open(folder, overrides)
-    session = _resumed(model, latest, seed) if latest else ChatSession(model, seed)
+    session = _resumed(model, kept, seed) if kept else ChatSession(model, seed)
     terminal = Terminal(session, _reader(interactive, journal), interactive)
     if journal:
-        terminal.keep_in(latest)
+        terminal.keep_in(kept or (lambda: open_store(database)))
     with contextlib.closing(terminal), _ending_by_signals(), quiet_keyboard():
         terminal.run(model.name if model.recipe.chat.url else str(folder or model.name), load)
 
 
-def _resumed(model: ChatModel, journal: Journal, seed: int | None) -> ChatSession:
+def _kept_before(store: ConversationStore, go_on: bool | str) -> KeptConversation:
+    if isinstance(go_on, str):
+        return KeptConversation.open(store, find_conversation(store, go_on).id, exclusive=True)
+    return KeptConversation.latest(store)
+
+
+def _resumed(model: ChatModel, kept: KeptConversation, seed: int | None) -> ChatSession:
     """A session that goes on with a kept conversation; its notice says which, and what is not as it was."""
-    kept: Conversation = journal.kept
-    last = datetime.fromtimestamp(journal.path.stat().st_mtime)
-    turns = list(kept.turns)
-    unanswered = turns.pop().text if turns and turns[-1].speaker == PERSON else ""
-    session, _ = session_file.restore(model, turns, kept.state, journal.path, seed)
-    session.saved = kept.saved
-    notices = [f"going on with the conversation of {last:%Y-%m-%d %H:%M}: {len(turns)} turns"]
-    if kept.damage:
-        notices.append(f"{kept.damage}, nor what follows; the file stays as it is")
+    session, unanswered = kept.open_session(model, seed)
+    last = datetime.fromtimestamp(kept.updated)
+    notices = [f"going on with the conversation of {last:%Y-%m-%d %H:%M}: {len(session.turns)} turns"]
     if unanswered:
-        notices.append(f"your last turn had no answer yet, say it again: {unanswered}")
+        notices.append(f"your last turn had no answer yet, say it again: {unanswered.text}")
     session.notice = "; ".join(filter(None, [*notices, session.notice]))
     return session
 
@@ -113,42 +119,39 @@ class Terminal:
     """A session, and the person at it.
 
     Attributes:
-        journal: where the conversation is kept as it goes; None where it is not.
+        kept: the conversation in the store; None where it is not kept.
     """
 
     def __init__(self, session: ChatSession, read: Callable[[str], str], interactive: bool) -> None:
         self.session, self.read, self.interactive = session, read, interactive
         session.clock = today
-        self.journal: Journal | None = None
+        self.kept: KeptConversation | None = None
         self._warned = False
 
-    def keep_in(self, latest: Journal | None = None) -> None:
-        """Keep the conversation as it goes, in the file of the latest one where it goes on with that."""
+    def keep_in(self, kept: KeptConversation | Callable[[], ConversationStore]) -> None:
+        """Keep the conversation as it goes, where it was kept before or as a new one in a store that is opened."""
         with self._said_once():
-            # What follows in a damaged file could not be read again.
-            self.journal = latest if latest and not latest.kept.damage else Journal.new()
-            remove_old()
+            self.kept = kept if isinstance(kept, KeptConversation) else KeptConversation(kept(), exclusive=True)
 
     def go_on_with(self, session: ChatSession) -> None:
         """Go on with another conversation; the one before stays as it was kept."""
         self.session = session
         session.clock = today
-        if self.journal:
+        if self.kept:
             self.close()
-            self.journal = None  # should there be no new one, the file of the conversation before is not written to
-            self.keep_in()
+            self.kept = KeptConversation(self.kept.store, exclusive=True)
 
     def close(self) -> None:
         """Let other chats go on with the conversation."""
-        if self.journal:
-            self.journal.close()
+        if self.kept:
+            self.kept.close()
 
     def keep(self, asked: str = "") -> None:
-        """Bring what is new in the conversation to disk, and a turn that is about to be answered."""
-        if self.journal:
+        """Bring what is new in the conversation to the store, and a turn that is about to be answered."""
+        if self.kept:
             with self._stoppable("(stopped)"), self._said_once():
                 turn = Turn(PERSON, asked, self.session.clock()) if asked else None
-                self.journal.record(self.session, turn)
+                self.kept.record(self.session, turn)
 
     @contextlib.contextmanager
     def _said_once(self) -> Iterator[None]:
@@ -175,7 +178,7 @@ class Terminal:
             if line.strip():
                 self._obey(line)
         if self.interactive:
-            kept = self.journal and self.journal.kept.end
+            kept = self.kept and not self.kept.is_empty
             show("bye; gistchat chat --continue goes on with this conversation" if kept else "bye")
 
     def _obey(self, typed: str) -> None:
