@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from gistchat import __version__
 from gistchat.chat.model import ChatModel
 from gistchat.server import completions, errors, health, models
+from gistchat.server.proxy import Proxy, proxy_router
 from gistchat.server.security import Guard
 from gistchat.server.settings import ServeSettings
 from gistchat.server.shared import Shared
@@ -29,7 +30,9 @@ def create_app(settings: ServeSettings, model: ChatModel | None, store: Conversa
     )
     app.state.shared = Shared(settings, model, store)
     errors.install(app)
-    for router in ROUTERS:
+    if settings.backend:
+        app.state.proxy = Proxy(settings, store)
+    for router in (health.router, proxy_router(app.state.proxy)) if settings.backend else ROUTERS:
         app.include_router(router)
     app.add_middleware(Guard, shared=app.state.shared)
     return app

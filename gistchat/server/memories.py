@@ -76,27 +76,25 @@ class Memory:
             min(len(self.keys), len(path)),
         )
         new = [said.turn for said in path[same:]]
-        turns = [*self.session.turns[:same], *new]
-        if same < len(self.keys) or is_group(turns) != self.session.group:
-            self._begin_with(turns[:same], is_group(turns))
+        group = is_group([*self.session.turns[:same], *new])
+        if group != self.session.group:
+            self._begin_anew(same, group)
+        elif same < len(self.keys):
+            self.session.cut(same)
         del self.keys[same:]
         self.session.hear(new)
         self.keys += [said.key for said in path[same:]]
 
-    def _begin_with(self, turns: list[Turn], group: bool) -> None:
-        if group != self.session.group:
-            other = ChatSession(self.model, group=group)
-            other.memory.keep_by_hand(self.session.memory.pinned, self.session.memory.dropped)
-            other.hear(turns)
-            self.session = other
-        else:
-            self.session.turns[:] = turns
-            self.session._follow_changed_turns()
+    def _begin_anew(self, turns: int, group: bool) -> None:
+        """With the first so many turns, and what was done by hand."""
+        before, self.session = self.session, ChatSession(self.model, group=group)
+        self.session.memory.keep_by_hand(before.memory.pinned, before.memory.dropped)
+        self.session.hear(before.turns[:turns])
 
     def recall(self, asked: Sequence[Said]) -> "Recalled":
         """What the person's last messages are answered from; all before them was heard."""
         session, asked_turns = self.session, [said.turn for said in asked]
-        context = session._fit([*session.turns, *asked_turns])
+        context = session.context_for(asked_turns)
         pinned = {line.text for line in session.memory.pinned}
         facts = {line.text for line in session.memory.shown_facts()}
         made_by = session.memory.gist.made_by

@@ -4,11 +4,12 @@ Where no memory can be had in time, a request goes on as it came, and a header o
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -18,24 +19,21 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gistchat.chat.model import ChatModel
 from gistchat.errors import UserError, first_line
 from gistchat.server.backend import Backend, passed_back
 from gistchat.server.chat_body import ChatBody
 from gistchat.server.errors import ApiError
 from gistchat.server.identity import HEADER, Identity, Placed, Transcript, Transcripts
-from gistchat.server.memories import Memories, Recalled
+from gistchat.server.memories import Memories, Recalled, memory_model
 from gistchat.server.overheard import Overheard, text_of
 from gistchat.server.remembered import Said, Sent, arrange, everything, listed, message_cost, read_message, today
-from gistchat.server.shared import shared
+from gistchat.server.settings import ServeSettings
 from gistchat.server.streams import event, while_connected
 from gistchat.store.conversation_store import ConversationStore
 
 log = logging.getLogger("gistchat.server")
 T = TypeVar("T")
-router = APIRouter()
 ORIGIN = "proxy"
-MEMORY_SECONDS = 10.0  # for the memory of a request; longer, and it goes on as it came
 RECORD_SECONDS = 10.0  # for keeping an answer, whose end the client waits for
 THREADS = 16
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -83,24 +81,12 @@ class Proxy:
         memories: of conversations; whoever changes one elsewhere has to `drop` it there.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        store: ConversationStore,
-        model: ChatModel,
-        observe: bool = False,
-        memory_seconds: float = MEMORY_SECONDS,
-        open_conversations: int = 64,
-    ) -> None:
-        """
-        Args:
-            model: of the memory, as `memory_model` makes it.
-            observe: only record.
-            memory_seconds: to wait for a memory.
-        """
-        self.backend, self.store, self.model = backend, store, model
-        self.observe, self.memory_seconds = observe, memory_seconds
-        self.memories = Memories(model, store, open_conversations)
+    def __init__(self, settings: ServeSettings, store: ConversationStore) -> None:
+        """Raises UserError where the settings name no backend that can be, or no memory."""
+        self.backend = Backend(settings.backend, settings.backend_key, settings.api_keys, settings.backend_seconds)
+        self.store, self.model = store, memory_model(settings.memory)
+        self.observe, self.memory_seconds = settings.observe, settings.memory_seconds
+        self.memories = Memories(self.model, store, settings.open_conversations)
         self.transcripts = Transcripts(store.keys)
         self.identity = Identity(store, self.transcripts)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -174,10 +160,14 @@ class Proxy:
             plan,
             body=plan.chat.with_messages(messages),
             after=_standing_tokens(transcript) + sent.tokens + rest,
-            receipt=self._receipt(plan, sent, recalled) | {"prompt": _prompt(messages)} | {"seconds": {"context": time.perf_counter() - began}},
+            receipt=self._receipt(plan, sent, recalled)
+            | {"prompt": _prompt(messages)}
+            | {"seconds": {"context": time.perf_counter() - began}},
         )
 
-    def _receipt(self, plan: Plan, sent: Sent, recalled: Recalled | None) -> dict[str, Any]:
+    def _receipt(
+        self, plan: Plan, sent: Sent, recalled: Recalled | None, messages: Sequence[str], seconds: float
+    ) -> dict[str, Any]:
         chat, path, recipe = plan.chat, plan.placed.path, self.model.recipe
         model = chat.fields.get("model")
         return {
@@ -187,6 +177,8 @@ class Proxy:
             "model": model if isinstance(model, str) else "",
             "made": time.time(),
             "lines": [*_standing_lines(plan.transcript), *_lines(path, sent, recalled)],
+            "prompt": _prompt(messages),
+            "seconds": {"context": seconds},
             "not_sent": {
                 "turns": sent.window,
                 "reason": f"they do not fit the budget of {recipe.context.budget} tokens",
@@ -222,7 +214,7 @@ class Proxy:
             self._not_kept(plan, error)
 
     def _not_kept(self, plan: Plan, error: BaseException) -> None:
-        reason = first_line(error) if isinstance(error, UserError) else type(error).__name__
+        reason = _reason(error)
         plan.problem = plan.problem or f"not kept: {reason}"
         log.warning("a chat was not kept: %s", reason)
 
@@ -253,7 +245,14 @@ class Proxy:
         try:
             await anyio.to_thread.run_sync(self.memories.hear, id, path, limiter=self._threads)
         except Exception as error:  # the next request hears it
-            log.warning("not heard yet: %s", first_line(error) if isinstance(error, UserError) else type(error).__name__)
+            log.warning(
+                "not heard yet: %s", first_line(error) if isinstance(error, UserError) else type(error).__name__
+            )
+
+
+def _reason(error: BaseException) -> str:
+    """Without anything that was said, which a defect's message may quote."""
+    return first_line(error) if isinstance(error, UserError) else type(error).__name__
 
 
 def _prompt(messages: Sequence[str]) -> str:
@@ -404,15 +403,26 @@ async def _send_piece(send: Send, data: bytes) -> None:
     await send({"type": "http.response.body", "body": data, "more_body": True})
 
 
-@router.post("/v1/chat/completions", include_in_schema=False)
-async def chat(request: Request) -> Response:
-    """A chat, with memory."""
-    proxy, body = shared(request).proxy, await request.body()
-    plan = await proxy.plan(body, request.state.namespace, request.headers.get(HEADER))
-    return Relay(proxy, request, plan.body, plan)
+def proxy_router(proxy: Proxy) -> APIRouter:
+    """All addresses under /v1."""
 
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        yield
+        await proxy.close()
 
-@router.api_route("/v1/{path:path}", methods=METHODS, include_in_schema=False)
-async def anything_else(request: Request) -> Response:
-    """Goes to the backend as it is."""
-    return Relay(shared(request).proxy, request, await request.body())
+    router = APIRouter(lifespan=lifespan)
+
+    @router.post("/v1/chat/completions", include_in_schema=False)
+    async def chat(request: Request) -> Response:
+        """A chat, with memory."""
+        body = await request.body()
+        plan = await proxy.plan(body, request.state.namespace, request.headers.get(HEADER))
+        return Relay(proxy, request, plan.body, plan)
+
+    @router.api_route("/v1/{path:path}", methods=METHODS, include_in_schema=False)
+    async def anything_else(request: Request) -> Response:
+        """Goes to the backend as it is."""
+        return Relay(proxy, request, await request.body())
+
+    return router
