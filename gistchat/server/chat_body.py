@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from gistchat.errors import UserError
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_AFTER = re.compile(r"[ \t\n\r]*([,\]}])[ \t\n\r]*")  # of a value among several
 _decode = json.JSONDecoder().raw_decode
 
 
@@ -33,45 +34,59 @@ class ChatBody:
     Attributes:
         messages: in their order.
         fields: the values of all other fields.
+        beginning: the text up to the end of the last message; empty where there is none.
     """
 
-    def __init__(self, body: bytes) -> None:
-        """Raises UserError where it is no JSON object with a list of messages."""
-        try:
-            self._text = body.decode()
-            self.messages, self.fields = self._read()
-        except (ValueError, IndexError, RecursionError):
-            raise UserError("the body is no JSON object with a list of messages") from None
+    def __init__(self, text: str, earlier: "ChatBody | None" = None) -> None:
+        """
+        Args:
+            earlier: a body whose beginning is also this one's: that is not read again.
 
-    def _read(self) -> tuple[list[RawMessage], dict[str, Any]]:
-        text, fields = self._text, {}
-        messages: list[RawMessage] | None = None
-        place = self._past(_space(text, 0), "{")
+        Raises:
+            UserError: it is no JSON object with a list of messages.
+        """
+        self._text, self._begin, self._end = text, 0, 0
+        self.messages: list[RawMessage] = []
+        self.fields: dict[str, Any] = {}
+        self.beginning = ""
+        try:
+            if earlier:
+                self._begin, self.messages, self.fields = earlier._begin, list(earlier.messages), dict(earlier._before)
+                place = self._rest_of_messages(self._next(len(earlier.beginning), "]"))
+            else:
+                place = self._past(_space(text, 0), "{")
+            self._read(place)
+        except (ValueError, IndexError, RecursionError):
+            raise UserError("the body is no JSON object with one list of messages") from None
+
+    def _read(self, place: int) -> None:
+        text = self._text
         while text[place] != "}":
             name, place = _decode(text, place)
             place = self._past(_space(text, place), ":")
             if name == "messages":
-                if messages is not None:
+                if self._end:
                     raise ValueError  # which of the two counts, each server decides for itself
                 self._begin = place
-                messages, place = self._read_messages(self._past(place, "["))
-                self._end = place
+                place = self._rest_of_messages(self._past(place, "["))
             else:
-                fields[name], place = _decode(text, place)
-            place = self._next(place, "}")
-        if messages is None or text[place + 1 :].strip(" \t\n\r"):
+                self.fields[name], place = _decode(text, place)
+                place = self._next(place, "}")
+        if not self._end or text[place + 1 :].strip(" \t\n\r"):
             raise ValueError
-        return messages, fields
 
-    def _read_messages(self, place: int) -> tuple[list[RawMessage], int]:
-        text, messages = self._text, []
+    def _rest_of_messages(self, place: int) -> int:
+        """Read them to the end of the list; returns where the next field begins."""
+        text, end = self._text, 0
         while text[place] != "]":
             value, end = _decode(text, place)
             if not isinstance(value, dict):
                 raise ValueError
-            messages.append(RawMessage(value, text[place:end]))
+            self.messages.append(RawMessage(value, text[place:end]))
             place = self._next(end, "]")
-        return messages, place + 1
+        self.beginning, self._before = text[: end or self._begin], dict(self.fields)
+        self._end = place + 1
+        return self._next(self._end, "}")
 
     def _past(self, place: int, sign: str) -> int:
         if self._text[place] != sign:
@@ -80,13 +95,14 @@ class ChatBody:
 
     def _next(self, place: int, closing: str) -> int:
         """Where the next of several values begins, or what closes them stands."""
-        place = _space(self._text, place)
-        if self._text[place] == closing:
-            return place
-        place = self._past(place, ",")
-        if self._text[place] == closing:
+        found = _AFTER.match(self._text, place)
+        if found is None:
             raise ValueError
-        return place
+        if found[1] == ",":
+            if self._text[found.end()] == closing:
+                raise ValueError
+            return found.end()
+        return found.start(1)
 
     def with_messages(self, messages: Iterable[str]) -> bytes:
         """The body with these messages, each of them JSON, in place of its own."""

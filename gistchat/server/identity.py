@@ -6,18 +6,22 @@ belongs to neither of them.
 """
 
 import hashlib
-from collections import OrderedDict
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gistchat.dialogue.turns import Turn
-from gistchat.server.chat_body import RawMessage
+from gistchat.errors import UserError
+from gistchat.server.chat_body import ChatBody, RawMessage
 from gistchat.server.remembered import TRANSCRIPT, Said, message_cost, read_message, today
 from gistchat.store.conversation_store import ConversationStore, NoSuchConversation
 from gistchat.store.message_keys import FORGOTTEN
 
 HEADER = "x-gistchat-conversation"
-KNOWN_LISTS = 512  # whose beginnings are recognised by their bytes
+MOST_BODIES, MOST_CHARACTERS = 64, 2**25  # of bodies whose beginnings are recognised
+MOST_BEGINNINGS = 512  # of lists that are recognised by what they say
 LONGEST_ID = 100  # characters
 TRIMS = "leaves_out_beginnings"  # a setting of conversations
 
@@ -27,24 +31,16 @@ class Transcript:
     """What was said, of a list of messages.
 
     Attributes:
-        messages: all of the list.
-        places: in it, of those that are said by somebody.
+        places: of these in the list.
         path: these, each with all before it.
+        standing: places of the others, which are the caller's own words to the model.
+        digest: of the bytes of what was said.
     """
 
-    messages: Sequence[RawMessage]
-    places: list[int]
-    path: list[Said]
-
-    @property
-    def asked(self) -> int:
-        """Index in the path of where the person's last messages begin; -1 where the person said nothing."""
-        place = len(self.path) - 1
-        while place >= 0 and not self.path[place].by_person:
-            place -= 1
-        while place > 0 and self.path[place - 1].by_person:
-            place -= 1
-        return place
+    places: list[int] = field(default_factory=list)
+    path: list[Said] = field(default_factory=list)
+    standing: list[int] = field(default_factory=list)
+    digest: Any = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
 
     @property
     def earlier(self) -> int:
@@ -56,51 +52,89 @@ class Transcript:
 
 
 class Transcripts:
-    """Reads lists of messages. What was read of the same bytes before is not read again."""
+    """Reads chats. What was read of the same bytes before is not read again.
+
+    Of a body that begins as an earlier one did, only the rest is looked at. Of a list that says the same, be it after
+    another system message, only what it says is read.
+    """
 
     def __init__(self, keys: Callable[..., list[str]]) -> None:
         """`keys`: as `ConversationStore.keys`."""
         self._keys = keys
-        self._known: OrderedDict[bytes, Said] = OrderedDict()
+        self._lock = threading.Lock()
+        self._read: deque[tuple[ChatBody, Transcript]] = deque()  # the latest last
+        self._said: OrderedDict[bytes, Said] = OrderedDict()
 
-    def read(self, messages: Sequence[RawMessage]) -> Transcript:
-        places = [place for place, message in enumerate(messages) if message.role in TRANSCRIPT]
-        digests = _digests(messages[place].json for place in places)
-        said, read = self._longest_known(digests)
-        answered = max((i for i, place in enumerate(places) if messages[place].role != "user"), default=-1)
-        path = said.path() if said else []
-        for number in range(read, len(places)):
-            turn, extra = read_message(messages[places[number]].value, said)
-            said = self.after(said, turn._replace(date=today()) if number > answered else turn, extra)
-            path.append(said)
-        if said:
-            self._known[digests[-1]] = said
-            while len(self._known) > KNOWN_LISTS:
-                self._known.popitem(last=False)
-        return Transcript(messages, places, path)
+    def read(self, body: bytes) -> tuple[ChatBody, Transcript]:
+        """Raises UserError where the body is none of a chat."""
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            raise UserError("the body is not UTF-8") from None
+        with self._lock:
+            known = next((pair for pair in reversed(self._read) if text.startswith(pair[0].beginning)), None)
+        if known:
+            chat, earlier = ChatBody(text, known[0]), known[1]
+            read = len(known[0].messages)
+            transcript = replace(
+                earlier,
+                places=list(earlier.places),
+                path=list(earlier.path),
+                standing=list(earlier.standing),
+                digest=earlier.digest.copy(),
+            )
+        else:
+            chat, transcript, read = ChatBody(text), Transcript(), 0
+        self._hear(transcript, chat.messages, read)
+        self._keep(chat, transcript, known)
+        return chat, transcript
 
-    def _longest_known(self, digests: list[bytes]) -> tuple[Said | None, int]:
-        for end in range(len(digests), 0, -1):
-            if said := self._known.get(digests[end - 1]):
-                self._known.move_to_end(digests[end - 1])
-                return said, end
-        return None, 0
+    def _hear(self, transcript: Transcript, messages: Sequence[RawMessage], read: int) -> None:
+        """Add the messages after the first so many."""
+        digests = []
+        for place in range(read, len(messages)):
+            if messages[place].role not in TRANSCRIPT:
+                transcript.standing.append(place)
+                continue
+            transcript.places.append(place)
+            transcript.digest.update(f"{messages[place].json}\0".encode(errors="surrogatepass"))
+            digests.append(transcript.digest.digest())
+        said = self._longest_known(digests) if not transcript.path else None
+        transcript.path.extend(said.path() if said else ())
+        new = transcript.places[len(transcript.path) :]
+        answers = [place for place in new if messages[place].role != "user"]
+        for place in new:
+            before = transcript.path[-1] if transcript.path else None
+            turn, extra = read_message(messages[place].value, before)
+            if not answers or place > answers[-1]:
+                turn = turn._replace(date=today())
+            transcript.path.append(self.after(before, turn, extra))
 
-    def after(self, before: Said | None, turn, extra) -> Said:
+    def _longest_known(self, digests: Sequence[bytes]) -> Said | None:
+        with self._lock:
+            known = next((digest for digest in reversed(digests) if digest in self._said), None)
+            if known:
+                self._said.move_to_end(known)
+            return self._said[known] if known else None
+
+    def _keep(self, chat: ChatBody, transcript: Transcript, known: tuple[ChatBody, Transcript] | None) -> None:
+        if not transcript.path:
+            return
+        with self._lock:
+            self._said[transcript.digest.digest()] = transcript.path[-1]
+            while len(self._said) > MOST_BEGINNINGS:
+                self._said.popitem(last=False)
+            if known in self._read:
+                self._read.remove(known)
+            self._read.append((chat, transcript))
+            while sum(len(chat.beginning) for chat, _ in self._read) > MOST_CHARACTERS or len(self._read) > MOST_BODIES:
+                self._read.popleft()
+
+    def after(self, before: Said | None, turn: Turn, extra: dict[str, Any]) -> Said:
         """A message that follows another."""
         [key] = self._keys([turn], [extra], before.key if before else "")
         number, tokens = (before.number, before.tokens) if before else (0, 0)
         return Said(before, key, turn, extra, number + 1, tokens + message_cost(turn.text))
-
-
-def _digests(texts) -> list[bytes]:
-    """Of each beginning of a list."""
-    chain, digests = hashlib.blake2b(digest_size=16), []
-    for text in texts:
-        chain.update(text.encode(errors="surrogatepass"))
-        chain.update(b"\0")
-        digests.append(chain.digest())
-    return digests
 
 
 @dataclass(frozen=True)

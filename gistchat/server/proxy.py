@@ -19,10 +19,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gistchat.errors import UserError, first_line
+from gistchat.errors import UserError
 from gistchat.server.backend import Backend, passed_back
 from gistchat.server.chat_body import ChatBody
-from gistchat.server.errors import ApiError
+from gistchat.server.errors import ApiError, as_api_error
 from gistchat.server.identity import HEADER, Identity, Placed, Transcript, Transcripts
 from gistchat.server.memories import Memories, Recalled, memory_model
 from gistchat.server.overheard import Overheard, text_of
@@ -117,28 +117,16 @@ class Proxy:
             return read if self.observe else await self.in_thread(self.memory_seconds, self._remembered, read)
         except TimeoutError:
             reason = f"not within {self.memory_seconds:g} s"
-        except UserError as error:
-            reason = first_line(error)
-        except Exception as error:  # a defect of the memory is no reason not to answer
-            reason = f"a defect, {type(error).__name__}"
-            log.error("no memory: %s at line %s", reason, error.__traceback__ and error.__traceback__.tb_lineno)
+        except Exception as error:  # not even a defect of the memory is a reason not to answer
+            reason = as_api_error(error).detail
         return replace(read, problem=f"no memory, the request went on as it came: {reason}")
 
     def _read(self, plan: Plan, named: str | None) -> Plan:
-        chat = ChatBody(plan.body)
-        transcript = self.transcripts.read(chat.messages)
+        chat, transcript = self.transcripts.read(plan.body)
+        read = replace(plan, chat=chat, transcript=transcript)
+        tokens = sum(map(message_cost, _standing_texts(read))) + (transcript.path[-1].tokens if transcript.path else 0)
         placed = self.identity.place(transcript, plan.namespace, named)
-        tokens = _standing_tokens(transcript) + (transcript.path[-1].tokens if transcript.path else 0)
-        return replace(
-            plan,
-            chat=chat,
-            transcript=transcript,
-            placed=placed,
-            id=placed.id,
-            before=tokens,
-            after=tokens,
-            problem=placed.problem,
-        )
+        return replace(read, placed=placed, id=placed.id, before=tokens, after=tokens, problem=placed.problem)
 
     def _remembered(self, plan: Plan) -> Plan:
         """With what was remembered in place of what does not fit."""
@@ -154,15 +142,13 @@ class Proxy:
             sent = everything(path, last)
         else:
             return plan
-        messages = listed(transcript.messages, transcript.places, path, sent)
+        messages = listed(plan.chat.messages, transcript.places, transcript.standing, path, sent)
         rest = path[-1].tokens - (path[last - 1].tokens if last else 0)
         return replace(
             plan,
             body=plan.chat.with_messages(messages),
-            after=_standing_tokens(transcript) + sent.tokens + rest,
-            receipt=self._receipt(plan, sent, recalled)
-            | {"prompt": _prompt(messages)}
-            | {"seconds": {"context": time.perf_counter() - began}},
+            after=sum(map(message_cost, _standing_texts(plan))) + sent.tokens + rest,
+            receipt=self._receipt(plan, sent, recalled, messages, time.perf_counter() - began),
         )
 
     def _receipt(
@@ -176,7 +162,7 @@ class Proxy:
             "tokens": sent.tokens,
             "model": model if isinstance(model, str) else "",
             "made": time.time(),
-            "lines": [*_standing_lines(plan.transcript), *_lines(path, sent, recalled)],
+            "lines": [*_standing_lines(plan), *_lines(path, sent, recalled)],
             "prompt": _prompt(messages),
             "seconds": {"context": seconds},
             "not_sent": {
@@ -195,7 +181,9 @@ class Proxy:
                 settings = {"backend": self.backend.url}
                 info = await self.in_thread(RECORD_SECONDS, self.store.create, ORIGIN, plan.namespace, "", settings)
                 plan.id = info.id
-            except (UserError, TimeoutError) as error:
+            except TimeoutError:
+                self._not_kept(plan, UserError(f"not within {RECORD_SECONDS:g} s"))
+            except Exception as error:
                 self._not_kept(plan, error)
 
     async def keep(self, plan: Plan, overheard: Overheard) -> None:
@@ -210,11 +198,13 @@ class Proxy:
             path = await self.in_thread(RECORD_SECONDS, self._keep, plan, answers, overheard)
             if not self.observe and "calls" not in path[-1].extra:
                 self.spawn(self._hear(plan.id, path))
+        except TimeoutError:
+            self._not_kept(plan, UserError(f"not within {RECORD_SECONDS:g} s"))
         except Exception as error:
             self._not_kept(plan, error)
 
     def _not_kept(self, plan: Plan, error: BaseException) -> None:
-        reason = _reason(error)
+        reason = as_api_error(error).detail
         plan.problem = plan.problem or f"not kept: {reason}"
         log.warning("a chat was not kept: %s", reason)
 
@@ -250,11 +240,6 @@ class Proxy:
             )
 
 
-def _reason(error: BaseException) -> str:
-    """Without anything that was said, which a defect's message may quote."""
-    return first_line(error) if isinstance(error, UserError) else type(error).__name__
-
-
 def _prompt(messages: Sequence[str]) -> str:
     """Messages to be read by people, each under its role."""
     values = map(json.loads, messages)
@@ -272,20 +257,15 @@ def _asked(path: Sequence[Said]) -> tuple[int, int]:
     return (begin, end) if end else (-1, 0)
 
 
-def _standing(transcript: Transcript) -> list[Any]:
-    """Messages that nobody of the conversation said: the caller's own words to the model."""
-    said = set(transcript.places)
-    return [message for place, message in enumerate(transcript.messages) if place not in said]
+def _standing_texts(plan: Plan) -> list[str]:
+    """Of messages that nobody of the conversation said."""
+    messages = plan.chat.messages
+    return [text_of(messages[place].value.get("content")) for place in plan.transcript.standing]
 
 
-def _standing_tokens(transcript: Transcript) -> int:
-    return sum(message_cost(text_of(message.value.get("content"))) for message in _standing(transcript))
-
-
-def _standing_lines(transcript: Transcript) -> list[dict[str, Any]]:
-    texts = [text_of(message.value.get("content")) for message in _standing(transcript)]
+def _standing_lines(plan: Plan) -> list[dict[str, Any]]:
     why = "the caller's, always sent"
-    return [_line("system", "system", text, [], message_cost(text), why) for text in texts]
+    return [_line("system", "system", text, [], message_cost(text), why) for text in _standing_texts(plan)]
 
 
 def _lines(path: Sequence[Said], sent: Sent, recalled: Recalled | None) -> list[dict[str, Any]]:

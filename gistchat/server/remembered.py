@@ -281,12 +281,15 @@ def arrange(context: Context, turns: Sequence[Turn], last: int) -> Sent:
     return Sent(Notes(context.lines, (*context.found, *carried)), window, last, context.tokens)
 
 
-def listed(messages: Sequence[RawMessage], places: Sequence[int], path: Sequence[Said], sent: Sent) -> list[str]:
+def listed(
+    messages: Sequence[RawMessage], places: Sequence[int], standing: Sequence[int], path: Sequence[Said], sent: Sent
+) -> list[str]:
     """The messages to send, each of them JSON: the caller's are the caller's bytes.
 
     Args:
         messages: the caller's list.
-        places: in it, of the messages that end the path; all others are always sent.
+        places: in it, of the messages that end the path.
+        standing: in it, of all others, which are always sent.
     """
     own = len(path) - len(places)  # index in the path of the caller's first
 
@@ -298,7 +301,6 @@ def listed(messages: Sequence[RawMessage], places: Sequence[int], path: Sequence
         stop = places[end - own] if end < len(path) else len(messages)
         return [*kept, *(message.json for message in messages[places[max(begin - own, 0)] : stop])]
 
-    said = set(places)
     first = places[max(sent.window - own, 0)]
-    standing = [message.json for place, message in enumerate(messages[:first]) if place not in said]
-    return [*standing, *part(sent.window, sent.last), *sent.notes.messages(), *part(sent.last, len(path))]
+    before = [messages[place].json for place in standing if place < first]
+    return [*before, *part(sent.window, sent.last), *sent.notes.messages(), *part(sent.last, len(path))]
