@@ -19,6 +19,7 @@ from gistchat.cli.evaluate import compare, evaluate, judge
 from gistchat.cli.info import env, fields, recipes
 from gistchat.cli.recall import recall
 from gistchat.cli.run import run, train
+from gistchat.cli.serve import serve
 from gistchat.cli.streams import check_arguments, prepare_streams
 from gistchat.errors import UserError, missing_extra
 from gistchat.progress import say_error, show
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 
 STAGES = (run, prepare, summarize, train, evaluate, compare, judge, recall)
-OTHERS = (chat, reply, export, import_ckpt, corpora, recipes, fields, env)
+OTHERS = (chat, reply, serve, export, import_ckpt, corpora, recipes, fields, env)
 for command in (*STAGES, *OTHERS):  # the order of --help
     app.command()(command)
 app.add_typer(conversations)

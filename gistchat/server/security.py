@@ -66,9 +66,8 @@ class Guard:
             await self.app(scope, body.receive, answer.send)
         except Exception as error:
             refusal = as_api_error(error)
-            if answer.status:
-                raise ConnectionAbortedError from None  # it cannot be said any more
-            await refusal.response()(scope, receive, answer.send)
+            if not answer.status:  # else it cannot be said any more, and the connection ends
+                await refusal.response()(scope, receive, answer.send)
         finally:
             self.shared.active -= 1
             self.shared.metrics.note_request(scope, answer.status, begun)
