@@ -259,9 +259,15 @@ class TurnIndex:
     def sentences(self, text: str, turn: Turn) -> list[str]:
         """The sentences of a turn that match a text, best first."""
         asked = set(terms(text))
-        parts = [sentence.text for sentence in split_sentences([turn])]
-        shared = {part: len(asked.intersection(terms(part))) for part in parts}
+        shared = {part: len(asked.intersection(its_terms)) for part, its_terms in _sentence_terms(turn.text)}
         return sorted((part for part in shared if shared[part]), key=lambda part: -shared[part])
+
+
+@lru_cache(maxsize=4096)
+def _sentence_terms(text: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """The sentences of a turn with their terms: the same turns are looked at for many questions."""
+    parts = [sentence.text for sentence in split_sentences([Turn("", text)])]
+    return tuple((part, frozenset(terms(part))) for part in parts)
 
 
 def _rarity(turns: int, among: int) -> float:

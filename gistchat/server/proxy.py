@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -47,7 +48,7 @@ class Plan:
         body: that is sent on.
         id: of the conversation; empty while there is none.
         before, after: tokens of the messages as they came and as they are sent, estimated.
-        receipt: what is sent, line by line; None where the list is not changed.
+        receipt: gives what is sent, line by line; None where the list is not changed.
         problem: why there is no memory, in one line without anything that was said.
     """
 
@@ -59,7 +60,7 @@ class Plan:
     id: str = ""
     before: int = 0
     after: int = 0
-    receipt: dict[str, Any] | None = None
+    receipt: Callable[[], dict[str, Any]] | None = None
     receipt_id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     problem: str = ""
 
@@ -111,15 +112,22 @@ class Proxy:
 
     async def plan(self, body: bytes, namespace: str, named: str | None) -> Plan:
         """What to send. Whatever fails, the request goes on as it came."""
-        read = Plan(body, namespace)
+        plans = [Plan(body, namespace)]  # the last one holds what is known
+
+        def make() -> None:
+            plans.append(self._read(plans[-1], named))
+            if not self.observe:
+                plans.append(self._remembered(plans[-1]))
+
         try:
-            read = await self.in_thread(self.memory_seconds, self._read, read, named)
-            return read if self.observe else await self.in_thread(self.memory_seconds, self._remembered, read)
+            await self.in_thread(self.memory_seconds, make)
+            return plans[-1]
         except TimeoutError:
             reason = f"not within {self.memory_seconds:g} s"
         except Exception as error:  # not even a defect of the memory is a reason not to answer
             reason = as_api_error(error).detail
-        return replace(read, problem=f"no memory, the request went on as it came: {reason}")
+        known = plans[min(len(plans), 2) - 1]  # a list that is changed too late is not sent
+        return replace(known, problem=f"no memory, the request went on as it came: {reason}")
 
     def _read(self, plan: Plan, named: str | None) -> Plan:
         chat, transcript = self.transcripts.read(plan.body)
@@ -148,7 +156,7 @@ class Proxy:
             plan,
             body=plan.chat.with_messages(messages),
             after=sum(map(message_cost, _standing_texts(plan))) + sent.tokens + rest,
-            receipt=self._receipt(plan, sent, recalled, messages, time.perf_counter() - began),
+            receipt=partial(self._receipt, plan, sent, recalled, messages, time.perf_counter() - began),
         )
 
     def _receipt(
@@ -195,9 +203,8 @@ class Proxy:
             self._not_kept(plan, UserError(overheard.problem or "there was no answer"))
             return
         try:
-            path = await self.in_thread(RECORD_SECONDS, self._keep, plan, answers, overheard)
-            if not self.observe and "calls" not in path[-1].extra:
-                self.spawn(self._hear(plan.id, path))
+            path = await self.in_thread(RECORD_SECONDS, self._keep, plan, answers)
+            self.spawn(self._finish(plan, path, overheard))
         except TimeoutError:
             self._not_kept(plan, UserError(f"not within {RECORD_SECONDS:g} s"))
         except Exception as error:
@@ -208,7 +215,7 @@ class Proxy:
         plan.problem = plan.problem or f"not kept: {reason}"
         log.warning("a chat was not kept: %s", reason)
 
-    def _keep(self, plan: Plan, answers: Sequence[dict[str, Any]], overheard: Overheard) -> list[Said]:
+    def _keep(self, plan: Plan, answers: Sequence[dict[str, Any]]) -> list[Said]:
         """Returns the transcript with the first answer."""
         path, kept = plan.placed.path, plan.placed.kept
         before = path[-1] if path else None
@@ -220,9 +227,6 @@ class Proxy:
         for answer in reversed(said):  # the first one is what the conversation goes on with
             new = [*path[kept:], answer]
             self.store.append(plan.id, parent, [one.turn for one in new], [one.extra for one in new])
-        if plan.receipt:
-            usage = {"usage": overheard.usage(), "ended": overheard.finish_reason()}
-            self.store.add_receipt(plan.id, said[0].key, plan.receipt | usage, plan.receipt_id)
         return [*path, said[0]]
 
     def spawn(self, work: Any) -> None:
@@ -230,14 +234,20 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _hear(self, id: str, path: list[Said]) -> None:
-        """Hear what was said while nobody waits for it."""
+    async def _finish(self, plan: Plan, path: list[Said], overheard: Overheard) -> None:
+        """What nobody waits for: the receipt, and to hear what was said before the next request does."""
+
+        def work() -> None:
+            if plan.receipt:
+                ended = {"usage": overheard.usage(), "ended": overheard.finish_reason()}
+                self.store.add_receipt(plan.id, path[-1].key, plan.receipt() | ended, plan.receipt_id)
+            if not self.observe and "calls" not in path[-1].extra:
+                self.memories.hear(plan.id, path)
+
         try:
-            await anyio.to_thread.run_sync(self.memories.hear, id, path, limiter=self._threads)
+            await anyio.to_thread.run_sync(work, limiter=self._threads)
         except Exception as error:  # the next request hears it
-            log.warning(
-                "not heard yet: %s", first_line(error) if isinstance(error, UserError) else type(error).__name__
-            )
+            log.warning("not heard yet: %s", as_api_error(error).detail)
 
 
 def _prompt(messages: Sequence[str]) -> str:
