@@ -183,9 +183,19 @@ class KeptConversation:
     def _forget(self, turns: Sequence[Turn]) -> None:
         for number, (old, new) in enumerate(zip(self._turns, turns, strict=False)):
             if new.text == FORGOTTEN != old.text:
-                self.store.forget(self.id, self._keys[number])
+                for key in self._versions(self._keys[number]):
+                    self.store.forget(self.id, key)
                 self._turns[number] = new
                 self._state = None  # the store has none any more
+
+    def _versions(self, key: str) -> set[str]:
+        """Of a turn that was edited or answered again: nobody who forgets it means the last one alone."""
+        known: set[str] = set()
+        found = {key}
+        while new := found - known:
+            known |= new
+            found = {version for key in new for version in self.store.versions(self.id, key)}
+        return known
 
     def _bring(self, turns: list[Turn], state: dict[str, Any]) -> None:
         keep = _same_at_start(turns, self._turns)

@@ -60,7 +60,7 @@ def read_journal(path: Path) -> Journal:
     journal = Journal()
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and number > 1:
                 break
             try:
                 journal.apply(line)
@@ -129,3 +129,5 @@ def _put(store: ConversationStore, journal: Journal, path: Path) -> None:
         store.append(id, "", journal.turns, state=state)
     else:
         store.keep_state(id, "", state)
+    written = path.stat().st_mtime
+    store.date(id, written, written)

@@ -67,6 +67,7 @@ def _kept_before(store: ConversationStore, go_on: bool | str) -> KeptConversatio
 def _resumed(model: ChatModel, kept: KeptConversation, seed: int | None) -> ChatSession:
     """A session that goes on with a kept conversation; its notice says which, and what is not as it was."""
     session, unanswered = kept.open_session(model, seed)
+    session.saved = kept.opened.saved
     last = datetime.fromtimestamp(kept.updated)
     notices = [f"going on with the conversation of {last:%Y-%m-%d %H:%M}: {len(session.turns)} turns"]
     if unanswered:

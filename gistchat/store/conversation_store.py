@@ -107,7 +107,7 @@ class ConversationStore:
         self, origin: str, namespace: str = "", title: str = "", settings: dict[str, Any] | None = None
     ) -> ConversationInfo:
         """A conversation without messages."""
-        now, name = time.time(), secrets.token_urlsafe(16)
+        now, name = time.time(), _unguessable()
         values = {"id": name, "namespace": namespace, "created": now, "updated": now, "head": "", "origin": origin}
         values |= _titled(title) | {"settings": json.dumps(settings or {})}
         with self.database.writing() as connection:
@@ -182,6 +182,10 @@ class ConversationStore:
 
     def rename(self, id: str, title: str) -> None:
         self._change(id, _titled(title))
+
+    def date(self, id: str, created: float, updated: float) -> None:
+        """Say when a conversation was had that was kept elsewhere, in seconds since 1970."""
+        self._change(id, {"created": created, "updated": updated})
 
     def _change(self, id: str, values: dict[str, Any]) -> None:
         with self.database.writing() as connection:
@@ -290,6 +294,13 @@ class ConversationStore:
                 _forget(connection, number, key)
         self.database.checkpoint()
 
+    def versions(self, id: str, key: str) -> list[str]:
+        """Keys of what the speaker of a message said in its place, in any branch: itself, its copies and others."""
+        with self.database.reading() as connection:
+            number = _number(connection, id)
+            _require(connection, number, key)
+            return list(connection.scalars(tree.versions(number, key)))
+
     # ---- memory
 
     def keep_state(self, id: str, key: str, state: dict[str, Any]) -> None:
@@ -379,6 +390,13 @@ class ConversationStore:
             for query, problem in tree.PROBLEMS:
                 problems += [f"conversation {row.id}: {problem} ({row.key})" for row in connection.execute(query)]
         return problems
+
+
+def _unguessable() -> str:
+    """An id; none that a command line would take for an option."""
+    while (id := secrets.token_urlsafe(16)).startswith("-"):
+        pass
+    return id
 
 
 # ---- inside a transaction

@@ -57,6 +57,8 @@ class Database:
         self.secret = b""
         self._writing = engine.execution_options(writes=True)
         self._writer = threading.Lock()
+        self._preparing = threading.RLock()
+        self._file: tuple[int, int] | None = None
 
     @classmethod
     def open(cls, url: str | None = None, busy_seconds: float = BUSY_SECONDS) -> "Database":
@@ -91,6 +93,7 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads. Raises StoreUnavailable."""
+        self._follow_file()
         with self._explained(), self.engine.begin() as connection:
             yield connection
 
@@ -100,6 +103,7 @@ class Database:
 
         Raises StoreUnavailable: then none of it is, but for a connection lost while the end was being written.
         """
+        self._follow_file()
         # One writer of this process at a time where SQLite would let them all wait for its one lock, without a queue.
         turn = self._writer if self.path else contextlib.nullcontext()
         with self._explained(), turn, self._writing.begin() as connection:
@@ -158,19 +162,34 @@ class Database:
 
     # ---- tables
 
+    def _follow_file(self) -> None:
+        """Begin anew where the file is gone: SQLite would go on writing to one that nobody finds any more."""
+        if not self._file or _identity(self.path) == self._file:
+            return
+        with self._preparing:
+            if self._file and _identity(self.path) != self._file:
+                before, self._file = self._file, None
+                try:
+                    self.engine.dispose()
+                    self._prepare()
+                except BaseException:
+                    self._file = before  # so that the next call tries again
+                    raise
+
     def _prepare(self) -> None:
         if not self._is_current():
             with self._alone(), self.writing() as connection:
                 self._migrate(connection)
         with self.reading() as connection:
             self.secret = bytes.fromhex(connection.scalar(select(secrets.c.value)) or "")
+        self._file = _identity(self.path)
 
     def _is_current(self) -> bool:
         if self.path and not (self.path.is_file() and self.path.stat().st_size):
             return False
         with self.reading() as connection:
             wal = not self.path or connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-            return wal and _version(connection) == SCHEMA
+            return self._own_version(connection) == SCHEMA and wal
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -192,19 +211,27 @@ class Database:
     def _migrate(self, connection: Connection) -> None:
         if not self.path:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        if self._own_version(connection) != SCHEMA:  # else another process was faster
+            _run_migrations(connection)
+
+    def _own_version(self, connection: Connection) -> str:
+        """Of the tables; empty where there are none. Raises UserError: of a newer version, or of another program."""
         version = _version(connection)
-        if version == SCHEMA:
-            return  # another process was faster
         if version > SCHEMA:
             raise UserError(f"{self.path or self.url}: written by a newer version of gistchat; update gistchat")
-        if not version:
-            self._require_own(connection)
-        _run_migrations(connection)
-
-    def _require_own(self, connection: Connection) -> None:
-        names = set(inspect(connection).get_table_names())
+        names = set() if version else set(inspect(connection).get_table_names())
         if names if self.path else names & set(metadata.tables):
             raise UserError(f"{self.path or self.url}: holds tables of another program; give gistchat one of its own")
+        return version
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """What another file in its place would not have; None where there is no file."""
+    try:
+        stat = path.stat() if path else None
+    except OSError:
+        return None
+    return (stat.st_dev, stat.st_ino) if stat else None
 
 
 def _run_migrations(connection: Connection) -> None:

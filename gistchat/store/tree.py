@@ -48,6 +48,15 @@ def siblings(number: int, keys: list[str]) -> Select[Any]:
     return query.where(messages.c.conversation == number, messages.c.key.in_(keys)).order_by(others.c.number)
 
 
+def versions(number: int, key: str) -> Select[Any]:
+    """The keys of messages that follow the same message as this one or as a copy of it, by the same speaker."""
+    one, copy = messages.alias(), messages.alias()
+    as_it_is = and_(*(copy.c[name] == one.c[name] for name in ("conversation", "position", "speaker", "text")))
+    instead = and_(*(messages.c[name] == copy.c[name] for name in ("conversation", "speaker", "parent")))
+    query = select(messages.c.key).distinct().select_from(one).join(copy, as_it_is).join(messages, instead)
+    return query.where(one.c.conversation == number, one.c.key == key)
+
+
 def _hanging(table: Any, key: Any) -> Select[Any]:
     """Rows of a table that name a message which is not there."""
     other = messages.alias()

@@ -14,6 +14,7 @@ from gistchat.chat.kept import KeptConversation, newest_first
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
 from gistchat.cli.chat_terminal import Terminal, _resumed
+from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.store.conversation_store import ConversationStore
@@ -378,21 +379,20 @@ def test_what_goes_while_the_chat_goes_on_begins_anew(session, store, model, los
 
 def test_a_turn_that_is_forgotten_is_nowhere_in_the_files(session, kept, database_file):
     told = "My sister Olga works as a nurse in Oslo."
-    session.hear([Turn("user", "My sister Olga is a nurse."), Turn("model", "Oh.")])
+    session.hear([Turn("user", "Hello."), Turn("model", "Hi."), Turn("user", "Olga's a nurse."), Turn("model", "Oh.")])
     kept.record(session)
-    session.edit_turn(1, told)
-    kept.record(session)
+    for number, text in ((3, "My Olga is a nurse."), (1, "Good day."), (3, told), (2, "Good day.")):
+        session.edit_turn(number, text)  # what follows a changed turn is copied
+        kept.record(session)
+    session.memory.pin(Sentence(2, "user", told))  # as a line of the gist is
     talk(session, 20)
-    session.pin_line(1)
-    kept.record(session)
-    session.edit_turn(2, "I see.")
     kept.record(session)
 
     def files():
         return b"".join(path.read_bytes() for path in database_file.parent.iterdir())
 
     assert b"Olga" in files()
-    session.forget(1)
+    session.forget(3)
     kept.record(session)
     assert b"Olga" not in files()
     talk(session, 1)
