@@ -31,7 +31,7 @@ def create_app(settings: ServeSettings, model: ChatModel | None, store: Conversa
     app.state.shared = Shared(settings, model, store)
     errors.install(app)
     if settings.backend:
-        app.state.proxy = Proxy(settings, store)
+        app.state.proxy = Proxy(settings, store, app.state.shared.later)
     for router in (health.router, proxy_router(app.state.proxy)) if settings.backend else ROUTERS:
         app.include_router(router)
     app.add_middleware(Guard, shared=app.state.shared)

@@ -3,13 +3,11 @@
 Where no memory can be had in time, a request goes on as it came, and a header of the answer says so.
 """
 
-import asyncio
-import contextlib
 import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -34,6 +32,7 @@ from gistchat.store.conversation_store import ConversationStore
 
 log = logging.getLogger("gistchat.server")
 T = TypeVar("T")
+Later = Callable[[Coroutine[Any, Any, None]], None]
 ORIGIN = "proxy"
 RECORD_SECONDS = 10.0  # for keeping an answer, whose end the client waits for
 THREADS = 16
@@ -82,22 +81,21 @@ class Proxy:
         memories: of conversations; whoever changes one elsewhere has to `drop` it there.
     """
 
-    def __init__(self, settings: ServeSettings, store: ConversationStore) -> None:
-        """Raises UserError where the settings name no backend that can be, or no memory."""
+    def __init__(self, settings: ServeSettings, store: ConversationStore, later: Later) -> None:
+        """
+        Args:
+            later: has something done that no answer waits for.
+
+        Raises:
+            UserError: the settings name no backend that can be, or no memory.
+        """
         self.backend = Backend(settings.backend, settings.backend_key, settings.api_keys, settings.backend_seconds)
-        self.store, self.model = store, memory_model(settings.memory)
+        self.later, self.store, self.model = later, store, memory_model(settings.memory)
         self.observe, self.memory_seconds = settings.observe, settings.memory_seconds
         self.memories = Memories(self.model, store, settings.open_conversations)
         self.transcripts = Transcripts(store.keys)
         self.identity = Identity(store, self.transcripts)
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._threads: anyio.CapacityLimiter | None = None
-
-    async def close(self) -> None:
-        """Once what was heard is kept."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=RECORD_SECONDS)
-        await self.backend.close()
 
     async def in_thread(self, seconds: float, work: Callable[..., T], *values: Any) -> T:
         """The result of work, which may go on in vain when its time is over.
@@ -204,7 +202,7 @@ class Proxy:
             return
         try:
             path = await self.in_thread(RECORD_SECONDS, self._keep, plan, answers)
-            self.spawn(self._finish(plan, path, overheard))
+            self.later(self._finish(plan, path, overheard))
         except TimeoutError:
             self._not_kept(plan, UserError(f"not within {RECORD_SECONDS:g} s"))
         except Exception as error:
@@ -228,11 +226,6 @@ class Proxy:
             new = [*path[kept:], answer]
             self.store.append(plan.id, parent, [one.turn for one in new], [one.extra for one in new])
         return [*path, said[0]]
-
-    def spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _finish(self, plan: Plan, path: list[Said], overheard: Overheard) -> None:
         """What nobody waits for: the receipt, and to hear what was said before the next request does."""
@@ -328,7 +321,7 @@ class Relay(Response):
                     broken = await self._tell(error, scope, receive, send)
         finally:
             if self._overheard and not self._kept and self._overheard.messages():  # the client went away
-                self.proxy.spawn(self._keep())
+                self.proxy.later(self._keep())
         if broken:
             raise broken
 
@@ -396,12 +389,7 @@ async def _send_piece(send: Send, data: bytes) -> None:
 def proxy_router(proxy: Proxy) -> APIRouter:
     """All addresses under /v1."""
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        yield
-        await proxy.close()
-
-    router = APIRouter(lifespan=lifespan)
+    router = APIRouter()
 
     @router.post("/v1/chat/completions", include_in_schema=False)
     async def chat(request: Request) -> Response:
