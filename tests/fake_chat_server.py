@@ -72,7 +72,10 @@ class ChatServer:
             def do_POST(self):
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 outer.raws.append(raw)
-                body = json.loads(raw) if raw else None
+                try:
+                    body = json.loads(raw) if raw else None
+                except (ValueError, RecursionError):
+                    body = None
                 outer.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
                 with contextlib.suppress(OSError):  # whoever asked has given up
                     outer.answer(self, body)

@@ -52,7 +52,8 @@ class ChatBody:
         try:
             if earlier:
                 self._begin, self.messages, self.fields = earlier._begin, list(earlier.messages), dict(earlier._before)
-                place = self._rest_of_messages(self._next(len(earlier.beginning), "]"))
+                end = len(earlier.beginning)
+                place = self._rest_of_messages(self._next(end, "]"), end)
             else:
                 place = self._past(_space(text, 0), "{")
             self._read(place)
@@ -75,16 +76,20 @@ class ChatBody:
         if not self._end or text[place + 1 :].strip(" \t\n\r"):
             raise ValueError
 
-    def _rest_of_messages(self, place: int) -> int:
-        """Read them to the end of the list; returns where the next field begins."""
-        text, end = self._text, 0
+    def _rest_of_messages(self, place: int, end: int = 0) -> int:
+        """Read them to the end of the list; returns where the next field begins.
+
+        Args:
+            end: of the last one that was read before.
+        """
+        text = self._text
         while text[place] != "]":
             value, end = _decode(text, place)
             if not isinstance(value, dict):
                 raise ValueError
             self.messages.append(RawMessage(value, text[place:end]))
             place = self._next(end, "]")
-        self.beginning, self._before = text[: end or self._begin], dict(self.fields)
+        self.beginning, self._before = text[:end], dict(self.fields)
         self._end = place + 1
         return self._next(self._end, "}")
 

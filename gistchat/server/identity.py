@@ -44,9 +44,9 @@ class Transcript:
 
     @property
     def earlier(self) -> int:
-        """How many messages are before those of the person that the list ends with."""
+        """How many messages there are up to the last answer; what follows is new: the person's, or results of tools."""
         end = len(self.path)
-        while end and self.path[end - 1].by_person:
+        while end and not self.path[end - 1].is_answer:
             end -= 1
         return end
 
@@ -72,7 +72,8 @@ class Transcripts:
         except UnicodeDecodeError:
             raise UserError("the body is not UTF-8") from None
         with self._lock:
-            known = next((pair for pair in reversed(self._read) if text.startswith(pair[0].beginning)), None)
+            begun = [pair for pair in self._read if text.startswith(pair[0].beginning)]
+        known = max(begun, key=lambda pair: len(pair[0].beginning), default=None)
         if known:
             chat, earlier = ChatBody(text, known[0]), known[1]
             read = len(known[0].messages)

@@ -82,8 +82,12 @@ class Memory:
         elif same < len(self.keys):
             self.session.cut(same)
         del self.keys[same:]
-        self.session.hear(new)
-        self.keys += [said.key for said in path[same:]]
+        self.hear(new, [said.key for said in path[same:]])
+
+    def hear(self, turns: Sequence[Turn], keys: Sequence[str]) -> None:
+        """Hear turns that are new."""
+        self.session.hear(turns)
+        self.keys += keys
 
     def _begin_anew(self, turns: int, group: bool) -> None:
         """With the first so many turns, and what was done by hand."""
@@ -133,15 +137,17 @@ class Memories:
         self._places: OrderedDict[str, _Place] = OrderedDict()
         self._lock = threading.Lock()
 
-    def recall(self, id: str, heard: Sequence[Said], asked: Sequence[Said]) -> Recalled | None:
+    def recall(self, id: str, heard: Sequence[Said], asked: Sequence[Said], kept: int) -> Recalled | None:
         """What the last of the person's messages are answered from; None where all before them fits the budget.
 
         Args:
             id: of the conversation; empty for one that is not in the store yet.
+            heard: what was said before.
+            kept: how many of these messages the store has.
         """
         place = self._place(id) if id else _Place()
         with place.lock:
-            memory = place.memory = place.memory or self._opened(id, heard)
+            memory = place.memory = place.memory or self._opened(id, heard[:kept])
             tokens = heard[-1].tokens if heard else 0
             if tokens <= self.model.recipe.context.budget and not memory.is_by_hand:
                 return None
@@ -170,14 +176,18 @@ class Memories:
                 self._places.popitem(last=False)
             return place
 
-    def _opened(self, id: str, path: Sequence[Said]) -> Memory:
-        """As the store has it at the last of these messages that it was kept at."""
-        for said in reversed(path[-4:]) if id else ():
-            if state := self.store.state(id, said.key):
-                messages = self.store.path(id, said.key)
-                turns = [Turn(message.speaker, message.text, message.date) for message in messages]
-                try:
-                    return Memory.restored(self.model, turns, [message.key for message in messages], state)
-                except UserError:
-                    break  # of another version: it is made anew
-        return Memory(self.model)
+    def _opened(self, id: str, known: Sequence[Said]) -> Memory:
+        """As the store has it: what was forgotten there is not heard again from a caller who still has it."""
+        if not known:
+            return Memory(self.model)
+        messages = self.store.path(id, known[-1].key)
+        turns = [Turn(message.speaker, message.text, message.date) for message in messages]
+        keys = [message.key for message in messages]
+        if state := self.store.state(id, keys[-1]):
+            try:
+                return Memory.restored(self.model, turns, keys, state)
+            except UserError:
+                pass  # of another version: it is made anew
+        memory = Memory(self.model)
+        memory.hear(turns, keys)
+        return memory

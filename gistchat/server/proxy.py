@@ -141,7 +141,7 @@ class Proxy:
         last, end = _asked(path)
         if last < 0:
             return plan
-        recalled = self.memories.recall(plan.id, path[:last], path[last:end])
+        recalled = self.memories.recall(plan.id, path[:last], path[last:end], plan.placed.kept)
         if recalled:
             sent = arrange(recalled.context, recalled.turns, last)
         elif len(path) > len(transcript.path):

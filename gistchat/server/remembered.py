@@ -58,6 +58,11 @@ class Said:
     def by_person(self) -> bool:
         return self.turn.speaker != BOT
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether the model said it, and no tool."""
+        return not self.by_person and "role" not in self.extra
+
     def path(self) -> list["Said"]:
         """From the first message to this one."""
         path = list(self.back())
