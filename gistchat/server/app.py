@@ -6,12 +6,12 @@ from fastapi import FastAPI
 
 from gistchat import __version__
 from gistchat.chat.model import ChatModel
-from gistchat.server import errors, health
+from gistchat.server import errors, health, page
 from gistchat.server.security import Guard
 from gistchat.server.settings import ServeSettings
 from gistchat.server.shared import Shared
 
-ROUTERS = (health.router,)
+ROUTERS = (health.router, page.router)
 
 
 def create_app(settings: ServeSettings, model: ChatModel | None, store: Any) -> FastAPI:
