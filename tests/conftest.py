@@ -29,7 +29,7 @@ from gistchat.models.resolve import resolve_base
 from gistchat.pipeline import Workspace, open_workspace, run_train
 from gistchat.recipe.schema import ModelConfig, Recipe
 
-pytest_plugins = ["hub_fixtures"]
+pytest_plugins = ["hub_fixtures", "postgres_server"]
 
 # Processes are forked from one that has imported these, which takes seconds.
 IMPORTED = ["gistchat.experiment", "gistchat.chat.session", "gistchat.cli.chat_terminal", "gistchat.train.train"]
@@ -46,8 +46,10 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def no_chat_of_a_test_is_kept_at_home(tmp_path_factory):
-    """A state folder of its own, for the processes that tests start, too."""
-    with mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}):
+    """Folders of its own for state and data, for the processes that tests start, too."""
+    places = {name: str(tmp_path_factory.mktemp(name)) for name in ("XDG_STATE_HOME", "XDG_DATA_HOME")}
+    with mock.patch.dict(os.environ, places):
+        os.environ.pop("GISTCHAT_DATABASE", None)
         yield
 
 
@@ -56,6 +58,13 @@ def state(tmp_path, monkeypatch):
     """The state folder of gistchat, for this test alone."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "gistchat"
+
+
+@pytest.fixture
+def database_file(tmp_path, monkeypatch):
+    """Where conversations are kept, for this test alone; there is nothing yet."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "gistchat" / "conversations.db"
 
 
 THINGS = ["dog", "cat", "river", "garden", "violin", "bicycle", "teacher", "mountain", "kitchen", "library", "engine"]

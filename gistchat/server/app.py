@@ -1,21 +1,20 @@
 """The app: routes behind a guard. `run.py` serves it."""
 
-from typing import Any
-
 from fastapi import FastAPI
 
 from gistchat import __version__
 from gistchat.chat.model import ChatModel
-from gistchat.server import errors, health, page
+from gistchat.server import completions, errors, health, models, page
 from gistchat.server.security import Guard
 from gistchat.server.settings import ServeSettings
 from gistchat.server.shared import Shared
+from gistchat.store.conversation_store import ConversationStore
 
-ROUTERS = (health.router, page.router)
+ROUTERS = (health.router, models.router, completions.router, page.router)
 
 
-def create_app(settings: ServeSettings, model: ChatModel | None, store: Any) -> FastAPI:
-    """The server's app.
+def create_app(settings: ServeSettings, model: ChatModel | None, store: ConversationStore) -> FastAPI:
+    """The server's app. Its `state.shared` is what its requests share.
 
     Args:
         model: who answers; None where a backend does.
@@ -32,5 +31,5 @@ def create_app(settings: ServeSettings, model: ChatModel | None, store: Any) -> 
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, shared=app.state.shared)
     return app

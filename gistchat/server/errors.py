@@ -13,7 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gistchat.errors import UserError, first_line
+from gistchat.errors import LONGEST_MESSAGE, UserError, first_line
+from gistchat.store.conversation_store import NoSuchConversation
+from gistchat.store.database import StoreUnavailable
 
 log = logging.getLogger("gistchat.server")
 LONGEST_PARAM = 200  # characters: a path in a request may be as long as its keys are
@@ -86,13 +88,12 @@ def as_api_error(error: BaseException) -> ApiError:
 
 
 def _of_user_error(error: UserError) -> ApiError:
-    for name, (status, code) in STATUS_OF.items():
-        if any(kind.__name__ == name for kind in type(error).__mro__):
-            return ApiError(status, first_line(error, 1000), code=code)
-    return ApiError(400, first_line(error, 1000))
-
-
-STATUS_OF = {"StoreUnavailable": (503, "store_unavailable"), "NoSuchConversation": (404, "conversation_not_found")}
+    message = first_line(error, LONGEST_MESSAGE)
+    if isinstance(error, StoreUnavailable):
+        return ApiError(503, message, code="store_unavailable", headers={"Retry-After": "5"})
+    if isinstance(error, NoSuchConversation):
+        return ApiError(404, message, code="conversation_not_found")
+    return ApiError(400, message)
 
 
 def install(app: FastAPI) -> None:

@@ -18,9 +18,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gistchat.server.errors import ApiError, as_api_error
-from gistchat.server.settings import LOOPBACK, ServeSettings
+from gistchat.server.settings import LOOPBACK
+from gistchat.server.shared import Shared
 
 WITHOUT_KEY = ("/", "/health", "/api/info", "/favicon.ico")
+WHILE_STOPPING = ("/health", "/metrics")
 FILES_WITHOUT_KEY = "/page/"
 ANY_ADDRESS = ("0.0.0.0", "::", "")
 HEADERS = {
@@ -42,10 +44,10 @@ def namespace_of(key: str) -> str:
 
 
 class Guard:
-    """Around the whole app. Sets `request.state.namespace`."""
+    """Around the whole app. Sets `request.state.namespace`, and counts requests."""
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings) -> None:
-        self.app, self.body_bytes = app, settings.body_bytes
+    def __init__(self, app: ASGIApp, shared: Shared) -> None:
+        self.app, self.shared, settings = app, shared, shared.settings
         self.keys = [key.encode() for key in settings.api_keys]
         bound = () if settings.host in ANY_ADDRESS else (settings.host,)
         self.hosts = {name.lower() for name in (*LOOPBACK, *bound, *settings.allowed_hosts)}
@@ -56,18 +58,23 @@ class Guard:
         if scope["type"] != "http":  # no websockets; the lifespan is the app's own
             await (self.app(scope, receive, send) if scope["type"] == "lifespan" else send({"type": "websocket.close"}))
             return
-        answer = _Answer(scope, send)
+        begun, answer, scope = time.perf_counter(), _Answer(scope, send), dict(scope)
+        self.shared.active += 1
         try:
-            scope = self._checked(scope)
-            await self.app(scope, _Body(scope, receive, self.body_bytes).receive, answer.send)
+            self._check(scope)
+            body = _Body(scope, receive, self.shared.settings.body_bytes)
+            await self.app(scope, body.receive, answer.send)
         except Exception as error:
             refusal = as_api_error(error)
-            if answer.begun:
+            if answer.status:
                 raise ConnectionAbortedError from None  # it cannot be said any more
             await refusal.response()(scope, receive, answer.send)
+        finally:
+            self.shared.active -= 1
+            self.shared.metrics.note_request(scope, answer.status, begun)
 
-    def _checked(self, scope: Scope) -> Scope:
-        """The request as the app gets it. Raises ApiError."""
+    def _check(self, scope: Scope) -> None:
+        """Make the request one that the app gets. Raises ApiError."""
         headers = Headers(scope=scope)
         self._require_host(headers)
         self._require_origin(headers)
@@ -75,8 +82,11 @@ class Guard:
         if path.startswith(NOT_KEPT):
             path = path.rstrip("/")  # as some clients put their addresses together
         state = {**scope.get("state", {}), "namespace": self._namespace(headers, path)}
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        return {**scope, "path": path, "raw_path": path.encode(), "method": method, "state": state}
+        scope |= {"path": path, "raw_path": path.encode(), "state": state}
+        if scope["method"] == "HEAD":
+            scope["method"] = "GET"
+        if self.shared.stopping and path not in WHILE_STOPPING:
+            raise ApiError(503, "the server is stopping", code="stopping", headers={"Retry-After": "10"})
 
     def _require_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -154,16 +164,20 @@ class _Body:
 
 
 class _Answer:
-    """Adds the headers of every answer, and drops the body where only the head was asked for."""
+    """Adds the headers of every answer, and drops the body where only the head was asked for.
+
+    Attributes:
+        status: that was sent; 0 before.
+    """
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self._send, self.begun = send, False
+        self._send, self.status = send, 0
         self._head_only = scope["method"] == "HEAD"
         self._kept = not scope["path"].startswith(NOT_KEPT)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.begun = True
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)

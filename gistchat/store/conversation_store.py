@@ -352,8 +352,8 @@ class ConversationStore:
             here = and_(ratings.c.conversation == number, ratings.c.key == message_key)
             connection.execute(delete(ratings).where(here))
             if value or note:
-                values = {"conversation": number, "key": message_key, "value": value, "note": storable(note)}
-                connection.execute(insert(ratings).values(values, rated=time.time()))
+                row = {"conversation": number, "key": message_key, "value": value, "note": storable(note)}
+                connection.execute(insert(ratings).values(row | {"rated": time.time()}))
 
     def ratings_of(self, id: str, keys: Sequence[str]) -> dict[str, tuple[int, str]]:
         """By the keys of messages, value and note, for those that are rated."""

@@ -55,6 +55,7 @@ class Database:
         self.url = engine.url.render_as_string(hide_password=True)
         self.path = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
         self.secret = b""
+        self._writing = engine.execution_options(writes=True)
         self._writer = threading.Lock()
 
     @classmethod
@@ -101,9 +102,8 @@ class Database:
         """
         # One writer of this process at a time where SQLite would let them all wait for its one lock, without a queue.
         turn = self._writer if self.path else contextlib.nullcontext()
-        with self._explained(), turn, self.engine.connect().execution_options(writes=True) as connection:
-            with connection.begin():
-                yield connection
+        with self._explained(), turn, self._writing.begin() as connection:
+            yield connection
 
     def checkpoint(self) -> None:
         """Leave nothing of earlier contents in the files, as far as that is ours to do.

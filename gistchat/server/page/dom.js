@@ -91,9 +91,8 @@ export function toast(text, action = null, stays = STAYS) {
   return close;
 }
 
-/** A modal dialog; Escape and a click beside it close it. Focus goes back to where it was. */
+/** A modal dialog; Escape and a click beside it close it. The browser gives the focus back to where it was. */
 export function dialog(title, content, { wide = false, onclose } = {}) {
-  const before = document.activeElement;
   const node = el("dialog", { class: wide ? "dialog wide" : "dialog", "aria-labelledby": "dialog-title" },
     el("div", { class: "dialog-head" }, el("h2", { id: "dialog-title" }, title),
       iconButton("close", "Close", () => node.close())),
@@ -102,7 +101,6 @@ export function dialog(title, content, { wide = false, onclose } = {}) {
   node.addEventListener("close", () => {
     node.remove();
     onclose?.();
-    if (before?.isConnected) before.focus();
   });
   document.body.append(node);
   node.showModal();
