@@ -126,6 +126,11 @@ class KeptConversation:
         return not self._turns and not (self._state or {}).get("pinned")
 
     @property
+    def head(self) -> str:
+        """Key of the last of its messages that it knows of; empty where there is none."""
+        return self._keys[-1] if self._keys else ""
+
+    @property
     def opened(self) -> Opened:
         """Raises UserError where the database holds no settings of a chat."""
         try:
@@ -160,7 +165,7 @@ class KeptConversation:
             self._record(session, turns)
 
     def _record(self, session: ChatSession, turns: list[Turn]) -> None:
-        settings = _settings(session)
+        settings = {**self._settings, **_settings(session)}
         if session.forgot:
             self._forget(session.turns)
             session.forgot = False

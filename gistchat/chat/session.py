@@ -16,7 +16,7 @@ from gistchat.dialogue.turns import Turn, is_group
 from gistchat.engines.engine import ConversationCache, Engine, stream_reply
 from gistchat.engines.sampling import Sampling
 from gistchat.errors import UserError
-from gistchat.memory.factory import make_index
+from gistchat.memory.factory import divide, make_index
 from gistchat.memory.rolling import gist_and_since, made_by
 from gistchat.memory.summarizer import Update
 from gistchat.memory.summarizers.extractive import METHODS, summarize
@@ -29,7 +29,7 @@ FORGOTTEN = "…"  # what stands for a turn that was forgotten
 SPEAKERS = {USER: PERSON, ASSISTANT: BOT, "": ""}  # of a context's roles
 
 
-def _sentences(context: Context) -> list[Sentence]:
+def sentences_of(context: Context) -> list[Sentence]:
     """The lines of its gist, with who said them."""
     return [Sentence(line.turn, line.name or SPEAKERS[line.role], line.text, line.sources) for line in context.lines]
 
@@ -69,6 +69,7 @@ class ChatSession:
         saved: the file that the conversation was saved to or loaded from, which may be written over.
         forgot: whether a turn was forgotten that whoever keeps the conversation may still have.
         clock: gives the date that a turn is said at, as people write it; empty unless somebody sets it.
+        preamble: what the model is told first, in place of the recipe's; not of the budget.
         draws: replies drawn so far: one that is drawn again comes out differently.
     """
 
@@ -77,6 +78,8 @@ class ChatSession:
         self.model, self.recipe, self.seed = model, model.recipe, seed
         self.cache, self.gist_by, self.gist_end, self.draws = ConversationCache(), "", 0, 0
         self.clock: Callable[[], str] = str
+        self.preamble = ""
+        self._asked_for: Sampling | None = None
         self._start(group)
 
     @classmethod
@@ -110,38 +113,48 @@ class ChatSession:
         self.remember()
         return answer
 
-    def reply(self, text: str) -> Iterator[str]:
+    def reply(self, text: str, sampling: Sampling | None = None) -> Iterator[str]:
         """Yield the model's answer to `text` piece by piece.
 
-        The turn and whatever was said of the answer are kept, also when the caller stops early.
+        The turn and whatever was said of the answer are kept, also when the caller stops early, or cancels (`cache`).
+
+        Args:
+            sampling: for this answer; its seed is taken as it is. Else as the recipe wants it, and another draw each
+                time.
         """
         if not (text := clean_text(text)):
             raise UserError("nothing in that turn that can be read")
         self.notice = ""
         if self.memory.turns < len(self.turns):
             self.remember()  # it was not called after the last reply
-        yield from self._answer(Turn(PERSON, text, self.clock()))
+        yield from self._answer(Turn(PERSON, text, self.clock()), sampling)
 
-    def regenerate(self) -> Iterator[str]:
-        """Yield another answer to the last turn, in place of the one before. Raises UserError: nothing was said yet."""
+    def regenerate(self, sampling: Sampling | None = None) -> Iterator[str]:
+        """Yield another answer to the last turn, in place of the one before; `sampling` as for `reply`.
+
+        Raises UserError: nothing was said yet.
+        """
         turns = list(self.turns)
         try:
             asked = self.take_back()
             self.notice = ""
-            yield from self._answer(asked)
+            yield from self._answer(asked, sampling)
         finally:
             if len(self.turns) < len(turns):  # no answer came: the one before stays
                 self.turns = turns
 
-    def _answer(self, asked: Turn) -> Iterator[str]:
+    def _answer(self, asked: Turn, sampling: Sampling | None) -> Iterator[str]:
+        self._asked_for = sampling
         self.turns.append(asked._replace(text=self._shorten(asked.text)))
         pieces: list[str] = []
         try:
             context = self._next_context()
             self.draws += 1
-            sampling = self.sampling()
-            # A seed of its own for every reply: repeatable, yet not the same draw each time.
-            sampling = replace(sampling, seed=sampling.seed_of(self.draws))
+            if sampling is None:
+                usual = self.sampling()
+                # A seed of its own for every reply: repeatable, yet not the same draw each time.
+                sampling = replace(usual, seed=usual.seed_of(self.draws))
+            self.cache.begin(0)
             for piece in stream_reply(self.engine, context, sampling, self.cache):
                 pieces.append(piece)
                 yield piece
@@ -151,6 +164,7 @@ class ChatSession:
             else:
                 self.turns.pop()  # without an answer the turn is taken back, so that speakers keep alternating
                 self._tell("no answer came; try again or say it differently")
+            self._asked_for = None
 
     def context_of(self, turns: Sequence[Turn]) -> Context:
         """The context in which the last of these turns is answered; the session forgets its own conversation.
@@ -199,9 +213,13 @@ class ChatSession:
         if not spoken:
             raise UserError("nothing said yet")
         asked = self.turns[spoken[-1]]
-        del self.turns[spoken[-1] :]
-        self._follow_changed_turns()
+        self.cut(spoken[-1])
         return asked
+
+    def cut(self, length: int) -> None:
+        """Take back all turns but the first so many."""
+        del self.turns[length:]
+        self._follow_changed_turns()
 
     def edit_turn(self, number: int, text: str) -> None:
         """Replace the text of a turn, numbered from 1. Raises UserError: no such turn, or an empty text."""
@@ -268,6 +286,7 @@ class ChatSession:
         self.answerer, self.group = answerer, group
         self.turns: list[Turn] = []
         self.memory = self.model.memories.new_memory(group, self.strategy.searches, self.strategy.keeps_facts)
+        self._use_room()  # of a budget that was switched
         self.index = make_index(self.recipe.memory)
         self.context: Context | None = None
         self._latest: tuple[int, list[Turn], Update] = (0, [], Update(()))
@@ -292,11 +311,16 @@ class ChatSession:
 
     def gist_lines(self) -> list[Sentence]:
         """The lines of the gist that the model saw last, or will see where it saw none yet."""
-        return self.next_gist_lines() if self.context is None else _sentences(self.context)
+        return self.next_gist_lines() if self.context is None else sentences_of(self.context)
 
     def next_gist_lines(self) -> list[Sentence]:
         """The lines that the model will see before its next reply, unless a long turn leaves them no room."""
-        return _sentences(self._fit([*self.turns, Turn(PERSON, "")]))
+        return sentences_of(self.next_context())
+
+    def next_context(self) -> Context:
+        """What the model will see before its next reply, unless a long turn leaves less room; the last turn is empty,
+        so nothing is found for it."""
+        return self._fit([*self.turns, Turn(PERSON, "")])
 
     def pin_line(self, number: int) -> str:
         """Pin a line of the gist; returns its text. Raises UserError: no such line, or no room.
@@ -367,7 +391,16 @@ class ChatSession:
     def switch_strategy(self, name: str) -> None:
         """Go on with another context strategy. Raises UserError: there is no such one."""
         self.recipe = override(self.recipe, [f"chat.strategy={name}"])
-        room = self.model.memories.room(self.strategy.searches, self.strategy.keeps_facts)
+        self._use_room()
+
+    def switch_budget(self, tokens: int) -> None:
+        """Go on with so many tokens for everything before the last turn. Raises UserError: no such budget."""
+        self.recipe = override(self.recipe, [f"context.budget={tokens}"])
+        self._use_room()
+
+    def _use_room(self) -> None:
+        strategy, heading = self.strategy, self.memory.room.heading
+        room = divide(self.recipe.context, heading, strategy.searches, strategy.keeps_facts)
         self.memory.use_room(room, self.turns)
 
     def switch_model(self, folder: Path | str) -> None:
@@ -503,7 +536,7 @@ class ChatSession:
             self.group,
             config.found_share,
         )
-        return build_context(strategy, request)
+        return replace(build_context(strategy, request), preamble=self.preamble)
 
     def _search(self, turns: Sequence[Turn]) -> TurnIndex:
         """The index of all turns but the last, which asks."""
@@ -534,7 +567,8 @@ class ChatSession:
         return f"a budget of {self.budget} tokens holds no gist"
 
     def _limit(self) -> int:
-        limit = self.engine.limit - self.recipe.chat.max_reply_tokens
+        sampling = self._asked_for
+        limit = self.engine.limit - (sampling.max_tokens if sampling else self.recipe.chat.max_reply_tokens)
         if limit < 32:
             raise UserError("chat.max_reply_tokens leaves no room for a prompt; lower it")
         return limit

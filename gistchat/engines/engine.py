@@ -4,6 +4,7 @@ An engine is asked at the level of a `Context`. One that runs here encodes it wi
 behind an address makes messages of it.
 """
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ class Reply:
     tokens: int  # its end token not counted
     seconds: float  # its share of its batch's wall time
     likelihood: float = 0.0  # mean log-likelihood per token (nats), the end token included
-    ended: str = ""  # "end" | "stop" | "length"
+    ended: str = ""  # as in `GrowingReply`
     prefill: float | None = None  # its share of the time until the batch's first token, where the engine tells
     prompt_tokens: int | None = None  # as whoever answered counted them
 
@@ -38,11 +39,29 @@ class ConversationCache:
     """What an engine keeps of one conversation from reply to reply.
 
     It belongs to the conversation: an engine keeps none itself, so many conversations can share its weights.
+
+    Attributes:
+        ids: tokens whose keys and values are kept.
+        state: the keys and values, as the engine holds them.
+        prompt: tokens of the last prompt.
+        prefilled: how many of them had to be read; the others were here.
+        written: tokens of the last reply, its end token not counted.
+        ended: why the last reply is over, as in `GrowingReply`; empty where it broke off.
+        cancel: set by any thread, it ends the reply that is being written, or whose prompt is read, within two steps of
+            the engine. It stays set, so that no later reply begins: whoever wants one clears it, or gives a new one.
     """
 
-    ids: list[int] = field(default_factory=list)  # tokens whose keys and values are kept
-    state: Any = None  # the keys and values, as the engine holds them
-    prefilled: int = 0  # tokens of the last prompt that had to be read; the others were here
+    ids: list[int] = field(default_factory=list)
+    state: Any = None
+    prompt: int = 0
+    prefilled: int = 0
+    written: int = 0
+    ended: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self, prompt: int) -> None:
+        """Another reply begins, to a prompt of so many tokens."""
+        self.prompt, self.written, self.ended = prompt, 0, ""
 
 
 class Engine(ABC):
@@ -83,9 +102,18 @@ class Engine(ABC):
 
     @abstractmethod
     def generate_batch(
-        self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
+        self,
+        contexts: Sequence[Context],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
     ) -> list[GrowingReply]:
-        """A whole reply to each context. `rows`: their numbers, which their seeds come from."""
+        """A whole reply to each context.
+
+        Args:
+            rows: their numbers, which their seeds come from.
+            cancel: set by any thread, it ends all of them as they are.
+        """
 
 
 class LocalEngine(Engine):
@@ -115,9 +143,13 @@ class LocalEngine(Engine):
         return self.stream_prompt(prompt, sampling, cache, PartialReply(self.format, sampling))
 
     def generate_batch(
-        self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
+        self,
+        contexts: Sequence[Context],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
     ) -> list[GrowingReply]:
-        return self.generate_prompts([self.format.encode(context) for context in contexts], sampling, rows)
+        return self.generate_prompts([self.format.encode(context) for context in contexts], sampling, rows, cancel)
 
     @abstractmethod
     def stream_prompt(
@@ -127,9 +159,13 @@ class LocalEngine(Engine):
 
     @abstractmethod
     def generate_prompts(
-        self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
     ) -> list[PartialReply]:
-        """A whole reply to each prompt of a batch."""
+        """A whole reply to each prompt of a batch; see `generate_batch`."""
 
     def require_room(self, prompt: Prompt, sampling: Sampling) -> None:
         """Raises UserError where the longest reply would not fit behind the prompt."""
@@ -143,8 +179,12 @@ class LocalEngine(Engine):
 def stream_reply(engine: Engine, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
     """Yield a reply piece by piece. With `n_best` several are drawn first, and the best comes as one piece."""
     if sampling.draws > 1:
-        replies = engine.generate_batch([context] * sampling.draws, sampling, range(sampling.draws))
-        yield _best(replies).text
+        cache.begin(engine.count_tokens(context))
+        rows = range(sampling.draws)
+        best = _best(engine.generate_batch([context] * sampling.draws, sampling, rows, cache.cancel))
+        cache.prefilled = cache.prompt
+        cache.written, cache.ended = len(best.ids), best.ended
+        yield best.text
     else:
         yield from engine.stream(context, sampling, cache)
 

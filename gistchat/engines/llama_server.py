@@ -124,24 +124,27 @@ class LlamaServer:
         fixed = {"temperature": 0, "samplers": ["temperature"], "return_tokens": True, "cache_prompt": False}
         return self._http.post("/completion", {"prompt": list(ids), "n_predict": count, **fixed})["tokens"]
 
-    def complete(self, request: dict[str, Any], progress: Progress | None = None) -> Iterator[Token]:
+    def complete(
+        self, request: dict[str, Any], progress: Progress | None = None, cancel: threading.Event | None = None
+    ) -> Iterator[Token]:
         """Yield token by token what follows; closing the iterator ends it, a token later at most.
 
         The call blocks, so it runs in a thread of its own.
 
         Args:
             progress: is kept up to date.
+            cancel: set by any thread, it ends this as closing does, also while the prompt is read.
 
         Raises:
             UserError: llama.cpp refuses, or fails.
         """
-        progress = progress or Progress()
+        progress, cancel = progress or Progress(), cancel or threading.Event()
         chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         stopped = threading.Event()
 
         def take(chunk: Any) -> bool:
             chunks.put(chunk)
-            return stopped.is_set()
+            return stopped.is_set() or cancel.is_set()
 
         def run() -> None:
             try:
@@ -153,7 +156,7 @@ class LlamaServer:
         thread = threading.Thread(target=run, name="llama.cpp", daemon=True)
         thread.start()
         try:
-            while (chunk := chunks.get()) is not None:
+            while (chunk := chunks.get()) is not None and not cancel.is_set():
                 yield from self._tokens(chunk, progress)
         finally:
             stopped.set()
