@@ -96,7 +96,8 @@ def add_tokens(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
     """
     if tokenizer.eos_token_id is None:
         raise UserError("this tokenizer has no end token, so replies could not end")
-    missing = [token for token in names if token not in tokenizer.get_vocab()]
+    known = tokenizer.get_vocab()  # made anew at each call
+    missing = [token for token in names if token not in known]
     if missing:
         tokenizer.add_special_tokens({"extra_special_tokens": missing}, replace_extra_special_tokens=False)
     return tokenizer.convert_tokens_to_ids(list(names))
