@@ -33,6 +33,7 @@ pytest_plugins = ["hub_fixtures", "postgres_server", "server_fixtures"]
 
 # Processes are forked from one that has imported these, which takes seconds.
 IMPORTED = ["gistchat.experiment", "gistchat.chat.session", "gistchat.cli.chat_terminal", "gistchat.train.train"]
+IMPORTED += ["gistchat.chat.kept", "gistchat.chat.old_journals"]
 IMPORTED += ["transformers.models.gpt2.modeling_gpt2", "transformers.models.llama.modeling_llama", "pytest"]
 FORKS = multiprocessing.get_context("forkserver")
 
