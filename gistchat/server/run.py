@@ -36,13 +36,15 @@ def serve(
 
     Args:
         source: a run's folder or a GGUF file; None for the packaged adapter.
-        overrides: `field=value` of the model's recipe.
+        overrides: `field=value` of the model's recipe; with a backend, of the memory's.
         database: URL of the conversations; None: the user's own.
 
     Raises:
         UserError: a setting that is unsafe, a port that is in use, no model, no database.
     """
     settings.require_safe()
+    if settings.backend:
+        settings = replace(settings, memory=tuple(overrides))
     if fault := origins_fault(settings.allowed_origins):
         raise UserError(fault)
     with bound(settings.host, settings.port) as listening:

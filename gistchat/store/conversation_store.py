@@ -170,6 +170,14 @@ class ConversationStore:
             _require(connection, number, end)
             return [as_message(row) for row in connection.execute(tree.path(number, end))]
 
+    def messages(self, id: str, keys: Sequence[str]) -> list[Message]:
+        """The messages of these keys, in their order."""
+        with self.database.reading() as connection:
+            found = _held(connection, _number(connection, id), keys)
+        if any(key not in found for key in keys):
+            raise NoSuchMessage("the conversation has no such message")
+        return [found[key] for key in keys]
+
     def append(
         self,
         id: str,
@@ -275,9 +283,13 @@ class ConversationStore:
 
     # ---- receipts and ratings
 
-    def add_receipt(self, id: str, message_key: str, receipt: dict[str, Any]) -> str:
-        """Keep what was sent for a message; returns an id that cannot be guessed."""
-        name = secrets.token_urlsafe(16)
+    def add_receipt(self, id: str, message_key: str, receipt: dict[str, Any], name: str = "") -> str:
+        """Keep what was sent for a message; returns an id that cannot be guessed.
+
+        Args:
+            name: that id, where it was told before there was a message to keep the receipt for; of `secrets`, too.
+        """
+        name = name or secrets.token_urlsafe(16)
         with self.database.writing() as connection:
             number = _number(connection, id)
             _require(connection, number, message_key)
