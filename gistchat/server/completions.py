@@ -59,7 +59,7 @@ class ChatCompletion(BaseModel):
     response_model=ChatCompletion,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        **error_responses(400, 401, 403, 404, 408, 413, 429, 500, 503),
+        **error_responses(404, 429),
     },
 )
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
@@ -83,7 +83,8 @@ def _heard(request: Request, asked: Asked, body: ChatRequest) -> AbstractAsyncCo
     server = shared(request)
     if body.store is False:
         return unkept(server, asked.before)
-    return continued(server, request.state.namespace, asked.before, asked.answered)
+    named = request.headers.get(CONVERSATION, "")
+    return continued(server, request.state.namespace, asked.before, asked.answered, named)
 
 
 async def _items(

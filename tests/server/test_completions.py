@@ -213,6 +213,20 @@ def test_a_conversation_that_was_closed_is_opened_again(engine, tmp_path):
         assert "a one" in engine.prompt_text(engine.contexts[-1])
 
 
+def test_who_names_the_conversation_goes_on_with_it(engine, tmp_path):
+    with serving(scripted_model(engine), tmp_path, api_keys=KEYS) as server:
+        said = reply("(one) w1 w2 w3 w4 w5")
+        _, headers = ask(server, [user("a one")], key=KEYS[0])
+        name = {"x-gistchat-conversation": conversation(headers)}
+        _, again = ask(server, [user("another one"), said, user("b two")], key=KEYS[0], extra_headers=name)
+        assert conversation(again) == conversation(headers)
+        texts = ["another one", said["content"], "b two", "(two) w1 w2 w3 w4 w5"]
+        assert server.texts(conversation(headers)) == texts
+        assert "a one" not in engine.prompt_text(engine.contexts[-1])
+        with pytest.raises(openai.NotFoundError):
+            ask(server, [user("b two")], key=KEYS[1], extra_headers=name)
+
+
 def test_what_was_forgotten_stays_so_when_it_is_sent_again(engine, tmp_path):
     with serving(scripted_model(engine), tmp_path) as server:
         _, headers = ask(server, [user("the secret one")])

@@ -1,6 +1,7 @@
 """More work than there is room for, and clients that do not wait for it."""
 
 import asyncio
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -171,3 +172,29 @@ def test_a_body_that_comes_too_slowly_is_refused(engine, tmp_path, monkeypatch):
 
     with serving(scripted_model(engine), tmp_path) as server:
         assert b"408" in asyncio.run(asyncio.wait_for(dawdle(server), 10)).splitlines()[0]
+
+
+@pytest.mark.parametrize("first", ["I am {marker}", "hello"])
+def test_each_of_many_clients_is_in_a_conversation_of_its_own(engine, tmp_path, first):
+    engine.step = 0.001
+
+    async def talk(server: Served, marker: str) -> list[str]:
+        async with server.async_openai() as client:
+            messages, ids = [], []
+            for text in (first, "here is {marker}", "once more {marker}"):
+                messages.append({"role": "user", "content": text.format(marker=marker)})
+                raw = await client.chat.completions.with_raw_response.create(model="gistchat", messages=messages)
+                messages.append(raw.parse().choices[0].message)
+                ids.append(raw.headers["x-gistchat-conversation"])
+                assert messages[-1].content.startswith(f"({messages[-2]['content'].split()[-1]})")
+            assert server.texts(ids[-1]) == [m["content"] if isinstance(m, dict) else m.content for m in messages]
+            return ids
+
+    async def all_of_them(server: Served) -> list[list[str]]:
+        return await asyncio.gather(*(talk(server, f"client{number}x") for number in range(12)))
+
+    with serving(scripted_model(engine), tmp_path, slots=3) as server:
+        ids = asyncio.run(all_of_them(server))
+    assert len({own[-1] for own in ids}) == 12
+    for context in engine.contexts:
+        assert len(set(re.findall(r"client\d+x", engine.prompt_text(context)))) <= 1
