@@ -182,7 +182,7 @@ class KeptConversation:
             self._record(session, turns)
 
     def _record(self, session: ChatSession, turns: list[Turn]) -> None:
-        settings = _settings(session)
+        settings = {**self._settings, **_settings(session)}
         if session.forgot:
             self._forget(session.turns)
             session.forgot = False

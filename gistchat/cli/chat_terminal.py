@@ -61,8 +61,10 @@ def chat_in_terminal(
     terminal = Terminal(session, _reader(interactive, journal), interactive)
     if journal:
         terminal.keep_in(partial(open_store, database, BUSY_SECONDS), kept)
-        if old_journals():
+        if old_journals() and not database:
             _ = terminal.kept  # what is said of them must not break into the prompt
+    elif kept:
+        kept.close()
     with contextlib.closing(terminal), _ending_by_signals(), quiet_keyboard():
         terminal.run(model.name if model.recipe.chat.url else str(folder or model.name), load)
 

@@ -210,7 +210,7 @@ def open_store(database: str | None, busy_seconds: float = 10) -> "ConversationS
     """The conversations, with those that earlier versions kept as files. Raises UserError.
 
     Args:
-        database: URL; None for the file in the user's data folder.
+        database: URL; None for where conversations usually are, which alone takes over what earlier versions kept.
         busy_seconds: how long a lock of another process is waited for.
     """
     from gistchat.chat.old_journals import take_over
@@ -219,7 +219,8 @@ def open_store(database: str | None, busy_seconds: float = 10) -> "ConversationS
 
     store = ConversationStore(Database.open(database, busy_seconds))
     try:
-        take_over(store)
+        if not database:
+            take_over(store)
     except (UserError, OSError) as error:
         say_error(f"(conversations of earlier versions stay where they are: {error})")
     return store

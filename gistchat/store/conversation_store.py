@@ -24,6 +24,7 @@ from gistchat.store.message_keys import FORGOTTEN, folded, message_keys, storabl
 from gistchat.store.rows import OF_MESSAGE, ConversationInfo, Message, as_info, as_message, as_rows, title_of, titled
 from gistchat.store.tables import conversations, messages, ratings, receipts, states
 
+LONGEST_SEARCH, MOST_WORDS = 1000, 100  # characters, and words: SQLite nests a term in the other
 AT_ONCE = 1000  # values in one question: databases limit them
 
 
@@ -81,11 +82,14 @@ class ConversationStore:
             namespace: None for all.
             before: `updated` and `id` of the last one that was listed, to go on after it.
             search: words that the title or one message holds, all of them.
+
+        Raises:
+            UserError: too much to search for.
         """
         query = _infos(namespace).order_by(conversations.c.updated.desc(), conversations.c.id.desc()).limit(limit)
         if before:
             query = query.where(tuple_(conversations.c.updated, conversations.c.id) < tuple_(*before))
-        if words := folded(search).split():
+        if words := _words(search):
             said = messages.alias()  # the query has the head's message besides
             here = said.c.conversation == conversations.c.number
             said = select(said.c.number).where(here, *_hold(said.c.folded, words))
@@ -96,9 +100,11 @@ class ConversationStore:
     def search(
         self, text: str, namespace: str | None = None, limit: int = 50
     ) -> list[tuple[ConversationInfo, Message]]:
-        """Messages that hold all words of the text, in whatever branch, the latest first; of none, nothing."""
-        words = folded(text).split()
-        if not words:
+        """Messages that hold all words of the text, in whatever branch, the latest first; of none, nothing.
+
+        Raises UserError: too much to search for.
+        """
+        if not (words := _words(text)):
             return []
         found = (
             select(*OF_MESSAGE, messages.c.conversation)
@@ -360,6 +366,14 @@ def _some_at_once(keys: Iterable[str]) -> Iterator[list[str]]:
     return iter(lambda: list(islice(keys, AT_ONCE)), [])
 
 
+def _words(text: str) -> list[str]:
+    """Raises UserError: more than a database can look for."""
+    words = list(dict.fromkeys(folded(text).split())) if len(text) <= LONGEST_SEARCH else []
+    if len(text) > LONGEST_SEARCH or len(words) > MOST_WORDS:
+        raise UserError(f"too much to search for: at most {LONGEST_SEARCH:,} characters, and {MOST_WORDS} words")
+    return words
+
+
 def _hold(column: Any, words: Iterable[str]) -> list[Any]:
     return [column.contains(word, autoescape=True) for word in words]
 
@@ -437,12 +451,19 @@ def _forget(connection: Connection, number: int, key: str) -> None:
     same = and_(here, or_(messages.c.key == key, and_(copy, messages.c.text == message.text)))
     keys = list(connection.scalars(select(messages.c.key).where(same)))
     connection.execute(update(messages).where(same).values(text=FORGOTTEN, folded="", extra="{}"))
-    rated = and_(ratings.c.conversation == number, ratings.c.key.in_(keys))
-    connection.execute(update(ratings).where(rated).values(note=""))
     title = titled(title_of(message))["title"]
     called = and_(conversations.c.number == number, conversations.c.title == title)
     connection.execute(update(conversations).where(called).values(titled("")))
+    _clear_notes(connection, number, message.text, keys)
     _clear_receipts(connection, number, message.text, message.position + 1)
+
+
+def _clear_notes(connection: Connection, number: int, text: str, keys: list[str]) -> None:
+    """Those of the messages, and those that hold the text."""
+    noted = and_(ratings.c.conversation == number, ratings.c.note != "")
+    for row in connection.execute(select(ratings.c.key, ratings.c.note).where(noted)).all():
+        if row.key in keys or not without_text({"note": row.note}, text, 0, "")["note"]:
+            connection.execute(update(ratings).where(noted, ratings.c.key == row.key).values(note=""))
 
 
 def _clear_receipts(connection: Connection, number: int, text: str, turn: int) -> None:

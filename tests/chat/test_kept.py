@@ -317,6 +317,24 @@ def test_a_chosen_conversation_goes_on(run_folder, tmp_path, store):
     assert unknown.stderr == "error: no conversation has an id that begins with 'nothing'\n"
 
 
+def test_a_chat_is_kept_in_postgresql(run_folder, tmp_path, state, postgres_url):
+    options = ("--max-reply-tokens", "4", "--database", postgres_url)
+    first = gistchat("chat", str(run_folder), *options, cwd=tmp_path, stdin="Hello\n/pin I am Ann.\n")
+    assert (first.returncode, first.stderr) == (0, "")
+    second = gistchat("chat", "--continue", *options, cwd=tmp_path, stdin="And then?\n/forget 1\n/gist\n")
+    assert second.returncode == 0, second.stderr
+    assert "I am Ann." in second.stdout
+    store = ConversationStore(Database.open(postgres_url))
+    [info] = store.list()
+    assert [message.text for message in store.path(info.id)][::2] == ["…", "And then?"]
+    holder = KeptConversation.latest(store)
+    third = gistchat("chat", "--continue", *options, cwd=tmp_path, stdin="More\n")
+    assert f"another chat is having conversation {info.id}" in third.stderr
+    assert store.info(info.id) == info
+    holder.close()
+    store.database.close()
+
+
 def test_what_cannot_go_on_is_said_in_one_line(run_folder, tmp_path, store, session):
     def fails(*options):
         done = gistchat("chat", *options, cwd=tmp_path, stdin="Hello\n")
