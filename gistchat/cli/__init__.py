@@ -13,7 +13,7 @@ import typer
 from gistchat import __version__
 from gistchat.cli.chat import chat, reply
 from gistchat.cli.checkpoints import export, import_ckpt
-from gistchat.cli.conversations import conversations
+from gistchat.cli.conversations import commands as conversation_commands
 from gistchat.cli.data import corpora, prepare, summarize
 from gistchat.cli.evaluate import compare, evaluate, judge
 from gistchat.cli.info import env, fields, recipes
@@ -40,7 +40,7 @@ STAGES = (run, prepare, summarize, train, evaluate, compare, judge, recall)
 OTHERS = (chat, reply, serve, export, import_ckpt, corpora, recipes, fields, env)
 for command in (*STAGES, *OTHERS):  # the order of --help
     app.command()(command)
-app.add_typer(conversations)
+app.add_typer(conversation_commands)
 
 
 @app.callback(invoke_without_command=True)

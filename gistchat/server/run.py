@@ -148,8 +148,11 @@ def address_of(host: str, listening: socket.socket) -> str:
 
 
 class _ToTerminal(logging.Handler):
+    """Without the messages of exceptions, which may quote what people said."""
+
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"{record.levelname.lower()}: {self.format(record)}")
+        kind = f" ({record.exc_info[0].__name__})" if record.exc_info and record.exc_info[0] else ""
+        say(f"{record.levelname.lower()}: {record.getMessage()}{kind}")
 
 
 def _log_to_terminal() -> None:

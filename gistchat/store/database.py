@@ -20,6 +20,7 @@ VARIABLE = "GISTCHAT_DATABASE"
 SCHEMA = "0001"  # the newest file in migrations/versions
 VERSION_TABLE = "gistchat_version"  # not Alembic's usual name: a database may be shared with other programs
 BUSY_SECONDS = 10.0  # how long a lock of another process is waited for
+OPENING_SECONDS = 60.0  # how long another process may take to bring the tables up to date
 CONNECT_SECONDS = 5  # how long PostgreSQL may take to answer
 MOST_CONNECTIONS = 20  # of one process; more threads than that wait for one another
 MIGRATION_LOCK = 0x67697374  # any number that other programs of the same PostgreSQL do not use
@@ -40,11 +41,15 @@ class StoreUnavailable(UserError):
     """The database cannot be read or written now. What was acknowledged before stays; nothing else was kept."""
 
 
+class StoreMoved(StoreUnavailable):
+    """The file was moved or removed while it was in use. `Database.open` makes a new one."""
+
+
 class Database:
     """Connections to where conversations are kept, for any number of threads.
 
     Attributes:
-        url: without the password.
+        url: for people to read: without the password.
         path: of the file; None for PostgreSQL.
         secret: goes into the keys of messages.
     """
@@ -52,13 +57,14 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         """For `open`."""
         self.engine = engine
-        self.url = engine.url.render_as_string(hide_password=True)
+        url = engine.url.set(drivername=engine.dialect.name, query={})  # a password may stand in the query, too
+        self.url = url.render_as_string(hide_password=True)
         self.path = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
         self.secret = b""
+        self._reading = engine if self.path else engine.execution_options(isolation_level="REPEATABLE READ")
         self._writing = engine.execution_options(writes=True)
-        self._writer = threading.Lock()
-        self._preparing = threading.RLock()
         self._file: tuple[int, int] | None = None
+        self._writer = threading.Lock()
 
     @classmethod
     def open(cls, url: str | None = None, busy_seconds: float = BUSY_SECONDS) -> "Database":
@@ -73,7 +79,7 @@ class Database:
             StoreUnavailable: it cannot be reached, read or written.
             UserError: a bad URL, a database of a newer version or of another program, or psycopg is missing.
         """
-        url = url or os.environ.get(VARIABLE)
+        url = (url or os.environ.get(VARIABLE, "")).strip()
         parsed = _parse(url) if url else _default_url()
         if parsed.get_backend_name() == "postgresql":
             require("psycopg", "postgres")
@@ -92,9 +98,8 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that only reads. Raises StoreUnavailable."""
-        self._follow_file()
-        with self._explained(), self.engine.begin() as connection:
+        """A transaction that only reads, and sees all as it was at one moment. Raises StoreUnavailable."""
+        with self._explained(), self._reading.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -103,10 +108,10 @@ class Database:
 
         Raises StoreUnavailable: then none of it is, but for a connection lost while the end was being written.
         """
-        self._follow_file()
         # One writer of this process at a time where SQLite would let them all wait for its one lock, without a queue.
         turn = self._writer if self.path else contextlib.nullcontext()
         with self._explained(), turn, self._writing.begin() as connection:
+            self._require_file()
             yield connection
 
     def checkpoint(self) -> None:
@@ -160,29 +165,20 @@ class Database:
         known = next((why for kind, why in _SQLITE_REASONS.items() if name.startswith(kind)), "")
         return f"{self.path}: {known or first_line(error or 'no answer')}"
 
-    # ---- tables
+    def _require_file(self) -> None:
+        """SQLite itself would go on writing to a file that was removed, and all would be lost at the end."""
+        if self._file and _identity(self.path) != self._file:
+            raise StoreMoved(f"{self.path}: was moved or removed while it was in use; start again")
 
-    def _follow_file(self) -> None:
-        """Begin anew where the file is gone: SQLite would go on writing to one that nobody finds any more."""
-        if not self._file or _identity(self.path) == self._file:
-            return
-        with self._preparing:
-            if self._file and _identity(self.path) != self._file:
-                before, self._file = self._file, None
-                try:
-                    self.engine.dispose()
-                    self._prepare()
-                except BaseException:
-                    self._file = before  # so that the next call tries again
-                    raise
+    # ---- tables
 
     def _prepare(self) -> None:
         if not self._is_current():
             with self._alone(), self.writing() as connection:
                 self._migrate(connection)
+        self._file = _identity(self.path)
         with self.reading() as connection:
             self.secret = bytes.fromhex(connection.scalar(select(secrets.c.value)) or "")
-        self._file = _identity(self.path)
 
     def _is_current(self) -> bool:
         if self.path and not (self.path.is_file() and self.path.stat().st_size):
@@ -199,14 +195,17 @@ class Database:
             return
         if not self.path.absolute().parent.is_dir():
             raise StoreUnavailable(f"{self.path}: no such folder")
-        try:
-            with locked(self.path):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(self.path, OPENING_SECONDS))
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-                with self._outside_transactions() as connection:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                yield
-        except OSError as error:
-            raise StoreUnavailable(f"{self.path}: {error.strerror or first_line(error)}") from None
+            except UserError as error:
+                raise StoreUnavailable(str(error)) from None
+            except OSError as error:
+                raise StoreUnavailable(f"{self.path}: {error.strerror or first_line(error)}") from None
+            with self._outside_transactions() as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+            yield
 
     def _migrate(self, connection: Connection) -> None:
         if not self.path:
@@ -223,15 +222,6 @@ class Database:
         if names if self.path else names & set(metadata.tables):
             raise UserError(f"{self.path or self.url}: holds tables of another program; give gistchat one of its own")
         return version
-
-
-def _identity(path: Path | None) -> tuple[int, int] | None:
-    """What another file in its place would not have; None where there is no file."""
-    try:
-        stat = path.stat() if path else None
-    except OSError:
-        return None
-    return (stat.st_dev, stat.st_ino) if stat else None
 
 
 def _run_migrations(connection: Connection) -> None:
@@ -252,12 +242,21 @@ def _version(connection: Connection) -> str:
     return connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) or ""
 
 
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Of the file of that name; None where there is none."""
+    try:
+        stat = os.stat(path or "")
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 # ---- where it is
 
 
 def _parse(url: str) -> URL:
     if "://" not in url:
-        return URL.create("sqlite", database=url)
+        return URL.create("sqlite", database=os.path.abspath(os.path.expanduser(url)))
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -267,9 +266,9 @@ def _parse(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise UserError(f"conversations are kept by sqlite or postgresql, not by {backend}")
-    if not parsed.database or parsed.database == ":memory:":
-        raise UserError("conversations need a file: sqlite:///PATH")
-    return parsed
+    if not parsed.database or parsed.database == ":memory:" or parsed.query:
+        raise UserError("conversations need a file, without options: sqlite:///PATH")
+    return parsed.set(drivername="sqlite", database=os.path.abspath(parsed.database))
 
 
 def _default_url() -> URL:
@@ -304,7 +303,7 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
 def _postgresql(url: URL, busy_seconds: float) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "gistchat"},
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "gistchat", **url.query},
         pool_size=MOST_CONNECTIONS,
         max_overflow=0,
         pool_timeout=60,

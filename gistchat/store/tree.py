@@ -4,13 +4,14 @@ from typing import Any
 
 from sqlalchemy import CTE, Select, and_, func, literal, or_, select
 
+from gistchat.store.rows import OF_MESSAGE
 from gistchat.store.tables import conversations, messages, ratings, receipts, states
 
 
 def path(number: int, key: str) -> Select[Any]:
     """The messages from a first one to this one. `number`: of the conversation, as everywhere here."""
     steps = _upwards(number, key)
-    return select(messages).join(steps, messages.c.number == steps.c.number).order_by(messages.c.position)
+    return select(*OF_MESSAGE).join(steps, messages.c.number == steps.c.number).order_by(messages.c.position)
 
 
 def _upwards(number: int, key: str) -> CTE:

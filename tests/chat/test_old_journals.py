@@ -91,6 +91,14 @@ def test_the_command_line_takes_them_over_and_says_so(session, journal, database
     assert (len(again.stdout.splitlines()), again.stderr) == (1, "")
 
 
+def test_a_database_that_is_named_for_once_does_not_get_them(session, journal, store, tmp_path):
+    talk(session, 1)
+    path = journal("a", change(session))
+    done = gistchat("conversations", "--database", "other.db", cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ("no conversation is kept yet\n", "")
+    assert path.exists()
+
+
 @pytest.mark.parametrize(
     "line",
     [

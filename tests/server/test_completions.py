@@ -213,6 +213,20 @@ def test_a_conversation_that_was_closed_is_opened_again(engine, tmp_path):
         assert "a one" in engine.prompt_text(engine.contexts[-1])
 
 
+def test_who_names_the_conversation_goes_on_with_it(engine, tmp_path):
+    with serving(scripted_model(engine), tmp_path, api_keys=KEYS) as server:
+        said = reply("(one) w1 w2 w3 w4 w5")
+        _, headers = ask(server, [user("a one")], key=KEYS[0])
+        name = {"x-gistchat-conversation": conversation(headers)}
+        _, again = ask(server, [user("another one"), said, user("b two")], key=KEYS[0], extra_headers=name)
+        assert conversation(again) == conversation(headers)
+        texts = ["another one", said["content"], "b two", "(two) w1 w2 w3 w4 w5"]
+        assert server.texts(conversation(headers)) == texts
+        assert "a one" not in engine.prompt_text(engine.contexts[-1])
+        with pytest.raises(openai.NotFoundError):
+            ask(server, [user("b two")], key=KEYS[1], extra_headers=name)
+
+
 def test_what_was_forgotten_stays_so_when_it_is_sent_again(engine, tmp_path):
     with serving(scripted_model(engine), tmp_path) as server:
         _, headers = ask(server, [user("the secret one")])
@@ -356,3 +370,24 @@ def test_an_engine_that_fails_in_the_middle_ends_the_stream_with_an_error(script
     with pytest.raises(openai.InternalServerError):
         ask(scripted, SOMETHING)
     assert scripted.shared.generation.running == 0
+
+
+def test_what_shall_not_be_stored_is_not(scripted, engine):
+    said = reply("(one) w1 w2 w3 w4 w5")
+    answer, headers = ask(scripted, [user("a one"), said, user("b two")], store=False)
+    assert answer.choices[0].message.content.startswith("(two)")
+    assert "x-gistchat-conversation" not in headers
+    assert scripted.shared.store.list() == []
+    assert "a one" in engine.prompt_text(engine.contexts[-1])
+
+
+def test_headers_tell_what_the_memory_saved(scripted, engine):
+    messages = [message for n in range(40) for message in (user(f"number {n} " * 5), reply("yes " * 10))]
+    answer, headers = ask(scripted, [*messages, user("and now")])
+    assert int(headers["x-gistchat-tokens-after"]) == answer.usage.prompt_tokens < 120
+    assert int(headers["x-gistchat-tokens-before"]) == 40 * (11 + 11) + 2 + 4
+    stream = scripted.openai().chat.completions.with_raw_response.create(
+        model="gistchat", messages=[user("short")], stream=True
+    )
+    assert stream.headers["x-gistchat-tokens-before"] == stream.headers["x-gistchat-tokens-after"] == "5"
+    assert list(stream.parse())[-1].choices[0].finish_reason == "length"
