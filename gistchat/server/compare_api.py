@@ -28,7 +28,7 @@ from gistchat.server.shared import Shared, shared
 from gistchat.server.streams import GONE, EventStream, event, first_of
 from gistchat.server.turns import latest_message, sampling_of
 
-router = APIRouter(prefix="/conversations/{id}", tags=["compare"])
+router = APIRouter(prefix="/conversations/{id}", tags=["compare"], responses=error_responses(404))
 EVENTS = (
     "Server-sent events: `piece` with `side` (0 or 1) and `text` as often as it takes, `done` with `side`, `text` and "
     "`receipt` for each, or `error`."
@@ -42,7 +42,7 @@ Event = dict[str, Any]
     "/compare",
     response_class=Response,
     description=EVENTS,
-    responses={200: STREAM, **error_responses(408, 429, 500)},
+    responses={200: STREAM, **error_responses(429)},
 )
 async def compare(request: Request, id: ConversationId, body: Comparison) -> Response:
     """Answer a turn by two strategies."""

@@ -25,7 +25,8 @@ from gistchat.server.errors import ApiError, error_responses
 from gistchat.server.shared import Shared, shared
 from gistchat.store.conversation_store import ConversationInfo
 
-router = APIRouter(prefix="/api", responses=error_responses(400, 401, 403, 404, 413, 503))
+router = APIRouter(prefix="/api")
+NOT_FOUND = error_responses(404)
 
 Search = Annotated[str, Query(max_length=1000, description="only those whose title or messages hold this")]
 Limit = Annotated[int, Query(ge=1, le=200)]
@@ -85,7 +86,7 @@ def conversation_of(server: Shared, info: ConversationInfo) -> Conversation:
     )
 
 
-@router.post("/conversations", status_code=201, tags=["conversations"])
+@router.post("/conversations", status_code=201, tags=["conversations"], responses=NOT_FOUND)
 async def begin(request: Request, body: NewConversation) -> Conversation:
     """Begin a conversation, with turns that were said elsewhere or none; its memory is made of these."""
     server, settings = shared(request), body.model_dump(include={"strategy", "budget"}, exclude_none=True)
@@ -98,12 +99,12 @@ async def begin(request: Request, body: NewConversation) -> Conversation:
     return conversation_of(server, await info_of(request, made.id))
 
 
-@router.get("/conversations/{id}", tags=["conversations"])
+@router.get("/conversations/{id}", tags=["conversations"], responses=NOT_FOUND)
 async def read(request: Request, id: ConversationId) -> Conversation:
     return conversation_of(shared(request), await info_of(request, id))
 
 
-@router.patch("/conversations/{id}", tags=["conversations"])
+@router.patch("/conversations/{id}", tags=["conversations"], responses=NOT_FOUND)
 async def change(request: Request, id: ConversationId, body: ChangedConversation) -> Conversation:
     """Another title, or another strategy or budget from the next reply on."""
     server = shared(request)
@@ -124,7 +125,7 @@ def _switch(session: ChatSession, body: ChangedConversation) -> None:
     session.remember()
 
 
-@router.delete("/conversations/{id}", status_code=204, tags=["conversations"])
+@router.delete("/conversations/{id}", status_code=204, tags=["conversations"], responses=NOT_FOUND)
 async def delete(request: Request, id: ConversationId) -> Response:
     """Gone for good, with memory, receipts and ratings. A reply that is being written ends."""
     await live_of(request).delete(id, namespace(request))
@@ -135,7 +136,10 @@ async def delete(request: Request, id: ConversationId) -> Response:
     "/conversations/{id}/export",
     tags=["conversations"],
     response_class=Response,
-    responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}, "description": "one line"}},
+    responses={
+        200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}, "description": "one line"},
+        **NOT_FOUND,
+    },
 )
 async def export(request: Request, id: ConversationId) -> Response:
     """The conversation as a line of JSONL, as `gistchat prepare` and `gistchat chat --load` read it."""

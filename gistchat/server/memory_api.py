@@ -10,11 +10,11 @@ from gistchat.chat.session import ChatSession
 from gistchat.context.types import MOST
 from gistchat.server.conversation_access import ConversationId, live_of, namespace
 from gistchat.server.conversation_schemas import FoundMessage, FoundMessages, GistNumber, GistText, Memory, Pin
-from gistchat.server.errors import ApiError
+from gistchat.server.errors import ApiError, error_responses
 from gistchat.server.live import OpenConversation
 from gistchat.server.memory_view import line_numbers, memory_of, why_found
 
-router = APIRouter(prefix="/conversations/{id}", tags=["memory"])
+router = APIRouter(prefix="/conversations/{id}", tags=["memory"], responses=error_responses(404))
 
 LineNumber = Annotated[int, Path(ge=1, le=MOST, description="as the memory numbers them")]
 Asked = Annotated[str, Query(min_length=1, max_length=10_000)]

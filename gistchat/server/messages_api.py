@@ -25,7 +25,7 @@ from gistchat.server.message_view import messages_of
 from gistchat.server.shared import shared
 from gistchat.server.turns import Regenerate, Say, SayInstead, answered
 
-router = APIRouter(prefix="/conversations/{id}", tags=["messages"])
+router = APIRouter(prefix="/conversations/{id}", tags=["messages"], responses=error_responses(404))
 
 First = Annotated[int, Query(ge=-MOST, le=MOST, description="number of the first one, from 1; below 0: from the end")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -34,7 +34,7 @@ EVENTS = (
     "then `done` with `message`, `asked` and `notice`, or `error`."
 )
 STREAM = {"description": EVENTS, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-ANSWERS = {200: STREAM, 201: {"model": Answered}, **error_responses(408, 422, 429, 500)}
+ANSWERS = {200: STREAM, 201: {"model": Answered}, **error_responses(422, 429)}
 
 
 @router.get("/messages")
@@ -63,7 +63,7 @@ async def regenerate(request: Request, id: ConversationId, body: ToAnswer) -> Re
 @router.patch(
     "/messages/{key}",
     response_model=Edited,
-    responses={201: {"model": Answered}, 200: {"content": STREAM["content"]}, **error_responses(408, 422, 429, 500)},
+    responses={201: {"model": Answered}, 200: {"content": STREAM["content"]}, **error_responses(422, 429)},
 )
 async def edit(request: Request, id: ConversationId, key: MessageKey, body: Edit) -> Response | Edited:
     """Put another text in the place of a message; the one before stays as another version.

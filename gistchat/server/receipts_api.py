@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request
 
 from gistchat.server.conversation_access import ReceiptId, namespace
 from gistchat.server.conversation_schemas import Receipt
+from gistchat.server.errors import error_responses
 from gistchat.server.shared import shared
 
-router = APIRouter(prefix="/receipts", tags=["receipts"])
+router = APIRouter(prefix="/receipts", tags=["receipts"], responses=error_responses(404))
 
 
 @router.get("/{id}", response_model=Receipt)
