@@ -193,11 +193,11 @@ def servers() -> dict[tuple, LlamaServer]:
 def shared_servers(servers, monkeypatch):
     """llama.cpp opens a model once for all tests, as for all sessions of one `ChatModel`; all above it is as ever."""
 
-    def opened(model: Path, context: int, adapter: Path | None = None) -> LlamaServer:
+    def opened(model: Path, context: int, adapter: Path | None = None, slots: int = 1) -> LlamaServer:
         files = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in (model, adapter) if path]
-        key = (*files, context)
+        key = (*files, context, slots)
         if key not in servers:
-            servers[key] = LlamaServer(model, context, adapter)
+            servers[key] = LlamaServer(model, context, adapter, slots)
         return servers[key]
 
     monkeypatch.setattr(open_module, "LlamaServer", opened)
