@@ -143,7 +143,9 @@ class Said(Drawn):
 
 class Edit(Drawn):
     text: Text
-    answer: bool = Field(False, strict=True, description="whether a person's turn is answered anew; else what follows stays")
+    answer: bool = Field(
+        False, strict=True, description="whether a person's turn is answered anew; else what follows stays"
+    )
 
 
 class Answered(Given):
