@@ -35,7 +35,7 @@ def create_app(settings: ServeSettings, model: ChatModel | None, store: Conversa
     app.state.shared = Shared(settings, model, store)
     errors.install(app)
     proxy = app.state.shared.proxy
-    for router in (health.router, proxy_router(proxy)) if proxy else ROUTERS:
+    for router in (health.router, proxy_router(proxy), conversations_api.router, page.router) if proxy else ROUTERS:
         app.include_router(router)
     app.add_middleware(Guard, shared=app.state.shared)
     return app

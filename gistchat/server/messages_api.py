@@ -83,7 +83,12 @@ async def edit(request: Request, id: ConversationId, key: MessageKey, body: Edit
 @router.delete("/messages/{key}", status_code=204)
 async def forget(request: Request, id: ConversationId, key: MessageKey) -> Response:
     """Take the text of a message out for good: here, in its copies, the search, the memory and the receipts."""
-    async with live_of(request).opened(id, namespace(request)) as conversation:
+    server = shared(request)
+    if not server.live:
+        await info_of(request, id)
+        await to_thread.run_sync(server.store.forget, id, key)
+        return Response(status_code=204)
+    async with server.live.opened(id, namespace(request)) as conversation:
         if key in conversation.kept.keys:
             number = number_of(conversation.kept, key)
             await conversation.change(lambda session: session.forget(number))

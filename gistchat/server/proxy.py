@@ -25,7 +25,7 @@ from gistchat.server.errors import ApiError, as_api_error
 from gistchat.server.identity import HEADER, Identity, Placed, Transcript, Transcripts
 from gistchat.server.memories import Memories, Recalled, memory_model
 from gistchat.server.overheard import Overheard, text_of
-from gistchat.server.remembered import Said, Sent, arrange, everything, listed, message_cost, read_message, today
+from gistchat.server.remembered import Said, Sent, arrange, everything, listed, message_cost, read_message
 from gistchat.server.settings import ServeSettings
 from gistchat.server.streams import event, while_connected
 from gistchat.store.conversation_store import ConversationStore
