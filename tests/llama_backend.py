@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from gistchat.engines.llama_server import load_library
+from gistchat.engines.llama_server import load_library, threads
 from gistchat.models.packaged_file import packaged_file
 
 KEY = "llama-key"
@@ -16,7 +16,7 @@ def llama_backend(context: int = 2048) -> Iterator[str]:
     params = library.CommonParams()
     params.model.path = str(packaged_file())
     params.n_ctx, params.n_parallel, params.warmup, params.verbosity = context, 1, False, -1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 2
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads()
     params.ui = False
     params.use_jinja = True
     params.api_keys = [KEY]

@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gistchat.dialogue.turns import today
 from gistchat.errors import UserError
 from gistchat.server.backend import Backend, passed_back
 from gistchat.server.chat_body import ChatBody

@@ -9,7 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 from fake_chat_server import ChatServer, begin, delta, event, refuses, send
-from server_fixtures import Served, serving
+from server_fixtures import Served, serving, settle
 
 from gistchat.errors import UserError
 from gistchat.server import proxy as proxy_module
@@ -76,12 +76,6 @@ def long_talk(exchanges: int = 120) -> list[dict]:
 
 def sent(backend: ChatServer) -> list[dict]:
     return backend.chats[-1]["messages"]
-
-
-def settle(server: Served) -> None:
-    """Wait until nothing is left to be done after an answer."""
-    while not server.shared.idle:
-        time.sleep(0.005)
 
 
 # ---- what is sent on, and what comes back
