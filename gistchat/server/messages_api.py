@@ -76,7 +76,10 @@ async def edit(request: Request, id: ConversationId, key: MessageKey, body: Edit
         return await answered(request, id, SayInstead(body, body.text, key))
     async with live_of(request).opened(id, namespace(request)) as conversation:
         kept, number = conversation.kept, number_of(conversation.kept, key)
+        before = list(kept.keys)
         await conversation.change(lambda session: session.edit_turn(number, body.text))
+        copies = {old: new for old, new in zip(before[number:], kept.keys[number:], strict=True) if old != new}
+        await to_thread.run_sync(kept.store.copy_beside, id, copies)
         return Edited(key=kept.keys[number - 1], total=len(kept.keys))
 
 

@@ -631,9 +631,8 @@ def test_no_path_leads_out_of_the_backends_api(served, backend, path):
     "address", ["localhost:1", "ftp://a/", "http://me:key@host/v1", "http://host/v1?x=1", "http:// a"]
 )
 def test_addresses_that_are_none(tmp_path, address):
-    with pytest.raises(UserError):
-        with serving(None, tmp_path, backend=address):
-            pass
+    with pytest.raises(UserError), serving(None, tmp_path, backend=address):
+        pass
 
 
 # ---- receipts

@@ -8,9 +8,9 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from schemathesis.config import SchemathesisConfig
 from server_fixtures import ScriptedEngine, Served, scripted_model, serving
 
 TURNS = [
@@ -21,7 +21,7 @@ TURNS = [
         ("model", "That is a fine name for a dog"),
     )
 ]
-EXAMPLES = 12  # of each operation, good ones and bad ones
+EXAMPLES = 5  # of each operation, good ones and bad ones
 
 
 @pytest.fixture(scope="module")
