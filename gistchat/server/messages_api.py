@@ -113,8 +113,7 @@ async def head(request: Request, id: ConversationId, body: Head) -> Edited:
             kept.store.set_head(id, leaf)
             return Edited(key=leaf, total=kept.store.info(id).messages)
 
-        conversation.is_stale = True
-        return await to_thread.run_sync(switch)
+        return await to_thread.run_sync(switch)  # the next request opens the conversation anew, as its head moved
 
 
 @router.post("/undo")

@@ -226,6 +226,18 @@ def test_forgetting_reaches_copies_memory_receipts_and_the_search(http, server, 
     assert server.shared.store.check() == []
 
 
+def test_what_is_forgotten_in_another_branch_is_forgotten_in_this_one(http):
+    talk = Talk(http)
+    talk.say("hello")
+    talk.say("The password is swordfish")
+    there = talk.key(3)
+    talk.ask("PATCH", f"/messages/{talk.key(1)}", json={"text": "good day"})
+    talk.ask("DELETE", f"/messages/{there}", 204)
+    assert talk.texts()[2] == "…"
+    receipt = talk.say("And?")["answer"]["receipt"]
+    assert "password" not in http.get(f"/api/receipts/{receipt}").text
+
+
 def test_ratings(http):
     talk = Talk(http, turns=heard(1))
     talk.ask("POST", f"/messages/{talk.key(2)}/rating", json={"value": -1, "note": "too short"})
