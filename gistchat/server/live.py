@@ -12,6 +12,7 @@ from anyio import to_thread
 from gistchat.chat.kept import KeptConversation
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
+from gistchat.dialogue.turns import today
 from gistchat.errors import UserError
 from gistchat.store.conversation_store import ConversationStore
 
@@ -155,6 +156,7 @@ def _session(kept: KeptConversation, model: ChatModel) -> ChatSession:
     A turn at its end that has no answer, as the server was killed over it, is the last of the session's turns.
     """
     session, unanswered = kept.open_session(model)
+    session.clock = today
     if unanswered:
         session.turns.append(unanswered)
     if (strategy := kept.settings.get("strategy")) and strategy != session.strategy.name:

@@ -76,14 +76,22 @@ async def edit(request: Request, id: ConversationId, key: MessageKey, body: Edit
         return await answered(request, id, SayInstead(body, body.text, key))
     async with live_of(request).opened(id, namespace(request)) as conversation:
         kept, number = conversation.kept, number_of(conversation.kept, key)
+        before = list(kept.keys)
         await conversation.change(lambda session: session.edit_turn(number, body.text))
+        copies = {old: new for old, new in zip(before[number:], kept.keys[number:], strict=True) if old != new}
+        await to_thread.run_sync(kept.store.copy_beside, id, copies)
         return Edited(key=kept.keys[number - 1], total=len(kept.keys))
 
 
 @router.delete("/messages/{key}", status_code=204)
 async def forget(request: Request, id: ConversationId, key: MessageKey) -> Response:
     """Take the text of a message out for good: here, in its copies, the search, the memory and the receipts."""
-    async with live_of(request).opened(id, namespace(request)) as conversation:
+    server = shared(request)
+    if not server.live:
+        await info_of(request, id)
+        await to_thread.run_sync(server.store.forget, id, key)
+        return Response(status_code=204)
+    async with server.live.opened(id, namespace(request)) as conversation:
         if key in conversation.kept.keys:
             number = number_of(conversation.kept, key)
             await conversation.change(lambda session: session.forget(number))
@@ -105,8 +113,7 @@ async def head(request: Request, id: ConversationId, body: Head) -> Edited:
             kept.store.set_head(id, leaf)
             return Edited(key=leaf, total=kept.store.info(id).messages)
 
-        conversation.is_stale = True
-        return await to_thread.run_sync(switch)
+        return await to_thread.run_sync(switch)  # the next request opens the conversation anew, as its head moved
 
 
 @router.post("/undo")

@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -75,12 +74,6 @@ class Said:
         while said:
             yield said
             said = said.before
-
-
-def today() -> str:
-    """As people write it: 27 November 2026."""
-    now = datetime.now()
-    return f"{now.day} {now:%B %Y}"
 
 
 def read_message(message: dict[str, Any], before: Said | None) -> tuple[Turn, dict[str, Any]]:

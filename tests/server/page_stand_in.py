@@ -29,7 +29,14 @@ class Talk:
 
     def add(self, parent: str, speaker: str, text: str) -> str:
         key = f"k{next(self.keys)}"
-        self.nodes[key] = {"key": key, "parent": parent, "speaker": speaker, "text": text, "rating": 0, "created": time.time()}
+        self.nodes[key] = {
+            "key": key,
+            "parent": parent,
+            "speaker": speaker,
+            "text": text,
+            "rating": 0,
+            "created": time.time(),
+        }
         self.head, self.updated = key, time.time()
         if not self.title and speaker == "user":
             self.title = text[:60]
@@ -48,11 +55,26 @@ class Talk:
         return key
 
     def info(self) -> dict[str, Any]:
-        return {"id": self.id, "title": self.title, "created": self.created, "updated": self.updated, "messages": len(self.path()), "origin": "page", "strategy": self.strategy, "budget": self.budget}
+        return {
+            "id": self.id,
+            "title": self.title,
+            "created": self.created,
+            "updated": self.updated,
+            "messages": len(self.path()),
+            "origin": "page",
+            "strategy": self.strategy,
+            "budget": self.budget,
+        }
 
     def message(self, number: int, node: dict[str, Any], by_parent: dict[str, list[str]]) -> dict[str, Any]:
         receipt = f"{self.id}.{node['key']}" if node["speaker"] == "model" else None
-        return {**{name: node[name] for name in ("key", "speaker", "text", "rating", "created")}, "number": number, "date": "", "siblings": by_parent[node["parent"]], "receipt": receipt}
+        return {
+            **{name: node[name] for name in ("key", "speaker", "text", "rating", "created")},
+            "number": number,
+            "date": "",
+            "siblings": by_parent[node["parent"]],
+            "receipt": receipt,
+        }
 
     def messages(self, first: int, limit: int) -> dict[str, Any]:
         line = self.path()
@@ -61,30 +83,72 @@ class Talk:
         for node in self.nodes.values():
             by_parent.setdefault(node["parent"], []).append(node["key"])
         part = line[start - 1 : start - 1 + limit]
-        return {"total": len(line), "first": start, "messages": [self.message(start + i, node, by_parent) for i, node in enumerate(part)]}
+        return {
+            "total": len(line),
+            "first": start,
+            "messages": [self.message(start + i, node, by_parent) for i, node in enumerate(part)],
+        }
 
     def memory(self) -> dict[str, Any]:
         line = self.path()
         boundary = max(0, len(line) - 6)
-        lines = [{"number": 0, "speaker": "", "text": text, "turns": [], "pinned": True, "fact": None} for text in self.pinned]
+        lines = [
+            {"number": 0, "speaker": "", "text": text, "turns": [], "pinned": True, "fact": None}
+            for text in self.pinned
+        ]
         if self.gist is not None:
-            lines += [{"number": 0, "speaker": "", "text": text, "turns": [], "pinned": False, "fact": None} for text in self.gist]
+            lines += [
+                {"number": 0, "speaker": "", "text": text, "turns": [], "pinned": False, "fact": None}
+                for text in self.gist
+            ]
         else:
             said = [(i, node) for i, node in enumerate(line[:boundary], 1) if node["speaker"] == "user"]
             for i, node in said[-5:]:
                 fact = "home" if "live" in node["text"] else None
                 if node["text"] not in self.dropped:
-                    lines.append({"number": 0, "speaker": "user", "text": node["text"][:120], "turns": [i], "pinned": False, "fact": fact})
+                    lines.append(
+                        {
+                            "number": 0,
+                            "speaker": "user",
+                            "text": node["text"][:120],
+                            "turns": [i],
+                            "pinned": False,
+                            "fact": fact,
+                        }
+                    )
         for number, gist_line in enumerate(lines, 1):
             gist_line["number"] = number
         words = lambda text: len(text.split()) + 2  # noqa: E731
-        parts = {"pinned": sum(words(x["text"]) for x in lines if x["pinned"]), "gist": sum(words(x["text"]) for x in lines if not x["pinned"] and not x["fact"]), "facts": sum(words(x["text"]) for x in lines if x["fact"]), "found": 9 if boundary > 2 else 0, "verbatim": min(40, sum(words(n["text"]) for n in line[boundary:]))}
+        parts = {
+            "pinned": sum(words(x["text"]) for x in lines if x["pinned"]),
+            "gist": sum(words(x["text"]) for x in lines if not x["pinned"] and not x["fact"]),
+            "facts": sum(words(x["text"]) for x in lines if x["fact"]),
+            "found": 9 if boundary > 2 else 0,
+            "verbatim": min(40, sum(words(n["text"]) for n in line[boundary:])),
+        }
         found = [{"turn": 1, "text": line[0]["text"], "why": "shares dog, walk"}] if boundary > 2 else []
-        return {"strategy": self.strategy, "budget": self.budget, "tokens": {"used": sum(parts.values()), "budget": max(self.budget, sum(parts.values())), "parts": parts}, "boundary": boundary, "gist": {"made_by": "hand" if self.gist is not None else "textrank", "covers": boundary, "lines": lines}, "next_gist_lines": lines, "found": found, "facts": [], "pinned": [{"number": n, "text": text} for n, text in enumerate(self.pinned, 1)], "versions": [{"number": n, "covers": boundary, "made_by": "textrank", "lines": old} for n, old in enumerate(self.versions, 1)], "notice": ""}
+        return {
+            "strategy": self.strategy,
+            "budget": self.budget,
+            "tokens": {"used": sum(parts.values()), "budget": max(self.budget, sum(parts.values())), "parts": parts},
+            "boundary": boundary,
+            "gist": {"made_by": "hand" if self.gist is not None else "textrank", "covers": boundary, "lines": lines},
+            "next_gist_lines": lines,
+            "found": found,
+            "facts": [],
+            "pinned": [{"number": n, "text": text} for n, text in enumerate(self.pinned, 1)],
+            "versions": [
+                {"number": n, "covers": boundary, "made_by": "textrank", "lines": old}
+                for n, old in enumerate(self.versions, 1)
+            ],
+            "notice": "",
+        }
 
 
 def refuse(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}, status)
+    return JSONResponse(
+        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}, status
+    )
 
 
 def make_app(pause: float = 0.02) -> FastAPI:
@@ -102,7 +166,10 @@ def make_app(pause: float = 0.02) -> FastAPI:
             if asked is not None:
                 yield send(type="asked", message=talk.messages(-1, 1)["messages"][0])
             text = talk.nodes[key]["text"]
-            pieces = [f"{word} " for word in f"You said **{text}** and I listened. Tell me more about it, if you like.".split()]
+            pieces = [
+                f"{word} "
+                for word in f"You said **{text}** and I listened. Tell me more about it, if you like.".split()
+            ]
             if "long" in text:
                 pieces *= 30
             said = ""
@@ -123,12 +190,24 @@ def make_app(pause: float = 0.02) -> FastAPI:
 
     @app.get("/api/info")
     def info() -> dict[str, Any]:
-        return {"version": "0.9", "model": "SmolLM2-135M-Instruct", "strategy": "memory", "strategies": STRATEGIES, "budget": 96, "limit": 2048, "backend": False, "needs_key": False}
+        return {
+            "version": "0.9",
+            "model": "SmolLM2-135M-Instruct",
+            "strategy": "memory",
+            "strategies": STRATEGIES,
+            "budget": 96,
+            "limit": 2048,
+            "backend": False,
+            "needs_key": False,
+        }
 
     @app.get("/api/conversations")
     def conversations(search: str = "", limit: int = 50, before: str = "") -> dict[str, Any]:
         latest = sorted(talks.values(), key=lambda talk: -talk.updated)
-        return {"conversations": [talk.info() for talk in latest if search.lower() in talk.title.lower()][:limit], "next": None}
+        return {
+            "conversations": [talk.info() for talk in latest if search.lower() in talk.title.lower()][:limit],
+            "next": None,
+        }
 
     @app.post("/api/conversations", status_code=201)
     async def create(request: Request) -> dict[str, Any]:
@@ -225,11 +304,39 @@ def make_app(pause: float = 0.02) -> FastAPI:
 
     @app.get("/api/conversations/{id}/search")
     def search_turns(id: str, q: str) -> Any:
-        return {"found": [{"number": i, **{n: node[n] for n in ("key", "speaker", "text")}, "why": f"shares {q}"} for i, node in enumerate(talks[id].path(), 1) if q.lower() in node["text"].lower()][:20]}
+        return {
+            "found": [
+                {"number": i, **{n: node[n] for n in ("key", "speaker", "text")}, "why": f"shares {q}"}
+                for i, node in enumerate(talks[id].path(), 1)
+                if q.lower() in node["text"].lower()
+            ][:20]
+        }
 
     def receipt_of(strategy: str) -> dict[str, Any]:
-        lines = [("pinned", "answer in short lines", [], 6, "pinned by hand"), ("fact", "I live in Lisbon", [3], 5, "home"), ("gist", "They talked about a dog named Rex.", [1, 2], 9, "textrank"), ("found", "Rex likes long walks by the river.", [5], 9, "shares walk"), ("verbatim", "How was your day?", [11], 6, "word for word"), ("last", "Where do I walk with Rex?", [13], 8, "the last turn")]
-        return {"strategy": strategy, "budget": 96, "tokens": 43, "model": "SmolLM2-135M-Instruct", "made": time.time(), "lines": [{"part": p, "speaker": "user", "text": t, "turns": n, "tokens": k, "why": w} for p, t, n, k, w in lines], "prompt": "<|im_start|>system\nanswer in short lines\n<|im_end|>\n", "usage": {"prompt": 80, "cached": 20, "written": 14}, "ended": "end", "seconds": {"context": 0.01, "reply": 0.8, "memory": 0.02}, "not_sent": {"turns": 0, "reason": ""}, "notice": ""}
+        lines = [
+            ("pinned", "answer in short lines", [], 6, "pinned by hand"),
+            ("fact", "I live in Lisbon", [3], 5, "home"),
+            ("gist", "They talked about a dog named Rex.", [1, 2], 9, "textrank"),
+            ("found", "Rex likes long walks by the river.", [5], 9, "shares walk"),
+            ("verbatim", "How was your day?", [11], 6, "word for word"),
+            ("last", "Where do I walk with Rex?", [13], 8, "the last turn"),
+        ]
+        return {
+            "strategy": strategy,
+            "budget": 96,
+            "tokens": 43,
+            "model": "SmolLM2-135M-Instruct",
+            "made": time.time(),
+            "lines": [
+                {"part": p, "speaker": "user", "text": t, "turns": n, "tokens": k, "why": w} for p, t, n, k, w in lines
+            ],
+            "prompt": "<|im_start|>system\nanswer in short lines\n<|im_end|>\n",
+            "usage": {"prompt": 80, "cached": 20, "written": 14},
+            "ended": "end",
+            "seconds": {"context": 0.01, "reply": 0.8, "memory": 0.02},
+            "not_sent": {"turns": 0, "reason": ""},
+            "notice": "",
+        }
 
     @app.get("/api/receipts/{id}")
     def receipt(id: str) -> Any:

@@ -93,7 +93,10 @@ def test_what_fits_goes_on_by_its_very_bytes(served, backend):
 
 @pytest.mark.parametrize("ends", [b"\n\n", b"\r\n\r\n"])
 def test_a_stream_comes_back_by_its_very_bytes(served, backend, ends):
-    said = [b'{"choices":[{"index":0,"delta":{"content":"Fi","x_new":7}}]}', b'{"choices":[{"delta":{"content":"ne"}}]}']
+    said = [
+        b'{"choices":[{"index":0,"delta":{"content":"Fi","x_new":7}}]}',
+        b'{"choices":[{"delta":{"content":"ne"}}]}',
+    ]
     events = [b": a comment", b"event: note\ndata: {}", *(b"data: " + part for part in said), b"data:[DONE]"]
     stream = ends.join(events) + ends + b": after the end\n"
 
@@ -184,7 +187,9 @@ def test_calls_of_tools_stay_with_their_results(served, backend):
     for message in messages:
         if message["role"] == "tool":
             assert message["tool_call_id"] in asked
-        asked = {call["id"] for call in message.get("tool_calls") or ()} or (asked if message["role"] == "tool" else set())
+        asked = {call["id"] for call in message.get("tool_calls") or ()} or (
+            asked if message["role"] == "tool" else set()
+        )
     assert backend.chats[-1]["tools"] == TOOLS
     assert ERROR not in headers
 
@@ -610,7 +615,9 @@ def test_all_else_under_v1_goes_through(served, backend):
     assert len(backend.asked) == 2
 
 
-@pytest.mark.parametrize("path", ["/v1/../slots", "/v1/%2e%2e/slots", "/v1/a/..%2fb", "/v1/..%5cslots", "/v1/%252e%252e/x"])
+@pytest.mark.parametrize(
+    "path", ["/v1/../slots", "/v1/%2e%2e/slots", "/v1/a/..%2fb", "/v1/..%5cslots", "/v1/%252e%252e/x"]
+)
 def test_no_path_leads_out_of_the_backends_api(served, backend, path):
     import http.client
 
@@ -620,11 +627,12 @@ def test_no_path_leads_out_of_the_backends_api(served, backend, path):
     assert [asked[0] for asked in backend.asked if not asked[0].startswith("/v1/")] == []
 
 
-@pytest.mark.parametrize("address", ["localhost:1", "ftp://a/", "http://me:key@host/v1", "http://host/v1?x=1", "http:// a"])
+@pytest.mark.parametrize(
+    "address", ["localhost:1", "ftp://a/", "http://me:key@host/v1", "http://host/v1?x=1", "http:// a"]
+)
 def test_addresses_that_are_none(tmp_path, address):
-    with pytest.raises(UserError):
-        with serving(None, tmp_path, backend=address):
-            pass
+    with pytest.raises(UserError), serving(None, tmp_path, backend=address):
+        pass
 
 
 # ---- receipts

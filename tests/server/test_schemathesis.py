@@ -8,17 +8,20 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from schemathesis.config import SchemathesisConfig
 from server_fixtures import ScriptedEngine, Served, scripted_model, serving
 
 TURNS = [
     {"speaker": speaker, "text": f"{text} {number}"}
     for number in range(8)
-    for speaker, text in (("user", "I live in Lisbon and my dog is called Rex"), ("model", "That is a fine name for a dog"))
+    for speaker, text in (
+        ("user", "I live in Lisbon and my dog is called Rex"),
+        ("model", "That is a fine name for a dog"),
+    )
 ]
-EXAMPLES = 12  # of each operation, good ones and bad ones
+EXAMPLES = 5  # of each operation, good ones and bad ones
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,9 @@ def test_every_answer_is_described(mode, description, http):
     for operation in (result.ok() for result in description.get_all_operations()):
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=HealthCheck)
+        @settings(
+            max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=HealthCheck
+        )
         def check(case):
             if mode.is_positive and case.path_parameters and not case.path.startswith("/v1/"):
                 point_at_what_is_there(case, http)
@@ -70,6 +75,8 @@ def point_at_what_is_there(case, http: httpx2.Client) -> None:
     if case.path.startswith("/api/receipts"):
         answer = http.post(f"/api/conversations/{made}/messages", json={"text": "And now?"}).json()["answer"]
         made = answer["receipt"]
-    case.path_parameters |= {name: {"id": made, "key": key}.get(name, value) for name, value in case.path_parameters.items()}
+    case.path_parameters |= {
+        name: {"id": made, "key": key}.get(name, value) for name, value in case.path_parameters.items()
+    }
     if isinstance(case.body, dict) and "key" in case.body:
         case.body["key"] = key
