@@ -29,10 +29,11 @@ from gistchat.models.resolve import resolve_base
 from gistchat.pipeline import Workspace, open_workspace, run_train
 from gistchat.recipe.schema import ModelConfig, Recipe
 
-pytest_plugins = ["hub_fixtures", "postgres_server"]
+pytest_plugins = ["hub_fixtures", "postgres_server", "server_fixtures"]
 
 # Processes are forked from one that has imported these, which takes seconds.
 IMPORTED = ["gistchat.experiment", "gistchat.chat.session", "gistchat.cli.chat_terminal", "gistchat.train.train"]
+IMPORTED += ["gistchat.chat.kept", "gistchat.chat.old_journals"]
 IMPORTED += ["transformers.models.gpt2.modeling_gpt2", "transformers.models.llama.modeling_llama", "pytest"]
 FORKS = multiprocessing.get_context("forkserver")
 

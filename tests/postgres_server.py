@@ -51,6 +51,7 @@ class PostgresServer:
     def start(self) -> None:
         """Returns when it takes connections."""
         settings = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200"
+        settings += " -c fsync=off"  # it is killed here, but the machine is not
         self._run("pg_ctl", "start", "-w", "-D", self.data, "-l", self.data / "log", "-o", settings)
 
     def stop(self, mode: str = "fast") -> None:

@@ -126,6 +126,21 @@ class KeptConversation:
         return not self._turns and not (self._state or {}).get("pinned")
 
     @property
+    def keys(self) -> Sequence[str]:
+        """Of its messages, up to the head, as far as it knows of them."""
+        return self._keys
+
+    @property
+    def turns(self) -> Sequence[Turn]:
+        """That these messages are."""
+        return self._turns
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As the store has them."""
+        return self._settings
+
+    @property
     def head(self) -> str:
         """Key of the last of its messages that it knows of; empty where there is none."""
         return self._keys[-1] if self._keys else ""
@@ -160,12 +175,14 @@ class KeptConversation:
         try:
             self._record(session, turns)
         except NoSuchConversation:  # deleted meanwhile, by another
+            if not self.exclusive:
+                raise
             self.close()
             self._begin_anew()
             self._record(session, turns)
 
     def _record(self, session: ChatSession, turns: list[Turn]) -> None:
-        settings = _settings(session)
+        settings = {**self._settings, **_settings(session)}
         if session.forgot:
             self._forget(session.turns)
             session.forgot = False
@@ -183,9 +200,19 @@ class KeptConversation:
     def _forget(self, turns: Sequence[Turn]) -> None:
         for number, (old, new) in enumerate(zip(self._turns, turns, strict=False)):
             if new.text == FORGOTTEN != old.text:
-                self.store.forget(self.id, self._keys[number])
+                for key in self._versions(self._keys[number]):
+                    self.store.forget(self.id, key)
                 self._turns[number] = new
                 self._state = None  # the store has none any more
+
+    def _versions(self, key: str) -> set[str]:
+        """Of a turn that was edited or answered again: nobody who forgets it means the last one alone."""
+        known: set[str] = set()
+        found = {key}
+        while new := found - known:
+            known |= new
+            found = {version for key in new for version in self.store.versions(self.id, key)}
+        return known
 
     def _bring(self, turns: list[Turn], state: dict[str, Any]) -> None:
         keep = _same_at_start(turns, self._turns)
@@ -268,6 +295,7 @@ def _settings(session: ChatSession) -> dict[str, Any]:
             "seed": session.seed,
             "saved": [str(saved.path), saved.digest] if saved else None,
             "strategy": session.recipe.chat.strategy,
+            **({"budget": budget} if (budget := session.recipe.context.budget) != model.recipe.context.budget else {}),
         }
     )
 

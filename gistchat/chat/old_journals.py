@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from gistchat.chat.kept import TERMINAL, Opened, newest_first
 from gistchat.chat.session import read_turns
+from gistchat.chat.state_folder import old_journals
 from gistchat.context.types import whole_number
 from gistchat.dialogue.turns import Turn
 from gistchat.locks import InUse, locked
@@ -60,7 +59,7 @@ def read_journal(path: Path) -> Journal:
     journal = Journal()
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") and number > 1:
                 break
             try:
                 journal.apply(line)
@@ -79,25 +78,16 @@ def take_over(store: ConversationStore) -> None:
     Raises:
         UserError, OSError: the store or the folder cannot be read or written; what is left is taken the next time.
     """
-    if not (paths := _oldest_first()):
+    if not (paths := old_journals()):
         return
     with locked(paths[0].parent):
         begun = {info.settings.get("journal"): info for info in newest_first(store)}
         taken = 0
-        for path in _oldest_first():
+        for path in old_journals():
             with contextlib.suppress(InUse), locked(path, seconds=0):
                 taken += _take(store, path, begun.get(path.name))
     if taken:
         say(f"{taken} conversations of {paths[0].parent} are in {store.database.path or store.database.url} now")
-
-
-def _oldest_first() -> list[Path]:
-    """The files, by when they were written last."""
-    found = []
-    for path in (platformdirs.user_state_path("gistchat") / "conversations").glob("*.jsonl"):
-        with contextlib.suppress(FileNotFoundError):  # another chat has just removed it
-            found.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(found)]
 
 
 def _take(store: ConversationStore, path: Path, begun: ConversationInfo | None) -> bool:
@@ -129,3 +119,5 @@ def _put(store: ConversationStore, journal: Journal, path: Path) -> None:
         store.append(id, "", journal.turns, state=state)
     else:
         store.keep_state(id, "", state)
+    written = path.stat().st_mtime
+    store.date(id, written, written)

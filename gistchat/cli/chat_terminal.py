@@ -4,23 +4,30 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from gistchat.chat import session_file
-from gistchat.chat.kept import KeptConversation, find_conversation
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
 from gistchat.chat.speakers import PERSON
+from gistchat.chat.state_folder import old_journals
 from gistchat.cli.chat_commands import COMMANDS, load_session, run_command
 from gistchat.cli.conversations import open_store
 from gistchat.cli.keyboard import quiet_keyboard
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.progress import say_error, show, show_part
-from gistchat.store.conversation_store import ConversationStore
 
+if TYPE_CHECKING:  # else a chat would begin later: these bring SQLAlchemy along
+    from gistchat.chat.kept import KeptConversation
+    from gistchat.store.conversation_store import ConversationStore
+
+BUSY_SECONDS = 3  # the longest that a turn waits for another process that writes to the database
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT")  # as far as the system has them
 
 
@@ -44,7 +51,7 @@ def chat_in_terminal(
     interactive = sys.stdin.isatty()
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
-    kept = _kept_before(open_store(database), go_on) if go_on else None
+    kept = _kept_before(open_store(database, BUSY_SECONDS), go_on) if go_on else None
     if kept:
         folder = folder or kept.opened.run
         overrides = [*kept.opened.overrides, *overrides]
@@ -53,20 +60,27 @@ def chat_in_terminal(
     session = _resumed(model, kept, seed) if kept else ChatSession(model, seed)
     terminal = Terminal(session, _reader(interactive, journal), interactive)
     if journal:
-        terminal.keep_in(kept or (lambda: open_store(database)))
+        terminal.keep_in(partial(open_store, database, BUSY_SECONDS), kept)
+        if old_journals() and not database:
+            _ = terminal.kept  # what is said of them must not break into the prompt
+    elif kept:
+        kept.close()
     with contextlib.closing(terminal), _ending_by_signals(), quiet_keyboard():
         terminal.run(model.name if model.recipe.chat.url else str(folder or model.name), load)
 
 
-def _kept_before(store: ConversationStore, go_on: bool | str) -> KeptConversation:
+def _kept_before(store: "ConversationStore", go_on: bool | str) -> "KeptConversation":
+    from gistchat.chat.kept import KeptConversation, find_conversation
+
     if isinstance(go_on, str):
         return KeptConversation.open(store, find_conversation(store, go_on).id, exclusive=True)
     return KeptConversation.latest(store)
 
 
-def _resumed(model: ChatModel, kept: KeptConversation, seed: int | None) -> ChatSession:
+def _resumed(model: ChatModel, kept: "KeptConversation", seed: int | None) -> ChatSession:
     """A session that goes on with a kept conversation; its notice says which, and what is not as it was."""
     session, unanswered = kept.open_session(model, seed)
+    session.saved = kept.opened.saved
     last = datetime.fromtimestamp(kept.updated)
     notices = [f"going on with the conversation of {last:%Y-%m-%d %H:%M}: {len(session.turns)} turns"]
     if unanswered:
@@ -115,43 +129,83 @@ def today() -> str:
     return f"{now.day} {now:%B %Y}"
 
 
-class Terminal:
-    """A session, and the person at it.
+def _new(store: "ConversationStore") -> "KeptConversation":
+    from gistchat.chat.kept import KeptConversation
 
-    Attributes:
-        kept: the conversation in the store; None where it is not kept.
-    """
+    return KeptConversation(store, exclusive=True)
+
+
+def _beside(begin: Callable[[], "KeptConversation"]) -> "Future[KeptConversation]":
+    """Begin in a thread, which ends with that."""
+    thread = ThreadPoolExecutor(1)
+    begun = thread.submit(begin)
+    thread.shutdown(wait=False)
+    return begun
+
+
+def _there(kept: "KeptConversation") -> "Future[KeptConversation]":
+    begun: Future[KeptConversation] = Future()
+    begun.set_result(kept)
+    return begun
+
+
+class Terminal:
+    """A session, and the person at it."""
 
     def __init__(self, session: ChatSession, read: Callable[[str], str], interactive: bool) -> None:
         self.session, self.read, self.interactive = session, read, interactive
         session.clock = today
-        self.kept: KeptConversation | None = None
+        self._kept: Future[KeptConversation] | None = None
         self._warned = False
 
-    def keep_in(self, kept: KeptConversation | Callable[[], ConversationStore]) -> None:
-        """Keep the conversation as it goes, where it was kept before or as a new one in a store that is opened."""
+    def keep_in(self, open_store: Callable[[], "ConversationStore"], kept: "KeptConversation | None" = None) -> None:
+        """Keep the conversation as it goes, where it was kept before or as a new one.
+
+        The store is opened while the person types: to import what it needs takes some tenths of a second.
+        """
+        self._open_store = open_store
+        self._kept = _there(kept) if kept else _beside(lambda: _new(open_store()))
+
+    @property
+    def kept(self) -> "KeptConversation | None":
+        """The conversation in the store, once that is open; None where it cannot or shall not be kept."""
         with self._said_once():
-            self.kept = kept if isinstance(kept, KeptConversation) else KeptConversation(kept(), exclusive=True)
+            return self._kept.result() if self._kept else None
+        self._kept = None
 
     def go_on_with(self, session: ChatSession) -> None:
         """Go on with another conversation; the one before stays as it was kept."""
         self.session = session
         session.clock = today
-        if self.kept:
-            self.close()
-            self.kept = KeptConversation(self.kept.store, exclusive=True)
+        if kept := self.kept:
+            kept.close()
+            self._kept = _there(_new(kept.store))
 
     def close(self) -> None:
         """Let other chats go on with the conversation."""
-        if self.kept:
-            self.kept.close()
+        if self._kept and self._kept.done() and (kept := self.kept):
+            kept.close()
 
     def keep(self, asked: str = "") -> None:
         """Bring what is new in the conversation to the store, and a turn that is about to be answered."""
-        if self.kept:
-            with self._stoppable("(stopped)"), self._said_once():
-                turn = Turn(PERSON, asked, self.session.clock()) if asked else None
-                self.kept.record(self.session, turn)
+        nothing_yet = not (asked or self.session.turns or self.session.memory.pinned)
+        if nothing_yet and self._kept and not self._kept.done():
+            return
+        with self._stoppable("(stopped)"), self._said_once():
+            if kept := self.kept:
+                self._record(kept, Turn(PERSON, asked, self.session.clock()) if asked else None)
+
+    def _record(self, kept: "KeptConversation", asked: Turn | None) -> None:
+        from gistchat.store.database import StoreMoved
+
+        try:
+            kept.record(self.session, asked)
+        except StoreMoved:  # all that was said goes into a new one
+            kept.close()
+            kept.store.database.close()
+            kept = _new(self._open_store())
+            self._kept = _there(kept)
+            kept.record(self.session, asked)
 
     @contextlib.contextmanager
     def _said_once(self) -> Iterator[None]:
@@ -178,8 +232,9 @@ class Terminal:
             if line.strip():
                 self._obey(line)
         if self.interactive:
-            kept = self.kept and not self.kept.is_empty
-            show("bye; gistchat chat --continue goes on with this conversation" if kept else "bye")
+            kept = self.kept
+            goes_on = kept and not kept.is_empty
+            show("bye; gistchat chat --continue goes on with this conversation" if goes_on else "bye")
 
     def _obey(self, typed: str) -> None:
         line = typed.strip()

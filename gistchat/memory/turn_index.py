@@ -5,6 +5,7 @@ With an encoder also those that mean something alike; a reranker then reads the 
 
 import bisect
 import math
+import threading
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,12 +51,14 @@ _LEMMAS = {
     for form in forms
 }
 _english = stemmer("english").stemWord
+_stemming = threading.Lock()  # a stemmer holds the word that it works on
 
 
 @lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
     """Without its ending: "hiked" and "hiking" are one, and so are "went" and "go"."""
-    return _english(_LEMMAS.get(word, word))
+    with _stemming:
+        return _english(_LEMMAS.get(word, word))
 
 
 def terms(text: str) -> list[str]:

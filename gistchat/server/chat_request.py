@@ -46,7 +46,7 @@ ASKING_NOTHING: dict[str, tuple[Any, ...]] = {
     "verbosity": (),
 }
 NOT_TO_THE_MODEL = (
-    *("user", "metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
+    *("user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
     "parallel_tool_calls",
 )
 
@@ -92,6 +92,7 @@ class ChatRequest(BaseModel):
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
+    store: bool | None = Field(None, description="false: nothing of this conversation is kept")
 
     @property
     def includes_usage(self) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from anyio import to_thread
 
@@ -15,7 +16,7 @@ from gistchat.chat.session import ChatSession
 from gistchat.dialogue.turns import Turn
 from gistchat.server.live import OpenConversation
 from gistchat.server.shared import Shared
-from gistchat.store.conversation_store import NoSuchConversation
+from gistchat.store.conversation_store import NoSuchConversation, NoSuchMessage
 
 ORIGIN = "api"
 MOST_CANDIDATES = 8  # conversations with the same beginning that are looked at
@@ -28,11 +29,13 @@ class Continued:
     Attributes:
         known: the turns up to the last answer, as the store has them; None where these are all that it holds.
         new: those after them, without the one that is answered.
+        is_kept: whether it is in the store, or will be.
     """
 
     conversation: OpenConversation
     known: list[Turn] | None
     new: list[Turn]
+    is_kept: bool = True
 
     def follow(self, cancel: threading.Event) -> None:
         """Bring the session to where the list is. It takes longer the more turns are new; `cancel` ends it."""
@@ -60,43 +63,80 @@ def _same_at_start(turns: list[Turn], others: list[Turn]) -> int:
 
 
 @contextlib.asynccontextmanager
-async def continued(server: Shared, namespace: str, turns: list[Turn], answered: int) -> AsyncIterator[Continued]:
+async def continued(
+    server: Shared, namespace: str, turns: list[Turn], answered: int, named: str = ""
+) -> AsyncIterator[Continued]:
     """The conversation that a list goes on with, for this block alone; a new one where there is none.
 
     Args:
         turns: without the one that is answered.
         answered: how many of them are up to the last answer.
+        named: id of the conversation, where the caller says it.
+
+    Raises:
+        NoSuchConversation: there is none of that id in the namespace.
     """
-    key, id = await to_thread.run_sync(_find, server, namespace, turns[:answered])
-    if id:
-        async with server.live.opened(id, namespace) as conversation:
-            known = None
-            if conversation.kept.head != key:
-                known = await to_thread.run_sync(_path, server, id, key)
-            yield Continued(conversation, known, turns[answered:])
-        return
+    before, new = turns[:answered], turns[answered:]
+    found = Found(await to_thread.run_sync(_key, server, before), named, may_branch=True)
+    if not named and before:
+        found = await to_thread.run_sync(_find, server, namespace, found.key)
+    if found.id:
+        async with server.live.opened(found.id, namespace) as conversation:
+            if conversation.kept.head == found.key:
+                yield Continued(conversation, None, new)
+                return
+            if found.may_branch:
+                yield Continued(conversation, await to_thread.run_sync(_known, server, found, before), new)
+                return
     conversation = server.live.begun(namespace, ORIGIN)
     yield Continued(conversation, None, turns)
     if conversation.kept.id:
         server.live.keep_open(conversation)
 
 
-def _path(server: Shared, id: str, key: str) -> list[Turn]:
-    return [Turn(message.speaker, message.text, message.date) for message in server.store.path(id, key)]
+@contextlib.asynccontextmanager
+async def unkept(server: Shared, turns: list[Turn]) -> AsyncIterator[Continued]:
+    """A conversation of which nothing stays."""
+    yield Continued(server.live.begun("", ORIGIN), None, turns, is_kept=False)
 
 
-def _find(server: Shared, namespace: str, turns: list[Turn]) -> tuple[str, str]:
-    """The key of these turns, and a conversation that has heard them; empty where none has, or it is busy.
+class Found(NamedTuple):
+    """What is known of the turns up to the last answer.
 
-    One that ends there is gone on with. In the only one that went on otherwise, this becomes another branch.
+    Attributes:
+        key: theirs; empty where there are none.
+        id: of a conversation that has heard them; empty where none has.
+        may_branch: whether it is gone on with also where it does not end with them.
     """
-    if not turns:
-        return "", ""
-    key = server.store.keys(turns)[-1]
+
+    key: str
+    id: str
+    may_branch: bool
+
+
+def _key(server: Shared, turns: list[Turn]) -> str:
+    return server.store.keys(turns)[-1] if turns else ""
+
+
+def _known(server: Shared, found: Found, turns: list[Turn]) -> list[Turn]:
+    """The turns as the store has them, where some may be forgotten; else as they were sent."""
+    if found.key:
+        with contextlib.suppress(NoSuchMessage):
+            path = server.store.path(found.id, found.key)
+            return [Turn(message.speaker, message.text, message.date) for message in path]
+    return turns
+
+
+def _find(server: Shared, namespace: str, key: str) -> Found:
+    """A conversation that has heard the turns of a key, and is not busy.
+
+    One that ends with them is gone on with. In the only one that went on otherwise, this becomes another branch.
+    """
     ids = server.store.find(namespace, key)
     free = [id for id in ids[:MOST_CANDIDATES] if not server.live.is_busy(id)]
     for id in free:
         with contextlib.suppress(NoSuchConversation):  # deleted meanwhile
             if server.store.info(id, namespace).head == key:
-                return key, id
-    return key, free[0] if len(ids) == len(free) == 1 else ""
+                return Found(key, id, may_branch=False)
+    only = free[0] if len(ids) == len(free) == 1 else ""
+    return Found(key, only, may_branch=True)

@@ -1,6 +1,6 @@
 """What the conversations API takes and gives, as its OpenAPI schema says it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -42,20 +42,6 @@ class Asked(BaseModel):
 
 class Given(BaseModel):
     """A reply's body."""
-
-
-# ---- errors, as OpenAI's
-
-
-class ErrorDetail(Given):
-    message: str = Field(examples=["no such conversation"])
-    type: str = Field(examples=["invalid_request_error"])
-    param: str | None = Field(None, examples=["text"])
-    code: str | None = Field(None, examples=["not_found"])
-
-
-class ErrorBody(Given):
-    error: ErrorDetail
 
 
 # ---- conversations
@@ -119,7 +105,6 @@ class Message(Given):
     siblings: list[str] = Field(description="keys of all versions of this message, oldest first, its own included")
     receipt: str | None = Field(None, description="id of what was sent for it: GET /api/receipts/{id}")
     rating: Literal[1, 0, -1] = 0
-    boundary: bool = Field(False, description="whether the messages before this one are no longer read word for word")
 
 
 class Messages(Given):
@@ -131,19 +116,24 @@ class Messages(Given):
 class Drawn(Asked):
     """How a reply is to be drawn; what is not given is as the model's recipe says."""
 
-    stream: bool = Field(False, strict=True)
     temperature: float | None = Field(None, ge=0, le=2, examples=[0.8])
     max_tokens: int | None = Field(None, ge=1, le=100_000, strict=True, examples=[60])
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, strict=True)
 
 
-class Said(Drawn):
+class ToAnswer(Drawn):
+    stream: bool = Field(False, strict=True)
+
+
+class Said(ToAnswer):
     text: Text
 
 
-class Edit(Drawn):
+class Edit(ToAnswer):
     text: Text
-    answer: bool = Field(False, strict=True, description="whether a person's turn is answered anew; else what follows stays")
+    answer: bool = Field(
+        False, strict=True, description="whether a person's turn is answered anew; else what follows stays"
+    )
 
 
 class Answered(Given):
@@ -153,7 +143,12 @@ class Answered(Given):
 
 
 class Edited(Given):
-    key: str
+    key: str = Field(description="of the edited message; after a change of the head, of the last one")
+    total: int = Field(description="messages of the line that the conversation is at now")
+
+
+class Undone(Given):
+    text: str = Field(description="of the turn that was taken back")
     total: int
 
 
@@ -288,11 +283,12 @@ class Side(Asked):
 
 class Comparison(Drawn):
     text: Text | None = Field(None, description="to be answered; without it, the person's last turn")
-    with_: list[Side] = Field(alias="with", min_length=2, max_length=2)
+    stream: Literal[True] = Field(True, description="the answers always come as a stream")
+    sides: list[Side] = Field(alias="with", min_length=2, max_length=2)
 
 
 class Choice(Asked):
-    text: Text
+    text: Text | None = Field(None, description="that was answered; without it, the person's last turn")
     answer: Text
     other: Text | None = None
     chosen: Side = Side()
@@ -302,13 +298,7 @@ class Choice(Asked):
 # ---- receipts
 
 
-class ReceiptLine(Given):
-    part: str
-    speaker: str
-    text: str
-    turns: list[int]
-    tokens: int
-    why: str
+class Receipt(Given):
+    """What was sent for a reply, line by line, and what it took."""
 
-
-Receipt = dict[str, Any]
+    model_config = ConfigDict(extra="allow")

@@ -5,7 +5,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from gistchat import __version__
-from gistchat.server.errors import error_responses
 from gistchat.server.shared import shared
 
 router = APIRouter(tags=["server"])
@@ -24,7 +23,7 @@ async def health(request: Request, response: Response) -> Health:
     return Health(status="stopping" if stopping else "ok", version=__version__)
 
 
-@router.get("/metrics", response_class=Response, responses=error_responses(401))
+@router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Counts and times, in Prometheus's text format."""
     server = shared(request)

@@ -5,7 +5,7 @@ import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anyio import to_thread
 
@@ -24,10 +24,14 @@ class OpenConversation:
 
     Attributes:
         kept: what of the session is in the store.
+        is_stale: whether the next request has to open it anew, as the store was changed beside the session.
+        compared: receipts of answers that were compared last, by their texts: one of them may be chosen.
     """
 
     kept: KeptConversation
     session: ChatSession
+    is_stale: bool = False
+    compared: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def change(self, change: Callable[[ChatSession], T]) -> T:
         """Change the session in a thread, and keep it; when this returns, it is in the store for good."""
@@ -133,14 +137,28 @@ class LiveConversations:
 
     def _current(self, id: str, namespace: str | None, before: OpenConversation | None) -> OpenConversation:
         info = self.store.info(id, namespace)
-        if before and before.kept.head == info.head:
+        if before and not before.is_stale and before.kept.head == info.head:
             return before
         kept = KeptConversation.open(self.store, id, namespace)
-        session, _ = kept.open_session(self.model)
-        return OpenConversation(kept, session)
+        return OpenConversation(kept, _session(kept, self.model))
 
     def _close_oldest(self) -> None:
         idle = [id for id, place in self._places.items() if not place.users]
         gone = [id for id in idle if self._places[id].conversation is None]
         for id in gone + idle[: max(len(self._places) - self.most, 0)]:
             self._places.pop(id, None)
+
+
+def _session(kept: KeptConversation, model: ChatModel) -> ChatSession:
+    """At the strategy and the budget that the conversation has, whichever of its branches it is at.
+
+    A turn at its end that has no answer, as the server was killed over it, is the last of the session's turns.
+    """
+    session, unanswered = kept.open_session(model)
+    if unanswered:
+        session.turns.append(unanswered)
+    if (strategy := kept.settings.get("strategy")) and strategy != session.strategy.name:
+        session.switch_strategy(strategy)
+    if (budget := kept.settings.get("budget")) is not None:
+        session.switch_budget(budget)
+    return session

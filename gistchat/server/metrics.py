@@ -19,7 +19,6 @@ class Metrics:
         self.requests = self._counter("requests", "requests answered", ["method", "route", "status"])
         self.request_seconds = self._histogram("request_seconds", "until the answer was whole", ["route"])
         self.replies = self._counter("replies", "replies, by how they ended", ["ended"])
-        self.refused = self._counter("replies_refused", "as the queue was full", [])
         self.tokens = self._counter("tokens", "of prompts that were read, were kept from before, or written", ["kind"])
         self.first_piece_seconds = self._histogram("first_piece_seconds", "from request to a reply's first words", [])
         self.running = self._gauge("replies_running", "replies being written")

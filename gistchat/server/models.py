@@ -8,7 +8,7 @@ from gistchat.printable import printable
 from gistchat.server.errors import ApiError, error_responses
 from gistchat.server.shared import Shared, shared
 
-router = APIRouter(prefix="/v1", tags=["openai"], responses=error_responses(401, 403, 503))
+router = APIRouter(prefix="/v1", tags=["openai"])
 PACKAGED = "gistchat"  # the name of the adapter that comes with it
 
 

@@ -59,18 +59,24 @@ class Guard:
             await (self.app(scope, receive, send) if scope["type"] == "lifespan" else send({"type": "websocket.close"}))
             return
         begun, answer, scope = time.perf_counter(), _Answer(scope, send), dict(scope)
-        self.shared.active += 1
+        working = False
         try:
             self._check(scope)
+            working = scope["path"] not in WHILE_STOPPING
+            self.shared.active += working
             body = _Body(scope, receive, self.shared.settings.body_bytes)
             await self.app(scope, body.receive, answer.send)
         except Exception as error:
             refusal = as_api_error(error)
-            if answer.status:
-                raise ConnectionAbortedError from None  # it cannot be said any more
-            await refusal.response()(scope, receive, answer.send)
+            if not answer.status:  # else it cannot be said any more, and the connection ends
+                await refusal.response()(scope, receive, answer.send)
+        except asyncio.CancelledError:
+            if not self.shared.stopping:
+                raise
+            if not answer.status:
+                await _stopping().response()(scope, receive, answer.send)
         finally:
-            self.shared.active -= 1
+            self.shared.active -= working
             self.shared.metrics.note_request(scope, answer.status, begun)
 
     def _check(self, scope: Scope) -> None:
@@ -86,7 +92,7 @@ class Guard:
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
         if self.shared.stopping and path not in WHILE_STOPPING:
-            raise ApiError(503, "the server is stopping", code="stopping", headers={"Retry-After": "10"})
+            raise _stopping()
 
     def _require_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -112,6 +118,10 @@ class Guard:
             message = "wrong API key" if offered else "no API key; send it as Authorization: Bearer KEY"
             raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         return ""
+
+
+def _stopping() -> ApiError:
+    return ApiError(503, "the server is stopping", code="stopping", headers={"Retry-After": "10"})
 
 
 def _is_open(path: str) -> bool:

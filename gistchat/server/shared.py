@@ -47,6 +47,10 @@ class Shared:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def close(self) -> None:
+        """End the threads."""
+        self.generation.close()
+
 
 def shared(request: Request) -> Shared:
     """Of the app that a request came to."""

@@ -10,23 +10,21 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, tuple_, update
 
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.store import tree
 from gistchat.store.database import Database
 from gistchat.store.forgetting import without_text
-from gistchat.store.message_keys import FORGOTTEN, folded, message_keys, storable, with_extras
+from gistchat.store.message_keys import FORGOTTEN, folded, message_keys, storable
+from gistchat.store.rows import OF_MESSAGE, ConversationInfo, Message, as_info, as_message, as_rows, title_of, titled
 from gistchat.store.tables import conversations, messages, ratings, receipts, states
 
-NO_PERSON = frozenset(("model", "assistant", "bot", "system", "developer", "tool", "function"))
-LONGEST_TITLE = 200  # characters
-TITLE_OF_TEXT = 60  # characters of one that is made from what was said first
+LONGEST_SEARCH, MOST_WORDS = 1000, 100  # characters, and words: SQLite nests a term in the other
 AT_ONCE = 1000  # values in one question: databases limit them
 
 
@@ -40,54 +38,6 @@ class NoSuchMessage(NoSuchConversation):
 
 class NoSuchReceipt(NoSuchConversation):
     """There is none of this id, or not in this namespace."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """A turn as it is stored.
-
-    Attributes:
-        key: hash of the message and of all before it (`message_keys.message_key`).
-        parent: key of the message before it; empty for a first one.
-        text: FORGOTTEN where it was forgotten.
-        created: when it was stored, in seconds since 1970.
-        position: how many messages are before it.
-        extra: what the caller of an API sent beside the text.
-    """
-
-    key: str
-    parent: str
-    speaker: str
-    text: str
-    date: str
-    created: float
-    position: int
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ConversationInfo:
-    """What there is to know of a conversation without its messages.
-
-    Attributes:
-        id: cannot be guessed.
-        namespace: whose it is; empty for the terminal, and for a server without keys.
-        created, updated: in seconds since 1970.
-        head: key of the message that it ends with; empty before the first.
-        messages: how many there are from a first one to the head.
-        origin: "chat", "page", "api" or "proxy".
-        settings: plain JSON, for whoever began it.
-    """
-
-    id: str
-    namespace: str
-    title: str
-    created: float
-    updated: float
-    head: str
-    messages: int
-    origin: str
-    settings: dict[str, Any]
 
 
 class ConversationStore:
@@ -107,9 +57,9 @@ class ConversationStore:
         self, origin: str, namespace: str = "", title: str = "", settings: dict[str, Any] | None = None
     ) -> ConversationInfo:
         """A conversation without messages."""
-        now, name = time.time(), secrets.token_urlsafe(16)
+        now, name = time.time(), _unguessable()
         values = {"id": name, "namespace": namespace, "created": now, "updated": now, "head": "", "origin": origin}
-        values |= _titled(title) | {"settings": json.dumps(settings or {})}
+        values |= titled(title) | {"settings": json.dumps(settings or {})}
         with self.database.writing() as connection:
             connection.execute(insert(conversations).values(values))
             return _info(connection, name)
@@ -132,27 +82,32 @@ class ConversationStore:
             namespace: None for all.
             before: `updated` and `id` of the last one that was listed, to go on after it.
             search: words that the title or one message holds, all of them.
+
+        Raises:
+            UserError: too much to search for.
         """
         query = _infos(namespace).order_by(conversations.c.updated.desc(), conversations.c.id.desc()).limit(limit)
         if before:
             query = query.where(tuple_(conversations.c.updated, conversations.c.id) < tuple_(*before))
-        if words := folded(search).split():
+        if words := _words(search):
             said = messages.alias()  # the query has the head's message besides
             here = said.c.conversation == conversations.c.number
             said = select(said.c.number).where(here, *_hold(said.c.folded, words))
             query = query.where(or_(and_(*_hold(conversations.c.folded_title, words)), said.exists()))
         with self.database.reading() as connection:
-            return [_as_info(row) for row in connection.execute(query)]
+            return [as_info(row) for row in connection.execute(query)]
 
     def search(
         self, text: str, namespace: str | None = None, limit: int = 50
     ) -> list[tuple[ConversationInfo, Message]]:
-        """Messages that hold all words of the text, in whatever branch, the latest first; of none, nothing."""
-        words = folded(text).split()
-        if not words:
+        """Messages that hold all words of the text, in whatever branch, the latest first; of none, nothing.
+
+        Raises UserError: too much to search for.
+        """
+        if not (words := _words(text)):
             return []
         found = (
-            select(messages)
+            select(*OF_MESSAGE, messages.c.conversation)
             .join(conversations, conversations.c.number == messages.c.conversation)
             .where(*_hold(messages.c.folded, words), *_within(namespace))
             .order_by(messages.c.number.desc())
@@ -162,8 +117,8 @@ class ConversationStore:
             rows = connection.execute(found).all()
             numbers = {row.conversation for row in rows}
             query = _infos().where(conversations.c.number.in_(numbers))
-            infos = {row.number: _as_info(row) for row in connection.execute(query)}
-        return [(infos[row.conversation], _as_message(row)) for row in rows]
+            infos = {row.number: as_info(row) for row in connection.execute(query)}
+        return [(infos[row.conversation], as_message(row)) for row in rows]
 
     def find(self, namespace: str, key: str) -> list[str]:
         """Ids of the conversations that hold a message of this key, and so all before it; the latest first."""
@@ -181,7 +136,11 @@ class ConversationStore:
         self._change(id, {"settings": json.dumps(settings)})
 
     def rename(self, id: str, title: str) -> None:
-        self._change(id, _titled(title))
+        self._change(id, titled(title))
+
+    def date(self, id: str, created: float, updated: float) -> None:
+        """Say when a conversation was had that was kept elsewhere, in seconds since 1970."""
+        self._change(id, {"created": created, "updated": updated})
 
     def _change(self, id: str, values: dict[str, Any]) -> None:
         with self.database.writing() as connection:
@@ -209,7 +168,15 @@ class ConversationStore:
             if not end:
                 return []
             _require(connection, number, end)
-            return [_as_message(row) for row in connection.execute(tree.path(number, end))]
+            return [as_message(row) for row in connection.execute(tree.path(number, end))]
+
+    def messages(self, id: str, keys: Sequence[str]) -> list[Message]:
+        """The messages of these keys, in their order."""
+        with self.database.reading() as connection:
+            found = _held(connection, _number(connection, id), keys)
+        if any(key not in found for key in keys):
+            raise NoSuchMessage("the conversation has no such message")
+        return [found[key] for key in keys]
 
     def append(
         self,
@@ -236,7 +203,7 @@ class ConversationStore:
         with self.database.writing() as connection:
             number = _number(connection, id, alone=True)
             position = _require(connection, number, parent) + 1
-            rows = _rows(number, keys, parent, position, turns, extras)
+            rows = as_rows(number, keys, parent, position, turns, extras)
             here = _held(connection, number, keys)
             if new := [row for row in rows if row["key"] not in here]:
                 connection.execute(insert(messages), new)
@@ -289,6 +256,13 @@ class ConversationStore:
             if key:
                 _forget(connection, number, key)
         self.database.checkpoint()
+
+    def versions(self, id: str, key: str) -> list[str]:
+        """Keys of what the speaker of a message said in its place, in any branch: itself, its copies and others."""
+        with self.database.reading() as connection:
+            number = _number(connection, id)
+            _require(connection, number, key)
+            return list(connection.scalars(tree.versions(number, key)))
 
     # ---- memory
 
@@ -377,6 +351,13 @@ class ConversationStore:
         return problems
 
 
+def _unguessable() -> str:
+    """An id; none that a command line would take for an option."""
+    while (id := secrets.token_urlsafe(16)).startswith("-"):
+        pass
+    return id
+
+
 # ---- inside a transaction
 
 
@@ -385,17 +366,20 @@ def _some_at_once(keys: Iterable[str]) -> Iterator[list[str]]:
     return iter(lambda: list(islice(keys, AT_ONCE)), [])
 
 
+def _words(text: str) -> list[str]:
+    """Raises UserError: more than a database can look for."""
+    words = list(dict.fromkeys(folded(text).split())) if len(text) <= LONGEST_SEARCH else []
+    if len(text) > LONGEST_SEARCH or len(words) > MOST_WORDS:
+        raise UserError(f"too much to search for: at most {LONGEST_SEARCH:,} characters, and {MOST_WORDS} words")
+    return words
+
+
 def _hold(column: Any, words: Iterable[str]) -> list[Any]:
     return [column.contains(word, autoescape=True) for word in words]
 
 
 def _within(namespace: str | None) -> list[Any]:
     return [] if namespace is None else [conversations.c.namespace == namespace]
-
-
-def _titled(title: str) -> dict[str, str]:
-    title = storable(" ".join(title.split())[:LONGEST_TITLE])
-    return {"title": title, "folded_title": folded(title)}
 
 
 def _infos(namespace: str | None = None) -> Select[Any]:
@@ -408,17 +392,7 @@ def _info(connection: Connection, id: str, namespace: str | None = None) -> Conv
     row = connection.execute(_infos(namespace).where(conversations.c.id == storable(id))).one_or_none()
     if row is None:
         raise NoSuchConversation("no such conversation")
-    return _as_info(row)
-
-
-def _as_info(row: Row[Any]) -> ConversationInfo:
-    values = {name: getattr(row, name) for name in ConversationInfo.__dataclass_fields__}
-    return ConversationInfo(**values | {"settings": json.loads(row.settings)})
-
-
-def _as_message(row: Row[Any]) -> Message:
-    extra = {} if row.extra == "{}" else json.loads(row.extra)
-    return Message(row.key, row.parent, row.speaker, row.text, row.date, row.created, row.position, extra)
+    return as_info(row)
 
 
 def _number_and_head(connection: Connection, id: str, alone: bool = False) -> tuple[int, str]:
@@ -445,53 +419,19 @@ def _require(connection: Connection, number: int, key: str) -> int:
     return position
 
 
-def _rows(
-    number: int, keys: list[str], parent: str, position: int, turns: Sequence[Turn], extras: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    now, rows = time.time(), []
-    for key, (turn, extra) in zip(keys, with_extras(turns, extras), strict=True):
-        rows.append(
-            {
-                "conversation": number,
-                "key": key,
-                "parent": parent,
-                "position": position + len(rows),
-                "speaker": storable(turn.speaker),
-                "text": storable(turn.text),
-                "folded": folded(turn.text),
-                "date": storable(turn.date),
-                "created": now,
-                "extra": json.dumps(extra),
-            }
-        )
-        parent = key
-    return rows
-
-
 def _held(connection: Connection, number: int, keys: Iterable[str]) -> dict[str, Message]:
     found = {}
     for some in _some_at_once(keys):
-        query = select(messages).where(messages.c.conversation == number, messages.c.key.in_(some))
-        found |= {row.key: _as_message(row) for row in connection.execute(query)}
+        query = select(*OF_MESSAGE).where(messages.c.conversation == number, messages.c.key.in_(some))
+        found |= {row.key: as_message(row) for row in connection.execute(query)}
     return found
 
 
 def _move_head(connection: Connection, number: int, key: str, turns: Sequence[Turn] = ()) -> None:
     here = conversations.c.number == number
     connection.execute(update(conversations).where(here).values(head=key, updated=time.time()))
-    if title := next(filter(None, map(_title_of, islice(turns, 10))), ""):
-        connection.execute(update(conversations).where(here, conversations.c.title == "").values(_titled(title)))
-
-
-def _title_of(turn: Turn) -> str:
-    """What a conversation is called that begins with a person's turn; empty for others' turns."""
-    if turn.speaker.lower() in NO_PERSON or turn.text == FORGOTTEN:
-        return ""
-    text = " ".join(turn.text[: 4 * TITLE_OF_TEXT].split())
-    if len(text) <= TITLE_OF_TEXT:
-        return text
-    cut = text[:TITLE_OF_TEXT].rsplit(" ", 1)[0]
-    return f"{cut if len(cut) > TITLE_OF_TEXT // 2 else text[:TITLE_OF_TEXT]}…"
+    if title := next(filter(None, map(title_of, islice(turns, 10))), ""):
+        connection.execute(update(conversations).where(here, conversations.c.title == "").values(titled(title)))
 
 
 def _keep_state(connection: Connection, number: int, key: str, state: dict[str, Any]) -> None:
@@ -511,13 +451,25 @@ def _forget(connection: Connection, number: int, key: str) -> None:
     same = and_(here, or_(messages.c.key == key, and_(copy, messages.c.text == message.text)))
     keys = list(connection.scalars(select(messages.c.key).where(same)))
     connection.execute(update(messages).where(same).values(text=FORGOTTEN, folded="", extra="{}"))
-    rated = and_(ratings.c.conversation == number, ratings.c.key.in_(keys))
-    connection.execute(update(ratings).where(rated).values(note=""))
-    title = _titled(_title_of(message))["title"]
+    title = titled(title_of(message))["title"]
     called = and_(conversations.c.number == number, conversations.c.title == title)
-    connection.execute(update(conversations).where(called).values(_titled("")))
-    for row in connection.execute(select(receipts).where(receipts.c.conversation == number)).all():
-        kept = json.loads(row.receipt)
-        if (cleared := without_text(kept, message.text, message.position + 1, FORGOTTEN)) != kept:
-            change = update(receipts).where(receipts.c.number == row.number)
-            connection.execute(change.values(receipt=json.dumps(cleared)))
+    connection.execute(update(conversations).where(called).values(titled("")))
+    _clear_notes(connection, number, message.text, keys)
+    _clear_receipts(connection, number, message.text, message.position + 1)
+
+
+def _clear_notes(connection: Connection, number: int, text: str, keys: list[str]) -> None:
+    """Those of the messages, and those that hold the text."""
+    noted = and_(ratings.c.conversation == number, ratings.c.note != "")
+    for row in connection.execute(select(ratings.c.key, ratings.c.note).where(noted)).all():
+        if row.key in keys or not without_text({"note": row.note}, text, 0, "")["note"]:
+            connection.execute(update(ratings).where(noted, ratings.c.key == row.key).values(note=""))
+
+
+def _clear_receipts(connection: Connection, number: int, text: str, turn: int) -> None:
+    # One by one: all receipts of a long conversation may not fit into memory.
+    for receipt in list(connection.scalars(select(receipts.c.number).where(receipts.c.conversation == number))):
+        here = receipts.c.number == receipt
+        kept = json.loads(connection.scalar(select(receipts.c.receipt).where(here)) or "{}")
+        if (cleared := without_text(kept, text, turn, FORGOTTEN)) != kept:
+            connection.execute(update(receipts).where(here).values(receipt=json.dumps(cleared)))

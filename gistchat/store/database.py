@@ -20,6 +20,7 @@ VARIABLE = "GISTCHAT_DATABASE"
 SCHEMA = "0001"  # the newest file in migrations/versions
 VERSION_TABLE = "gistchat_version"  # not Alembic's usual name: a database may be shared with other programs
 BUSY_SECONDS = 10.0  # how long a lock of another process is waited for
+OPENING_SECONDS = 60.0  # how long another process may take to bring the tables up to date
 CONNECT_SECONDS = 5  # how long PostgreSQL may take to answer
 MOST_CONNECTIONS = 20  # of one process; more threads than that wait for one another
 MIGRATION_LOCK = 0x67697374  # any number that other programs of the same PostgreSQL do not use
@@ -40,11 +41,15 @@ class StoreUnavailable(UserError):
     """The database cannot be read or written now. What was acknowledged before stays; nothing else was kept."""
 
 
+class StoreMoved(StoreUnavailable):
+    """The file was moved or removed while it was in use. `Database.open` makes a new one."""
+
+
 class Database:
     """Connections to where conversations are kept, for any number of threads.
 
     Attributes:
-        url: without the password.
+        url: for people to read: without the password.
         path: of the file; None for PostgreSQL.
         secret: goes into the keys of messages.
     """
@@ -52,10 +57,13 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         """For `open`."""
         self.engine = engine
-        self.url = engine.url.render_as_string(hide_password=True)
+        url = engine.url.set(drivername=engine.dialect.name, query={})  # a password may stand in the query, too
+        self.url = url.render_as_string(hide_password=True)
         self.path = Path(engine.url.database or "") if engine.dialect.name == "sqlite" else None
         self.secret = b""
+        self._reading = engine if self.path else engine.execution_options(isolation_level="REPEATABLE READ")
         self._writing = engine.execution_options(writes=True)
+        self._file: tuple[int, int] | None = None
         self._writer = threading.Lock()
 
     @classmethod
@@ -71,7 +79,7 @@ class Database:
             StoreUnavailable: it cannot be reached, read or written.
             UserError: a bad URL, a database of a newer version or of another program, or psycopg is missing.
         """
-        url = url or os.environ.get(VARIABLE)
+        url = (url or os.environ.get(VARIABLE, "")).strip()
         parsed = _parse(url) if url else _default_url()
         if parsed.get_backend_name() == "postgresql":
             require("psycopg", "postgres")
@@ -90,8 +98,8 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that only reads. Raises StoreUnavailable."""
-        with self._explained(), self.engine.begin() as connection:
+        """A transaction that only reads, and sees all as it was at one moment. Raises StoreUnavailable."""
+        with self._explained(), self._reading.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -103,6 +111,7 @@ class Database:
         # One writer of this process at a time where SQLite would let them all wait for its one lock, without a queue.
         turn = self._writer if self.path else contextlib.nullcontext()
         with self._explained(), turn, self._writing.begin() as connection:
+            self._require_file()
             yield connection
 
     def checkpoint(self) -> None:
@@ -156,12 +165,18 @@ class Database:
         known = next((why for kind, why in _SQLITE_REASONS.items() if name.startswith(kind)), "")
         return f"{self.path}: {known or first_line(error or 'no answer')}"
 
+    def _require_file(self) -> None:
+        """SQLite itself would go on writing to a file that was removed, and all would be lost at the end."""
+        if self._file and _identity(self.path) != self._file:
+            raise StoreMoved(f"{self.path}: was moved or removed while it was in use; start again")
+
     # ---- tables
 
     def _prepare(self) -> None:
         if not self._is_current():
             with self._alone(), self.writing() as connection:
                 self._migrate(connection)
+        self._file = _identity(self.path)
         with self.reading() as connection:
             self.secret = bytes.fromhex(connection.scalar(select(secrets.c.value)) or "")
 
@@ -170,7 +185,7 @@ class Database:
             return False
         with self.reading() as connection:
             wal = not self.path or connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-            return wal and _version(connection) == SCHEMA
+            return self._own_version(connection) == SCHEMA and wal
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -180,31 +195,33 @@ class Database:
             return
         if not self.path.absolute().parent.is_dir():
             raise StoreUnavailable(f"{self.path}: no such folder")
-        try:
-            with locked(self.path):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(self.path, OPENING_SECONDS))
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-                with self._outside_transactions() as connection:
-                    connection.execute("PRAGMA journal_mode = WAL")
-                yield
-        except OSError as error:
-            raise StoreUnavailable(f"{self.path}: {error.strerror or first_line(error)}") from None
+            except UserError as error:
+                raise StoreUnavailable(str(error)) from None
+            except OSError as error:
+                raise StoreUnavailable(f"{self.path}: {error.strerror or first_line(error)}") from None
+            with self._outside_transactions() as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+            yield
 
     def _migrate(self, connection: Connection) -> None:
         if not self.path:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        if self._own_version(connection) != SCHEMA:  # else another process was faster
+            _run_migrations(connection)
+
+    def _own_version(self, connection: Connection) -> str:
+        """Of the tables; empty where there are none. Raises UserError: of a newer version, or of another program."""
         version = _version(connection)
-        if version == SCHEMA:
-            return  # another process was faster
         if version > SCHEMA:
             raise UserError(f"{self.path or self.url}: written by a newer version of gistchat; update gistchat")
-        if not version:
-            self._require_own(connection)
-        _run_migrations(connection)
-
-    def _require_own(self, connection: Connection) -> None:
-        names = set(inspect(connection).get_table_names())
+        names = set() if version else set(inspect(connection).get_table_names())
         if names if self.path else names & set(metadata.tables):
             raise UserError(f"{self.path or self.url}: holds tables of another program; give gistchat one of its own")
+        return version
 
 
 def _run_migrations(connection: Connection) -> None:
@@ -225,12 +242,21 @@ def _version(connection: Connection) -> str:
     return connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}")) or ""
 
 
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Of the file of that name; None where there is none."""
+    try:
+        stat = os.stat(path or "")
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 # ---- where it is
 
 
 def _parse(url: str) -> URL:
     if "://" not in url:
-        return URL.create("sqlite", database=url)
+        return URL.create("sqlite", database=os.path.abspath(os.path.expanduser(url)))
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -240,9 +266,9 @@ def _parse(url: str) -> URL:
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise UserError(f"conversations are kept by sqlite or postgresql, not by {backend}")
-    if not parsed.database or parsed.database == ":memory:":
-        raise UserError("conversations need a file: sqlite:///PATH")
-    return parsed
+    if not parsed.database or parsed.database == ":memory:" or parsed.query:
+        raise UserError("conversations need a file, without options: sqlite:///PATH")
+    return parsed.set(drivername="sqlite", database=os.path.abspath(parsed.database))
 
 
 def _default_url() -> URL:
@@ -277,7 +303,7 @@ def _sqlite(url: URL, busy_seconds: float) -> Engine:
 def _postgresql(url: URL, busy_seconds: float) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "gistchat"},
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "gistchat", **url.query},
         pool_size=MOST_CONNECTIONS,
         max_overflow=0,
         pool_timeout=60,

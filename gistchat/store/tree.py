@@ -4,13 +4,14 @@ from typing import Any
 
 from sqlalchemy import CTE, Select, and_, func, literal, or_, select
 
+from gistchat.store.rows import OF_MESSAGE
 from gistchat.store.tables import conversations, messages, ratings, receipts, states
 
 
 def path(number: int, key: str) -> Select[Any]:
     """The messages from a first one to this one. `number`: of the conversation, as everywhere here."""
     steps = _upwards(number, key)
-    return select(messages).join(steps, messages.c.number == steps.c.number).order_by(messages.c.position)
+    return select(*OF_MESSAGE).join(steps, messages.c.number == steps.c.number).order_by(messages.c.position)
 
 
 def _upwards(number: int, key: str) -> CTE:
@@ -46,6 +47,15 @@ def siblings(number: int, keys: list[str]) -> Select[Any]:
     same = and_(others.c.conversation == messages.c.conversation, others.c.parent == messages.c.parent)
     query = select(messages.c.key, others.c.key).join(others, same)
     return query.where(messages.c.conversation == number, messages.c.key.in_(keys)).order_by(others.c.number)
+
+
+def versions(number: int, key: str) -> Select[Any]:
+    """The keys of messages that follow the same message as this one or as a copy of it, by the same speaker."""
+    one, copy = messages.alias(), messages.alias()
+    as_it_is = and_(*(copy.c[name] == one.c[name] for name in ("conversation", "position", "speaker", "text")))
+    instead = and_(*(messages.c[name] == copy.c[name] for name in ("conversation", "speaker", "parent")))
+    query = select(messages.c.key).distinct().select_from(one).join(copy, as_it_is).join(messages, instead)
+    return query.where(one.c.conversation == number, one.c.key == key)
 
 
 def _hanging(table: Any, key: Any) -> Select[Any]:

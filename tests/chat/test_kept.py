@@ -5,6 +5,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 
 import pytest
 from conftest import gistchat, say, talk, texts
@@ -14,6 +16,7 @@ from gistchat.chat.kept import KeptConversation, newest_first
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
 from gistchat.cli.chat_terminal import Terminal, _resumed
+from gistchat.context.types import Sentence
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.store.conversation_store import ConversationStore
@@ -314,6 +317,24 @@ def test_a_chosen_conversation_goes_on(run_folder, tmp_path, store):
     assert unknown.stderr == "error: no conversation has an id that begins with 'nothing'\n"
 
 
+def test_a_chat_is_kept_in_postgresql(run_folder, tmp_path, state, postgres_url):
+    options = ("--max-reply-tokens", "4", "--database", postgres_url)
+    first = gistchat("chat", str(run_folder), *options, cwd=tmp_path, stdin="Hello\n/pin I am Ann.\n")
+    assert (first.returncode, first.stderr) == (0, "")
+    second = gistchat("chat", "--continue", *options, cwd=tmp_path, stdin="And then?\n/forget 1\n/gist\n")
+    assert second.returncode == 0, second.stderr
+    assert "I am Ann." in second.stdout
+    store = ConversationStore(Database.open(postgres_url))
+    [info] = store.list()
+    assert [message.text for message in store.path(info.id)][::2] == ["…", "And then?"]
+    holder = KeptConversation.latest(store)
+    third = gistchat("chat", "--continue", *options, cwd=tmp_path, stdin="More\n")
+    assert f"another chat is having conversation {info.id}" in third.stderr
+    assert store.info(info.id) == info
+    holder.close()
+    store.database.close()
+
+
 def test_what_cannot_go_on_is_said_in_one_line(run_folder, tmp_path, store, session):
     def fails(*options):
         done = gistchat("chat", *options, cwd=tmp_path, stdin="Hello\n")
@@ -357,10 +378,10 @@ def test_the_file_that_it_was_saved_to_is_still_its_own(session, kept, model, tm
 @pytest.mark.parametrize("lost", ["the conversation", "the file", "the folder"])
 def test_what_goes_while_the_chat_goes_on_begins_anew(session, store, model, lost):
     terminal = Terminal(session, input, False)
-    terminal.keep_in(lambda: store)
+    terminal.keep_in(lambda: ConversationStore(Database.open()))
     talk(session, 2)
     terminal.keep()
-    folder = store.database.path.parent
+    folder = terminal.kept.store.database.path.parent
     if lost == "the conversation":
         store.delete(terminal.kept.id)
     elif lost == "the file":
@@ -378,21 +399,20 @@ def test_what_goes_while_the_chat_goes_on_begins_anew(session, store, model, los
 
 def test_a_turn_that_is_forgotten_is_nowhere_in_the_files(session, kept, database_file):
     told = "My sister Olga works as a nurse in Oslo."
-    session.hear([Turn("user", "My sister Olga is a nurse."), Turn("model", "Oh.")])
+    session.hear([Turn("user", "Hello."), Turn("model", "Hi."), Turn("user", "Olga's a nurse."), Turn("model", "Oh.")])
     kept.record(session)
-    session.edit_turn(1, told)
-    kept.record(session)
+    for number, text in ((3, "My Olga is a nurse."), (1, "Good day."), (3, told), (2, "Good day.")):
+        session.edit_turn(number, text)  # what follows a changed turn is copied
+        kept.record(session)
+    session.memory.pin(Sentence(2, "user", told))  # as a line of the gist is
     talk(session, 20)
-    session.pin_line(1)
-    kept.record(session)
-    session.edit_turn(2, "I see.")
     kept.record(session)
 
     def files():
         return b"".join(path.read_bytes() for path in database_file.parent.iterdir())
 
     assert b"Olga" in files()
-    session.forget(1)
+    session.forget(3)
     kept.record(session)
     assert b"Olga" not in files()
     talk(session, 1)
@@ -408,3 +428,16 @@ def test_pins_reach_the_next_prompt_after_going_on(session, kept, model):
     assert texts(other)[0] == "My dog is called Biscuit."
     other.say("Who?")
     assert "My dog is called Biscuit." in [line.text for line in other.gist_lines()]
+
+
+def test_a_chat_begins_without_what_only_the_database_needs(store):
+    program = """
+import sys
+import gistchat.cli.chat_terminal
+assert not {"sqlalchemy", "alembic"} & set(sys.modules)
+from gistchat.cli.conversations import open_store
+open_store(None)
+assert "sqlalchemy" in sys.modules
+assert "alembic" not in sys.modules  # the tables are as they should be
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

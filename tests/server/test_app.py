@@ -138,3 +138,12 @@ def test_host_names():
     assert host_name("[::1]:80") == "::1"
     assert host_name("chat.example.:80") == "chat.example"
     assert host_name("a b") == ""
+
+
+def test_the_description_has_no_answer_that_is_never_given():
+    with client() as http:
+        described = http.get("/openapi.json").json()
+        answers = described["paths"]["/v1/chat/completions"]["post"]["responses"]
+        assert {"200", "400", "401", "403", "404", "413", "429", "503"} <= set(answers)
+        assert "422" not in answers
+        assert "HTTPValidationError" not in str(described)

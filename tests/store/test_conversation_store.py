@@ -3,6 +3,7 @@
 import pytest
 
 from gistchat.dialogue.turns import Turn
+from gistchat.errors import UserError
 from gistchat.store.conversation_store import NoSuchConversation, NoSuchMessage, NoSuchReceipt
 from gistchat.store.message_keys import FORGOTTEN
 
@@ -183,6 +184,18 @@ class TestTree:
         assert store.info(id).head == keys[1]
         assert store.state(id, keys[1]) == {"gist": 1}
 
+    def test_versions_are_copies_and_what_was_said_instead(self, store, talk):
+        id, keys = talk
+        edited = store.append(id, keys[1], [Turn("user", "And they?")])[0].key
+        copied = store.append(id, keys[0], [Turn("model", "Oh?"), Turn("user", "And you?"), Turn("model", "Here.")])
+        assert set(store.versions(id, keys[2])) == {keys[2], edited, copied[1].key}
+        assert set(store.versions(id, keys[1])) == {keys[1], copied[0].key}
+
+    def test_what_was_kept_elsewhere_has_its_own_dates(self, store, talk):
+        store.date(talk[0], 1000.5, 2000.25)
+        info = store.info(talk[0])
+        assert (info.created, info.updated) == (1000.5, 2000.25)
+
     def test_the_same_transcript_is_found_in_its_namespace(self, store):
         turns = [Turn("user", "Hi"), Turn("model", "Hello")]
         one, two, other = (store.create("proxy", name).id for name in ("a", "a", "b"))
@@ -252,6 +265,18 @@ class TestSearch:
     def test_nothing_else_is_found(self, store, talk, asked):
         store.append(talk[0], "", [Turn("user", "100x acb")])
         assert store.search(asked) == []
+
+    @pytest.mark.parametrize("asked", ["a " * 500, "a" * 1000, "\ufdfa" * 1000, " ".join(map(str, range(100)))])
+    def test_much_is_searched_for(self, store, asked):  # U+FDFA is 18 letters when it is folded
+        id = store.create("chat").id
+        store.append(id, "", [Turn("user", asked)])
+        assert [info.id for info in store.list(search=asked)] == [info.id for info, _ in store.search(asked)] == [id]
+
+    @pytest.mark.parametrize("asked", ["a" * 1001, " ".join(map(str, range(101)))])
+    def test_too_much_is_refused(self, store, asked):
+        for ask in (store.search, lambda text: store.list(search=text)):
+            with pytest.raises(UserError, match="at most 1,000 characters, and 100 words"):
+                ask(asked)
 
     def test_the_latest_comes_first_and_branches_are_searched(self, store, talk):
         id, keys = talk
@@ -342,7 +367,9 @@ class TestForgetting:
         ]
         store.add_receipt(id, keys[3], {"lines": lines, "prompt": "Gist: A safe, 8531.", "tokens": 9})
         store.add_receipt(id, keys[1], {"lines": [], "prompt": f"user: {SECRET}\nmodel:"})
-        store.rate(id, keys[0], 1, SECRET)
+        store.rate(id, keys[0], 1, "about a safe")
+        store.rate(id, keys[1], -1, f"He said {SECRET}!")
+        store.rate(id, keys[3], -1, "too short")
         return id, keys
 
     def test_nothing_of_it_can_be_read(self, store, told):
@@ -355,7 +382,7 @@ class TestForgetting:
         assert [store.state(id, key) for key in keys] == [None] * 4
         assert store.search("8531") == []
         assert store.list(search="8531") == []
-        assert store.ratings_of(id, keys) == {keys[0]: (1, "")}
+        assert store.ratings_of(id, keys) == {keys[0]: (1, ""), keys[1]: (-1, ""), keys[3]: (-1, "too short")}
         assert store.info(id).title == ""
         receipts = store.receipts_of(id, keys)
         shown = store.receipt(receipts[keys[3]])
