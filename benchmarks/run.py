@@ -72,6 +72,7 @@ def all_pairs() -> list[Pair | Measurement]:
     import prepare_corpus
     import retrieval_cost
     import rolling_turn_cost
+    import serving
     import textrank_prefixes
     import thousand_turns
     import training
@@ -107,6 +108,8 @@ def all_pairs() -> list[Pair | Measurement]:
         thousand_turns.CHAT,
         export_same.FIGURE,
         long_chat.FIGURE,
+        serving.PAIR,
+        serving.GAIN,
     ]
 
 

@@ -1,6 +1,7 @@
 """Small parts shared by the tests: dialogues, a tiny random GPT-2 with the genuine GPT-2 tokenizer, a run of it."""
 
 import contextlib
+import gc
 import io
 import multiprocessing
 import os
@@ -31,18 +32,21 @@ from gistchat.recipe.schema import ModelConfig, Recipe
 
 pytest_plugins = ["hub_fixtures", "postgres_server", "server_fixtures"]
 
-# Processes are forked from one that has imported these, which takes seconds.
-IMPORTED = ["gistchat.experiment", "gistchat.chat.session", "gistchat.cli.chat_terminal", "gistchat.train.train"]
-IMPORTED += ["gistchat.chat.kept", "gistchat.chat.old_journals"]
-IMPORTED += ["transformers.models.gpt2.modeling_gpt2", "transformers.models.llama.modeling_llama", "pytest"]
 FORKS = multiprocessing.get_context("forkserver")
 
 
 def pytest_configure(config):
-    """Convert the packaged base once, before the workers all want it."""
-    FORKS.set_forkserver_preload(IMPORTED)
+    """Convert the packaged base once, before the workers all want it. Processes are forks of one that imported all."""
+    FORKS.set_forkserver_preload(["preloaded"])
     if not hasattr(config, "workerinput"):
         resolve_base(ModelConfig(), seed=0)
+
+
+def pytest_collection_finish():
+    """What was imported stays: it is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)

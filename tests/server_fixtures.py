@@ -91,6 +91,12 @@ def serving(model: ChatModel | None, folder: Path, **settings: Any) -> Iterator[
         store.database.close()
 
 
+def settle(server: Served) -> None:
+    """Wait until nothing is left to be done after an answer."""
+    while not server.shared.idle:
+        time.sleep(0.005)
+
+
 @pytest.fixture(scope="session")
 def packaged_model() -> ChatModel:
     """The adapter that comes with gistchat, with llama.cpp."""

@@ -320,7 +320,11 @@ class ChatSession:
     def next_context(self) -> Context:
         """What the model will see before its next reply, unless a long turn leaves less room; the last turn is empty,
         so nothing is found for it."""
-        return self._fit([*self.turns, Turn(PERSON, "")])
+        return self.context_for([Turn(PERSON, "")])
+
+    def context_for(self, turns: Sequence[Turn]) -> Context:
+        """What the last of these turns would be answered from, said after those so far; nothing is kept of it."""
+        return self._fit([*self.turns, *turns])
 
     def pin_line(self, number: int) -> str:
         """Pin a line of the gist; returns its text. Raises UserError: no such line, or no room.

@@ -25,7 +25,7 @@ def stored_dialogue(store: ConversationStore, info: ConversationInfo) -> Dialogu
     told = [message.text for message in path if message.speaker in PREAMBLES and message.text]
     said = [message for message in path if message.speaker not in PREAMBLES and message.text]
     if not said:
-        raise UserError(f"conversation {info.id}: nothing was said in it")
+        raise _nothing_said(info)
     turns = [Turn(message.speaker, message.text, message.date) for message in said]
     meta: dict[str, Any] = {"system": "\n\n".join(told)} if told else {}
     state = store.state(info.id, info.head)
@@ -36,9 +36,15 @@ def stored_dialogue(store: ConversationStore, info: ConversationInfo) -> Dialogu
 
 
 def stored_text(store: ConversationStore, info: ConversationInfo) -> Iterator[str]:
-    """The lines of it, for people to read."""
+    """The lines of it, for people to read. Raises UserError: nothing was said in it."""
     turns = [Turn(message.speaker, message.text, message.date) for message in store.path(info.id)]
+    if not turns:
+        raise _nothing_said(info)
     return text_lines(turns, gist_of(store.state(info.id, info.head)))
+
+
+def _nothing_said(info: ConversationInfo) -> UserError:
+    return UserError(f"conversation {info.id}: nothing was said in it")
 
 
 def gist_of(state: dict[str, Any] | None) -> list[Sentence]:

@@ -2,7 +2,6 @@
 
 import math
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +21,7 @@ SHORT = 8  # characters of an id that lists show
 NAMES = {"user": "you", "model": "bot"}
 
 Id = Annotated[str, Argument(metavar="ID", help="As list shows it, or any beginning that only one conversation has.")]
-Ids = Annotated[list[str] | None, Argument(metavar="[ID]...", help="As list shows them, or unique beginnings.")]
+Ids = Annotated[list[str] | None, Argument(metavar="[ID]", help="As list shows them, or unique beginnings.")]
 Limit = Annotated[int, Option(metavar="N", callback=within(1, 100_000), help="Show at most so many.")]
 
 commands = typer.Typer(
@@ -58,7 +57,7 @@ def _when(seconds: float) -> str:
 
 @commands.command("search")
 def search(
-    words: Annotated[list[str], Argument(metavar="WORDS...", help="What a turn holds, all of them, in whatever case.")],
+    words: Annotated[list[str], Argument(metavar="WORDS", help="What a turn holds, all of them, in whatever case.")],
     limit: Limit = 50,
     database: Database = None,
 ) -> None:
@@ -76,7 +75,9 @@ def _turn(message: "Message") -> str:
 @commands.command("show")
 def show_(
     id: Id,
-    turns: Annotated[int, Option(metavar="N", callback=within(1, 10**9), help="The last N turns.")] = 10**9,
+    turns: Annotated[
+        int | None, Option(metavar="N", callback=within(1, 10**9), help="The last N turns. Default: all.")
+    ] = None,
     database: Database = None,
 ) -> None:
     """One conversation: what is known of it, its turns, and what the memory holds."""
@@ -88,7 +89,7 @@ def show_(
     show(info.id, _line(info)[SHORT:].strip())  # the whole id stands alone, to be copied
     known = {"model": info.settings.get("run"), "strategy": info.settings.get("strategy")}
     show(*(f"{name}: {value}" for name, value in known.items() if value))
-    path = store.path(info.id)[-turns:]
+    path = store.path(info.id)[-turns if turns else 0 :]
     versions = store.siblings(info.id, [message.key for message in path])
     for message in path:
         others = len(versions.get(message.key, [])) - 1
@@ -100,33 +101,44 @@ def show_(
 
 @commands.command("export")
 def export(
-    out: Annotated[Path, Argument(parser=file_to_write, metavar="OUT", help="A new file.")],
+    out: Annotated[Path, Option(parser=file_to_write, metavar="FILE", help="A new file.")],
     ids: Ids = None,
     all_: Annotated[bool, Option("--all", help="All conversations.")] = False,
     text: Annotated[bool, Option("--text", help="As a text to read, instead of JSONL.")] = False,
     database: Database = None,
 ) -> None:
     """Write conversations as JSONL: gistchat prepare jsonl reads it, and gistchat chat --load where it is one."""
-    from gistchat.chat.stored_dialogue import stored_dialogue, stored_text
-    from gistchat.dialogue.jsonl import write_jsonl
     from gistchat.files import atomic_text
     from gistchat.locks import locked
+    from gistchat.store.database import StoreUnavailable
 
     store = open_store(database)
     chosen = _chosen(store, ids, all_)
-    said = [info for info in chosen if info.messages]
-    if not said:
-        raise UserError("nothing was said in it, so there is nothing to export")
-    with locked(out, seconds=0):
-        if text:
-            with atomic_text(out) as file:
-                for info in said:
-                    file.writelines(f"{line}\n" for line in (_line(info), "", *stored_text(store, info), ""))
-        else:
-            write_jsonl(out, (stored_dialogue(store, info) for info in said))
-    show(f"{_count(said)} -> {out}")
-    if len(said) < len(chosen):
-        show(f"{len(chosen) - len(said):,} left out, as nothing was said in it")
+    left_out: list[str] = []
+    with locked(out, seconds=0), atomic_text(out) as file:
+        for info in chosen:
+            try:
+                file.write(_as_text(store, info) if text else _as_line(store, info))
+            except StoreUnavailable:
+                raise
+            except (UserError, ValueError) as error:  # nothing was said in it, or more than would be read again
+                left_out.append(str(error))
+        if len(left_out) == len(chosen):
+            raise UserError("; ".join(left_out[:3]) or "no conversation is kept yet")
+    say_error(*(f"{problem}; left out" for problem in left_out))
+    show(f"{_count(len(chosen) - len(left_out))} -> {out}")
+
+
+def _as_text(store: "ConversationStore", info: "ConversationInfo") -> str:
+    from gistchat.chat.stored_dialogue import stored_text
+
+    return "".join(f"{line}\n" for line in (_line(info), "", *stored_text(store, info), ""))
+
+
+def _as_line(store: "ConversationStore", info: "ConversationInfo") -> str:
+    from gistchat.chat.stored_dialogue import stored_dialogue
+
+    return stored_dialogue(store, info).to_line().decode()
 
 
 @commands.command("delete")
@@ -147,7 +159,7 @@ def delete(
     chosen = _chosen(store, ids, all_, before)
     show(*map(_line, chosen))
     if chosen and not yes:
-        _confirm(f"Delete {_count(chosen)} for good?")
+        _confirm(f"Delete {_count(len(chosen))} for good?")
     in_use = []
     for info in chosen:
         try:
@@ -171,8 +183,8 @@ def _somebody_is_there() -> bool:
     return sys.stdin.isatty()
 
 
-def _count(infos: Sequence["ConversationInfo"]) -> str:
-    return f"{len(infos):,} conversation{'' if len(infos) == 1 else 's'}"
+def _count(number: int) -> str:
+    return f"{number:,} conversation{'' if number == 1 else 's'}"
 
 
 def _chosen(
@@ -203,7 +215,7 @@ def check(database: Database = None) -> None:
     store = open_store(database)
     if problems := store.check():
         raise UserError("\n  ".join([f"{store.database.url}: {len(problems)} problems", *problems]))
-    show(f"{store.database.url}: {_count(list(newest_first(store, namespace=None)))}, nothing wrong")
+    show(f"{store.database.url}: {_count(sum(1 for _ in newest_first(store, namespace=None)))}, nothing wrong")
 
 
 def open_store(database: str | None, busy_seconds: float = 10) -> "ConversationStore":

@@ -6,13 +6,15 @@ from fastapi import FastAPI
 
 from gistchat import __version__
 from gistchat.chat.model import ChatModel
-from gistchat.server import completions, conversations_api, errors, health, models
+from gistchat.server import completions, conversations_api, errors, health, models, page
+from gistchat.server.proxy import proxy_router
 from gistchat.server.security import Guard
 from gistchat.server.settings import ServeSettings
 from gistchat.server.shared import Shared
 from gistchat.store.conversation_store import ConversationStore
 
-ROUTERS = (health.router, models.router, completions.router, conversations_api.router)
+ANSWERING = (models.router, completions.router)  # where no backend does
+ROUTERS = (conversations_api.router, page.router)
 ANYWHERE = (400, 401, 403, 408, 413, 500, 503)  # what the guard, a reader of bodies or the store may answer
 
 
@@ -33,7 +35,8 @@ def create_app(settings: ServeSettings, model: ChatModel | None, store: Conversa
     )
     app.state.shared = Shared(settings, model, store)
     errors.install(app)
-    for router in ROUTERS:
+    proxy = app.state.shared.proxy
+    for router in (health.router, *([proxy_router(proxy)] if proxy else ANSWERING), *ROUTERS):
         app.include_router(router)
     app.add_middleware(Guard, shared=app.state.shared)
     return app

@@ -61,7 +61,7 @@ Messages = Annotated[
                 "required": ["role", "content"],
                 "properties": {
                     "role": {"enum": ["system", "developer", "user", "assistant"]},
-                    "content": {"type": "string"},
+                    "content": {"type": "string", "pattern": "\\S"},
                     "name": {"type": "string"},
                 },
             },

@@ -36,13 +36,15 @@ def serve(
 
     Args:
         source: a run's folder or a GGUF file; None for the packaged adapter.
-        overrides: `field=value` of the model's recipe.
+        overrides: `field=value` of the model's recipe; with a backend, of the memory's.
         database: URL of the conversations; None: the user's own.
 
     Raises:
         UserError: a setting that is unsafe, a port that is in use, no model, no database.
     """
     settings.require_safe()
+    if settings.backend:
+        settings = replace(settings, memory=tuple(overrides))
     if fault := origins_fault(settings.allowed_origins):
         raise UserError(fault)
     with bound(settings.host, settings.port) as listening:
@@ -65,7 +67,7 @@ def open_model(source: Path | None, overrides: Sequence[str], slots: int) -> Cha
 
     Raises UserError: there is no such model.
     """
-    model = ChatModel.open(source, overrides)
+    model = ChatModel.open(source, overrides, slots)
     return replace(model, overrides=tuple(text for text in overrides if not text.startswith(STRATEGY)))
 
 
@@ -120,8 +122,10 @@ def bound(host: str, port: int) -> socket.socket:
     """A socket at an address, which nobody can connect to yet. Raises UserError where it cannot be had."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = sorted(found, key=lambda info: info[0] != socket.AF_INET)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, _, _, address = sorted(found, key=lambda info: info[0] != socket.AF_INET)[0]
+        # Of a socket whose protocol is not named asyncio does not know that it may send at once; each answer would
+        # wait for 40 ms.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:
         raise UserError(f"--host {host}: no such address ({first_line(error)})") from None
     try:

@@ -17,7 +17,11 @@ class ServeSettings:
         allowed_hosts: names that the server is reached by besides its address and the loopback's.
         allowed_origins: pages of other hosts that may ask, such as https://chat.example.
         backend: address of the model that the memory stands in front of; empty: the model answers here.
+        backend_key: the operator's for it; empty: callers' own are sent on, unless they are keys of this server.
+        backend_seconds: to wait for its answer, and between two pieces of it.
         observe: with a backend: only record.
+        memory: `section.field=value` of a recipe, for the memory in front of a backend.
+        memory_seconds: to wait for that memory; later, and a request goes on as it came.
         slots: replies that are written at once.
         queue: replies that may wait for that; more are refused (429).
         body_bytes: of a request.
@@ -35,7 +39,11 @@ class ServeSettings:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     backend: str = ""
+    backend_key: str = ""
+    backend_seconds: float = 600.0
     observe: bool = False
+    memory: tuple[str, ...] = ()
+    memory_seconds: float = 10.0
     slots: int = 1
     queue: int = 32
     body_bytes: int = 16 * 2**20

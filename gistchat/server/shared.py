@@ -11,6 +11,7 @@ from gistchat.chat.model import ChatModel
 from gistchat.server.generation import Generation
 from gistchat.server.live import LiveConversations
 from gistchat.server.metrics import Metrics
+from gistchat.server.proxy import Proxy
 from gistchat.server.settings import ServeSettings
 from gistchat.store.conversation_store import ConversationStore
 
@@ -22,6 +23,7 @@ class Shared:
         model: who answers; None where only a backend does, and then nothing is `live`.
         store: the conversations.
         live: those of them that are open.
+        proxy: takes chats to a backend; None where the model answers here.
         generation: the threads that write replies.
         begun: when it was made, in seconds since 1970.
         active: requests that are being answered.
@@ -35,6 +37,7 @@ class Shared:
         self.live = LiveConversations(model, store, settings.open_conversations) if model else None
         self.active, self.stopping, self.begun = 0, False, int(time.time())
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.proxy = Proxy(settings, store, self.later) if settings.backend else None
 
     @property
     def idle(self) -> bool:

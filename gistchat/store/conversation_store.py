@@ -283,9 +283,13 @@ class ConversationStore:
 
     # ---- receipts and ratings
 
-    def add_receipt(self, id: str, message_key: str, receipt: dict[str, Any]) -> str:
-        """Keep what was sent for a message; returns an id that cannot be guessed."""
-        name = secrets.token_urlsafe(16)
+    def add_receipt(self, id: str, message_key: str, receipt: dict[str, Any], name: str = "") -> str:
+        """Keep what was sent for a message; returns an id that cannot be guessed.
+
+        Args:
+            name: that id, where it was told before there was a message to keep the receipt for; of `secrets`, too.
+        """
+        name = name or secrets.token_urlsafe(16)
         with self.database.writing() as connection:
             number = _number(connection, id)
             _require(connection, number, message_key)

@@ -112,7 +112,7 @@ def test_a_conversation_is_shown_with_its_memory_and_its_versions(chat, command)
 
 def test_what_is_exported_can_be_prepared_and_loaded(chat, command, run_folder, tmp_path):
     _, kept = chat
-    assert command("export", "one.jsonl", kept.id[:6]) == "1 conversation -> one.jsonl\n"
+    assert command("export", "--out", "one.jsonl", kept.id[:6]) == "1 conversation -> one.jsonl\n"
     done = gistchat(
         "chat", str(run_folder), "--load", "one.jsonl", "--no-journal", cwd=tmp_path, stdin="/turns 42\n/gist"
     )
@@ -120,18 +120,18 @@ def test_what_is_exported_can_be_prepared_and_loaded(chat, command, run_folder, 
     assert "loaded one.jsonl: 42 turns" in done.stdout
     assert "1. you> My name is Ann." in done.stdout
     assert "My dog is called Biscuit.  (by hand)  (pinned)" in done.stdout
-    assert command("export", "all.jsonl", "--all") == "2 conversations -> all.jsonl\n"
+    assert command("export", "--out", "all.jsonl", "--all") == "2 conversations -> all.jsonl\n"
     done = gistchat("prepare", "jsonl", "--from", "all.jsonl", "--out", "p", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "p" / "report.json").read_text())["turns_read"] == 44
-    command("export", "all.txt", "--all", "--text")
+    command("export", "--out", "all.txt", "--all", "--text")
     text = (tmp_path / "all.txt").read_text()
     assert "1. You: My name is Ann.\n2. Model: Hello, Ann.\n" in text
     assert "- My dog is called Biscuit.\n" in text
     assert "1. You: Where do zebras live?\n" in text
 
 
-def test_messages_of_an_api_are_exported_as_turns(store, command, tmp_path):
+def test_messages_of_an_api_are_exported_as_turns(store, tmp_path):
     turns = [
         Turn("system", "Be brief."),
         Turn("user", "What time is it?"),
@@ -142,7 +142,9 @@ def test_messages_of_an_api_are_exported_as_turns(store, command, tmp_path):
     info = store.create("proxy", "a namespace")
     store.append(info.id, "", turns)
     empty = store.create("page")
-    assert command("export", "a.jsonl", "--all") == "1 conversation -> a.jsonl\n1 left out, as nothing was said in it\n"
+    done = gistchat("conversations", "export", "--out", "a.jsonl", "--all", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "1 conversation -> a.jsonl\n")
+    assert done.stderr == f"conversation {empty.id}: nothing was said in it; left out\n"
     dialogue = json.loads((tmp_path / "a.jsonl").read_text())
     assert [(turn["speaker"], turn["text"]) for turn in dialogue["turns"]] == [
         ("user", "What time is it?"),
@@ -150,7 +152,10 @@ def test_messages_of_an_api_are_exported_as_turns(store, command, tmp_path):
         ("assistant", "Noon."),
     ]
     assert dialogue["meta"] == {"system": "Be brief."}
-    assert empty.id not in (tmp_path / "a.jsonl").read_text()
+    assert info.id not in (tmp_path / "a.jsonl").read_text()  # who knows it may read the conversation
+    done = gistchat("conversations", "export", "--out", "b.jsonl", empty.id, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, f"error: conversation {empty.id}: nothing was said in it\n")
+    assert not (tmp_path / "b.jsonl").exists()
 
 
 def test_what_is_deleted_is_gone(chat, command, database_file):
@@ -193,10 +198,10 @@ def test_a_conversation_has_to_be_named_unmistakably(chat, store, fails, tmp_pat
     assert "no conversation has an id that begins with 'nothing'" in fails("show", "nothing")
     ids = [info.id for info in store.list()]
     assert "is the beginning of 2 ids" in fails("show", "")
-    for words in (["delete"], ["delete", ids[0], "--all"], ["export", "a.jsonl"]):
+    for words in (["delete"], ["delete", ids[0], "--all"], ["export", "--out", "a.jsonl"]):
         assert "which conversations?" in fails(*words)
     (tmp_path / "there.jsonl").write_text("mine")
-    assert "is there already" in fails("export", "there.jsonl", "--all")
+    assert "is there already" in fails("export", "--out", "there.jsonl", "--all")
     assert "a date such as 2026-01-31" in fails("delete", "--before", "yesterday", "--yes")
     assert (tmp_path / "there.jsonl").read_text() == "mine"
 

@@ -9,6 +9,8 @@ import openai
 import pytest
 from server_fixtures import ScriptedEngine, Served, scripted_model, serving
 
+from gistchat.store.database import StoreUnavailable
+
 KEYS = ("first-test-key", "second-test-key")
 
 
@@ -391,3 +393,28 @@ def test_headers_tell_what_the_memory_saved(scripted, engine):
     )
     assert stream.headers["x-gistchat-tokens-before"] == stream.headers["x-gistchat-tokens-after"] == "5"
     assert list(stream.parse())[-1].choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize("method", ["append", "find"])
+def test_a_database_that_is_away_is_said_and_nothing_is_lost(scripted, monkeypatch, method):
+    said = reply("(one) w1 w2 w3 w4 w5")
+    _, headers = ask(scripted, [user("a one")])
+
+    def away(*args, **options):
+        raise StoreUnavailable("the database cannot be reached")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(scripted.shared.store, method, away)
+        with pytest.raises(openai.InternalServerError) as failed:
+            ask(scripted, [user("a one"), said, user("b two")])
+        assert (failed.value.status_code, failed.value.code) == (503, "store_unavailable")
+        with pytest.raises(openai.APIError) as failed:
+            list(
+                scripted.openai().chat.completions.create(
+                    model="gistchat", messages=[user("a one"), said, user("b two")], stream=True
+                )
+            )
+        assert failed.value.code == "store_unavailable"
+    _, again = ask(scripted, [user("a one"), said, user("c three")])
+    assert conversation(again) == conversation(headers)
+    assert scripted.texts(conversation(headers)) == ["a one", said["content"], "c three", "(three) w1 w2 w3 w4 w5"]

@@ -12,6 +12,8 @@ import httpx2
 import pytest
 from conftest import forked, gistchat
 
+from gistchat.server.run import bound
+
 ASK = {"messages": [{"role": "user", "content": "Tell me a long story."}]}
 
 
@@ -137,3 +139,9 @@ def test_a_key_of_the_environment_is_asked_for(tmp_path, monkeypatch):
         os.kill(process.pid, signal.SIGTERM)
         process.join(30)
         assert process.exitcode == 0
+
+
+def test_answers_are_sent_at_once(tmp_path):
+    """Of a socket without a protocol, asyncio would let each answer wait for the client's acknowledgement."""
+    with bound("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
