@@ -10,10 +10,14 @@ from collections.abc import Iterator
 
 import pytest
 import uvicorn
-from page_stand_in import make_app
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from gistchat.server import page as page_module
+from gistchat.server.app import create_app
+from gistchat.server.run import open_model, uvicorn_config
+from gistchat.server.settings import ServeSettings
+from gistchat.store.conversation_store import ConversationStore
+from gistchat.store.database import Database
 
 SAID = [
     "Hi! I have a dog named Rex, and we walk by the river.",
@@ -40,11 +44,14 @@ HOSTILE = (
 class Server:
     """A running server, and its API."""
 
-    def __init__(self, app) -> None:
+    def __init__(self, folder, model, **settings) -> None:
+        self.database = Database.open(f"sqlite:///{folder}/conversations.db")
+        app = create_app(ServeSettings(**settings), model, ConversationStore(self.database))
+        self.shared = app.state.shared
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        self.server = uvicorn.Server(uvicorn_config(app))
         self.thread = threading.Thread(target=self.server.run, args=([self.socket],))
         self.thread.start()
 
@@ -52,6 +59,8 @@ class Server:
         self.server.should_exit = True
         self.thread.join()
         self.socket.close()
+        self.shared.close()
+        self.database.close()
 
     def call(self, method: str, path: str, body=None):
         data = None if body is None else json.dumps(body).encode()
@@ -69,8 +78,14 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server(make_app())
+def model():
+    """The packaged one, with short replies."""
+    return open_model(None, ["chat.max_reply_tokens=16", "chat.strategy=memory"], slots=2)
+
+
+@pytest.fixture(scope="module")
+def server(model, tmp_path_factory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("page"), model, slots=2)
     yield server
     server.stop()
 
