@@ -68,8 +68,12 @@ export class Chat {
 
   // ---- opening
 
-  /** Show a conversation, or with null an empty one. */
-  async open(id) {
+  /** Show a conversation, or with null an empty one. What is sent meanwhile waits for it. */
+  open(id) {
+    return (this.opened = this.load(id));
+  }
+
+  async load(id) {
     this.stop();
     this.conversation = null;
     this.memory = null;
@@ -88,7 +92,7 @@ export class Chat {
       this.transcript.take(messages);
       this.transcript.toEnd();
       if (!messages.total) this.welcome();
-      await this.remember();
+      this.remember();
     } catch (error) {
       if (opening !== this.opening) return;
       this.welcome();
@@ -125,6 +129,7 @@ export class Chat {
 
   /** Say something. Gives false where it was not taken, so that its text is to be kept. */
   async send(text) {
+    await this.opened;
     if (this.busy) return false;
     try {
       if (!this.id) await this.create();
@@ -385,6 +390,7 @@ export class Chat {
   // ---- two answers
 
   async compare(text, strategies) {
+    await this.opened;
     try {
       if (!this.id) await this.create();
     } catch (error) {

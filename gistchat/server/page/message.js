@@ -58,7 +58,7 @@ export function grow(row, message) {
 
 function boundary(actions) {
   return el("div", { class: "boundary" },
-    textButton("", () => actions.memory(), { class: "boundary-label" }));
+    textButton("Above this line the model reads the gist", () => actions.memory(), { class: "boundary-label" }));
 }
 
 function tools(message, { last, busy, found }, actions) {
