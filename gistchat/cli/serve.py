@@ -20,6 +20,7 @@ from gistchat.cli.options import (
     within,
 )
 from gistchat.errors import UserError
+from gistchat.trusted_hosts import KEY_VARIABLE
 
 KEY = "GISTCHAT_API_KEY"
 
@@ -54,6 +55,14 @@ def serve(
         Option(
             metavar="ADDRESS",
             help="Stand in front of this OpenAI-compatible server and give it a memory; requests are passed on.",
+        ),
+    ] = None,
+    backend_key: Annotated[
+        str | None,
+        Option(
+            metavar="KEY",
+            envvar=KEY_VARIABLE,
+            help="Sent to the backend in place of callers' own keys. In the environment, other users do not see it.",
         ),
     ] = None,
     observe: Annotated[bool, Option("--observe", help="With --backend: only record, change nothing.")] = False,
@@ -103,6 +112,7 @@ def serve(
         allowed_hosts=tuple(allow_host or ()),
         allowed_origins=tuple(allow_origin or ()),
         backend=backend or "",
+        backend_key=(backend and backend_key) or "",
         observe=observe,
         slots=slots,
         queue=queue,
