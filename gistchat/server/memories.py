@@ -71,10 +71,10 @@ class Memory:
 
     def follow(self, path: Sequence[Said]) -> None:
         """Hear these messages; those that it has heard and are not among them are taken back."""
-        same = next(
-            (i for i, (key, said) in enumerate(zip(self.keys, path, strict=False)) if key != said.key),
-            min(len(self.keys), len(path)),
-        )
+        keys = [said.key for said in path]
+        same = min(len(self.keys), len(keys))
+        if self.keys[:same] != keys[:same]:
+            same = next(number for number in range(same) if self.keys[number] != keys[number])
         new = [said.turn for said in path[same:]]
         group = is_group([*self.session.turns[:same], *new])
         if group != self.session.group:
@@ -82,7 +82,7 @@ class Memory:
         elif same < len(self.keys):
             self.session.cut(same)
         del self.keys[same:]
-        self.hear(new, [said.key for said in path[same:]])
+        self.hear(new, keys[same:])
 
     def hear(self, turns: Sequence[Turn], keys: Sequence[str]) -> None:
         """Hear turns that are new."""
