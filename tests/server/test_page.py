@@ -616,6 +616,7 @@ def test_what_is_read_stays_where_it_is(open_page, long_conversation):
     page = open_page(long_conversation)
     expect(turn(page, LONG)).to_be_visible()
     page.evaluate("scroller.scrollTop = 300000")
+    expect(turn(page, LONG)).to_have_count(0)
     expect(page.locator(".turn.waiting")).to_have_count(0)
     moved = page.evaluate(
         """async () => {

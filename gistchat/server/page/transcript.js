@@ -10,6 +10,7 @@ const PAGE = 100; // messages a request
 const BEYOND = 700; // pixels above and below the visible part that have elements
 const GUESS = 110; // pixels of a message that was not shown yet
 const AT_ONCE = 2; // requests: a fast scroll passes many pages, and only those where it ends are worth asking for
+const AHEAD = 40; // messages beyond those with elements that are asked for
 const AT_END = 40; // pixels from the end that count as the end
 
 export class Transcript {
@@ -129,10 +130,13 @@ export class Transcript {
     return low;
   }
 
-  /** Where the visible part begins: a message, and pixels from its top. */
+  /** The first visible message that is loaded, as people may be reading it, and pixels from its top. */
   anchor() {
     const pixels = this.scroller.scrollTop;
-    const number = this.at(pixels);
+    const first = this.at(pixels);
+    let number = first;
+    while (number < this.total && !this.messages.has(number) && this.top(number) < pixels + this.scroller.clientHeight) number++;
+    if (!this.messages.has(number)) number = first;
     return [number, pixels - this.top(number)];
   }
 
@@ -169,7 +173,7 @@ export class Transcript {
     this.measure();
     this.pad(from, to);
     this.hold(anchor);
-    this.fetch(from, to);
+    this.fetch(Math.max(1, from - AHEAD), Math.min(this.total, to + AHEAD));
   }
 
   fill(from, to) {
