@@ -274,7 +274,10 @@ def test_rename_delete_and_undo(open_page, server):
     entry.get_by_role("button").click()
     page.get_by_role("menuitem", name="Delete").click()
     page.goto("about:blank")  # it cannot be undone any more
-    listed = [one["id"] for one in server.call("GET", "/api/conversations")["conversations"]]
+    for _ in range(100):  # the browser sends it after the page is gone
+        listed = [one["id"] for one in server.call("GET", "/api/conversations")["conversations"]]
+        if other not in listed:
+            break
     assert id in listed
     assert other not in listed
 
@@ -344,7 +347,7 @@ def test_the_memory_is_corrected(open_page, server):
     panel.get_by_role("button", name="Save gist").click()
     expect(panel.locator(".lines")).to_contain_text(["She walks Rex by the river in Lisbon."])
     panel.get_by_text("earlier gist").click()
-    panel.get_by_label("Go back to earlier gist 1").click()
+    panel.get_by_label("Go back to earlier gist 1", exact=True).click()
     expect(panel.get_by_text("She walks Rex by the river in Lisbon.")).to_have_count(0)
 
     drop = panel.get_by_label(re.compile("^Drop: ")).first
@@ -391,7 +394,6 @@ def test_strategy_and_budget(open_page, server):
     expect(turn(page, 14)).to_be_visible()
     page.get_by_role("button", name="Settings").click()
     page.get_by_text("Only the latest turns, word for word.").click()
-    page.get_by_label("Budget in tokens").fill("half")
     page.get_by_label("Budget in tokens").fill("64")
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -583,7 +585,8 @@ LONG = 10_000
 
 @pytest.fixture(scope="module")
 def long_conversation(server) -> str:
-    return server.begin([f"Turn {number}. {'word ' * (number * 7919 % 90)}" for number in range(1, LONG + 1)], "Long")
+    said = [f"Turn {number}. {'word ' * (number * 7919 % 90)}" for number in range(1, LONG + 1)]
+    return server.begin(said, "Long", strategy="recent")
 
 
 def test_ten_thousand_turns_scroll_without_a_stall(open_page, long_conversation):
@@ -613,6 +616,7 @@ def test_what_is_read_stays_where_it_is(open_page, long_conversation):
     page = open_page(long_conversation)
     expect(turn(page, LONG)).to_be_visible()
     page.evaluate("scroller.scrollTop = 300000")
+    expect(turn(page, LONG)).to_have_count(0)
     expect(page.locator(".turn.waiting")).to_have_count(0)
     moved = page.evaluate(
         """async () => {
@@ -673,8 +677,10 @@ def test_no_serious_findings_of_axe(open_page, server, look):
     expect(page.get_by_role("heading", name="Pinned")).to_be_visible()
     assert findings(page) == []
     page.keyboard.press("Escape")
-    turn(page, 14).get_by_role("button", name="What it read").click()
-    expect(page.get_by_role("heading", name="Receipt of turn 14")).to_be_visible()
+    say(page, "Where do I walk with Rex?")
+    ended(page)
+    turn(page, 16).get_by_role("button", name="What it read").click()
+    expect(page.get_by_role("heading", name="Receipt of turn 16")).to_be_visible()
     assert findings(page) == []
     page.keyboard.press("Escape")
     page.keyboard.press("Control+k")

@@ -103,9 +103,9 @@ function list({ ordered, start, indent, lines }, depth) {
   }
   const built = items.map((item) => {
     const [first, ...rest] = blocks(item.join("\n"));
-    if (!first) return el("li", { dir: "auto" });
+    if (!first) return el("li");
     const body = first.kind === "paragraph" ? inline(first.lines.join("\n")) : [build(first, depth + 1)];
-    return el("li", { dir: "auto" }, body, rest.map((block) => build(block, depth + 1)));
+    return el("li", {}, body, rest.map((block) => build(block, depth + 1)));
   });
   return el(ordered ? "ol" : "ul", { dir: "auto", start: ordered && start !== 1 ? start : null }, built);
 }
