@@ -13,6 +13,8 @@ from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.prompts.wording import FOUND_HEADER
 
+pytestmark = pytest.mark.usefixtures("shared_servers")
+
 TOLD = "My sister Olga works as a nurse in Oslo."
 ASKED = "What does my sister do?"
 
