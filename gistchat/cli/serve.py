@@ -56,9 +56,21 @@ def serve(
             help="Stand in front of this OpenAI-compatible server and give it a memory; requests are passed on.",
         ),
     ] = None,
+    backend_key: Annotated[
+        str | None,
+        Option(
+            metavar="KEY",
+            envvar="GISTCHAT_BACKEND_KEY",
+            help="With --backend: your key for it. Default: what callers send, unless it is a key of this server.",
+        ),
+    ] = None,
     observe: Annotated[bool, Option("--observe", help="With --backend: only record, change nothing.")] = False,
-    strategy: Annotated[str | None, Option(help=f"{CHAT_STRATEGIES}. Default: the recipe's (rolling).")] = None,
-    budget: Annotated[int | None, Option(help="Tokens before the last turn. Default: the recipe's (96).")] = None,
+    strategy: Annotated[
+        str | None, Option(help=f"{CHAT_STRATEGIES}. Default: the recipe's (rolling); with --backend: memory.")
+    ] = None,
+    budget: Annotated[
+        int | None, Option(help="Tokens before the last turn. Default: the recipe's (96); with --backend: 2048.")
+    ] = None,
     system: Annotated[
         str | None, Option(metavar="TEXT", help="What a chat model is told first, where a request does not say.")
     ] = None,
@@ -89,13 +101,14 @@ def serve(
     from gistchat.server import run
     from gistchat.server.settings import ServeSettings
 
-    if backend and (run_folder or url):
-        raise UserError("--backend passes requests on to another server; leave MODEL and --url out")
+    remembering = {"chat.strategy": strategy, "context.budget": budget, "memory.encoder": encoder}
+    replying = {"chat.temperature": temperature, "chat.top_p": top_p, "chat.max_reply_tokens": max_reply_tokens}
+    replying |= {"chat.engine": engine, "chat.system": system, **answering(url, model)}
+    if backend and (run_folder or any(value is not None for value in replying.values())):
+        raise UserError("--backend: the model there answers, as requests ask it to; leave MODEL and its options out")
     if observe and not backend:
         raise UserError("--observe watches what a backend is asked, so give its address, too: --backend ADDRESS")
-    chosen = {"chat.strategy": strategy, "chat.temperature": temperature, "chat.top_p": top_p, "chat.engine": engine}
-    chosen |= {"chat.max_reply_tokens": max_reply_tokens, "context.budget": budget, "memory.encoder": encoder}
-    chosen |= {**answering(url, model), "chat.system": system}
+    memory = settings(remembering, set_)
     served = ServeSettings(
         host=host,
         port=port,
@@ -103,8 +116,10 @@ def serve(
         allowed_hosts=tuple(allow_host or ()),
         allowed_origins=tuple(allow_origin or ()),
         backend=backend or "",
+        backend_key=(backend and backend_key) or "",
         observe=observe,
+        memory=tuple(memory) if backend else (),
         slots=slots,
         queue=queue,
     )
-    run.serve(served, run_folder, settings(chosen, set_), database)
+    run.serve(served, run_folder, [*settings(replying, []), *memory], database)

@@ -64,21 +64,16 @@ class ConversationCache:
         self.prompt, self.written, self.ended = prompt, 0, ""
 
 
-class Engine(ABC):
-    """What computes replies.
+class PromptMeter(ABC):
+    """What counts the tokens of a model's prompts; it need not answer.
 
     Attributes:
         limit: tokens that a prompt and its reply may have together.
         costs: what turns and lines take in its prompts.
-        knows_likelihood: whether it tells how likely its replies are.
-        prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
     """
 
-    name: str
     limit: int
     costs: TokenCosts
-    knows_likelihood: bool = True
-    prefill_seconds: float | None = None
 
     @abstractmethod
     def count_tokens(self, context: Context) -> int:
@@ -91,6 +86,19 @@ class Engine(ABC):
     @abstractmethod
     def end_of(self, text: str, tokens: int) -> str:
         """The end of a text, of about so many tokens and not more."""
+
+
+class Engine(PromptMeter):
+    """What computes replies.
+
+    Attributes:
+        knows_likelihood: whether it tells how likely its replies are.
+        prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
+    """
+
+    name: str
+    knows_likelihood: bool = True
+    prefill_seconds: float | None = None
 
     @abstractmethod
     def prompt_text(self, context: Context) -> str:

@@ -1,10 +1,12 @@
 """A reply to a list of messages, in a thread: hear what is new, answer, keep what was said."""
 
+import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from gistchat.chat.receipt import receipt
 from gistchat.chat.session import ChatSession
 from gistchat.chat.speakers import BOT
 from gistchat.context.types import ASSISTANT, USER, Context, RoleTurn
@@ -15,7 +17,7 @@ from gistchat.server.continued import Continued
 from gistchat.server.errors import ApiError
 from gistchat.server.shared import Shared
 
-CONVERSATION = "x-gistchat-conversation"
+CONVERSATION, RECEIPT = "x-gistchat-conversation", "x-gistchat-receipt"
 TOKENS_BEFORE, TOKENS_AFTER = "x-gistchat-tokens-before", "x-gistchat-tokens-after"
 LEAST_REPLY = 16  # tokens
 FINISH_REASONS = {"end": "stop", "stop": "stop", "length": "length", "cancel": "length"}
@@ -44,6 +46,7 @@ class Reply:
 
     Attributes:
         prompt, cached, written: tokens.
+        receipt: id of what was sent for the first choice, which is kept when that is whole.
         headers: of the answer; complete when the first item has come.
     """
 
@@ -53,6 +56,7 @@ class Reply:
     prompt: int = 0
     cached: int = 0
     written: int = 0
+    receipt: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     headers: dict[str, str] = field(default_factory=dict)
 
     def usage(self) -> dict[str, Any]:
@@ -73,16 +77,18 @@ def write(
     session.preamble, session.cache.cancel = asked.preamble, cancel
     sampling = sampling_of(body, session.sampling(), server.settings)
     require_fit(session, asked, sampling)
-    said = session.reply(asked.text, sampling)
+    heard_turns, said = len(session.turns), session.reply(asked.text, sampling)
     first = next(said, "")
     if heard.is_kept and not kept.id:
         kept.record(session)  # has an id from now on
-    reply.headers = _headers(kept.id, session)
+    reply.headers = _headers(reply, kept.id, session)
     yield Piece(0, first)
     for text in said:
         yield Piece(0, text)
     if heard.is_kept:
         kept.record(session)
+        if len(session.turns) == heard_turns + 2:  # there was an answer
+            server.store.add_receipt(kept.id, kept.head, receipt(session), reply.receipt)
     yield _ended(server, reply, session, 0)
     for number in range(1, body.n or 1):
         if cancel.is_set():
@@ -93,12 +99,13 @@ def write(
         yield _ended(server, reply, session, number)
 
 
-def _headers(conversation: str, session: ChatSession) -> dict[str, str]:
+def _headers(reply: Reply, conversation: str, session: ChatSession) -> dict[str, str]:
     counts = {
         TOKENS_BEFORE: str(tokens_whole(session)),
         TOKENS_AFTER: str(session.engine.count_tokens(session.context)),
     }
-    return ({CONVERSATION: conversation} if conversation else {}) | counts
+    kept = {CONVERSATION: conversation, RECEIPT: f"/api/receipts/{reply.receipt}"} if conversation else {}
+    return kept | counts
 
 
 def tokens_whole(session: ChatSession) -> int:

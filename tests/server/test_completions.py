@@ -374,11 +374,30 @@ def test_an_engine_that_fails_in_the_middle_ends_the_stream_with_an_error(script
     assert scripted.shared.generation.running == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_receipt_tells_what_was_sent(scripted, stream):
+    said = reply("(one) w1 w2 w3 w4 w5")
+    raw = scripted.openai().chat.completions.with_raw_response.create(
+        model="gistchat", messages=[user("a one"), said, user("b two")], stream=stream, n=2
+    )
+    if stream:
+        list(raw.parse())
+    with scripted.http() as http:
+        receipt = http.get(raw.headers["x-gistchat-receipt"]).json()
+    assert [(line["part"], line["text"], line["turns"]) for line in receipt["lines"]] == [
+        ("verbatim", "a one", [1]),
+        ("verbatim", said["content"], [2]),
+        ("last", "b two", [3]),
+    ]
+    assert receipt["usage"]["prompt"] == int(raw.headers["x-gistchat-tokens-after"])
+
+
 def test_what_shall_not_be_stored_is_not(scripted, engine):
     said = reply("(one) w1 w2 w3 w4 w5")
     answer, headers = ask(scripted, [user("a one"), said, user("b two")], store=False)
     assert answer.choices[0].message.content.startswith("(two)")
     assert "x-gistchat-conversation" not in headers
+    assert "x-gistchat-receipt" not in headers
     assert scripted.shared.store.list() == []
     assert "a one" in engine.prompt_text(engine.contexts[-1])
 

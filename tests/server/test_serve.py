@@ -38,7 +38,10 @@ def own_database(tmp_path, monkeypatch):
         (["--port", "0", "--database", "mysql://x"], "sqlite or postgresql"),
         (["--strategy", "nonsense", "--port", "0"], "nonsense"),
         (["--observe"], "--backend ADDRESS"),
-        (["--backend", "http://127.0.0.1:1/v1", "some.gguf"], "leave MODEL and --url out"),
+        (["--backend", "http://127.0.0.1:1/v1", "some.gguf"], "leave MODEL and its options out"),
+        (["--backend", "http://127.0.0.1:1/v1", "--temperature", "1"], "leave MODEL and its options out"),
+        (["--backend", "http://127.0.0.1:1/v1", "--strategy", "nonsense", "--port", "0"], "nonsense"),
+        (["--backend", "nonsense", "--port", "0"], "nonsense"),
     ],
 )
 def test_what_cannot_be_served_is_told_in_one_line(tmp_path, words, told):
