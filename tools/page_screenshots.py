@@ -41,6 +41,7 @@ SAID = [
     "Tell me how it went!",
 ]
 LAST = "He swam to the rocks and back. What a brave dog!"
+AS_THE_PAGE = {"Sec-Fetch-Site": "same-origin"}  # so that these are conversations of the page
 PINNED = "Rex is afraid of big waves."
 
 
@@ -88,7 +89,7 @@ def take(browser: Browser, address: str, name: str, width: int, height: int, **o
     context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **options)
     page = context.new_page()
     show(page, address)
-    image = Image.open(BytesIO(page.screenshot())).convert("RGB").quantize(128)
+    image = Image.open(BytesIO(page.screenshot())).convert("RGB")
     path = DOCS / name
     image.save(path, optimize=True)
     context.close()
@@ -101,7 +102,7 @@ def take(browser: Browser, address: str, name: str, width: int, height: int, **o
 def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder, server(Path(folder)) as url, sync_playwright() as playwright:
-        with httpx2.Client(base_url=url, timeout=120) as http:
+        with httpx2.Client(base_url=url, timeout=120, headers=AS_THE_PAGE) as http:
             address = f"{url}/#{begin(http)}"
         quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium, args=quiet)
