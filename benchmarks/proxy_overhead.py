@@ -3,17 +3,18 @@
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import socket
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import uvicorn
 from figures import Measurement
+from starlette.types import ASGIApp
 
 from gistchat.server.app import create_app
 from gistchat.server.settings import ServeSettings
@@ -37,17 +38,21 @@ async def backend(scope, receive, send) -> None:
 
 
 @contextlib.contextmanager
-def served(app) -> Iterator[str]:
-    """The address of an app that runs in a thread."""
+def served(make: Callable[[], ASGIApp]) -> Iterator[str]:
+    """The address of an app that runs in a process of its own, as backends and servers do."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=asyncio.run, args=[server.serve([listening])], daemon=True)
-    thread.start()
+
+    def run() -> None:
+        server = uvicorn.Server(uvicorn.Config(make(), log_level="error", lifespan="off"))
+        asyncio.run(server.serve([listening]))
+
+    process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
+    process.start()
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
     finally:
-        server.should_exit = True
-        thread.join()
+        process.terminate()
+        process.join()
 
 
 def conversation() -> list[dict[str, str]]:
@@ -72,9 +77,17 @@ def seconds(client: httpx2.Client, url: str, messages: list[dict[str, str]]) -> 
 def overhead() -> float:
     """Milliseconds that the memory adds, at the median, in turn with requests that go without."""
     messages, with_memory, without = conversation(), [], []
-    with tempfile.TemporaryDirectory() as folder, served(backend) as plain, httpx2.Client(timeout=60) as client:
-        store = ConversationStore(Database.open(str(Path(folder) / "conversations.db")))
-        with served(create_app(ServeSettings(backend=plain, memory_seconds=60), None, store)) as url:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        served(lambda: backend) as plain,
+        httpx2.Client(timeout=60, trust_env=False) as client,
+    ):
+
+        def with_store() -> ASGIApp:
+            store = ConversationStore(Database.open(str(Path(folder) / "conversations.db")))
+            return create_app(ServeSettings(backend=plain, memory_seconds=60), None, store)
+
+        with served(with_store) as url:
             for number in range(ROUNDS):
                 messages.append({"role": "user", "content": f"Where was the {THINGS[number % 10]} number {number}?"})
                 without.append(seconds(client, plain, messages))

@@ -70,6 +70,7 @@ def all_pairs() -> list[Pair | Measurement]:
     import long_chat
     import long_dialogues
     import prepare_corpus
+    import proxy_overhead
     import retrieval_cost
     import rolling_turn_cost
     import serving
@@ -110,6 +111,7 @@ def all_pairs() -> list[Pair | Measurement]:
         long_chat.FIGURE,
         serving.PAIR,
         serving.GAIN,
+        proxy_overhead.FIGURE,
     ]
 
 

@@ -25,6 +25,8 @@ from gistchat.chat import session as chat_module
 from gistchat.chat.session import ChatSession
 from gistchat.cli import main
 from gistchat.dialogue.turns import Dialogue, Turn
+from gistchat.engines import open as open_module
+from gistchat.engines.llama_server import LlamaServer
 from gistchat.models.checkpoint import Checkpoint, load_checkpoint
 from gistchat.models.resolve import resolve_base
 from gistchat.pipeline import Workspace, open_workspace, run_train
@@ -179,6 +181,26 @@ resamples = 200
 
 
 LONG = "The lighthouse was painted yellow again by the neighbours of the old harbour."
+
+
+@pytest.fixture(scope="session")
+def servers() -> dict[tuple, LlamaServer]:
+    """By model and context, what `shared_servers` opened."""
+    return {}
+
+
+@pytest.fixture
+def shared_servers(servers, monkeypatch):
+    """llama.cpp opens a model once for all tests, as for all sessions of one `ChatModel`; all above it is as ever."""
+
+    def opened(model: Path, context: int, adapter: Path | None = None, slots: int = 1) -> LlamaServer:
+        files = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in (model, adapter) if path]
+        key = (*files, context, slots)
+        if key not in servers:
+            servers[key] = LlamaServer(model, context, adapter, slots)
+        return servers[key]
+
+    monkeypatch.setattr(open_module, "LlamaServer", opened)
 
 
 @pytest.fixture

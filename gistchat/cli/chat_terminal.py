@@ -19,7 +19,7 @@ from gistchat.chat.state_folder import old_journals
 from gistchat.cli.chat_commands import COMMANDS, load_session, run_command
 from gistchat.cli.conversations import open_store
 from gistchat.cli.keyboard import quiet_keyboard
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Turn, today
 from gistchat.errors import UserError
 from gistchat.progress import say_error, show, show_part
 
@@ -121,12 +121,6 @@ def _reader(interactive: bool, history: bool) -> Callable[[str], str]:
     completer = WordCompleter([*(command.name for command in COMMANDS), "/quit"], sentence=True)
     kept = open_history() if history else None
     return PromptSession(history=kept, completer=completer, complete_while_typing=False).prompt
-
-
-def today() -> str:
-    """As people write it: 27 November 2026."""
-    now = datetime.now()
-    return f"{now.day} {now:%B %Y}"
 
 
 def _new(store: "ConversationStore") -> "KeptConversation":

@@ -20,6 +20,7 @@ from gistchat.cli.options import (
     within,
 )
 from gistchat.errors import UserError
+from gistchat.trusted_hosts import KEY_VARIABLE
 
 KEY = "GISTCHAT_API_KEY"
 
@@ -116,7 +117,7 @@ def serve(
         allowed_hosts=tuple(allow_host or ()),
         allowed_origins=tuple(allow_origin or ()),
         backend=backend or "",
-        backend_key=backend_key or "",
+        backend_key=(backend and backend_key) or "",
         observe=observe,
         memory=tuple(memory) if backend else (),
         slots=slots,

@@ -64,10 +64,11 @@ class LlamaServer:
         context: tokens that a prompt and its reply may have together.
     """
 
-    def __init__(self, model: Path, context: int, adapter: Path | None = None) -> None:
+    def __init__(self, model: Path, context: int, adapter: Path | None = None, slots: int = 1) -> None:
         """
         Args:
             adapter: LoRA weights as GGUF, put on top.
+            slots: replies that are written at once, each with a context of its own; more wait inside llama.cpp.
 
         Raises:
             UserError: package xllamacpp is missing or cannot run here, or the files are no model that it can open.
@@ -76,7 +77,7 @@ class LlamaServer:
         self.context = context
         key = secrets.token_urlsafe(32)
         try:
-            self._server = library.Server(_parameters(library, model, context, adapter, key))
+            self._server = library.Server(_parameters(library, model, context, adapter, key, slots))
         except RuntimeError:
             raise UserError(f"{model}: llama.cpp cannot open it ({_reason(model, adapter)})") from None
         self._http = _Connection(self._server.listening_address, key)
@@ -191,10 +192,10 @@ class LlamaServer:
         yield Token(last["id"], text, math.nan if score is None else score)  # JSON has no other word for it
 
 
-def _parameters(library: Any, model: Path, context: int, adapter: Path | None, key: str) -> Any:
+def _parameters(library: Any, model: Path, context: int, adapter: Path | None, key: str, slots: int) -> Any:
     params = library.CommonParams()
     params.model.path = str(model)
-    params.n_ctx, params.n_parallel = context, 1
+    params.n_ctx, params.n_parallel = context * slots, slots
     for part in (params.cpuparams, params.cpuparams_batch):
         part.n_threads = threads()
     params.n_batch = BATCH

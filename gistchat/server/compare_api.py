@@ -25,15 +25,15 @@ from gistchat.server.generation import Work
 from gistchat.server.live import OpenConversation
 from gistchat.server.models import require_model
 from gistchat.server.shared import Shared, shared
-from gistchat.server.streams import GONE, EventStream, event, first_of
+from gistchat.server.streams import EVENTS, GONE, EventStream, event, first_of
 from gistchat.server.turns import latest_message, sampling_of
 
 router = APIRouter(prefix="/conversations/{id}", tags=["compare"], responses=error_responses(404))
-EVENTS = (
+DESCRIPTION = (
     "Server-sent events: `piece` with `side` (0 or 1) and `text` as often as it takes, `done` with `side`, `text` and "
     "`receipt` for each, or `error`."
 )
-STREAM = {"description": EVENTS, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+STREAM = {"description": DESCRIPTION, "content": EVENTS}
 
 Event = dict[str, Any]
 
@@ -41,7 +41,7 @@ Event = dict[str, Any]
 @router.post(
     "/compare",
     response_class=Response,
-    description=EVENTS,
+    description=DESCRIPTION,
     responses={200: STREAM, **error_responses(429)},
 )
 async def compare(request: Request, id: ConversationId, body: Comparison) -> Response:

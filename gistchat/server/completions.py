@@ -20,7 +20,7 @@ from gistchat.server.generation import Work
 from gistchat.server.models import model_id, require_model
 from gistchat.server.replying import CONVERSATION, Ended, Item, Piece, Reply, write
 from gistchat.server.shared import Shared, shared
-from gistchat.server.streams import GONE, EventStream, event, first_of, while_connected
+from gistchat.server.streams import EVENTS, GONE, EventStream, event, first_of, while_connected
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -58,7 +58,7 @@ class ChatCompletion(BaseModel):
     "/chat/completions",
     response_model=ChatCompletion,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": EVENTS},
         **error_responses(404, 429),
     },
 )

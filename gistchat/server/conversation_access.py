@@ -27,9 +27,10 @@ async def info_of(request: Request, id: str) -> ConversationInfo:
 
 
 def live_of(request: Request) -> LiveConversations:
-    """The open conversations. Raises ApiError: the server has no model, so nothing can be opened."""
+    """The open conversations. Raises ApiError: the server has neither model nor backend, so nothing can be opened."""
     server = shared(request)
-    require_model(server, None)
+    if server.live is None:
+        require_model(server, None)
     return server.live
 
 

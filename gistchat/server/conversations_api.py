@@ -128,7 +128,12 @@ def _switch(session: ChatSession, body: ChangedConversation) -> None:
 @router.delete("/conversations/{id}", status_code=204, tags=["conversations"], responses=NOT_FOUND)
 async def delete(request: Request, id: ConversationId) -> Response:
     """Gone for good, with memory, receipts and ratings. A reply that is being written ends."""
-    await live_of(request).delete(id, namespace(request))
+    server = shared(request)
+    if server.live:
+        await server.live.delete(id, namespace(request))
+    else:
+        await info_of(request, id)
+        await to_thread.run_sync(server.store.delete, id)
     return Response(status_code=204)
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Turn, today
 from gistchat.errors import UserError
 from gistchat.server.chat_body import ChatBody, RawMessage
-from gistchat.server.remembered import TRANSCRIPT, Said, message_cost, read_message, today
+from gistchat.server.remembered import TRANSCRIPT, Said, message_cost, read_message
 from gistchat.store.conversation_store import ConversationStore, NoSuchConversation
 from gistchat.store.message_keys import FORGOTTEN
 

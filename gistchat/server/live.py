@@ -12,6 +12,7 @@ from anyio import to_thread
 from gistchat.chat.kept import KeptConversation
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
+from gistchat.dialogue.turns import today
 from gistchat.errors import UserError
 from gistchat.store.conversation_store import ConversationStore
 
@@ -25,16 +26,20 @@ class OpenConversation:
     Attributes:
         kept: what of the session is in the store.
         is_stale: whether the next request has to open it anew, as the store was changed beside the session.
+        is_changed: whether this request changed it.
         compared: receipts of answers that were compared last, by their texts: one of them may be chosen.
     """
 
     kept: KeptConversation
     session: ChatSession
     is_stale: bool = False
+    is_changed: bool = False
     compared: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     async def change(self, change: Callable[[ChatSession], T]) -> T:
         """Change the session in a thread, and keep it; when this returns, it is in the store for good."""
+
+        self.is_changed = True
 
         def work() -> T:
             result = change(self.session)
@@ -57,9 +62,13 @@ class LiveConversations:
 
     The store counts: one that another process went on with is opened again, and so is one that a request left in a
     state that was not kept.
+
+    Attributes:
+        changed: is told the id of each conversation that a request changed.
     """
 
     def __init__(self, model: ChatModel, store: ConversationStore, most: int) -> None:
+        self.changed: Callable[[str], None] = lambda id: None
         self.model, self.store, self.most = model, store, most
         self._places: OrderedDict[str, _Place] = OrderedDict()
 
@@ -85,11 +94,16 @@ class LiveConversations:
         try:
             async with place.lock:
                 place.conversation = await to_thread.run_sync(self._current, id, namespace, place.conversation)
+                opened = place.conversation
+                opened.is_changed = False
                 try:
-                    yield place.conversation
+                    yield opened
                 except BaseException:
                     place.conversation = None  # what failed half-way is opened anew
                     raise
+                finally:
+                    if opened.is_changed or opened.is_stale:
+                        self.changed(id)
         finally:
             place.users -= 1
             self._close_oldest()
@@ -132,6 +146,7 @@ class LiveConversations:
                 place.conversation = None
                 await to_thread.run_sync(self.store.delete, id)
         finally:
+            self.changed(id)
             place.users -= 1
             self._close_oldest()
 
@@ -155,6 +170,7 @@ def _session(kept: KeptConversation, model: ChatModel) -> ChatSession:
     A turn at its end that has no answer, as the server was killed over it, is the last of the session's turns.
     """
     session, unanswered = kept.open_session(model)
+    session.clock = today
     if unanswered:
         session.turns.append(unanswered)
     if (strategy := kept.settings.get("strategy")) and strategy != session.strategy.name:

@@ -14,7 +14,7 @@ from gistchat.errors import UserError
 from gistchat.memory.factory import MemoryFactory
 from gistchat.recipe.load import override
 from gistchat.recipe.schema import Recipe
-from gistchat.server.remembered import EstimatingMeter, Said
+from gistchat.server.remembered import EstimatingEngine, Said
 from gistchat.store.conversation_store import ConversationStore
 
 BUDGET = 2048  # tokens, unless the operator says otherwise
@@ -31,8 +31,8 @@ def memory_model(overrides: Sequence[str] = ()) -> ChatModel:
         UserError: one that cannot be, or a summarizer that cannot be had.
     """
     recipe = override(Recipe(), [f"context.budget={BUDGET}", f"chat.strategy={STRATEGY}", *overrides])
-    meter = EstimatingMeter()
-    return ChatModel(recipe, meter, MemoryFactory.of(recipe.summary, recipe.context, meter.costs))
+    engine = EstimatingEngine()
+    return ChatModel(recipe, engine, MemoryFactory.of(recipe.summary, recipe.context, engine.costs))
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Memory:
 
     def follow(self, path: Sequence[Said]) -> None:
         """Hear these messages; those that it has heard and are not among them are taken back."""
-        same = next(
-            (i for i, (key, said) in enumerate(zip(self.keys, path, strict=False)) if key != said.key),
-            min(len(self.keys), len(path)),
-        )
+        keys = [said.key for said in path]
+        same = min(len(self.keys), len(keys))
+        if self.keys[:same] != keys[:same]:
+            same = next(number for number in range(same) if self.keys[number] != keys[number])
         new = [said.turn for said in path[same:]]
         group = is_group([*self.session.turns[:same], *new])
         if group != self.session.group:
@@ -82,7 +82,7 @@ class Memory:
         elif same < len(self.keys):
             self.session.cut(same)
         del self.keys[same:]
-        self.hear(new, [said.key for said in path[same:]])
+        self.hear(new, keys[same:])
 
     def hear(self, turns: Sequence[Turn], keys: Sequence[str]) -> None:
         """Hear turns that are new."""
@@ -180,14 +180,19 @@ class Memories:
         """As the store has it: what was forgotten there is not heard again from a caller who still has it."""
         if not known:
             return Memory(self.model)
-        messages = self.store.path(id, known[-1].key)
-        turns = [Turn(message.speaker, message.text, message.date) for message in messages]
-        keys = [message.key for message in messages]
-        if state := self.store.state(id, keys[-1]):
-            try:
-                return Memory.restored(self.model, turns, keys, state)
-            except UserError:
-                pass  # of another version: it is made anew
+        # Where a line is left for another one, what was pinned in it still holds.
+        for key in dict.fromkeys((known[-1].key, self.store.info(id).head)):
+            if state := self.store.state(id, key):
+                try:
+                    return Memory.restored(self.model, *self._kept(id, key), state)
+                except UserError:
+                    continue  # of another version: it is made anew
         memory = Memory(self.model)
-        memory.hear(turns, keys)
+        memory.hear(*self._kept(id, known[-1].key))
         return memory
+
+    def _kept(self, id: str, key: str) -> tuple[list[Turn], list[str]]:
+        """The turns up to a message, and their keys."""
+        messages = self.store.path(id, key)
+        turns = [Turn(message.speaker, message.text, message.date) for message in messages]
+        return turns, [message.key for message in messages]

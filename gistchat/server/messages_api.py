@@ -23,17 +23,18 @@ from gistchat.server.conversation_schemas import (
 from gistchat.server.errors import error_responses
 from gistchat.server.message_view import messages_of
 from gistchat.server.shared import shared
+from gistchat.server.streams import EVENTS
 from gistchat.server.turns import Regenerate, Say, SayInstead, answered
 
 router = APIRouter(prefix="/conversations/{id}", tags=["messages"], responses=error_responses(404))
 
 First = Annotated[int, Query(ge=-MOST, le=MOST, description="number of the first one, from 1; below 0: from the end")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
-EVENTS = (
+DESCRIPTION = (
     "With `stream`, server-sent events: `asked` with the person's message, `piece` with `text` as often as it takes, "
     "then `done` with `message`, `asked` and `notice`, or `error`."
 )
-STREAM = {"description": EVENTS, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+STREAM = {"description": DESCRIPTION, "content": EVENTS}
 ANSWERS = {200: STREAM, 201: {"model": Answered}, **error_responses(422, 429)}
 
 
@@ -48,13 +49,13 @@ def read(request: Request, id: ConversationId, first: First = 1, limit: Limit = 
     return Messages(total=len(path), first=start + 1, messages=messages_of(store, id, part))
 
 
-@router.post("/messages", status_code=201, response_model=Answered, responses=ANSWERS, description=EVENTS)
+@router.post("/messages", status_code=201, response_model=Answered, responses=ANSWERS, description=DESCRIPTION)
 async def say(request: Request, id: ConversationId, body: Said) -> Response:
     """Say something, and have it answered."""
     return await answered(request, id, Say(body, body.text))
 
 
-@router.post("/regenerate", status_code=201, response_model=Answered, responses=ANSWERS, description=EVENTS)
+@router.post("/regenerate", status_code=201, response_model=Answered, responses=ANSWERS, description=DESCRIPTION)
 async def regenerate(request: Request, id: ConversationId, body: ToAnswer) -> Response:
     """Have the last turn answered once more; the answer before stays as another version."""
     return await answered(request, id, Regenerate(body))
@@ -63,7 +64,7 @@ async def regenerate(request: Request, id: ConversationId, body: ToAnswer) -> Re
 @router.patch(
     "/messages/{key}",
     response_model=Edited,
-    responses={201: {"model": Answered}, 200: {"content": STREAM["content"]}, **error_responses(422, 429)},
+    responses={201: {"model": Answered}, 200: {"content": EVENTS}, **error_responses(422, 429)},
 )
 async def edit(request: Request, id: ConversationId, key: MessageKey, body: Edit) -> Response | Edited:
     """Put another text in the place of a message; the one before stays as another version.
@@ -75,14 +76,22 @@ async def edit(request: Request, id: ConversationId, key: MessageKey, body: Edit
         return await answered(request, id, SayInstead(body, body.text, key))
     async with live_of(request).opened(id, namespace(request)) as conversation:
         kept, number = conversation.kept, number_of(conversation.kept, key)
+        before = list(kept.keys)
         await conversation.change(lambda session: session.edit_turn(number, body.text))
+        copies = {old: new for old, new in zip(before[number:], kept.keys[number:], strict=True) if old != new}
+        await to_thread.run_sync(kept.store.copy_beside, id, copies)
         return Edited(key=kept.keys[number - 1], total=len(kept.keys))
 
 
 @router.delete("/messages/{key}", status_code=204)
 async def forget(request: Request, id: ConversationId, key: MessageKey) -> Response:
     """Take the text of a message out for good: here, in its copies, the search, the memory and the receipts."""
-    async with live_of(request).opened(id, namespace(request)) as conversation:
+    server = shared(request)
+    if not server.live:
+        await info_of(request, id)
+        await to_thread.run_sync(server.store.forget, id, key)
+        return Response(status_code=204)
+    async with server.live.opened(id, namespace(request)) as conversation:
         if key in conversation.kept.keys:
             number = number_of(conversation.kept, key)
             await conversation.change(lambda session: session.forget(number))
@@ -104,8 +113,7 @@ async def head(request: Request, id: ConversationId, body: Head) -> Edited:
             kept.store.set_head(id, leaf)
             return Edited(key=leaf, total=kept.store.info(id).messages)
 
-        conversation.is_stale = True
-        return await to_thread.run_sync(switch)
+        return await to_thread.run_sync(switch)  # the next request opens the conversation anew, as its head moved
 
 
 @router.post("/undo")

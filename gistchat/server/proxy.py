@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gistchat.dialogue.turns import today
 from gistchat.errors import UserError
 from gistchat.server.backend import Backend, passed_back
 from gistchat.server.chat_body import ChatBody
@@ -25,7 +26,7 @@ from gistchat.server.errors import ApiError, as_api_error
 from gistchat.server.identity import HEADER, Identity, Placed, Transcript, Transcripts
 from gistchat.server.memories import Memories, Recalled, memory_model
 from gistchat.server.overheard import Overheard, text_of
-from gistchat.server.remembered import Said, Sent, arrange, everything, listed, message_cost, read_message, today
+from gistchat.server.remembered import Said, Sent, arrange, everything, listed, message_cost, read_message
 from gistchat.server.settings import ServeSettings
 from gistchat.server.streams import event, while_connected
 from gistchat.store.conversation_store import ConversationStore

@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -17,8 +16,11 @@ from gistchat.chat.speakers import BOT, PERSON
 from gistchat.context.types import ASSISTANT, Context, GistLine, RoleTurn
 from gistchat.dialogue.text_repair import clean_line, clean_text
 from gistchat.dialogue.turns import Turn
+from gistchat.engines.engine import ConversationCache, Engine
+from gistchat.engines.sampling import Sampling
 from gistchat.engines.server_request import plain
 from gistchat.engines.server_tokens import AROUND_MESSAGE, estimate
+from gistchat.errors import UserError
 from gistchat.files import fingerprint
 from gistchat.prompts.thoughts import after_thoughts
 from gistchat.prompts.wording import render_gist, render_line
@@ -75,12 +77,6 @@ class Said:
         while said:
             yield said
             said = said.before
-
-
-def today() -> str:
-    """As people write it: 27 November 2026."""
-    now = datetime.now()
-    return f"{now.day} {now:%B %Y}"
 
 
 def read_message(message: dict[str, Any], before: Said | None) -> tuple[Turn, dict[str, Any]]:
@@ -209,9 +205,10 @@ class EstimatedCosts:
         return context.tokens
 
 
-class EstimatingMeter:
-    """Stands for an engine where tokens are counted: a backend's own limit is not known, only the budget holds."""
+class EstimatingEngine(Engine):
+    """Counts tokens where a backend answers: its own limit is not known, only the budget holds."""
 
+    name = "backend"
     limit = 10**9
 
     def __init__(self) -> None:
@@ -225,6 +222,18 @@ class EstimatingMeter:
 
     def end_of(self, text: str, tokens: int) -> str:
         return text[-tokens:] if tokens > 0 else ""
+
+    def prompt_text(self, context: Context) -> str:
+        raise self._no_replies()
+
+    def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
+        raise self._no_replies()
+
+    def generate_batch(self, *_: Any, **__: Any) -> list[Any]:
+        raise self._no_replies()
+
+    def _no_replies(self) -> UserError:
+        return UserError("this server's replies come from its backend: ask for them at /v1/chat/completions")
 
 
 # ---- the list that is sent

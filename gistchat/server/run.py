@@ -67,7 +67,7 @@ def open_model(source: Path | None, overrides: Sequence[str], slots: int) -> Cha
 
     Raises UserError: there is no such model.
     """
-    model = ChatModel.open(source, overrides)
+    model = ChatModel.open(source, overrides, slots)
     return replace(model, overrides=tuple(text for text in overrides if not text.startswith(STRATEGY)))
 
 

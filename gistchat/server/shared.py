@@ -20,9 +20,9 @@ class Shared:
     """Made once for an app.
 
     Attributes:
-        model: who answers; None where only a backend does, and then nothing is `live`.
+        model: who answers; None where only a backend does.
         store: the conversations.
-        live: those of them that are open.
+        live: those of them that are open, to be seen and changed; None where there is neither model nor backend.
         proxy: takes chats to a backend; None where the model answers here.
         generation: the threads that write replies.
         begun: when it was made, in seconds since 1970.
@@ -34,10 +34,13 @@ class Shared:
         self.settings, self.model, self.store = settings, model, store
         self.metrics = Metrics()
         self.generation = Generation(settings.slots, settings.queue, settings.wait_seconds, settings.reply_seconds)
-        self.live = LiveConversations(model, store, settings.open_conversations) if model else None
         self.active, self.stopping, self.begun = 0, False, int(time.time())
         self._tasks: set[asyncio.Task[Any]] = set()
         self.proxy = Proxy(settings, store, self.later) if settings.backend else None
+        opening = model or (self.proxy.model if self.proxy else None)
+        self.live = LiveConversations(opening, store, settings.open_conversations) if opening else None
+        if self.live is not None and self.proxy:
+            self.live.changed = self.proxy.memories.drop
 
     @property
     def idle(self) -> bool:

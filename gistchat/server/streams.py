@@ -11,6 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+# Of a response that is a stream: what a schema says of each of its events.
+EVENTS = {
+    "text/event-stream": {
+        "schema": {
+            "type": "object",
+            "required": ["data"],
+            "properties": {"data": {"type": "string", "contentMediaType": "application/json"}},
+        }
+    }
+}
 GONE = 499  # the status of an answer that nobody waits for, as servers log it
 
 

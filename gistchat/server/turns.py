@@ -159,8 +159,8 @@ def _write(server: Shared, conversation: OpenConversation, ask: Ask, cancel: thr
     kept, session = conversation.kept, conversation.session
     session.cache.cancel = cancel
     sampling = sampling_of(ask.drawn, session, server.settings)
-    last = session.turns[-1] if session.turns else None
     said, came = ask.begin(conversation, sampling), False
+    last = session.turns[-1] if session.turns else None
     try:
         yield {"type": "asked", "message": latest_message(conversation, PERSON)}
         for text in said:

@@ -9,7 +9,7 @@ from __future__ import annotations  # in the class, `list` is a method
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -322,6 +322,25 @@ class ConversationStore:
                 found |= {key: name for key, name in connection.execute(query.order_by(receipts.c.number))}
         return found
 
+    def copy_beside(self, id: str, copies: Mapping[str, str]) -> None:
+        """Keep receipts and ratings of messages for copies of these, too, which have none of their own.
+
+        Args:
+            copies: key of a message -> key of its copy.
+        """
+        with self.database.writing() as connection:
+            number = _number(connection, id, alone=True)
+            for table in (receipts, ratings):
+                here = table.c.conversation == number
+                for some in _some_at_once(copies):
+                    theirs = [copies[key] for key in some if key in copies]
+                    done = set(connection.scalars(select(table.c.key).where(here, table.c.key.in_(theirs))))
+                    query = select(table).where(here, table.c.key.in_(some)).order_by(*table.primary_key)
+                    rows = {row.key: row._asdict() for row in connection.execute(query)}
+                    new = [_copied(row, copies[key]) for key, row in rows.items() if copies[key] not in done]
+                    if new:
+                        connection.execute(insert(table), new)
+
     def rate(self, id: str, message_key: str, value: int, note: str = "") -> None:
         """Rate a message anew; 0 without a note takes the rating back."""
         with self.database.writing() as connection:
@@ -363,6 +382,17 @@ def _unguessable() -> str:
 
 
 # ---- inside a transaction
+
+
+def _copied(row: dict[str, Any], key: str) -> dict[str, Any]:
+    """A row of receipts or ratings for another message."""
+    if "receipt" in row:
+        return {
+            "id": secrets.token_urlsafe(16),
+            **{name: row[name] for name in ("conversation", "receipt")},
+            "key": key,
+        }
+    return row | {"key": key}
 
 
 def _some_at_once(keys: Iterable[str]) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""The tables of conversations. A change here takes a new file in `migrations/versions` (docs/development.md)."""
+"""The tables of conversations. A change here takes a new file in `migrations/versions`, and its number in `SCHEMA`."""
 
 from sqlalchemy import Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 

@@ -15,6 +15,8 @@ from gistchat.prompts.wording import FOUND_HEADER
 from gistchat.store.conversation_store import ConversationStore
 from gistchat.store.database import Database
 
+pytestmark = pytest.mark.usefixtures("shared_servers")
+
 TOLD = "My sister Olga works as a nurse in Oslo."
 ASKED = "What does my sister do?"
 

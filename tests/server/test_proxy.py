@@ -1,5 +1,7 @@
 """Memory in front of another model, whose answers a test scripts."""
 
+import http.client
+import itertools
 import json
 import re
 import threading
@@ -93,8 +95,9 @@ def test_what_fits_goes_on_by_its_very_bytes(served, backend):
 
 @pytest.mark.parametrize("ends", [b"\n\n", b"\r\n\r\n"])
 def test_a_stream_comes_back_by_its_very_bytes(served, backend, ends):
-    said = [b'{"choices":[{"index":0,"delta":{"content":"Fi","x_new":7}}]}', b'{"choices":[{"delta":{"content":"ne"}}]}']
-    events = [b": a comment", b"event: note\ndata: {}", *(b"data: " + part for part in said), b"data:[DONE]"]
+    first = b'{"choices":[{"index":0,"delta":{"content":"Fi","x_new":7}}]}'
+    second = b'{"choices":[{"delta":{"content":"ne"}}]}'
+    events = [b": a comment", b"event: note\ndata: {}", b"data: " + first, b"data: " + second, b"data:[DONE]"]
     stream = ends.join(events) + ends + b": after the end\n"
 
     def answer(handler, body):
@@ -154,7 +157,7 @@ def test_the_beginning_stays_the_same_from_request_to_request(served, backend):
         talk.append(model(text))
         settle(served)
         beginnings.append([message["content"] for message in sent(backend)[:-3]])
-    same = [later[: len(earlier)] == earlier for earlier, later in zip(beginnings, beginnings[1:], strict=False)]
+    same = [later[: len(earlier)] == earlier for earlier, later in itertools.pairwise(beginnings)]
     assert same.count(True) >= 2  # but for a new gist, which makes room
 
 
@@ -184,7 +187,8 @@ def test_calls_of_tools_stay_with_their_results(served, backend):
     for message in messages:
         if message["role"] == "tool":
             assert message["tool_call_id"] in asked
-        asked = {call["id"] for call in message.get("tool_calls") or ()} or (asked if message["role"] == "tool" else set())
+        else:
+            asked = {call["id"] for call in message.get("tool_calls") or ()}
     assert backend.chats[-1]["tools"] == TOOLS
     assert ERROR not in headers
 
@@ -365,16 +369,28 @@ def test_memory_survives_a_restart(backend, tmp_path):
         assert "Biscuit" in sent(backend)[-3]["content"]
 
 
-def test_what_was_forgotten_is_not_remembered(backend, tmp_path):
-    talk = [*long_talk(), user("One")]
-    with serving(None, tmp_path, backend=backend.url) as served:
-        _, headers = ask(served, talk)
-        settle(served)
-        store, id = served.shared.store, headers[CONVERSATION]
-        store.forget(id, store.path(id)[0].key)
-        served.shared.proxy.memories.drop(id)
-        ask(served, [*talk, model("Fine, thanks."), user("What is my dog called?")])
-        assert "Biscuit" not in backend.raws[-1].decode()
+def test_what_is_changed_by_hand_reaches_the_next_request(served, backend):
+    talk, api = [*long_talk(), user("One")], served.http()
+    _, headers = ask(served, talk)
+    settle(served)
+    talk += [model("Fine, thanks."), user("What is my dog called?")]
+    place = f"/api/conversations/{headers[CONVERSATION]}"
+    ask(served, talk)
+    assert "Biscuit" in backend.raws[-1].decode()
+    settle(served)
+    assert api.post(f"{place}/pins", json={"text": "Answers in rhymes."}).status_code == 200
+    key = served.shared.store.path(headers[CONVERSATION])[0].key
+    assert api.delete(f"{place}/messages/{key}").status_code == 204
+    ask(served, [*talk[:-1], user("Is my dog called Rex?")])
+    assert "Answers in rhymes." in sent(backend)[-3]["content"]
+    assert "Biscuit" not in backend.raws[-1].decode()  # though the caller still sends it
+    assert api.get(f"{place}/memory").json()["gist"]["lines"]
+    refused = api.post(f"{place}/messages", json={"text": "Hi"})
+    assert (refused.status_code, "backend" in refused.json()["error"]["message"]) == (400, True)
+    assert api.delete(place).status_code == 204
+    again = ask(served, talk)[1]
+    assert again[CONVERSATION] != headers[CONVERSATION]
+    assert ERROR not in again
 
 
 # ---- keys
@@ -469,11 +485,10 @@ def test_a_stream_that_breaks_off_says_so(served, backend):
 
     backend.answers = [chunked]
     raw = served.openai().chat.completions.with_raw_response.create(model="m", messages=[user("Hi")], stream=True)
-    said = []
+    stream = iter(raw.parse())
+    assert next(stream).choices[0].delta.content == "Half"
     with pytest.raises(openai.APIError) as broken:
-        for chunk in raw.parse():
-            said.append(chunk.choices[0].delta.content)
-    assert said == ["Half"]
+        next(stream)
     assert broken.value.code == "backend_broke_off"
     settle(served)
     assert served.texts(raw.headers[CONVERSATION]) == ["Hi", "Half"]
@@ -600,31 +615,34 @@ def test_observed_chats_are_only_recorded(backend, tmp_path):
 
 
 def test_all_else_under_v1_goes_through(served, backend):
-    http = served.http()
-    assert http.get("/v1/models").json() == {"object": "list", "data": [{"id": "m"}]}
-    assert http.post("/v1/embeddings?x=%41&y", content=b'{ "input" : 1.50 }').status_code == 404
+    api = served.http()
+    assert api.get("/v1/models").json() == {"object": "list", "data": [{"id": "m"}]}
+    assert api.post("/v1/embeddings?x=%41&y", content=b'{ "input" : 1.50 }').status_code == 404
     path, _, _ = backend.asked[-1]
     assert path == "/v1/embeddings?x=%41&y"
     assert backend.raws[-1] == b'{ "input" : 1.50 }'
-    assert http.get("/v2/models").status_code == 404
+    assert api.get("/v2/models").status_code == 404
     assert len(backend.asked) == 2
 
 
-@pytest.mark.parametrize("path", ["/v1/../slots", "/v1/%2e%2e/slots", "/v1/a/..%2fb", "/v1/..%5cslots", "/v1/%252e%252e/x"])
-def test_no_path_leads_out_of_the_backends_api(served, backend, path):
-    import http.client
+OUTSIDE = ("/v1/../slots", "/v1/%2e%2e/slots", "/v1/a/..%2fb", "/v1/..%5cslots", "/v1/%252e%252e/x")
 
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_no_path_leads_out_of_the_backends_api(served, backend, path):
     connection = http.client.HTTPConnection(served.url.removeprefix("http://"))
     connection.request("GET", path)
     assert connection.getresponse().status == 404
     assert [asked[0] for asked in backend.asked if not asked[0].startswith("/v1/")] == []
 
 
-@pytest.mark.parametrize("address", ["localhost:1", "ftp://a/", "http://me:key@host/v1", "http://host/v1?x=1", "http:// a"])
+NO_ADDRESSES = ("localhost:1", "ftp://a/", "http://me:key@host/v1", "http://host/v1?x=1", "http:// a")
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
 def test_addresses_that_are_none(tmp_path, address):
-    with pytest.raises(UserError):
-        with serving(None, tmp_path, backend=address):
-            pass
+    with pytest.raises(UserError), serving(None, tmp_path, backend=address):
+        pass
 
 
 # ---- receipts

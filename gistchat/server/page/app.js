@@ -73,6 +73,7 @@ function go(id) {
 async function route() {
   const id = location.hash.slice(1) || null;
   if (id && id === chat.id) return;
+  list.current = id;
   $("title").textContent = id ? (list.known.find((one) => one.id === id)?.title ?? "") : "New conversation";
   $("more").hidden = true;
   document.title = "gistchat";
@@ -255,13 +256,14 @@ function dress() {
 }
 
 async function begin() {
-  await list.load();
+  list.load();
   await route();
 }
 
 async function start() {
   dress();
   layOut();
+  composer.use(location.hash.slice(1) || null);
   try {
     info = await get("api/info");
   } catch (error) {
@@ -277,4 +279,4 @@ async function start() {
   await begin();
 }
 
-start();
+chat.opened = start();

@@ -4,7 +4,7 @@ import { ApiError, call, explain, get, stream } from "./api.js";
 import { Comparison } from "./compare.js";
 import { announce, el, sure, textButton, toast } from "./dom.js";
 import { MemoryPanel } from "./memory.js";
-import { drawMessage, grow } from "./message.js";
+import { drawMessage, grow, lookOf } from "./message.js";
 import { showReceipt } from "./receipt.js";
 import { Transcript } from "./transcript.js";
 
@@ -22,6 +22,7 @@ export class Chat {
     this.transcript = new Transcript(nodes.scroller, {
       load: (first, limit) => get(`${this.path}/messages?first=${first}&limit=${limit}`),
       draw: (message) => drawMessage(message, this.state(), this.actions),
+      look: (message) => lookOf(message, this.state()),
       onfollow: (following) => (nodes.toLatest.hidden = following || !this.conversation),
     });
     this.panel = new MemoryPanel(nodes.panel, {
@@ -68,8 +69,12 @@ export class Chat {
 
   // ---- opening
 
-  /** Show a conversation, or with null an empty one. */
-  async open(id) {
+  /** Show a conversation, or with null an empty one. What is sent meanwhile waits for it. */
+  open(id) {
+    return (this.opened = this.load(id));
+  }
+
+  async load(id) {
     this.stop();
     this.conversation = null;
     this.memory = null;
@@ -88,7 +93,7 @@ export class Chat {
       this.transcript.take(messages);
       this.transcript.toEnd();
       if (!messages.total) this.welcome();
-      await this.remember();
+      this.remember();
     } catch (error) {
       if (opening !== this.opening) return;
       this.welcome();
@@ -125,6 +130,7 @@ export class Chat {
 
   /** Say something. Gives false where it was not taken, so that its text is to be kept. */
   async send(text) {
+    await this.opened;
     if (this.busy) return false;
     try {
       if (!this.id) await this.create();
@@ -148,6 +154,7 @@ export class Chat {
   /** Ask for an answer and show it as it comes. `from`: the first turn that changes. */
   async answer(method, path, body, asked, from) {
     const { id, transcript } = this;
+    const { total } = transcript;
     const cancel = (this.cancel = new AbortController());
     const answer = { number: from + (asked ? 1 : 0), key: "", speaker: "model", text: "", pending: true };
     transcript.tail.replaceChildren();
@@ -160,8 +167,10 @@ export class Chat {
     this.hooks.busy(true);
     let fault = null;
     let done = null;
+    let begun = false;
     try {
       for await (const event of stream(method, path, body, cancel.signal)) {
+        begun = true;
         if (event.type === "piece") this.piece(answer, event.text, id);
         else if (event.type === "error") throw new ApiError(event.error.message, event.error.code === "busy" ? 429 : 400);
         else if (event.type === "done") done = event;
@@ -173,7 +182,8 @@ export class Chat {
     if (this.cancel === cancel) this.cancel = null;
     if (id !== this.id) return true; // another conversation was opened meanwhile
     transcript.feed.removeAttribute("aria-busy");
-    const taken = await this.settle(from, asked, done);
+    const refused = fault && !begun;
+    const taken = refused ? this.takeBack(from, total) : await this.settle(from, asked, done);
     this.hooks.busy(this.busy);
     if (fault) toast(explain(fault));
     if (done?.notice) this.tell(done.notice);
@@ -189,6 +199,15 @@ export class Chat {
       const row = this.transcript.rows.get(answer.number);
       if (row && this.transcript.get(answer.number) === answer) grow(row, answer);
     });
+  }
+
+  /** Nothing has come of it: the turns are as they were. */
+  takeBack(from, total) {
+    this.transcript.forgetFrom(from);
+    this.transcript.resize(total);
+    this.transcript.redraw();
+    if (!total) this.welcome();
+    return false;
   }
 
   /** Take what the server has kept. Gives whether the turn was. */
@@ -385,6 +404,7 @@ export class Chat {
   // ---- two answers
 
   async compare(text, strategies) {
+    await this.opened;
     try {
       if (!this.id) await this.create();
     } catch (error) {

@@ -103,9 +103,9 @@ function list({ ordered, start, indent, lines }, depth) {
   }
   const built = items.map((item) => {
     const [first, ...rest] = blocks(item.join("\n"));
-    if (!first) return el("li", { dir: "auto" });
+    if (!first) return el("li");
     const body = first.kind === "paragraph" ? inline(first.lines.join("\n")) : [build(first, depth + 1)];
-    return el("li", { dir: "auto" }, body, rest.map((block) => build(block, depth + 1)));
+    return el("li", {}, body, rest.map((block) => build(block, depth + 1)));
   });
   return el(ordered ? "ol" : "ul", { dir: "auto", start: ordered && start !== 1 ? start : null }, built);
 }
@@ -121,7 +121,7 @@ function table([head, , ...rows]) {
 const ESCAPED = /[\\`*_{}[\]()#+\-.!>~|]/;
 const LINK = /\[([^[\]\n]{1,500})\]\(([^\s()]{1,2000}(?:\([^\s()]{0,200}\)[^\s()]{0,200})?)\)/y;
 const ADDRESS = /https?:\/\/[^\s<>"']{1,2000}/y;
-const MARKS = [["**", "strong"], ["__", "strong"], ["~~", "s"], ["*", "em"], ["_", "em"]];
+const MARKS = [["***", "strong", "em"], ["**", "strong"], ["__", "strong"], ["~~", "s"], ["*", "em"], ["_", "em"]];
 
 /** Nodes of a run of text. */
 export function inline(text, depth = 0, links = true) {
@@ -203,7 +203,7 @@ function safe(target) {
 }
 
 function emphasis(text, at, depth, links, missing, push) {
-  for (const [mark, name] of MARKS) {
+  for (const [mark, name, within] of MARKS) {
     if (!text.startsWith(mark, at) || missing.has(mark)) continue;
     const start = at + mark.length;
     if (/\s/.test(text[start] ?? " ")) continue;
@@ -213,7 +213,8 @@ function emphasis(text, at, depth, links, missing, push) {
       missing.add(mark);
       continue;
     }
-    push(el(name, {}, inline(text.slice(start, end), depth + 1, links)), end + mark.length - at);
+    const nodes = inline(text.slice(start, end), depth + 1, links);
+    push(el(name, {}, within ? el(within, {}, nodes) : nodes), end + mark.length - at);
     return true;
   }
   return false;

@@ -13,6 +13,11 @@ function when(seconds) {
   return seconds ? new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }) : "";
 }
 
+/** What of the state a message's element depends on. */
+export function lookOf({ number }, { last, total, busy, boundary, found }) {
+  return [number === last, busy, number <= boundary, number === boundary && boundary < total, found.has(number)].join();
+}
+
 /**
  * The element of a message.
  *
@@ -28,7 +33,6 @@ export function drawMessage(message, state, actions) {
   if (condensed) classes.push("condensed");
   if (message.number === state.last) classes.push("last");
   const node = el("article", { class: classes.join(" "), "aria-label": `${name}, turn ${message.number}` });
-  node.dataset.number = message.number;
   if (!person && message.speaker !== "model") node.append(el("p", { class: "speaker" }, name));
   if (message.editing) node.append(editor(message, actions));
   else {
@@ -58,7 +62,7 @@ export function grow(row, message) {
 
 function boundary(actions) {
   return el("div", { class: "boundary" },
-    textButton("", () => actions.memory(), { class: "boundary-label" }));
+    textButton("Above this line the model reads the gist", () => actions.memory(), { class: "boundary-label" }));
 }
 
 function tools(message, { last, busy, found }, actions) {
@@ -82,7 +86,7 @@ function tools(message, { last, busy, found }, actions) {
       ["pin", "Pin this text", () => actions.pin(message)],
       ["forget", "Forget this turn…", () => actions.forget(message), true],
     ]), { "aria-haspopup": "menu", disabled: busy }),
-    el("span", { class: "stamp", title: when(message.created) }, found?.has(message.number) && el("span", { class: "mark found" }, "found"), `${message.number}`));
+    el("span", { class: "stamp", title: when(message.created) }, found.has(message.number) && el("span", { class: "mark found" }, "found"), `${message.number}`));
 }
 
 function editor(message, actions) {

@@ -11,6 +11,7 @@ export function openPalette({ id, total, open, goTo, explain }) {
   let timer = 0;
   let asked = 0;
   let at = 0;
+  let shown = null; // the text that the results are for
   const input = el("input", { class: "palette-input", role: "combobox", "aria-expanded": "true", "aria-controls": "palette-list", "aria-autocomplete": "list",
     "aria-label": "Search conversations and turns", placeholder: id ? "Search, or a turn's number" : "Search conversations", dir: "auto", autocomplete: "off", spellcheck: "false" });
   const list = el("div", { id: "palette-list", class: "palette-list", role: "listbox", "aria-label": "Results" });
@@ -44,6 +45,12 @@ export function openPalette({ id, total, open, goTo, explain }) {
       if (turn === asked) list.replaceChildren(el("p", { class: "note" }, explain(error)));
     }
   };
+  /** Take the marked result; first wait for those of what was typed last. */
+  const choose = async () => {
+    clearTimeout(timer);
+    if (shown !== input.value.trim()) await search();
+    options()[at]?.click();
+  };
   const results = (text, turns, conversations) => {
     const number = /^#?\d+$/.test(text) ? parseInt(text.replace("#", "")) : 0;
     const groups = [
@@ -51,6 +58,7 @@ export function openPalette({ id, total, open, goTo, explain }) {
       ["In this conversation", turns.slice(0, 20).map((turn) => option("arrow", turn.text, `${speakerName(turn.speaker)}, turn ${turn.number}${turn.why ? ` · ${turn.why}` : ""}`, () => goTo(turn.number)))],
       [text ? "Conversations" : "Latest conversations", conversations.map((one) => option("right", one.title || "Untitled", "", () => open(one.id)))],
     ].filter(([, entries]) => entries.length);
+    shown = text;
     list.replaceChildren(...groups.map(([title, entries], group) => el("div", { role: "group", "aria-label": title || "Go to" }, title && el("div", { class: "group-name", "aria-hidden": "true" }, title), entries)));
     options().forEach((entry, order) => (entry.id = `option-${order}`));
     if (!groups.length) list.replaceChildren(el("p", { class: "note" }, "Nothing found. Fewer or other words may help."));
@@ -64,7 +72,7 @@ export function openPalette({ id, total, open, goTo, explain }) {
     if (event.isComposing) return;
     if (event.key === "ArrowDown") (event.preventDefault(), mark(at + 1));
     if (event.key === "ArrowUp") (event.preventDefault(), mark(at - 1));
-    if (event.key === "Enter") (event.preventDefault(), options()[at]?.click());
+    if (event.key === "Enter") (event.preventDefault(), choose());
   });
   input.focus();
   search();

@@ -9,15 +9,17 @@ import { el } from "./dom.js";
 const PAGE = 100; // messages a request
 const BEYOND = 700; // pixels above and below the visible part that have elements
 const GUESS = 110; // pixels of a message that was not shown yet
+const AT_ONCE = 2; // requests: a fast scroll passes many pages, and only those where it ends are worth asking for
+const AHEAD = 40; // messages beyond those with elements that are asked for
 const AT_END = 40; // pixels from the end that count as the end
 
 export class Transcript {
   /**
-   * `load(first, limit)`: a page of messages; `draw(message)`: its element; `onfollow(following)`: whether the end is
-   * in view.
+   * `load(first, limit)`: a page of messages; `draw(message)`: its element; `look(message)`: a string that changes when
+   * it looks different, though the message is the same; `onfollow(following)`: whether the end is in view.
    */
-  constructor(scroller, { load, draw, onfollow }) {
-    Object.assign(this, { scroller, load, draw, onfollow });
+  constructor(scroller, { load, draw, look, onfollow }) {
+    Object.assign(this, { scroller, load, draw, look, onfollow });
     this.above = el("div", { class: "space" });
     this.feed = el("div", { class: "feed", role: "feed", "aria-label": "Messages" });
     this.below = el("div", { class: "space" });
@@ -92,12 +94,11 @@ export class Transcript {
     this.tops = null;
   }
 
-  /** Draw all that are shown anew. */
+  /** Draw those anew that look different now; others keep their elements, and what is selected in them. */
   redraw() {
     for (const [number, row] of this.rows) {
       const message = this.messages.get(number);
-      if (message && !row.contains(document.activeElement)) row.replaceWith(this.row(number));
-      else if (message) this.set(message);
+      if (message && !message.editing && row.look !== this.look(message)) this.set(message);
     }
     this.update();
   }
@@ -129,10 +130,13 @@ export class Transcript {
     return low;
   }
 
-  /** Where the visible part begins: a message, and pixels from its top. */
+  /** The first visible message that is loaded, as people may be reading it, and pixels from its top. */
   anchor() {
     const pixels = this.scroller.scrollTop;
-    const number = this.at(pixels);
+    const first = this.at(pixels);
+    let number = first;
+    while (number < this.total && !this.messages.has(number) && this.top(number) < pixels + this.scroller.clientHeight) number++;
+    if (!this.messages.has(number)) number = first;
     return [number, pixels - this.top(number)];
   }
 
@@ -169,7 +173,7 @@ export class Transcript {
     this.measure();
     this.pad(from, to);
     this.hold(anchor);
-    this.fetch(from, to);
+    this.fetch(Math.max(1, from - AHEAD), Math.min(this.total, to + AHEAD));
   }
 
   fill(from, to) {
@@ -192,6 +196,8 @@ export class Transcript {
     row.setAttribute("aria-setsize", this.total);
     row.tabIndex = -1;
     row.number = number;
+    row.dataset.number = number;
+    row.look = message && this.look(message);
     const before = this.rows.get(number);
     if (before) this.sizes.unobserve(before);
     this.rows.set(number, row);
@@ -230,7 +236,7 @@ export class Transcript {
   // ---- pages
 
   fetch(from, to) {
-    for (let number = from; number <= to; number++) {
+    for (let number = from; number <= to && this.loading.size < AT_ONCE; number++) {
       if (this.messages.has(number)) continue;
       const page = Math.floor((number - 1) / PAGE);
       this.page(page);
@@ -244,7 +250,9 @@ export class Transcript {
     this.loading.add(page);
     try {
       const found = await this.load(page * PAGE + 1, PAGE);
-      if (generation === this.generation) this.take(found);
+      if (generation !== this.generation) return;
+      this.loading.delete(page);
+      this.take(found); // and ask for what is in view by now
     } finally {
       if (generation === this.generation) this.loading.delete(page);
     }
