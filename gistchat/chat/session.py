@@ -1,8 +1,10 @@
 """ChatSession: turns -> context -> reply. The one chat logic, under the terminal and whatever else talks."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from gistchat.chat.conversation import Conversation, sentences_of
@@ -37,12 +39,14 @@ class ChatSession(Conversation):
         saved: the file that the conversation was saved to or loaded from, which may be written over.
         clock: gives the date that a turn is said at, as people write it; empty unless somebody sets it.
         draws: replies drawn so far: one that is drawn again comes out differently.
+        seconds: that the latest reply's parts took: "context", "reply", and "memory" once it was remembered.
     """
 
     def __init__(self, model: ChatModel, seed: int | None = None, group: bool = False) -> None:
         """`group`: whether more than two speak, each by name."""
         self._model, self.seed, self.draws = model, seed, 0
         self.cache = ConversationCache()
+        self.seconds: dict[str, float] = {}
         self.clock: Callable[[], str] = str
         super().__init__(model.engine, model.memories, model.recipe, group)
 
@@ -116,20 +120,24 @@ class ChatSession(Conversation):
                 self.turns = turns
 
     def _answer(self, asked: Turn, sampling: Sampling | None) -> Iterator[str]:
-        self.reply_tokens = sampling.max_tokens if sampling else None
-        self.turns.append(asked._replace(text=self._shorten(asked.text)))
+        self.reply_tokens, self.seconds = sampling.max_tokens if sampling else None, {}
+        with self._timed("context"):
+            text = self._shorten(asked.text)
+        self.turns.append(asked._replace(text=text))
         pieces: list[str] = []
         try:
-            context = self._next_context()
+            with self._timed("context"):
+                context = self._next_context()
             self.draws += 1
             if sampling is None:
                 usual = self.sampling()
                 # A seed of its own for every reply: repeatable, yet not the same draw each time.
                 sampling = replace(usual, seed=usual.seed_of(self.draws))
             self.cache.begin(0)
-            for piece in stream_reply(self.engine, context, sampling, self.cache):
-                pieces.append(piece)
-                yield piece
+            with self._timed("reply"):
+                for piece in stream_reply(self.engine, context, sampling, self.cache):
+                    pieces.append(piece)
+                    yield piece
         finally:
             if answer := clean_text("".join(pieces)):
                 self.turns.append(Turn(self.answerer, answer, asked.date))
@@ -137,6 +145,18 @@ class ChatSession(Conversation):
                 self.turns.pop()  # without an answer the turn is taken back, so that speakers keep alternating
                 self._tell("no answer came; try again or say it differently")
             self.reply_tokens = None
+
+    def remember(self) -> None:
+        with self._timed("memory"):
+            super().remember()
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + perf_counter() - start
 
     def sampling(self) -> Sampling:
         """How the recipe wants replies to be drawn, with the session's seed."""

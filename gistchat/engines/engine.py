@@ -104,6 +104,10 @@ class Engine(PromptMeter):
     def prompt_text(self, context: Context) -> str:
         """What it makes of a context, to be read by people."""
 
+    def told_first(self, context: Context) -> str:
+        """What the model is told before all else; empty for nothing."""
+        return context.preamble
+
     @abstractmethod
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         """Yield a reply piece by piece; a piece ends at a whole character, never inside one."""
@@ -145,6 +149,9 @@ class LocalEngine(Engine):
 
     def prompt_text(self, context: Context) -> str:
         return self.format.tokenizer.decode(self.format.encode(context).ids)
+
+    def told_first(self, context: Context) -> str:
+        return "" if self.format.preamble is None else context.preamble or self.format.preamble
 
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         prompt = self.format.encode(context)

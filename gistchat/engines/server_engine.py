@@ -51,6 +51,9 @@ class ServerEngine(Engine):
         """The messages, each under its role."""
         return "\n\n".join(f"[{sent['role']}]\n{sent['content']}" for sent in self.dialect.messages(context))
 
+    def told_first(self, context: Context) -> str:
+        return context.preamble or self.dialect.preamble
+
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         """Yield a reply piece by piece.
 
