@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,8 @@ xllamacpp.Server(params)
 """
 REASON = "error loading model: "
 SPINS = "2000"
+KEPT_MIB = 256  # MiB for what was read of conversations that lost their slot; the packaged model takes 1 for 43 tokens
+POLL = 0.05  # seconds
 BATCH = 256  # tokens of a prompt that are read at a time: between two of them a reply can be cancelled
 
 
@@ -62,19 +64,21 @@ class LlamaServer:
 
     Attributes:
         context: tokens that a prompt and its reply may have together.
+        slots: replies that are written at once.
     """
 
     def __init__(self, model: Path, context: int, adapter: Path | None = None, slots: int = 1) -> None:
         """
         Args:
             adapter: LoRA weights as GGUF, put on top.
-            slots: replies that are written at once, each with a context of its own; more wait inside llama.cpp.
+            slots: replies that are written at once, each with a context of its own; others wait.
 
         Raises:
             UserError: package xllamacpp is missing or cannot run here, or the files are no model that it can open.
         """
         library = load_library()
-        self.context = context
+        self.context, self.slots = context, slots
+        self._free = threading.Semaphore(slots)
         key = secrets.token_urlsafe(32)
         try:
             self._server = library.Server(_parameters(library, model, context, adapter, key, slots))
@@ -134,7 +138,7 @@ class LlamaServer:
 
         Args:
             progress: is kept up to date.
-            cancel: set by any thread, it ends this as closing does, also while the prompt is read.
+            cancel: set by any thread, it ends this as closing does, also while the prompt is read, or a slot awaited.
 
         Raises:
             UserError: llama.cpp refuses, or fails.
@@ -143,13 +147,18 @@ class LlamaServer:
         chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         stopped = threading.Event()
 
+        def is_over() -> bool:
+            return stopped.is_set() or cancel.is_set()
+
         def take(chunk: Any) -> bool:
             chunks.put(chunk)
-            return stopped.is_set() or cancel.is_set()
+            return is_over()
 
         def run() -> None:
             try:
-                chunks.put(self._server.handle_completions(request, take))
+                with self._slot(is_over) as is_free:
+                    if is_free:
+                        chunks.put(self._server.handle_completions(request, take))
             except Exception as error:
                 chunks.put({"error": {"message": first_line(error)}})
             chunks.put(None)
@@ -162,6 +171,17 @@ class LlamaServer:
         finally:
             stopped.set()
             thread.join()
+
+    @contextlib.contextmanager
+    def _slot(self, is_over: Callable[[], bool]) -> Iterator[bool]:
+        """A slot, once one is free; False where it is over before. Whoever waits inside llama.cpp cannot leave."""
+        while not (is_free := self._free.acquire(timeout=POLL)) and not is_over():
+            pass
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                self._free.release()
 
     def _tokens(self, chunk: Any, progress: Progress) -> Iterator[Token]:
         for part in chunk if isinstance(chunk, list) else [chunk]:
@@ -199,7 +219,9 @@ def _parameters(library: Any, model: Path, context: int, adapter: Path | None, k
     for part in (params.cpuparams, params.cpuparams_batch):
         part.n_threads = threads()
     params.n_batch = BATCH
-    params.cache_ram_mib = 0  # of other conversations, which it would keep in memory without being asked
+    # Left to itself it gives a new conversation the slot of another that begins alike, and all begin with the same
+    # words; so what was read of that one is put aside. One conversation alone needs no such memory.
+    params.cache_ram_mib = KEPT_MIB if slots > 1 else 0
     params.enable_chat_template = False  # prompts are made here
     params.warmup = False
     params.verbosity = -1

@@ -4,6 +4,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from gistchat.engines.engine import ConversationCache, LocalEngine
@@ -85,12 +86,30 @@ class LlamaCppEngine(LocalEngine):
         rows: Sequence[int],
         cancel: threading.Event | None = None,
     ) -> list[PartialReply]:
-        """A whole reply to each prompt, one after another: on a CPU several at once take as long."""
+        """A whole reply to each prompt, as many at once as there are slots."""
         replies = [PartialReply(self.format, sampling) for _ in prompts]
-        cache = ConversationCache(cancel=cancel or threading.Event())
-        for prompt, reply, row in zip(prompts, replies, rows, strict=True):
-            for _ in self.stream_prompt(prompt, sampling, cache, reply, row, scored=True):
-                pass
+        cancel, stopped = cancel or threading.Event(), threading.Event()
+
+        def write(prompt: Prompt, reply: PartialReply, row: int) -> None:
+            cache = ConversationCache(cancel=cancel)
+            with contextlib.closing(self.stream_prompt(prompt, sampling, cache, reply, row, scored=True)) as pieces:
+                for _ in pieces:
+                    if stopped.is_set():
+                        return
+
+        if self.server.slots == 1:
+            for prompt, reply, row in zip(prompts, replies, rows, strict=True):
+                write(prompt, reply, row)
+            return replies
+        with ThreadPoolExecutor(self.server.slots) as threads:
+            futures = [threads.submit(write, *one) for one in zip(prompts, replies, rows, strict=True)]
+            try:
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            finally:  # where one failed, or somebody pressed Ctrl-C, the others end, too
+                stopped.set()
+                for future in futures:
+                    future.cancel()
         return replies
 
     def _named(self, token: Token) -> Token:
