@@ -68,8 +68,9 @@ export class Transcript {
     if (!row) return;
     const focused = row.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
     const fresh = this.row(message.number);
+    if (row.classList.contains("flash")) fresh.classList.add("flash");
     row.replaceWith(fresh);
-    if (focused) [...fresh.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === focused)?.focus();
+    if (focused) [fresh, ...fresh.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === focused)?.focus({ preventScroll: true });
   }
 
   get(number) {
