@@ -49,13 +49,13 @@ def running_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @pytest.fixture(scope="session")
-def packaged_model() -> Path:
+def packaged_gguf() -> Path:
     """The packaged model as it was converted once, which has nothing to do with a hub and takes half a minute."""
     return Path(resolve_base(ModelConfig(), seed=0).source)
 
 
 @pytest.fixture
-def hub(running_hub: Hub, hub_files: dict[str, dict[str, dict[str, bytes]]], packaged_model: Path) -> Iterator[Hub]:
+def hub(running_hub: Hub, hub_files: dict[str, dict[str, dict[str, bytes]]], packaged_gguf: Path) -> Iterator[Hub]:
     """The hub, with nobody logged in and nothing in the caches but the packaged model.
 
     `hub.gistchat("train", ..., cwd=folder)` runs a command that uses it; `hub.environment` is for any other program.
@@ -63,7 +63,7 @@ def hub(running_hub: Hub, hub_files: dict[str, dict[str, dict[str, bytes]]], pac
     shutil.rmtree(running_hub.home)
     models = running_hub.home / "cache" / "gistchat" / "models"
     models.mkdir(parents=True)
-    (models / packaged_model.name).symlink_to(packaged_model)
+    (models / packaged_gguf.name).symlink_to(packaged_gguf)
     running_hub.reset([_repository(name, branches) for name, branches in hub_files.items()], MOVED)
     yield running_hub
     running_hub.mend()
