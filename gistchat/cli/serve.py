@@ -20,7 +20,6 @@ from gistchat.cli.options import (
     within,
 )
 from gistchat.errors import UserError
-from gistchat.trusted_hosts import KEY_VARIABLE
 
 KEY = "GISTCHAT_API_KEY"
 
