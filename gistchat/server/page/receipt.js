@@ -34,7 +34,7 @@ function partTokens(receipt) {
   return parts;
 }
 
-const ENDS = { end: "the model was done", stop: "a stop text", length: "the longest reply allowed", cancelled: "stopped" };
+const ENDS = { end: "the model was done", stop: "a stop text", length: "the longest reply allowed", cancel: "stopped" };
 
 function figures({ strategy, model, usage, ended, seconds }) {
   const time = (part) => (seconds?.[part] === undefined ? null : `${seconds[part].toFixed(2)} s`);
