@@ -80,7 +80,9 @@ def serve(
     encoder: Encoder = None,
     engine: Engine = None,
     set_: Set = None,
-    slots: Annotated[int, Option(callback=within(1, 64), help="Replies that are written at once.")] = 1,
+    slots: Annotated[
+        int, Option(callback=within(1, 64), help="Replies that are written at once, each with a context of its own.")
+    ] = 4,
     queue: Annotated[
         int, Option(callback=within(0, 10_000), help="Replies that may wait; more are refused (429).")
     ] = 32,
