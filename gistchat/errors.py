@@ -44,6 +44,8 @@ def shown(value: object, length: int = 100) -> str:
 TRAINING = ("torch", "transformers", "peft", "accelerate", "tokenizers", "huggingface_hub", "tensorboard", "matplotlib")
 TRAINING += ("sentencepiece",)  # reads tokenizers that are kept as its model alone, as PEGASUS's
 EXTRA_OF = {**dict.fromkeys(TRAINING, "train"), "sentence_transformers": "dense"}
+EXTRA_OF |= dict.fromkeys(("fastapi", "uvicorn", "starlette", "httpx2", "prometheus_client"), "serve")
+EXTRA_OF |= {"psycopg": "postgres"}
 
 
 def missing_extra(error: BaseException) -> str:

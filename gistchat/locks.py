@@ -13,6 +13,10 @@ from gistchat.progress import say
 MOST_SECONDS = 3600  # as long as preparing a large corpus may take another process
 
 
+class InUse(UserError):
+    """Another process holds it."""
+
+
 def lock_path(path: Path) -> Path:
     """The lock file of an output: hidden, beside it."""
     path = path.absolute()
@@ -29,7 +33,8 @@ def locked(path: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
         seconds: the longest wait; 0 refuses at once.
 
     Raises:
-        UserError: another process holds it still, or the lock file cannot be written.
+        InUse: another process holds it still.
+        UserError: the lock file cannot be written.
     """
     lock = FileLock(lock_path(path))
     with contextlib.ExitStack() as held:
@@ -38,7 +43,7 @@ def locked(path: Path, seconds: float = MOST_SECONDS) -> Iterator[None]:
             held.enter_context(_acquired(lock, path, seconds))
             held.callback(_remove_file, lock)
         except Timeout:
-            raise UserError(
+            raise InUse(
                 f"another process is writing to {path}; wait for it, or give another place to write to"
             ) from None
         except OSError as error:

@@ -1,6 +1,7 @@
 """Small parts shared by the tests: dialogues, a tiny random GPT-2 with the genuine GPT-2 tokenizer, a run of it."""
 
 import contextlib
+import gc
 import io
 import multiprocessing
 import os
@@ -24,30 +25,38 @@ from gistchat.chat import session as chat_module
 from gistchat.chat.session import ChatSession
 from gistchat.cli import main
 from gistchat.dialogue.turns import Dialogue, Turn
+from gistchat.engines import open as open_module
+from gistchat.engines.llama_server import LlamaServer
 from gistchat.models.checkpoint import Checkpoint, load_checkpoint
 from gistchat.models.resolve import resolve_base
 from gistchat.pipeline import Workspace, open_workspace, run_train
 from gistchat.recipe.schema import ModelConfig, Recipe
 
-pytest_plugins = ["hub_fixtures"]
+pytest_plugins = ["hub_fixtures", "postgres_server", "server_fixtures"]
 
-# Processes are forked from one that has imported these, which takes seconds.
-IMPORTED = ["gistchat.experiment", "gistchat.chat.session", "gistchat.cli.chat_terminal", "gistchat.train.train"]
-IMPORTED += ["transformers.models.gpt2.modeling_gpt2", "transformers.models.llama.modeling_llama", "pytest"]
 FORKS = multiprocessing.get_context("forkserver")
 
 
 def pytest_configure(config):
-    """Convert the packaged base once, before the workers all want it."""
-    FORKS.set_forkserver_preload(IMPORTED)
+    """Convert the packaged base once, before the workers all want it. Processes are forks of one that imported all."""
+    FORKS.set_forkserver_preload(["preloaded"])
     if not hasattr(config, "workerinput"):
         resolve_base(ModelConfig(), seed=0)
 
 
+def pytest_collection_finish():
+    """What was imported stays: it is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_chat_of_a_test_is_kept_at_home(tmp_path_factory):
-    """A state folder of its own, for the processes that tests start, too."""
-    with mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}):
+    """Folders of its own for state and data, for the processes that tests start, too."""
+    places = {name: str(tmp_path_factory.mktemp(name)) for name in ("XDG_STATE_HOME", "XDG_DATA_HOME")}
+    with mock.patch.dict(os.environ, places):
+        os.environ.pop("GISTCHAT_DATABASE", None)
         yield
 
 
@@ -56,6 +65,13 @@ def state(tmp_path, monkeypatch):
     """The state folder of gistchat, for this test alone."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return tmp_path / "state" / "gistchat"
+
+
+@pytest.fixture
+def database_file(tmp_path, monkeypatch):
+    """Where conversations are kept, for this test alone; there is nothing yet."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path / "data" / "gistchat" / "conversations.db"
 
 
 THINGS = ["dog", "cat", "river", "garden", "violin", "bicycle", "teacher", "mountain", "kitchen", "library", "engine"]
@@ -165,6 +181,26 @@ resamples = 200
 
 
 LONG = "The lighthouse was painted yellow again by the neighbours of the old harbour."
+
+
+@pytest.fixture(scope="session")
+def servers() -> dict[tuple, LlamaServer]:
+    """By model and context, what `shared_servers` opened."""
+    return {}
+
+
+@pytest.fixture
+def shared_servers(servers, monkeypatch):
+    """llama.cpp opens a model once for all tests, as for all sessions of one `ChatModel`; all above it is as ever."""
+
+    def opened(model: Path, context: int, adapter: Path | None = None, slots: int = 1) -> LlamaServer:
+        files = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in (model, adapter) if path]
+        key = (*files, context, slots)
+        if key not in servers:
+            servers[key] = LlamaServer(model, context, adapter, slots)
+        return servers[key]
+
+    monkeypatch.setattr(open_module, "LlamaServer", opened)
 
 
 @pytest.fixture

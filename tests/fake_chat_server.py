@@ -49,6 +49,7 @@ class ChatServer:
         models: what it lists; None: it has no list.
         answers: a function of handler and body for each chat, the last one for ever; None is the usual answer.
         chats, asked: the bodies of chats, and (path, headers, body) of everything.
+        raws: the bodies of everything, in their own bytes.
         usage: whether it tells token counts, where it is asked to.
         token: the pattern of its tokens.
         hidden: tokens that it adds to every prompt.
@@ -57,7 +58,7 @@ class ChatServer:
 
     def __init__(self):
         self.kind, self.models, self.answers = "", [{"id": "m"}], [None]
-        self.chats, self.asked = [], []
+        self.chats, self.asked, self.raws = [], [], []
         self.usage, self.token, self.hidden = True, r"\w{1,4}|[^\w\s]", 0
         self.words = ["Fine,", " thanks", "."]
         self.gone, self.lock = threading.Event(), threading.Lock()
@@ -70,7 +71,11 @@ class ChatServer:
 
             def do_POST(self):
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                body = json.loads(raw) if raw else None
+                outer.raws.append(raw)
+                try:
+                    body = json.loads(raw) if raw else None
+                except (ValueError, RecursionError):
+                    body = None
                 outer.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
                 with contextlib.suppress(OSError):  # whoever asked has given up
                     outer.answer(self, body)

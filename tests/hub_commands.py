@@ -14,9 +14,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-IMPORTED = ["gistchat.cli", "gistchat.experiment", "gistchat.chat.session", "gistchat.cli.chat_terminal", "datasets"]
-IMPORTED += ["gistchat.models.export", "transformers.models.gpt2.modeling_gpt2"]
-IMPORTED += ["transformers.models.llama.modeling_llama", "transformers.models.bart.modeling_bart"]
 # What the command line sets before it imports anything.
 SETTINGS = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "COLUMNS": "120"}
 SECONDS = 240  # that a command may take
@@ -51,8 +48,7 @@ class Commands:
 
 
 def _serve() -> None:
-    for name in IMPORTED:
-        importlib.import_module(name)
+    importlib.import_module("preloaded")
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()

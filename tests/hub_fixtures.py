@@ -13,6 +13,9 @@ from hub_models import ADAPTER, MODELS, MOVED, make_adapter, make_model
 from hub_server import Hub
 from transformers.utils import logging as transformers_logging
 
+from gistchat.models.resolve import resolve_base
+from gistchat.recipe.schema import ModelConfig
+
 
 @pytest.fixture(scope="session")
 def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -45,14 +48,22 @@ def running_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         hub.commands.close()
 
 
+@pytest.fixture(scope="session")
+def packaged_gguf() -> Path:
+    """The packaged model as it was converted once, which has nothing to do with a hub and takes half a minute."""
+    return Path(resolve_base(ModelConfig(), seed=0).source)
+
+
 @pytest.fixture
-def hub(running_hub: Hub, hub_files: dict[str, dict[str, dict[str, bytes]]]) -> Iterator[Hub]:
-    """The hub, with nobody logged in and nothing in the caches.
+def hub(running_hub: Hub, hub_files: dict[str, dict[str, dict[str, bytes]]], packaged_gguf: Path) -> Iterator[Hub]:
+    """The hub, with nobody logged in and nothing in the caches but the packaged model.
 
     `hub.gistchat("train", ..., cwd=folder)` runs a command that uses it; `hub.environment` is for any other program.
     """
     shutil.rmtree(running_hub.home)
-    running_hub.home.mkdir()
+    models = running_hub.home / "cache" / "gistchat" / "models"
+    models.mkdir(parents=True)
+    (models / packaged_gguf.name).symlink_to(packaged_gguf)
     running_hub.reset([_repository(name, branches) for name, branches in hub_files.items()], MOVED)
     yield running_hub
     running_hub.mend()

@@ -31,14 +31,17 @@ class ChatModel:
     name: str = ""
 
     @classmethod
-    def open(cls, source: Path | str | None = None, overrides: Sequence[str] = ()) -> "ChatModel":
+    def open(cls, source: Path | str | None = None, overrides: Sequence[str] = (), slots: int = 1) -> "ChatModel":
         """A run's checkpoint or a GGUF file; without one, the server of chat.url, or the packaged adapter.
+
+        Args:
+            slots: replies that may be asked for at once, by as many threads.
 
         Raises:
             UserError: there is no such model, or no such engine or summarizer.
         """
         source = Path(source) if source else None
-        opened = open_answerer(source, tuple(overrides))
+        opened = open_answerer(source, tuple(overrides), slots)
         recipe, engine = opened.recipe, opened.engine
         memories = MemoryFactory.of(recipe.summary, recipe.context, engine.costs)
         return cls(recipe, engine, memories, opened.identity, tuple(overrides), source, opened.name)

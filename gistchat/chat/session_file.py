@@ -3,7 +3,7 @@
 What of a conversation is written is decided by `ChatSession.to_dict`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def save(session: ChatSession, path: Path) -> None:
     state = session.to_dict()
     del state["turns"]  # they are the dialogue's own
     gist = " ".join(line.text for line in session.next_gist_lines())
-    dialogue = _dialogue(session, {**({"gist": gist} if gist else {}), "session": state})
+    dialogue = dialogue_of(session.turns, {**({"gist": gist} if gist else {}), "session": state})
     _require_savable(session, path)  # also before a lock file is made
     with locked(path, SECONDS):
         _require_savable(session, path)
@@ -40,9 +40,10 @@ def save(session: ChatSession, path: Path) -> None:
         session.saved = SavedFile(path.resolve(), file_hash(path))
 
 
-def _dialogue(session: ChatSession, meta: dict[str, Any]) -> Dialogue:
-    name = fingerprint([[turn.speaker, turn.text] for turn in session.turns])
-    return Dialogue(f"chat-{name}", tuple(session.turns), corpus="chat", meta=meta)
+def dialogue_of(turns: Sequence[Turn], meta: dict[str, Any]) -> Dialogue:
+    """What is said in a chat, as a dialogue that `gistchat prepare` reads."""
+    name = fingerprint([[turn.speaker, turn.text] for turn in turns])
+    return Dialogue(f"chat-{name}", tuple(turns), corpus="chat", meta=meta)
 
 
 def _require_savable(session: ChatSession, path: Path) -> None:
@@ -64,7 +65,7 @@ def rescue(session: ChatSession, path: Path) -> None:
         if not session.turns:
             raise UserError("nothing was said") from None
         require_free(path)
-        write_jsonl(path, [_dialogue(session, {})])
+        write_jsonl(path, [dialogue_of(session.turns, {})])
 
 
 def require_free(path: Path, replaceable: Path | None = None, hint: str = "") -> None:
@@ -99,14 +100,14 @@ def load(model: ChatModel, path: Path, seed: int | None = None) -> ChatSession:
 
 
 def restore(
-    model: ChatModel, turns: Sequence[Turn], state: Any, path: Path, seed: int | None = None
+    model: ChatModel, turns: Sequence[Turn], state: Any, place: Path | str, seed: int | None = None
 ) -> tuple[ChatSession, bool]:
     """A session with these turns and the memory that `ChatSession.to_dict` wrote down, and whether it could be read.
 
     Where there is none or it cannot be read, it is made anew; the session's notice then says so.
 
     Args:
-        path: that they were read from, for the notice.
+        place: where they were read from, for the notice.
     """
     problems = []
     if state is not None:
@@ -114,7 +115,7 @@ def restore(
         try:
             return ChatSession.from_dict(model, values, seed), True
         except UserError as error:
-            problems = [f"{path}: {error}: the gist was made anew"]
+            problems = [f"{place}: {error}: the gist was made anew"]
     session = ChatSession(model, seed, is_group(turns))
     if isinstance(state, dict):
         by_hand = {}
@@ -174,10 +175,15 @@ def export_text(session: ChatSession, path: Path) -> None:
 
 
 def _write_text(session: ChatSession, path: Path) -> None:
-    names = {PERSON: "You", BOT: "Model"}
     with atomic_text(path) as file:
-        for number, turn in enumerate(session.turns, 1):
-            file.write(f"{number}. {names.get(turn.speaker, turn.speaker)}: {turn.text}\n")
-        if lines := session.next_gist_lines():
-            file.write("\nGist, for the next reply:\n")
-            file.writelines(f"- {line.text}\n" for line in lines)
+        file.writelines(f"{line}\n" for line in text_lines(session.turns, session.next_gist_lines()))
+
+
+def text_lines(turns: Sequence[Turn], gist: Sequence[Sentence]) -> Iterator[str]:
+    """A conversation for people to read: numbered turns, and the gist."""
+    names = {PERSON: "You", BOT: "Model"}
+    for number, turn in enumerate(turns, 1):
+        yield f"{number}. {names.get(turn.speaker, turn.speaker)}: {turn.text}"
+    if gist:
+        yield "\nGist, for the next reply:"
+        yield from (f"- {line.text}" for line in gist)

@@ -13,11 +13,13 @@ import typer
 from gistchat import __version__
 from gistchat.cli.chat import chat, reply
 from gistchat.cli.checkpoints import export, import_ckpt
+from gistchat.cli.conversations import commands as conversation_commands
 from gistchat.cli.data import corpora, prepare, summarize
 from gistchat.cli.evaluate import compare, evaluate, judge
 from gistchat.cli.info import env, fields, recipes
 from gistchat.cli.recall import recall
 from gistchat.cli.run import run, train
+from gistchat.cli.serve import serve
 from gistchat.cli.streams import check_arguments, prepare_streams
 from gistchat.errors import UserError, missing_extra
 from gistchat.progress import say_error, show
@@ -35,9 +37,10 @@ app = typer.Typer(
 )
 
 STAGES = (run, prepare, summarize, train, evaluate, compare, judge, recall)
-OTHERS = (chat, reply, export, import_ckpt, corpora, recipes, fields, env)
+OTHERS = (chat, reply, serve, export, import_ckpt, corpora, recipes, fields, env)
 for command in (*STAGES, *OTHERS):  # the order of --help
     app.command()(command)
+app.add_typer(conversation_commands)
 
 
 @app.callback(invoke_without_command=True)

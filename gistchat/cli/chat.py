@@ -9,6 +9,7 @@ from gistchat.cli.options import (
     CHAT_STRATEGIES,
     SEED,
     ChatFolder,
+    Database,
     Encoder,
     Engine,
     ReplyTokens,
@@ -40,9 +41,14 @@ def chat(
             "more.",
         ),
     ] = False,
+    conversation: Annotated[
+        str | None,
+        Option(metavar="ID", help="As --continue, with the conversation whose id begins so (gistchat conversations)."),
+    ] = None,
     no_journal: Annotated[
-        bool, Option("--no-journal", help="Keep nothing of this chat in the state folder; --continue cannot find it.")
+        bool, Option("--no-journal", help="Keep nothing of this chat; --continue cannot find it.")
     ] = False,
+    database: Database = None,
     strategy: Annotated[str | None, Option(help=f"{CHAT_STRATEGIES}. Default: the recipe's (rolling).")] = None,
     method: Annotated[
         str | None,
@@ -80,8 +86,8 @@ def chat(
     """
     from gistchat.cli.chat_terminal import chat_in_terminal
 
-    if load and continue_:
-        raise UserError("--load and --continue: a chat goes on with one conversation; give one of them")
+    if sum(map(bool, (load, continue_, conversation))) > 1:
+        raise UserError("--load, --continue, --conversation: a chat goes on with one conversation; give one of them")
     chosen = {"chat.strategy": strategy, "chat.temperature": temperature, "chat.top_p": top_p, "chat.engine": engine}
     chosen |= {"chat.max_reply_tokens": max_reply_tokens, "chat.end_command": end_command, "context.budget": budget}
     if method == "endpoint":
@@ -89,7 +95,8 @@ def chat(
     chosen |= {"summary.method": method, "summary.model": with_, "summary.url": summary_url, "summary.prompt": prompt}
     chosen |= {**answering(url, model), "chat.system": system}
     chosen |= {"memory.encoder": encoder, "memory.keep_vectors": "false" if no_journal else None}
-    chat_in_terminal(run_folder, settings(chosen, set_), seed, load, continue_, journal=not no_journal)
+    go_on = conversation or continue_
+    chat_in_terminal(run_folder, settings(chosen, set_), seed, load, go_on, not no_journal, database)
 
 
 def reply(

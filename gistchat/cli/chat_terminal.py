@@ -4,21 +4,30 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from gistchat.chat import session_file
-from gistchat.chat.conversations import Conversation, Journal, remove_old
 from gistchat.chat.model import ChatModel
 from gistchat.chat.session import ChatSession
 from gistchat.chat.speakers import PERSON
+from gistchat.chat.state_folder import old_journals
 from gistchat.cli.chat_commands import COMMANDS, load_session, run_command
+from gistchat.cli.conversations import open_store
 from gistchat.cli.keyboard import quiet_keyboard
-from gistchat.dialogue.turns import Turn
+from gistchat.dialogue.turns import Turn, today
 from gistchat.errors import UserError
 from gistchat.progress import say_error, show, show_part
 
+if TYPE_CHECKING:  # else a chat would begin later: these bring SQLAlchemy along
+    from gistchat.chat.kept import KeptConversation
+    from gistchat.store.conversation_store import ConversationStore
+
+BUSY_SECONDS = 3  # the longest that a turn waits for another process that writes to the database
 ENDING_SIGNALS = ("SIGTERM", "SIGHUP", "SIGQUIT")  # as far as the system has them
 
 
@@ -27,44 +36,55 @@ def chat_in_terminal(
     overrides: list[str],
     seed: int | None,
     load: Path | None = None,
-    go_on: bool = False,
+    go_on: bool | str = False,
     journal: bool = True,
+    database: str | None = None,
 ) -> None:
     """Talk until /quit, the end command or the end of input.
 
     Args:
-        go_on: with the latest conversation that was kept, its run and its settings; those given here count more.
-        journal: whether the conversation, and what is typed, is kept in the state folder.
+        go_on: with the latest conversation that was kept, or the one whose id begins so, its run and its settings;
+            those given here count more.
+        journal: whether the conversation, and what is typed, is kept.
+        database: its URL; None for the file in the user's data folder.
     """
     interactive = sys.stdin.isatty()
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="replace")
-    latest = Journal.latest() if go_on else None
-    if latest:
-        folder, overrides = folder or latest.kept.run, [*latest.kept.settings, *overrides]
-        seed = latest.kept.state["seed"] if seed is None else seed
+    kept = _kept_before(open_store(database, BUSY_SECONDS), go_on) if go_on else None
+    if kept:
+        folder = folder or kept.opened.run
+        overrides = [*kept.opened.overrides, *overrides]
+        seed = kept.opened.seed if seed is None else seed
     model = ChatModel.open(folder, overrides)
-    session = _resumed(model, latest, seed) if latest else ChatSession(model, seed)
+    session = _resumed(model, kept, seed) if kept else ChatSession(model, seed)
     terminal = Terminal(session, _reader(interactive, journal), interactive)
     if journal:
-        terminal.keep_in(latest)
+        terminal.keep_in(partial(open_store, database, BUSY_SECONDS), kept)
+        if old_journals() and not database:
+            _ = terminal.kept  # what is said of them must not break into the prompt
+    elif kept:
+        kept.close()
     with contextlib.closing(terminal), _ending_by_signals(), quiet_keyboard():
         terminal.run(model.name if model.recipe.chat.url else str(folder or model.name), load)
 
 
-def _resumed(model: ChatModel, journal: Journal, seed: int | None) -> ChatSession:
+def _kept_before(store: "ConversationStore", go_on: bool | str) -> "KeptConversation":
+    from gistchat.chat.kept import KeptConversation, find_conversation
+
+    if isinstance(go_on, str):
+        return KeptConversation.open(store, find_conversation(store, go_on).id, exclusive=True)
+    return KeptConversation.latest(store)
+
+
+def _resumed(model: ChatModel, kept: "KeptConversation", seed: int | None) -> ChatSession:
     """A session that goes on with a kept conversation; its notice says which, and what is not as it was."""
-    kept: Conversation = journal.kept
-    last = datetime.fromtimestamp(journal.path.stat().st_mtime)
-    turns = list(kept.turns)
-    unanswered = turns.pop().text if turns and turns[-1].speaker == PERSON else ""
-    session, _ = session_file.restore(model, turns, kept.state, journal.path, seed)
-    session.saved = kept.saved
-    notices = [f"going on with the conversation of {last:%Y-%m-%d %H:%M}: {len(turns)} turns"]
-    if kept.damage:
-        notices.append(f"{kept.damage}, nor what follows; the file stays as it is")
+    session, unanswered = kept.open_session(model, seed)
+    session.saved = kept.opened.saved
+    last = datetime.fromtimestamp(kept.updated)
+    notices = [f"going on with the conversation of {last:%Y-%m-%d %H:%M}: {len(session.turns)} turns"]
     if unanswered:
-        notices.append(f"your last turn had no answer yet, say it again: {unanswered}")
+        notices.append(f"your last turn had no answer yet, say it again: {unanswered.text}")
     session.notice = "; ".join(filter(None, [*notices, session.notice]))
     return session
 
@@ -103,52 +123,83 @@ def _reader(interactive: bool, history: bool) -> Callable[[str], str]:
     return PromptSession(history=kept, completer=completer, complete_while_typing=False).prompt
 
 
-def today() -> str:
-    """As people write it: 27 November 2026."""
-    now = datetime.now()
-    return f"{now.day} {now:%B %Y}"
+def _new(store: "ConversationStore") -> "KeptConversation":
+    from gistchat.chat.kept import KeptConversation
+
+    return KeptConversation(store, exclusive=True)
+
+
+def _beside(begin: Callable[[], "KeptConversation"]) -> "Future[KeptConversation]":
+    """Begin in a thread, which ends with that."""
+    thread = ThreadPoolExecutor(1)
+    begun = thread.submit(begin)
+    thread.shutdown(wait=False)
+    return begun
+
+
+def _there(kept: "KeptConversation") -> "Future[KeptConversation]":
+    begun: Future[KeptConversation] = Future()
+    begun.set_result(kept)
+    return begun
 
 
 class Terminal:
-    """A session, and the person at it.
-
-    Attributes:
-        journal: where the conversation is kept as it goes; None where it is not.
-    """
+    """A session, and the person at it."""
 
     def __init__(self, session: ChatSession, read: Callable[[str], str], interactive: bool) -> None:
         self.session, self.read, self.interactive = session, read, interactive
         session.clock = today
-        self.journal: Journal | None = None
+        self._kept: Future[KeptConversation] | None = None
         self._warned = False
 
-    def keep_in(self, latest: Journal | None = None) -> None:
-        """Keep the conversation as it goes, in the file of the latest one where it goes on with that."""
+    def keep_in(self, open_store: Callable[[], "ConversationStore"], kept: "KeptConversation | None" = None) -> None:
+        """Keep the conversation as it goes, where it was kept before or as a new one.
+
+        The store is opened while the person types: to import what it needs takes some tenths of a second.
+        """
+        self._open_store = open_store
+        self._kept = _there(kept) if kept else _beside(lambda: _new(open_store()))
+
+    @property
+    def kept(self) -> "KeptConversation | None":
+        """The conversation in the store, once that is open; None where it cannot or shall not be kept."""
         with self._said_once():
-            # What follows in a damaged file could not be read again.
-            self.journal = latest if latest and not latest.kept.damage else Journal.new()
-            remove_old()
+            return self._kept.result() if self._kept else None
+        self._kept = None
 
     def go_on_with(self, session: ChatSession) -> None:
         """Go on with another conversation; the one before stays as it was kept."""
         self.session = session
         session.clock = today
-        if self.journal:
-            self.close()
-            self.journal = None  # should there be no new one, the file of the conversation before is not written to
-            self.keep_in()
+        if kept := self.kept:
+            kept.close()
+            self._kept = _there(_new(kept.store))
 
     def close(self) -> None:
         """Let other chats go on with the conversation."""
-        if self.journal:
-            self.journal.close()
+        if self._kept and self._kept.done() and (kept := self.kept):
+            kept.close()
 
     def keep(self, asked: str = "") -> None:
-        """Bring what is new in the conversation to disk, and a turn that is about to be answered."""
-        if self.journal:
-            with self._stoppable("(stopped)"), self._said_once():
-                turn = Turn(PERSON, asked, self.session.clock()) if asked else None
-                self.journal.record(self.session, turn)
+        """Bring what is new in the conversation to the store, and a turn that is about to be answered."""
+        nothing_yet = not (asked or self.session.turns or self.session.memory.pinned)
+        if nothing_yet and self._kept and not self._kept.done():
+            return
+        with self._stoppable("(stopped)"), self._said_once():
+            if kept := self.kept:
+                self._record(kept, Turn(PERSON, asked, self.session.clock()) if asked else None)
+
+    def _record(self, kept: "KeptConversation", asked: Turn | None) -> None:
+        from gistchat.store.database import StoreMoved
+
+        try:
+            kept.record(self.session, asked)
+        except StoreMoved:  # all that was said goes into a new one
+            kept.close()
+            kept.store.database.close()
+            kept = _new(self._open_store())
+            self._kept = _there(kept)
+            kept.record(self.session, asked)
 
     @contextlib.contextmanager
     def _said_once(self) -> Iterator[None]:
@@ -175,8 +226,9 @@ class Terminal:
             if line.strip():
                 self._obey(line)
         if self.interactive:
-            kept = self.journal and self.journal.kept.end
-            show("bye; gistchat chat --continue goes on with this conversation" if kept else "bye")
+            kept = self.kept
+            goes_on = kept and not kept.is_empty
+            show("bye; gistchat chat --continue goes on with this conversation" if goes_on else "bye")
 
     def _obey(self, typed: str) -> None:
         line = typed.strip()

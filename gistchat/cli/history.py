@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-from gistchat.chat.conversations import state_folder
+from gistchat.chat.state_folder import state_folder
 
 MOST_ENTRIES, MOST_BYTES = 1000, 2**20
 

@@ -65,6 +65,15 @@ ServerModel = Annotated[
     str | None, Option(metavar="NAME", help="With --url: the server's model that answers. Default: its only one.")
 ]
 
+Database = Annotated[
+    str | None,
+    Option(
+        metavar="URL",
+        help="Where conversations are kept: sqlite:///PATH or postgresql://... Default: GISTCHAT_DATABASE, or a file "
+        "in your data folder.",
+    ),
+]
+
 
 def answering(url: str | None, model: str | None) -> dict[str, Any]:
     """The fields that --url and --model stand for. Raises UserError where one makes no sense without the other."""

@@ -113,11 +113,12 @@ def run(
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported, which reads it then
+    recipe, folder = load(**asked, offline=offline)  # a mistake is said before torch is imported
+
     from gistchat.experiment import run_experiment
     from gistchat.pipeline import run as run_recipe
     from gistchat.report.write import print_table
 
-    recipe, folder = load(**asked, offline=offline)
     several = bool(recipe.experiment.variants or recipe.experiment.seeds)
     metrics = run_experiment(recipe, folder, force) if several else run_recipe(recipe, folder, force)
     if not metrics:
@@ -131,13 +132,14 @@ def run(
 @_with_options_of_load
 def train(asked: dict[str, Any], force: Force = False) -> None:
     """Prepare, summarize and train, without evaluation."""
-    from gistchat.pipeline import is_first_process, open_workspace, run_train
-    from gistchat.preflight import open_models
-
     recipe, folder = load(**asked)
     if recipe.experiment.variants or recipe.experiment.seeds:
         name = asked["recipe"]
         raise UserError(f"{name} is an experiment of several runs; gistchat run {name} trains and compares them")
+
+    from gistchat.pipeline import is_first_process, open_workspace, run_train
+    from gistchat.preflight import open_models
+
     if not (folder / "trained.json").exists():
         open_models({"": recipe})
     run_train(open_workspace(recipe, folder), force)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -14,6 +15,12 @@ from gistchat.limits import LONGEST_LINE
 ROLES = frozenset(("user", "assistant", "model", "bot", "system"))  # speakers that are parts in a chat and no names
 LONGEST_DATE = 40  # characters
 SPLITS = ("train", "validation", "test")
+
+
+def today() -> str:
+    """As people write it: 27 November 2026."""
+    now = datetime.now()
+    return f"{now.day} {now:%B %Y}"
 
 
 class Turn(NamedTuple):

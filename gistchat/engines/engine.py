@@ -4,6 +4,7 @@ An engine is asked at the level of a `Context`. One that runs here encodes it wi
 behind an address makes messages of it.
 """
 
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,7 @@ class Reply:
     tokens: int  # its end token not counted
     seconds: float  # its share of its batch's wall time
     likelihood: float = 0.0  # mean log-likelihood per token (nats), the end token included
-    ended: str = ""  # "end" | "stop" | "length"
+    ended: str = ""  # as in `GrowingReply`
     prefill: float | None = None  # its share of the time until the batch's first token, where the engine tells
     prompt_tokens: int | None = None  # as whoever answered counted them
 
@@ -38,28 +39,41 @@ class ConversationCache:
     """What an engine keeps of one conversation from reply to reply.
 
     It belongs to the conversation: an engine keeps none itself, so many conversations can share its weights.
+
+    Attributes:
+        ids: tokens whose keys and values are kept.
+        state: the keys and values, as the engine holds them.
+        prompt: tokens of the last prompt.
+        prefilled: how many of them had to be read; the others were here.
+        written: tokens of the last reply, its end token not counted.
+        ended: why the last reply is over, as in `GrowingReply`; empty where it broke off.
+        cancel: set by any thread, it ends the reply that is being written, or whose prompt is read, within two steps of
+            the engine. It stays set, so that no later reply begins: whoever wants one clears it, or gives a new one.
     """
 
-    ids: list[int] = field(default_factory=list)  # tokens whose keys and values are kept
-    state: Any = None  # the keys and values, as the engine holds them
-    prefilled: int = 0  # tokens of the last prompt that had to be read; the others were here
+    ids: list[int] = field(default_factory=list)
+    state: Any = None
+    prompt: int = 0
+    prefilled: int = 0
+    written: int = 0
+    ended: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self, prompt: int) -> None:
+        """Another reply begins, to a prompt of so many tokens."""
+        self.prompt, self.written, self.ended = prompt, 0, ""
 
 
-class Engine(ABC):
-    """What computes replies.
+class PromptMeter(ABC):
+    """What counts the tokens of a model's prompts; it need not answer.
 
     Attributes:
         limit: tokens that a prompt and its reply may have together.
         costs: what turns and lines take in its prompts.
-        knows_likelihood: whether it tells how likely its replies are.
-        prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
     """
 
-    name: str
     limit: int
     costs: TokenCosts
-    knows_likelihood: bool = True
-    prefill_seconds: float | None = None
 
     @abstractmethod
     def count_tokens(self, context: Context) -> int:
@@ -73,9 +87,26 @@ class Engine(ABC):
     def end_of(self, text: str, tokens: int) -> str:
         """The end of a text, of about so many tokens and not more."""
 
+
+class Engine(PromptMeter):
+    """What computes replies.
+
+    Attributes:
+        knows_likelihood: whether it tells how likely its replies are.
+        prefill_seconds: time that the last batch's prompts took; None where the engine does not tell.
+    """
+
+    name: str
+    knows_likelihood: bool = True
+    prefill_seconds: float | None = None
+
     @abstractmethod
     def prompt_text(self, context: Context) -> str:
         """What it makes of a context, to be read by people."""
+
+    def told_first(self, context: Context) -> str:
+        """What the model is told before all else; empty for nothing."""
+        return context.preamble
 
     @abstractmethod
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
@@ -83,9 +114,18 @@ class Engine(ABC):
 
     @abstractmethod
     def generate_batch(
-        self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
+        self,
+        contexts: Sequence[Context],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
     ) -> list[GrowingReply]:
-        """A whole reply to each context. `rows`: their numbers, which their seeds come from."""
+        """A whole reply to each context.
+
+        Args:
+            rows: their numbers, which their seeds come from.
+            cancel: set by any thread, it ends all of them as they are.
+        """
 
 
 class LocalEngine(Engine):
@@ -110,14 +150,21 @@ class LocalEngine(Engine):
     def prompt_text(self, context: Context) -> str:
         return self.format.tokenizer.decode(self.format.encode(context).ids)
 
+    def told_first(self, context: Context) -> str:
+        return "" if self.format.preamble is None else context.preamble or self.format.preamble
+
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         prompt = self.format.encode(context)
         return self.stream_prompt(prompt, sampling, cache, PartialReply(self.format, sampling))
 
     def generate_batch(
-        self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]
+        self,
+        contexts: Sequence[Context],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
     ) -> list[GrowingReply]:
-        return self.generate_prompts([self.format.encode(context) for context in contexts], sampling, rows)
+        return self.generate_prompts([self.format.encode(context) for context in contexts], sampling, rows, cancel)
 
     @abstractmethod
     def stream_prompt(
@@ -127,9 +174,13 @@ class LocalEngine(Engine):
 
     @abstractmethod
     def generate_prompts(
-        self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
     ) -> list[PartialReply]:
-        """A whole reply to each prompt of a batch."""
+        """A whole reply to each prompt of a batch; see `generate_batch`."""
 
     def require_room(self, prompt: Prompt, sampling: Sampling) -> None:
         """Raises UserError where the longest reply would not fit behind the prompt."""
@@ -143,8 +194,12 @@ class LocalEngine(Engine):
 def stream_reply(engine: Engine, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
     """Yield a reply piece by piece. With `n_best` several are drawn first, and the best comes as one piece."""
     if sampling.draws > 1:
-        replies = engine.generate_batch([context] * sampling.draws, sampling, range(sampling.draws))
-        yield _best(replies).text
+        cache.begin(engine.count_tokens(context))
+        rows = range(sampling.draws)
+        best = _best(engine.generate_batch([context] * sampling.draws, sampling, rows, cache.cancel))
+        cache.prefilled = cache.prompt
+        cache.written, cache.ended = len(best.ids), best.ended
+        yield best.text
     else:
         yield from engine.stream(context, sampling, cache)
 

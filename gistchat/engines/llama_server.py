@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,8 @@ xllamacpp.Server(params)
 """
 REASON = "error loading model: "
 SPINS = "2000"
+KEPT_MIB = 256  # MiB for what was read of conversations that lost their slot; the packaged model takes 1 for 43 tokens
+POLL = 0.05  # seconds
 BATCH = 256  # tokens of a prompt that are read at a time: between two of them a reply can be cancelled
 
 
@@ -62,21 +64,24 @@ class LlamaServer:
 
     Attributes:
         context: tokens that a prompt and its reply may have together.
+        slots: replies that are written at once.
     """
 
-    def __init__(self, model: Path, context: int, adapter: Path | None = None) -> None:
+    def __init__(self, model: Path, context: int, adapter: Path | None = None, slots: int = 1) -> None:
         """
         Args:
             adapter: LoRA weights as GGUF, put on top.
+            slots: replies that are written at once, each with a context of its own; others wait.
 
         Raises:
             UserError: package xllamacpp is missing or cannot run here, or the files are no model that it can open.
         """
         library = load_library()
-        self.context = context
+        self.context, self.slots = context, slots
+        self._free = threading.Semaphore(slots)
         key = secrets.token_urlsafe(32)
         try:
-            self._server = library.Server(_parameters(library, model, context, adapter, key))
+            self._server = library.Server(_parameters(library, model, context, adapter, key, slots))
         except RuntimeError:
             raise UserError(f"{model}: llama.cpp cannot open it ({_reason(model, adapter)})") from None
         self._http = _Connection(self._server.listening_address, key)
@@ -124,28 +129,36 @@ class LlamaServer:
         fixed = {"temperature": 0, "samplers": ["temperature"], "return_tokens": True, "cache_prompt": False}
         return self._http.post("/completion", {"prompt": list(ids), "n_predict": count, **fixed})["tokens"]
 
-    def complete(self, request: dict[str, Any], progress: Progress | None = None) -> Iterator[Token]:
+    def complete(
+        self, request: dict[str, Any], progress: Progress | None = None, cancel: threading.Event | None = None
+    ) -> Iterator[Token]:
         """Yield token by token what follows; closing the iterator ends it, a token later at most.
 
         The call blocks, so it runs in a thread of its own.
 
         Args:
             progress: is kept up to date.
+            cancel: set by any thread, it ends this as closing does, also while the prompt is read, or a slot awaited.
 
         Raises:
             UserError: llama.cpp refuses, or fails.
         """
-        progress = progress or Progress()
+        progress, cancel = progress or Progress(), cancel or threading.Event()
         chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         stopped = threading.Event()
 
+        def is_over() -> bool:
+            return stopped.is_set() or cancel.is_set()
+
         def take(chunk: Any) -> bool:
             chunks.put(chunk)
-            return stopped.is_set()
+            return is_over()
 
         def run() -> None:
             try:
-                chunks.put(self._server.handle_completions(request, take))
+                with self._slot(is_over) as is_free:
+                    if is_free:
+                        chunks.put(self._server.handle_completions(request, take))
             except Exception as error:
                 chunks.put({"error": {"message": first_line(error)}})
             chunks.put(None)
@@ -153,11 +166,22 @@ class LlamaServer:
         thread = threading.Thread(target=run, name="llama.cpp", daemon=True)
         thread.start()
         try:
-            while (chunk := chunks.get()) is not None:
+            while (chunk := chunks.get()) is not None and not cancel.is_set():
                 yield from self._tokens(chunk, progress)
         finally:
             stopped.set()
             thread.join()
+
+    @contextlib.contextmanager
+    def _slot(self, is_over: Callable[[], bool]) -> Iterator[bool]:
+        """A slot, once one is free; False where it is over before. Whoever waits inside llama.cpp cannot leave."""
+        while not (is_free := self._free.acquire(timeout=POLL)) and not is_over():
+            pass
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                self._free.release()
 
     def _tokens(self, chunk: Any, progress: Progress) -> Iterator[Token]:
         for part in chunk if isinstance(chunk, list) else [chunk]:
@@ -188,14 +212,16 @@ class LlamaServer:
         yield Token(last["id"], text, math.nan if score is None else score)  # JSON has no other word for it
 
 
-def _parameters(library: Any, model: Path, context: int, adapter: Path | None, key: str) -> Any:
+def _parameters(library: Any, model: Path, context: int, adapter: Path | None, key: str, slots: int) -> Any:
     params = library.CommonParams()
     params.model.path = str(model)
-    params.n_ctx, params.n_parallel = context, 1
+    params.n_ctx, params.n_parallel = context * slots, slots
     for part in (params.cpuparams, params.cpuparams_batch):
         part.n_threads = threads()
     params.n_batch = BATCH
-    params.cache_ram_mib = 0  # of other conversations, which it would keep in memory without being asked
+    # Left to itself it gives a new conversation the slot of another that begins alike, and all begin with the same
+    # words; so what was read of that one is put aside. One conversation alone needs no such memory.
+    params.cache_ram_mib = KEPT_MIB if slots > 1 else 0
     params.enable_chat_template = False  # prompts are made here
     params.warmup = False
     params.verbosity = -1

@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any
 
 from gistchat.engines.engine import ConversationCache, LocalEngine
@@ -17,11 +19,10 @@ FIXED = {
     "stream": True,
     "cache_prompt": True,  # what a prompt begins with as the one before it did is not read again
     "return_progress": True,  # tells how much of the prompt is read; between two parts of it, it can be cancelled
+    "timings_per_token": True,  # tells how many tokens were written, as not all are named
     "samplers": ["temperature", "top_k", "top_p"],  # in the order of transformers
 }
-
-
-SCORED = {"n_probs": 1, "timings_per_token": True}  # also how many tokens were written, as not all are named
+SCORED = {"n_probs": 1}
 UNNAMED = -1  # the id of a token of which only the text is told
 
 
@@ -56,31 +57,59 @@ class LlamaCppEngine(LocalEngine):
         self.require_room(prompt, sampling)
         if fault := rules_fault(sampling.repetition_penalty, sampling.no_repeat_ngram):
             raise UserError(fault)
-        if reply.ended:
-            return
+        cache.begin(len(prompt))
         progress = Progress()
-        request = self._request(prompt, sampling, row) | (SCORED if scored else {})
-        with contextlib.closing(self.server.complete(request, progress)) as tokens:
-            for token in map(self._named, tokens):
-                if token.log_likelihood is not None and math.isnan(token.log_likelihood):
-                    raise not_a_number()
-                if piece := reply.add(token.id, token.log_likelihood, token.text):
-                    yield piece
-                if reply.ended:
-                    break
-        cache.prefilled = progress.read
-        # At an end token that the format does not know, or inside a character.
-        if not reply.ended and (piece := reply.end("length" if progress.cut else "end")):
-            yield piece
+        if not reply.ended:
+            request = self._request(prompt, sampling, row) | (SCORED if scored else {})
+            with contextlib.closing(self.server.complete(request, progress, cache.cancel)) as tokens:
+                yield from self._grow(reply, tokens)
+            # Else it came to an end token that the format does not know, or inside a character.
+            why = "cancel" if cache.cancel.is_set() else "length" if progress.cut else "end"
+            if not reply.ended and (piece := reply.end(why)):
+                yield piece
+        cache.prefilled, cache.ended = progress.read, reply.ended
+        cache.written = progress.written - (progress.written > 0 and reply.ended == "end")
+
+    def _grow(self, reply: PartialReply, tokens: Iterator[Token]) -> Iterator[str]:
+        for token in map(self._named, tokens):
+            if token.log_likelihood is not None and math.isnan(token.log_likelihood):
+                raise not_a_number()
+            if piece := reply.add(token.id, token.log_likelihood, token.text):
+                yield piece
+            if reply.ended:
+                break
 
     def generate_prompts(
-        self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
     ) -> list[PartialReply]:
-        """A whole reply to each prompt, one after another: on a CPU several at once take as long."""
+        """A whole reply to each prompt, as many at once as there are slots."""
         replies = [PartialReply(self.format, sampling) for _ in prompts]
-        for prompt, reply, row in zip(prompts, replies, rows, strict=True):
-            for _ in self.stream_prompt(prompt, sampling, ConversationCache(), reply, row, scored=True):
-                pass
+        cancel, stopped = cancel or threading.Event(), threading.Event()
+
+        def write(prompt: Prompt, reply: PartialReply, row: int) -> None:
+            cache = ConversationCache(cancel=cancel)
+            with contextlib.closing(self.stream_prompt(prompt, sampling, cache, reply, row, scored=True)) as pieces:
+                for _ in pieces:
+                    if stopped.is_set():
+                        return
+
+        if self.server.slots == 1:
+            for prompt, reply, row in zip(prompts, replies, rows, strict=True):
+                write(prompt, reply, row)
+            return replies
+        with ThreadPoolExecutor(self.server.slots) as threads:
+            futures = [threads.submit(write, *one) for one in zip(prompts, replies, rows, strict=True)]
+            try:
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            finally:  # where one failed, or somebody pressed Ctrl-C, the others end, too
+                stopped.set()
+                for future in futures:
+                    future.cancel()
         return replies
 
     def _named(self, token: Token) -> Token:

@@ -51,22 +51,23 @@ class Opened:
     name: str
 
 
-def open_answerer(source: Path | None, overrides: tuple[str, ...] = ()) -> Opened:
+def open_answerer(source: Path | None, overrides: tuple[str, ...] = (), slots: int = 1) -> Opened:
     """Open a run's checkpoint, a GGUF file, or (chat.url) the server that answers in its place.
 
     Args:
         source: None for the adapter that comes with gistchat, or for a server without a run's settings.
         overrides: `field=value` of the recipe.
+        slots: replies that may be asked for at once, where llama.cpp answers; torch writes one after another.
 
     Raises:
         UserError: nothing there, not a model that can answer, or no engine for it.
     """
     trusted_hosts.trust_those_in(overrides)
     if source is not None and is_gguf(source):
-        return _open_gguf(source, overrides)
+        return _open_gguf(source, overrides, slots)
     if source is None and override(Recipe(), overrides).chat.url:
         return _open_server(override(_recipe_of_others("server"), overrides))
-    return read_while_replaced(source or PACKAGED, lambda folder: _open_folder(folder, overrides))
+    return read_while_replaced(source or PACKAGED, lambda folder: _open_folder(folder, overrides, slots))
 
 
 def _recipe_of_others(name: str) -> Recipe:
@@ -81,17 +82,17 @@ def _open_server(recipe: Recipe) -> Opened:
     return Opened(_settled(engine, recipe), recipe, [url, model], f"{printable(model)} at {url}")
 
 
-def _open_folder(folder: Path, overrides: tuple[str, ...]) -> Opened:
+def _open_folder(folder: Path, overrides: tuple[str, ...], slots: int) -> Opened:
     recipe, metadata = read_metadata(folder)
     recipe = override(recipe, overrides)
     if recipe.chat.url:
         return _open_server(recipe)
-    engine = _engine_of(folder, recipe, metadata)
+    engine = _engine_of(folder, recipe, metadata, slots)
     name = "the packaged adapter" if folder == PACKAGED else str(folder)
     return Opened(_settled(engine, recipe), recipe, metadata["weights"], name)
 
 
-def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine:
+def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any], slots: int) -> Engine:
     """llama.cpp where it can be had, else torch, and why; `chat.engine` may insist on either."""
     if recipe.chat.engine == "torch":
         return _torch_engine(folder)
@@ -108,10 +109,10 @@ def _engine_of(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
         say(f"answering with torch: {fault}")
         return engine
     if on_packaged_base(folder, recipe.model, metadata):
-        return _llama_engine(adapter_files(folder, metadata), metadata["format"], recipe)
+        return _llama_engine(adapter_files(folder, metadata), metadata["format"], recipe, slots)
     if kept := converted_file(metadata):
-        return _llama_engine(GgufFiles(kept), metadata["format"], recipe)
-    return _converted(folder, recipe, metadata)
+        return _llama_engine(GgufFiles(kept), metadata["format"], recipe, slots)
+    return _converted(folder, recipe, metadata, slots)
 
 
 def llama_fault(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> str:
@@ -128,7 +129,7 @@ def llama_fault(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> str:
     return kind_fault(str(read_json(config).get("model_type"))) if config.is_file() else ""
 
 
-def _converted(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine:
+def _converted(folder: Path, recipe: Recipe, metadata: dict[str, Any], slots: int) -> Engine:
     """llama.cpp with weights that are converted now; torch, which has them already, where they cannot be."""
     from gistchat.engines.torch_engine import TorchEngine
     from gistchat.models.base import model_type
@@ -147,7 +148,7 @@ def _converted(folder: Path, recipe: Recipe, metadata: dict[str, Any]) -> Engine
             raise
         say(f"answering with torch: {error}")
         return TorchEngine(checkpoint.model, checkpoint.format)
-    return _llama_engine(files, checkpoint.format.name, recipe)
+    return _llama_engine(files, checkpoint.format.name, recipe, slots)
 
 
 def _torch_engine(folder: Path) -> Engine:
@@ -158,7 +159,7 @@ def _torch_engine(folder: Path) -> Engine:
     return TorchEngine(checkpoint.model, checkpoint.format)
 
 
-def _open_gguf(path: Path, overrides: tuple[str, ...]) -> Opened:
+def _open_gguf(path: Path, overrides: tuple[str, ...], slots: int) -> Opened:
     header = read_header(path)
     _require_writer(header)
     recipe = override(_recipe_in(header), overrides)
@@ -168,7 +169,7 @@ def _open_gguf(path: Path, overrides: tuple[str, ...]) -> Opened:
         raise UserError(f"{path}: a model to answer and a server to answer (--url); give one of them")
     if fault := rules_fault(recipe.chat.repetition_penalty, recipe.chat.no_repeat_ngram):
         raise UserError(fault)
-    engine = _llama_engine(GgufFiles(path), _format_of(header), recipe, header)
+    engine = _llama_engine(GgufFiles(path), _format_of(header), recipe, slots, header)
     stat = path.stat()
     return Opened(_settled(engine, recipe), recipe, [path.name, stat.st_size, stat.st_mtime_ns], path.name)
 
@@ -216,11 +217,13 @@ def _format_of(header: GgufHeader) -> str:
     return "chat-template"
 
 
-def _llama_engine(files: GgufFiles, format_name: str, recipe: Recipe, header: GgufHeader | None = None) -> LocalEngine:
+def _llama_engine(
+    files: GgufFiles, format_name: str, recipe: Recipe, slots: int, header: GgufHeader | None = None
+) -> LocalEngine:
     header = header or read_header(files.model)
     holds = header.context_length or LEAST_CONTEXT
     wanted = max(recipe.context.budget, recipe.context.full_limit) + recipe.chat.max_reply_tokens + AROUND
-    server = LlamaServer(files.model, min(holds, max(LEAST_CONTEXT, wanted)), files.adapter)
+    server = LlamaServer(files.model, min(holds, max(LEAST_CONTEXT, wanted)), files.adapter, slots)
     ends = [number for role in END_ROLES if (number := header.token_id(role)) is not None]
     prompt_format = make_format(format_name, LlamaTokenizer(header, server), ends)
     return LlamaCppEngine(server, prompt_format)

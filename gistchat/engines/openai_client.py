@@ -27,6 +27,7 @@ from gistchat.printable import printable
 from gistchat.progress import say, say_once
 from gistchat.trusted_hosts import KEY_VARIABLE
 
+CANCEL_POLL = 0.05  # seconds
 TIMEOUT = 120.0  # seconds for a whole answer, however its bytes come
 MOST_BYTES = 2**20  # of an answer; one that thinks aloud has a tenth of it
 # Of a streamed answer. A slow processor reads 4,000 tokens in three or four minutes, and may load the model before.
@@ -166,8 +167,8 @@ class ChatClient:
         turns = asyncio.Semaphore(at_once)
         return self._wait_for(ask_them())
 
-    def stream(self, ask: Ask) -> Iterator[Delta]:
-        """Yield an answer piece by piece. To close it early ends the request at once.
+    def stream(self, ask: Ask, cancel: threading.Event | None = None) -> Iterator[Delta]:
+        """Yield an answer piece by piece. To close it early, or to set `cancel`, ends the request at once.
 
         Raises:
             UserError: no answer, or it broke off; what came of it has been given.
@@ -176,14 +177,23 @@ class ChatClient:
         future = asyncio.run_coroutine_threadsafe(self._listen(ask, deltas.put), self._loop)
         future.add_done_callback(lambda _: deltas.put(None))
         try:
-            while (delta := deltas.get()) is not None:
+            while (delta := _next(deltas, cancel)) is not None:
                 yield delta
-            future.result()
+            if future.done():
+                future.result()
         finally:
             future.cancel()
 
-    def stream_all(self, asks: Sequence[Ask], hear: Callable[[int, Delta], bool], at_once: int) -> None:
+    def stream_all(
+        self,
+        asks: Sequence[Ask],
+        hear: Callable[[int, Delta], bool],
+        at_once: int,
+        cancel: threading.Event | None = None,
+    ) -> None:
         """Hand the pieces of several answers to `hear`, with their numbers; one that it has enough of is ended.
+
+        To set `cancel` ends them all.
 
         Raises UserError as `stream` does, where any of them fails; the others are ended then.
         """
@@ -199,8 +209,8 @@ class ChatClient:
             for number, ask in enumerate(asks):
                 running[number] = asyncio.run_coroutine_threadsafe(listen(number, ask), self._loop)
                 running[number].add_done_callback(lambda _, number=number: came.put((number, None)))
-            while running:
-                number, delta = came.get()
+            while running and (heard := _next(came, cancel)) is not None:
+                number, delta = heard
                 if number not in running:
                     continue  # it was ended
                 if delta is None:
@@ -482,6 +492,14 @@ def _require_unpacked(response: Any) -> None:
     if response.headers.get("content-encoding", "identity") != "identity":
         problem = f"answers {response.status_code}, compressed, though it was asked not to"
         raise _Refusal(response.status_code, response.headers, b"", problem)
+
+
+def _next(came: queue.SimpleQueue[Result], cancel: threading.Event | None) -> Result | None:
+    """What comes next; None where `cancel` is set, also while nothing comes."""
+    while cancel is None or not cancel.is_set():
+        with contextlib.suppress(queue.Empty):
+            return came.get(timeout=None if cancel is None else CANCEL_POLL)
+    return None
 
 
 def _key() -> str:

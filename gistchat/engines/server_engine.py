@@ -1,6 +1,7 @@
 """The engine behind an address: any OpenAI-compatible server answers, such as Ollama, vLLM, llama.cpp or LM Studio."""
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,6 +51,9 @@ class ServerEngine(Engine):
         """The messages, each under its role."""
         return "\n\n".join(f"[{sent['role']}]\n{sent['content']}" for sent in self.dialect.messages(context))
 
+    def told_first(self, context: Context) -> str:
+        return context.preamble or self.dialect.preamble
+
     def stream(self, context: Context, sampling: Sampling, cache: ConversationCache) -> Iterator[str]:
         """Yield a reply piece by piece.
 
@@ -57,21 +61,29 @@ class ServerEngine(Engine):
             UserError: no answer, or it broke off; what came of it has been given.
         """
         ask, reply = self._ask(context, sampling, sampling.seed), ServerReply(sampling, self.costs)
-        if reply.ended:
-            return
-        with contextlib.closing(self.client.stream(ask)) as deltas:
-            for delta in deltas:
-                if piece := reply.add(delta):
-                    yield piece
-                if reply.ended:
-                    break
-        if piece := self._finish(reply):
-            yield piece
-        self._note(context, reply)
+        cache.begin(0)
+        if not reply.ended:
+            with contextlib.closing(self.client.stream(ask, cache.cancel)) as deltas:
+                for delta in deltas:
+                    if piece := reply.add(delta):
+                        yield piece
+                    if reply.ended:
+                        break
+            if piece := reply.end("cancel") if cache.cancel.is_set() else self._finish(reply):
+                yield piece
+            self._note(context, reply)
+        cache.ended, cache.written = reply.ended, len(reply.ids)
+        cache.prompt = reply.usage.prompt if reply.usage else self.count_tokens(context)
         if reply.usage:
             cache.prefilled = reply.usage.prompt - reply.usage.cached
 
-    def generate_batch(self, contexts: Sequence[Context], sampling: Sampling, rows: Sequence[int]) -> list[ServerReply]:
+    def generate_batch(
+        self,
+        contexts: Sequence[Context],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
+    ) -> list[ServerReply]:
         """A whole reply to each context, a few at once; empty where the model or a filter refused, which is said."""
         repeatable = sampling.seed is not None
         asks = [
@@ -86,10 +98,10 @@ class ServerEngine(Engine):
             replies[number].add(delta)
             return bool(replies[number].ended)
 
-        self.client.stream_all(asks, hear, AT_ONCE)
+        self.client.stream_all(asks, hear, AT_ONCE, cancel)
         for context, reply in zip(contexts, replies, strict=True):
             try:
-                self._finish(reply)
+                reply.end("cancel") if cancel and cancel.is_set() else self._finish(reply)
             except NoText as reason:
                 say_once(str(reason))
             self._note(context, reply)

@@ -80,6 +80,10 @@ class ServerReply(GrowingReply):
             )
         return shown
 
+    def end(self, why: str) -> str:
+        """Nobody wants more of it, unless it is over. Returns what waited until now."""
+        return "" if self.ended else self._end(why, self._said())
+
     def _grow_to(self, text: str) -> str:
         """Show what can be; end the reply where a server lets it grow beyond its length."""
         most = self.sampling.max_tokens

@@ -20,7 +20,8 @@ class GrowingReply:
     Attributes:
         ids: its tokens so far, without what ended it.
         text: what is shown: whole characters, without what ended it.
-        ended: why the reply is over: "end" (an end token or a new speaker's), "stop" (a stop text), "length".
+        ended: why the reply is over: "end" (an end token or a new speaker's), "stop" (a stop text), "length", or
+            "cancel" (somebody wanted no more of it).
         likelihood: mean log-likelihood per token (nats); 0 where the engine does not tell.
         prompt_tokens: of its prompt, where whoever answered counted them.
     """
@@ -99,7 +100,7 @@ class PartialReply(GrowingReply):
     def end(self, why: str) -> str:
         """End it; returns what can be shown now and could not before."""
         shown = self._end(why, self._decoded().rstrip(UNFINISHED))
-        if self.ids and not self.text and self._thought():
+        if why != "cancel" and self.ids and not self.text and self._thought():
             say_once(ALL_THOUGHT)
         return shown
 

@@ -1,5 +1,6 @@
 """The reference engine: a model of transformers, with a key-value cache."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +17,8 @@ from gistchat.models.base import model_limit
 from gistchat.models.key_values import empty_cache, is_divisible
 from gistchat.prompts.format import PromptFormat
 from gistchat.prompts.prompt import Prompt, common_prefix
+
+PART = 256  # tokens of a prompt that are read at a time: between two of them a reply can be cancelled
 
 
 class TorchEngine(LocalEngine):
@@ -34,20 +37,34 @@ class TorchEngine(LocalEngine):
     ) -> Iterator[str]:
         """Let a reply grow to its end. A prompt that goes on from what the cache holds costs only what is new."""
         self.require_room(prompt, sampling)
+        cache.begin(len(prompt))
         self._keep_shared(cache, prompt.ids)
         new = prompt.ids[len(cache.ids) :]
         cache.prefilled = len(new)
         types = prompt.types and prompt.types[-len(new) :]
         sampler = TokenSampler(sampling, [0])
-        while not reply.ended:
-            held, cache.ids = cache.ids, []  # an interrupted forward pass leaves nothing that looks valid
-            positions = torch.arange(len(new))[None] + len(held)
-            logits = self._forward([new], types and [types], None, cache.state, positions)
-            cache.ids = held + new
+        while not reply.ended and (logits := self._read(new, types, cache)) is not None:
             tokens, scores = sampler(logits, torch.tensor([reply.ids], dtype=torch.long))
-            if piece := reply.add(tokens[0], scores[0]):
+            piece, cache.written = reply.add(tokens[0], scores[0]), len(reply.ids)
+            if piece:
                 yield piece
             new, types = tokens, types and types[-1:]  # the reply has the type of the token before it
+        if not reply.ended and (piece := reply.end("cancel")):
+            yield piece
+        cache.ended = reply.ended
+
+    def _read(self, new: list[int], types: list[int] | None, cache: ConversationCache) -> Tensor | None:
+        """Logits after new tokens, which the cache holds from then on; None where somebody wants no more."""
+        logits, part = None, PART if is_divisible(cache.state) else len(new)
+        for start in range(0, len(new), part):
+            if cache.cancel.is_set():
+                return None
+            ids = new[start : start + part]
+            held, cache.ids = cache.ids, []  # an interrupted forward pass leaves nothing that looks valid
+            positions = torch.arange(len(ids))[None] + len(held)
+            logits = self._forward([ids], types and [types[start : start + part]], None, cache.state, positions)
+            cache.ids = held + ids
+        return logits
 
     def _keep_shared(self, cache: ConversationCache, ids: list[int]) -> None:
         """Leave in the cache what these ids begin with; the last one is always read again, for its logits."""
@@ -60,7 +77,11 @@ class TorchEngine(LocalEngine):
 
     @torch.inference_mode()
     def generate_prompts(
-        self, prompts: Sequence[Prompt], sampling: Sampling, rows: Sequence[int]
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        rows: Sequence[int],
+        cancel: threading.Event | None = None,
     ) -> list[PartialReply]:
         """A whole reply to each prompt of a batch, which is padded on the left; rows that end leave it."""
         for prompt in prompts:
@@ -77,7 +98,7 @@ class TorchEngine(LocalEngine):
         seen = torch.arange(longest) >= torch.tensor(padding)[:, None]
         positions = (seen.long().cumsum(1) - 1).clamp(min=0)
         start, self.prefill_seconds = time.perf_counter(), None
-        while growing:
+        while growing and not (cancel and cancel.is_set()):
             logits = self._forward(new, types, seen if max(padding) else None, cache, positions)
             self.prefill_seconds = self.prefill_seconds or time.perf_counter() - start
             tokens, scores = sampler(logits, torch.tensor([replies[i].ids for i in growing], dtype=torch.long))
@@ -92,6 +113,8 @@ class TorchEngine(LocalEngine):
             types = types and [types[place][-1:] for place in left]
             seen = torch.nn.functional.pad(seen[left], (0, 1), value=True)
             positions = positions[left, -1:] + 1
+        for i in growing:
+            replies[i].end("cancel")
         return replies
 
     def _forward(

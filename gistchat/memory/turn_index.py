@@ -5,6 +5,7 @@ With an encoder also those that mean something alike; a reranker then reads the 
 
 import bisect
 import math
+import threading
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -50,12 +51,14 @@ _LEMMAS = {
     for form in forms
 }
 _english = stemmer("english").stemWord
+_stemming = threading.Lock()  # a stemmer holds the word that it works on
 
 
 @lru_cache(maxsize=200_000)
 def _stem(word: str) -> str:
     """Without its ending: "hiked" and "hiking" are one, and so are "went" and "go"."""
-    return _english(_LEMMAS.get(word, word))
+    with _stemming:
+        return _english(_LEMMAS.get(word, word))
 
 
 def terms(text: str) -> list[str]:
@@ -68,6 +71,12 @@ def terms(text: str) -> list[str]:
         if len(part) > 1 or part.isdecimal()
     ]
     return spaced if text.isascii() else [*spaced, *_pairs(text)]
+
+
+@lru_cache(maxsize=8)
+def _terms_of_words(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The content words of a text, each once, with its own terms; many turns are asked about one text."""
+    return tuple((word, tuple(terms(word))) for word in dict.fromkeys(content_words(text)))
 
 
 def _pairs(text: str) -> Iterator[str]:
@@ -247,14 +256,21 @@ class TurnIndex:
 
     def shared(self, text: str, turn: int) -> list[str]:
         """The words of a text by which it finds a turn; none where only turns beside that one hold them."""
-        return [word for word in dict.fromkeys(content_words(text)) if any(t in self._terms[turn] for t in terms(word))]
+        held = set(self._terms[turn])
+        return [word for word, its_terms in _terms_of_words(text) if not held.isdisjoint(its_terms)]
 
     def sentences(self, text: str, turn: Turn) -> list[str]:
         """The sentences of a turn that match a text, best first."""
         asked = set(terms(text))
-        parts = [sentence.text for sentence in split_sentences([turn])]
-        shared = {part: len(asked.intersection(terms(part))) for part in parts}
+        shared = {part: len(asked.intersection(its_terms)) for part, its_terms in _sentence_terms(turn.text)}
         return sorted((part for part in shared if shared[part]), key=lambda part: -shared[part])
+
+
+@lru_cache(maxsize=4096)
+def _sentence_terms(text: str) -> tuple[tuple[str, frozenset[str]], ...]:
+    """The sentences of a turn with their terms: the same turns are looked at for many questions."""
+    parts = [sentence.text for sentence in split_sentences([Turn("", text)])]
+    return tuple((part, frozenset(terms(part))) for part in parts)
 
 
 def _rarity(turns: int, among: int) -> float:

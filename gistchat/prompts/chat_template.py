@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -26,6 +27,7 @@ from gistchat.prompts.tokenizer import AddedToken, Tokenizer
 from gistchat.prompts.wording import FOUND_END, FOUND_HEADER, GIST_HEADER, PREAMBLE, asked, opening, render_line
 
 REPLY = "reply"
+_numbering = threading.Lock()  # sessions in several threads share a template
 TRIED_TEXTS = ("x", "Hello there", "42", "(no)", "é", "😀")
 
 
@@ -87,7 +89,8 @@ class ChatTemplate(PromptFormat):
         """Which of the pieces stand before, between and after the opening and the turns in these roles."""
         with _naming(self.tokenizer):
             pieces = skeleton(self._render, self._layouts[roles[0]], roles)
-        return self._numbers(pieces)
+        with _numbering:
+            return self._numbers(pieces)
 
     def _numbers(self, pieces: Sequence[str]) -> list[int]:
         if new := [piece for piece in dict.fromkeys(pieces) if piece not in self._pieces]:

@@ -88,15 +88,17 @@ def as_reply(text: str) -> str:
     return text if has_text(text) else ""
 
 
-def add_tokens(tokenizer: Tokenizer, names: Sequence[str]) -> list[int]:
-    """The ids of control tokens, which are added where they are missing.
+def add_tokens(tokenizer: Tokenizer, names: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The ids of control tokens, and of those that were missing, and are added.
 
     Raises:
         UserError: the tokenizer has no end token.
     """
     if tokenizer.eos_token_id is None:
         raise UserError("this tokenizer has no end token, so replies could not end")
-    missing = [token for token in names if token not in tokenizer.get_vocab()]
+    known = tokenizer.get_vocab()  # made at each call, which takes a while
+    missing = [token for token in names if token not in known]
     if missing:
         tokenizer.add_special_tokens({"extra_special_tokens": missing}, replace_extra_special_tokens=False)
-    return tokenizer.convert_tokens_to_ids(list(names))
+    ids = tokenizer.convert_tokens_to_ids(list(names))
+    return ids, [id for token, id in zip(names, ids, strict=True) if token not in known]

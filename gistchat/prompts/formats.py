@@ -26,8 +26,9 @@ def make_format(name: str, tokenizer: Tokenizer, ends: Sequence[int] = ()) -> Pr
         UserError: `chat-template` for a tokenizer without one, or with one that cannot be used.
     """
     prompt_format = _named(name, tokenizer)
-    known = set(tokenizer.get_vocab().values()) if ends else set()
-    prompt_format.stop_ids = list(dict.fromkeys([*prompt_format.stop_ids, *(i for i in ends if i in known)]))
+    if more := [id for id in dict.fromkeys(ends) if id not in prompt_format.stop_ids]:
+        known = set(tokenizer.get_vocab().values())
+        prompt_format.stop_ids = [*prompt_format.stop_ids, *(id for id in more if id in known)]
     return prompt_format
 
 

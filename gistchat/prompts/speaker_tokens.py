@@ -19,9 +19,7 @@ class SpeakerTokens(PromptFormat):
     def __init__(self, tokenizer: Tokenizer, tokens: Sequence[str] = SPECIAL_TOKENS) -> None:
         """`tokens`: begin, gist (in some formats), own turn, other's turn."""
         super().__init__(tokenizer)
-        known = tokenizer.get_vocab()
-        self.control_ids = add_tokens(tokenizer, tokens)
-        self.added_ids = [id for token, id in zip(tokens, self.control_ids, strict=True) if token not in known]
+        self.control_ids, self.added_ids = add_tokens(tokenizer, tokens)
         self.bos, *self.gist, self.own, self.other = self.control_ids
         self.stop_ids = [tokenizer.eos_token_id, self.own, self.other, *self.gist, self.bos]
 

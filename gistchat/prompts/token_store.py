@@ -8,7 +8,6 @@ PREPARED/tokens-KEY/starts.npy    where in ids.bin each text begins; lengths.npy
 PREPARED/tokens-KEY/tokens.json   how long turns and histories are
 """
 
-import json
 from array import array
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
@@ -170,7 +169,7 @@ class Encoder:
 
         self.tokenizer = tokenizers.Tokenizer.from_str(settings)
         self.tokenizer.encode_special_tokens = True  # what looks like a control token is spelled out
-        self.by_word = _splits_at_spaces(json.loads(self.tokenizer.to_str()))
+        self.by_word = _splits_at_spaces(orjson.loads(settings))
         self.word_ids = WordIds(self.tokenizer)
 
     def encode(self, texts: Sequence[str]) -> list[bytes]:

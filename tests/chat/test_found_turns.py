@@ -6,12 +6,16 @@ import pytest
 from conftest import say
 
 from gistchat.chat import session_file
-from gistchat.chat.conversations import Journal, read_conversation
 from gistchat.chat.describe import describe_gist
+from gistchat.chat.kept import KeptConversation
 from gistchat.chat.session import FORGOTTEN, ChatSession
 from gistchat.dialogue.turns import Turn
 from gistchat.errors import UserError
 from gistchat.prompts.wording import FOUND_HEADER
+from gistchat.store.conversation_store import ConversationStore
+from gistchat.store.database import Database
+
+pytestmark = pytest.mark.usefixtures("shared_servers")
 
 TOLD = "My sister Olga works as a nurse in Oslo."
 ASKED = "What does my sister do?"
@@ -95,18 +99,23 @@ def test_a_line_that_was_pinned_from_a_forgotten_turn_is_unpinned(session):
     assert all(line not in version.pinned for version in chat.memory.versions)
 
 
-def test_what_is_forgotten_does_not_stay_in_the_file_that_the_chat_is_kept_in(session, tmp_path):
-    chat, journal = session(), Journal(tmp_path / "chat.jsonl")
-    journal.record(chat)
-    assert TOLD in journal.path.read_text()
+def test_what_is_forgotten_does_not_stay_in_the_database(session, tmp_path):
+    path = tmp_path / "chats.db"
+    kept = KeptConversation(ConversationStore(Database.open(str(path))))
+
+    def files():
+        return b"".join(file.read_bytes() for file in tmp_path.glob("chats.db*"))
+
+    chat = session()
+    kept.record(chat)
+    assert TOLD.encode() in files()
     chat.forget(1)
-    journal.record(chat)
-    assert TOLD not in journal.path.read_text()
+    kept.record(chat)
+    assert TOLD.encode() not in files()
     chat.hear([Turn("user", "Hello."), Turn("model", "Hi.")])
-    journal.record(chat)
-    assert read_conversation(journal.path).turns == chat.turns
-    assert journal.path.stat().st_mode & 0o777 == 0o600
-    journal.close()
+    kept.record(chat)
+    assert [message.text for message in kept.store.path(kept.id)] == [turn.text for turn in chat.turns]
+    kept.store.database.close()
 
 
 @pytest.mark.parametrize("number", [0, 103, -1])

@@ -1,6 +1,7 @@
 """What memory holds, `/gist` shows and `/save` writes is what the model reads, at every budget."""
 
 import itertools
+from functools import cache
 
 import pytest
 from chitchat_dataset import ConversationDataset
@@ -26,15 +27,20 @@ from gistchat.prompts.token_count import token_counter
 from gistchat.prompts.wording import render_gist
 from gistchat.recipe.schema import ContextConfig, ModelConfig, SummaryConfig
 
+pytestmark = pytest.mark.usefixtures("shared_servers")
 BUDGETS = (32, 64, 96, 128, 256, 512)
 WITH_GIST = [name for name, strategy in STRATEGIES.items() if strategy.has_gist and strategy.in_chat]
 
 
-def real_turns(number):
-    """Turns of real chats one after the other, two speakers in turn."""
+@cache
+def real_texts():
     texts = (clean_text(text) for talk in ConversationDataset() for text in talk)
-    said = itertools.islice(filter(None, texts), number)
-    return [Turn(("user", "model")[i % 2], text) for i, text in enumerate(said)]
+    return list(itertools.islice(filter(None, texts), 300))
+
+
+def real_turns(number):
+    """Turns of real chats one after the other, two speakers in turn; 300 at most."""
+    return [Turn(("user", "model")[i % 2], text) for i, text in enumerate(real_texts()[:number])]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ def chat_at(terminal, cwd, words):
     for standard in range(3):
         os.dup2(descriptor, standard)
     sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, mode) for number, mode in enumerate("rww"))
-    os.environ.update({"OMP_NUM_THREADS": "1", "TERM": "xterm", "XDG_STATE_HOME": str(cwd / "state")})
+    places = {"XDG_STATE_HOME": str(cwd / "state"), "XDG_DATA_HOME": str(cwd / "data")}
+    os.environ.update({"OMP_NUM_THREADS": "1", "TERM": "xterm", **places})
     os.chdir(cwd)
     sys.argv = words
     main()

@@ -18,6 +18,8 @@ from gistchat.memory.rolling import Costs, GistHistory, RollingMemory, Room, rol
 from gistchat.memory.standing_facts import Fact, StandingFacts, find_facts
 from gistchat.memory.summarizers.extractive import Extractor
 
+pytestmark = pytest.mark.usefixtures("shared_servers")
+
 TOLD = {
     "name": [
         "Call me Jo",

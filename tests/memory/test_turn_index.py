@@ -1,10 +1,13 @@
 """Search in the turns of a dialogue: what is found, in which order, and what follows an edit."""
 
 import random
+import sys
+import threading
 
 import pytest
 
 from gistchat.dialogue.turns import Turn
+from gistchat.memory import turn_index
 from gistchat.memory.turn_index import MOST_MATCHES, TurnIndex, terms
 
 
@@ -147,3 +150,27 @@ def test_the_sentences_of_a_turn_that_match_come_best_first_and_no_others():
 
 def test_terms_are_content_words_without_endings():
     assert terms("What did Caroline's dogs eat in the garden?") == ["carolin", "dog", "eat", "garden"]
+
+
+def test_threads_find_the_same_terms():
+    """A stemmer holds the word that it works on, and sessions of a server share it."""
+    words = [
+        f"{stem}{ending}{number}s" for stem in ("hik", "relat", "run") for ending in ("ing", "ers") for number in "aeo"
+    ]
+    alone = {word: turn_index._stem.__wrapped__(word) for word in words}
+    wrong = []
+
+    def stem_all() -> None:
+        wrong.extend(word for word in words * 20 if turn_index._stem.__wrapped__(word) != alone[word])
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=stem_all) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong

@@ -31,7 +31,9 @@ def test_commands_in_the_documents_exist_with_these_options():
     for line in lines:
         words = shlex.split(line)
         assert words[1] in commands, line
-        options = {name for parameter in commands[words[1]].params for name in parameter.opts}
+        command = commands[words[1]]
+        command = getattr(command, "commands", {}).get(words[2] if len(words) > 2 else "", command)
+        options = {name for parameter in command.params for name in (*parameter.opts, "--help")}
         assert {word for word in words if word.startswith("--")} <= options, line
         settings = [value for flag, value in itertools.pairwise(words) if flag == "--set"]
         override(load_recipe(REPOSITORY / "gistchat" / "recipes" / "demo.toml"), settings)

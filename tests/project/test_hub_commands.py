@@ -12,6 +12,7 @@ NO_COMMANDS = ("LOG.md", "cli.md")  # what was once done, and the help of all op
 FEW = ["train.steps=2", "train.batch_size=2", "train.evaluate_every=2", "train.validation_items=2", "train.samples=0"]
 FEW += ["evaluate.items=2", "evaluate.reply_items=1", "evaluate.max_reply_tokens=4", "evaluate.resamples=50"]
 FEW += ["evaluate.strategies=recent,summary", "evaluate.min_history=1", "data.max_turn_chars=60"]
+FEW += ["train.max_tokens=128", "context.budget=40", "evaluate.base=false"]
 FEW = [word for setting in FEW for word in ("--set", setting)]
 
 

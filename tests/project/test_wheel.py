@@ -66,8 +66,8 @@ def test_a_recipe_runs_from_the_wheel_in_an_empty_folder(installed, tmp_path):
 
 def test_a_shipped_recipe_is_found_by_its_name(installed, tmp_path):
     done = subprocess.run(
-        [installed, "run", "demo", "--set", "data.source=nowhere.json"], cwd=tmp_path, capture_output=True, text=True
+        [installed, "run", "demo", "--set", "data.sources=nowhere.json"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert "nowhere.json" in done.stderr
+    assert "did you mean data.source?" in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,7 +3,9 @@ is refused. The templates here are short ones that do what those of well-known m
 
 import itertools
 import re
+from copy import copy
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from conftest import make_dialogue
@@ -226,8 +228,17 @@ def tokenizer_with(template: str | dict[str, str]):
     return tokenizer
 
 
-def format_with(template: str | dict[str, str]):
-    return make_format("chat-template", tokenizer_with(template))
+@cache
+def shared_tokenizer():
+    return tokenizer_with("")
+
+
+@cache
+def format_with(template: str):
+    """The template's format, once for all tests; the tokenizers share a vocabulary, which the format leaves alone."""
+    tokenizer = copy(shared_tokenizer())
+    tokenizer.chat_template = template
+    return make_format("chat-template", tokenizer)
 
 
 def window(count: int, text: str = "turn number {} of this chat") -> list[RoleTurn]:
@@ -427,9 +438,10 @@ def test_reply_ends_at_the_token_that_ends_a_message():
 
 
 def test_the_default_one_of_several_templates_is_used(capsys):
-    assert format_with({"default": each(), "tool_use": "{{ tools }}"})._layouts[USER] == SYSTEM
+    several = tokenizer_with({"default": each(), "tool_use": "{{ tools }}"})
+    assert make_format("chat-template", several)._layouts[USER] == SYSTEM
     with pytest.raises(UserError, match="several variants and no default"):
-        format_with({"rag": each(), "tool_use": "{{ tools }}"})
+        make_format("chat-template", tokenizer_with({"rag": each(), "tool_use": "{{ tools }}"}))
     formats.say_once.cache_clear()
     assert make_format("auto", tokenizer_with({"rag": each()})).name == "speaker-tokens"
     assert "no default, so model.format is speaker-tokens" in capsys.readouterr().err

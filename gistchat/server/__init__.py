@@ -1,0 +1,1 @@
+"""The HTTP server: API, page, and memory in front of another model."""

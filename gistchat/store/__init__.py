@@ -1,0 +1,1 @@
+"""Conversations in a database: SQLite in the user's data folder, or PostgreSQL by URL."""
