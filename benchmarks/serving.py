@@ -1,5 +1,6 @@
 """Many clients at once: `gistchat serve` beside the library called bare, with the same file, prompts and slots."""
 
+import atexit
 import json
 import statistics
 import subprocess
@@ -58,6 +59,8 @@ def sides() -> Sides:
     ours = Server(f"sqlite:///{folder.name}/conversations.db", options)
     command = [sys.executable, "-c", BARE, model, str(threads()), str(SLOTS), str(TOKENS)]
     bare = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for process in (ours.process, bare):  # else they outlive the benchmark
+        atexit.register(process.terminate)
     return Sides(ours, bare, folder)
 
 
